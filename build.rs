@@ -1,0 +1,33 @@
+//! Linker decisions of `libreuse.so`, each with its reason.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    let libc = env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
+    if os != "linux" || libc != "gnu" {
+        // musl hands its .init_array no arguments and has another dlsym; elsewhere TIME_WAIT follows other rules.
+        println!(
+            "cargo::error=libreuse needs Linux with glibc, and this target is {os} with {libc:?}"
+        );
+        return;
+    }
+
+    let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
+
+    // With a soname, ld.so knows the library under one name, however LD_PRELOAD spells its path: given twice, it is
+    // still loaded once.
+    link("-Wl,-soname,libreuse.so");
+
+    // Bind every symbol while loading: lazy binding would take the loader's locks in the middle of a hook, which may
+    // be running in a signal handler or in a forked child of a threaded program.
+    link("-Wl,-z,now");
+
+    // Never unmap: other libraries keep the addresses of interposed functions.
+    link("-Wl,-z,nodelete");
+
+    // A symbol that nobody provides must fail here and not in somebody's production process.
+    link("-Wl,-z,defs");
+}

@@ -1,0 +1,45 @@
+//! Time for `LIBREUSE_WAIT`: not the wall clock's, not a cancellation point, and unmoved by signals.
+
+use crate::errno;
+use core::ptr;
+
+/// The time since some fixed point in the past, in milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one timespec, which outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let milliseconds = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
+    u64::try_from(now.tv_sec)
+        .unwrap_or(0)
+        .saturating_mul(1_000)
+        .saturating_add(milliseconds)
+}
+
+/// Sleeps until `moment`, a time as `now_ms` has it. Signal handlers run meanwhile and do not shorten it.
+pub(crate) fn sleep_until(moment: u64) {
+    let until = libc::timespec {
+        tv_sec: libc::time_t::try_from(moment / 1_000).unwrap_or(libc::time_t::MAX),
+        // Below 1 000 000 000, so it fits.
+        tv_nsec: libc::c_long::try_from((moment % 1_000).saturating_mul(1_000_000)).unwrap_or(0),
+    };
+    // Not by way of libc's function, which is a cancellation point, and bind is none.
+    loop {
+        // SAFETY: the kernel reads one timespec, which outlives the call, and writes nothing for an absolute time
+        // (clock_nanosleep(2)).
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_clock_nanosleep,
+                libc::CLOCK_MONOTONIC,
+                libc::TIMER_ABSTIME,
+                &raw const until,
+                ptr::null_mut::<libc::timespec>(),
+            )
+        };
+        if result == 0 || errno::get() != libc::EINTR {
+            return;
+        }
+    }
+}

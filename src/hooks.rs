@@ -1,0 +1,263 @@
+//! Everything that the program calls: the five interposed functions, and no decisions.
+//!
+//! A hook acts, then makes the caller's call with the caller's own arguments. What it adds is advice and never a
+//! veto: if it fails, the program runs as if the shim were absent. The caller's call comes last and happens once,
+//! but for three cases: `setsockopt` makes it first, so that errors stay the kernel's; `bind` repeats it after
+//! `EADDRINUSE`; and what `listen` can't do before the call, because the socket has no port yet, it does afterwards.
+//!
+//! The caller's memory is read only after the kernel has read it without complaint. `errno` is the caller's: it has
+//! the value from before the call until the real function sets it.
+
+use crate::config::{Linger, Settings};
+use crate::endpoint::{self, Endpoint};
+use crate::load::settings;
+use crate::policy::{self, Decision, Options, Reason};
+use crate::socket::Socket;
+use crate::{clock, errno, real, report};
+use core::ffi::{c_int, c_void};
+use core::slice;
+use libc::{sockaddr, socklen_t};
+
+/// # Safety
+///
+/// As for bind(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    let errno_before = errno::get();
+    // SAFETY: the caller's own arguments.
+    let result = unsafe { real::BIND.get()(fd, address, length) };
+    match settings() {
+        Some(settings) if result == 0 => {
+            if settings.reuse_port {
+                // SAFETY: the kernel has just taken an address from there.
+                let address = unsafe { accepted(address, length) };
+                errno::kept(|| share_port(settings, fd, address));
+            }
+            result
+        }
+        Some(settings) if errno::get() == libc::EADDRINUSE => {
+            // SAFETY: the kernel has just looked at an address there and found it in use.
+            let accepted = unsafe { accepted(address, length) };
+            // SAFETY: the caller's own arguments.
+            let call = || unsafe { real::BIND.get()(fd, address, length) };
+            let error = bind_again(settings, fd, accepted, call);
+            errno::set(error.unwrap_or(errno_before));
+            if error.is_none() { 0 } else { -1 }
+        }
+        _ => result,
+    }
+}
+
+/// # Safety
+///
+/// As for listen(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
+    let before = settings().map(|settings| errno::kept(|| prepare_listener(settings, fd)));
+    // SAFETY: the caller's own arguments.
+    let result = unsafe { real::LISTEN.get()(fd, backlog) };
+    if result == 0 && before == Some(Decision::StepAside(Reason::Unbound)) {
+        // The kernel has chosen a port.
+        settings().map(|settings| errno::kept(|| prepare_listener(settings, fd)));
+    }
+    result
+}
+
+/// # Safety
+///
+/// As for connect(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    if let Some(settings) = settings() {
+        errno::kept(|| {
+            prepare("connect", fd, || {
+                policy::connect(settings, &Socket::borrow(fd))
+            })
+        });
+    }
+    // SAFETY: the caller's own arguments.
+    unsafe { real::CONNECT.get()(fd, address, length) }
+}
+
+/// # Safety
+///
+/// As for setsockopt(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> c_int {
+    // SAFETY: the caller's own arguments.
+    let result = unsafe { real::SETSOCKOPT.get()(fd, level, name, value, length) };
+    if result == 0 && is_ours(level, name) {
+        // SAFETY: the kernel has just read an int from there, as it does for both options (tcp(7), socket(7)).
+        let value = unsafe { value.cast::<c_int>().read_unaligned() };
+        if let Some(settings) = settings() {
+            errno::kept(|| set_again(settings, fd, name, value));
+        }
+    }
+    result
+}
+
+/// # Safety
+///
+/// As for close(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close(fd: c_int) -> c_int {
+    match settings() {
+        Some(settings) if settings.linger != Linger::Off => {
+            errno::kept(|| prepare("close", fd, || policy::close(settings, &Socket::borrow(fd))));
+        }
+        _ => {}
+    }
+    // SAFETY: the caller's own arguments.
+    unsafe { real::CLOSE.get()(fd) }
+}
+
+/// The address that a `bind` was given; `None` if it is neither IPv4 nor IPv6.
+///
+/// # Safety
+///
+/// The kernel has just read `length` bytes from `address`.
+unsafe fn accepted(address: *const sockaddr, length: socklen_t) -> Option<Endpoint> {
+    let length = usize::try_from(length).unwrap_or(0).min(endpoint::LONGEST);
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: at most as many bytes as the kernel read, from where it read them.
+    Endpoint::decode(unsafe { slice::from_raw_parts(address.cast::<u8>(), length) })
+}
+
+/// Lets other copies of the program bind the port as well.
+#[cold]
+fn share_port(settings: &Settings, fd: c_int, address: Option<Endpoint>) {
+    let Some(address) = address else {
+        return;
+    };
+    prepare("bind", fd, || {
+        policy::bound(settings, &Socket::borrow(fd), address.port)
+    });
+}
+
+/// Between two tries at an address: the pause grows up to this.
+const LONGEST_PAUSE_MS: u64 = 100;
+
+/// Binds over what an earlier run left behind, waiting for it if the settings allow; returns the last error.
+#[cold]
+fn bind_again(
+    settings: &Settings,
+    fd: c_int,
+    address: Option<Endpoint>,
+    call: impl Fn() -> c_int,
+) -> Option<c_int> {
+    let socket = Socket::borrow(fd);
+    let decision = match address {
+        Some(address) => policy::bind(settings, &socket, address.port),
+        None => Decision::StepAside(Reason::NotTcp),
+    };
+    let options = match decision {
+        Decision::Act(options) => options,
+        Decision::StepAside(reason) => {
+            report::stepped_aside("bind", fd, reason);
+            return Some(libc::EADDRINUSE);
+        }
+    };
+
+    let start = if settings.wait_ms == 0 {
+        0
+    } else {
+        clock::now_ms()
+    };
+    let mut pause = 1;
+    loop {
+        let error = bind_with(options, socket, &call);
+        let waited = if settings.wait_ms == 0 {
+            0
+        } else {
+            clock::now_ms().saturating_sub(start)
+        };
+        let left = u64::from(settings.wait_ms).saturating_sub(waited);
+        if error != Some(libc::EADDRINUSE) || left == 0 {
+            report::bound(address, options, error, waited);
+            return error;
+        }
+        clock::sleep_until(start.saturating_add(waited).saturating_add(left.min(pause)));
+        pause = LONGEST_PAUSE_MS.min(pause.saturating_mul(2));
+    }
+}
+
+/// Binds with the options set, puts back what the program had, and returns the error.
+fn bind_with(options: Options, socket: Socket, call: &impl Fn() -> c_int) -> Option<c_int> {
+    // Only what is off is set, and only what was set is put back.
+    let address = options.reuse_address
+        && socket.reuse_address() == Some(false)
+        && socket.set_reuse_address(true);
+    let port =
+        options.reuse_port && socket.reuse_port() == Some(false) && socket.set_reuse_port(true);
+    let error = if call() == 0 {
+        None
+    } else {
+        Some(errno::get())
+    };
+    if address {
+        socket.set_reuse_address(false);
+    }
+    // A bound socket keeps it: the next copy needs it there.
+    if port && error.is_some() {
+        socket.set_reuse_port(false);
+    }
+    error
+}
+
+fn prepare_listener(settings: &Settings, fd: c_int) -> Decision {
+    prepare("listen", fd, || {
+        policy::listen(settings, &Socket::borrow(fd))
+    })
+}
+
+/// Does what is decided before the caller's call, and reports it.
+fn prepare(function: &'static str, fd: c_int, decide: impl FnOnce() -> Decision) -> Decision {
+    let decision = decide();
+    match decision {
+        Decision::Act(options) => {
+            if Socket::borrow(fd).apply(options) {
+                report::acted(function, fd, options);
+            } else {
+                report::stepped_aside(function, fd, Reason::Refused);
+            }
+        }
+        Decision::StepAside(reason) => report::stepped_aside(function, fd, reason),
+    }
+    decision
+}
+
+/// Whether this is an option that we set.
+fn is_ours(level: c_int, name: c_int) -> bool {
+    (level, name) == (libc::SOL_SOCKET, libc::SO_REUSEADDR)
+        || (level, name) == (libc::IPPROTO_TCP, libc::TCP_LINGER2)
+}
+
+/// Sets an option of ours again if the program has just cleared it where it counts.
+#[cold]
+fn set_again(settings: &Settings, fd: c_int, name: c_int, value: c_int) {
+    let reuse_address = name == libc::SO_REUSEADDR && value == 0 && settings.reuse_address;
+    let graceful = name == libc::TCP_LINGER2 && value >= 0 && settings.linger == Linger::Graceful;
+    if reuse_address || graceful {
+        let linger = if graceful {
+            Linger::Graceful
+        } else {
+            Linger::Off
+        };
+        let wanted = Options {
+            reuse_address,
+            reuse_port: false,
+            linger,
+        };
+        prepare("setsockopt", fd, || {
+            policy::cleared(settings, &Socket::borrow(fd), wanted)
+        });
+    }
+}

@@ -1,0 +1,59 @@
+//! `libreuse.so`: an unmodified program can bind its port again at once after a crash or restart, and sees nothing
+//! else change.
+//!
+//! The dynamic linker puts this library in front of libc, so that the program's calls of `bind`, `listen`, `connect`,
+//! `setsockopt` and `close` arrive here first. Linux lets a port be bound again over what an earlier run left behind
+//! (`TIME_WAIT` and its relatives) when both the old socket and the new one carry `SO_REUSEADDR`. So:
+//!
+//! * `hooks` is everything that calls us: the loader once, then the program. It asks, acts and makes the caller's
+//!   own call.
+//! * `policy` decides, from the settings and from what a socket is, whether to act or to step aside, and why.
+//! * `socket` is everything we ask of the kernel about the program's sockets.
+//! * `real` finds the functions that we interpose.
+//! * `config` is the table of `LIBREUSE_` variables and its parser, shared with the command.
+//! * `report` words what is reported, and `sink` writes it without disturbing the host.
+//!
+//! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
+//! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
+//! descriptor, and in the release build no panic can be reached from anywhere in it.
+
+#![cfg_attr(not(any(test, debug_assertions)), no_std)]
+#![deny(unsafe_code)]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+
+#[allow(unsafe_code)] // Calls out: the time.
+mod clock;
+#[allow(dead_code)] // The manual's columns of the table: the command and the tests read them.
+mod config;
+mod endpoint;
+#[allow(unsafe_code)] // libc gives out errno by its address.
+mod errno;
+#[allow(unsafe_code)] // Calls in: C gives us its arguments and trusts us with its return value.
+mod hooks;
+#[allow(unsafe_code)] // Calls in: the loader's, with the program's arguments and environment.
+mod load;
+mod policy;
+#[allow(unsafe_code)] // The functions behind ours are reached through addresses from dlsym.
+mod real;
+mod report;
+#[allow(unsafe_code)] // Calls out: what is reported.
+mod sink;
+#[allow(unsafe_code)] // Calls out: the program's sockets.
+mod socket;
+
+/// Required by `no_std`; nothing in the release build calls it, so the linker drops it (tests/spec/purity.rs).
+#[cfg(not(any(test, debug_assertions)))]
+#[panic_handler]
+fn unreachable_panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,239 @@
+//! What to do: given the settings and what a socket is, act, or step aside and say why. Pure and safe.
+
+use crate::config::{Linger, Settings};
+use crate::endpoint::Endpoint;
+use crate::socket::State;
+
+/// What the kernel knows about one of the program's descriptors. Each answer costs a system call, so a decision asks
+/// only for what it still needs.
+pub(crate) trait Facts {
+    /// The address that an IPv4 or IPv6 socket is bound to; port 0 is not bound.
+    fn local(&self) -> Option<Endpoint>;
+
+    /// The TCP state of a TCP or MPTCP socket; anything else has none.
+    fn state(&self) -> Option<State>;
+}
+
+/// The answer to a hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Decision {
+    /// Set these options.
+    Act(Options),
+    /// Do nothing but the caller's own call.
+    StepAside(Reason),
+}
+
+/// The socket options to set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Options {
+    /// `SO_REUSEADDR`.
+    pub(crate) reuse_address: bool,
+    /// `SO_REUSEPORT`.
+    pub(crate) reuse_port: bool,
+    /// What makes the socket close in this way.
+    pub(crate) linger: Linger,
+}
+
+/// Why the shim leaves a call alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reason {
+    /// The descriptor is not an IPv4 or IPv6 TCP socket: two flagged UDP sockets steal each other's traffic, and
+    /// nothing else has `TIME_WAIT`.
+    NotTcp,
+    /// The program asked for any free port, and with `ip_autobind_reuse` a flagged socket may get one that is taken.
+    AnyPort,
+    /// The socket has no port yet.
+    Unbound,
+    /// `LIBREUSE_PORTS` does not have this port.
+    OtherPort,
+    /// The settings have nothing for this call.
+    NothingSet,
+    /// The connection is already under way.
+    Underway,
+    /// A listener: its accepted sockets inherit what is set on it, so a reset must not be.
+    Listener,
+    /// The peer closed first, so this side leaves no `TIME_WAIT`, and a reset would only do harm.
+    PeerClosedFirst,
+    /// Neither listening nor connected: `bind` and `listen` set the option when it counts.
+    NotInUse,
+    /// The kernel refused the option, as it does `TCP_LINGER2` for everything but TCP.
+    Refused,
+}
+
+impl Reason {
+    /// The reason in words.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::NotTcp => "not a TCP socket",
+            Self::AnyPort => "any port was asked for",
+            Self::Unbound => "not bound to a port",
+            Self::OtherPort => "its port is not in LIBREUSE_PORTS",
+            Self::NothingSet => "nothing is set for it",
+            Self::Underway => "already connecting or connected",
+            Self::Listener => "a listener",
+            Self::PeerClosedFirst => "no connection, or one that the peer closed first",
+            Self::NotInUse => "neither listening nor connected",
+            Self::Refused => "the kernel refused the option",
+        }
+    }
+}
+
+/// After a `bind` to `port` failed with `EADDRINUSE`: the options with which to try again.
+pub(crate) fn bind(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
+    let options = Options {
+        reuse_address: settings.reuse_address,
+        reuse_port: settings.reuse_port,
+        linger: Linger::Off,
+    };
+    // A wait alone is worth a try without any option: whoever holds the port may leave.
+    if options.is_none() && settings.wait_ms == 0 {
+        Decision::StepAside(Reason::NothingSet)
+    } else if socket.state().is_none() {
+        Decision::StepAside(Reason::NotTcp)
+    } else {
+        on_port(settings, port, Reason::AnyPort, options)
+    }
+}
+
+/// After a `bind` to `port` succeeded: whether other copies may share the port. `SO_REUSEPORT` counts from the moment
+/// that somebody else binds, or that this socket listens, so it can wait until the kernel has accepted the address.
+pub(crate) fn bound(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
+    let options = Options {
+        reuse_address: false,
+        reuse_port: settings.reuse_port,
+        linger: Linger::Off,
+    };
+    if options.is_none() {
+        Decision::StepAside(Reason::NothingSet)
+    } else if socket.state().is_none() {
+        Decision::StepAside(Reason::NotTcp)
+    } else {
+        on_port(settings, port, Reason::AnyPort, options)
+    }
+}
+
+/// Before a `listen`: the options that accepted sockets are to inherit.
+pub(crate) fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
+    let options = Options::of_a_connection(settings);
+    if options.is_none() {
+        return Decision::StepAside(Reason::NothingSet);
+    }
+    let Some(local) = socket.local() else {
+        return Decision::StepAside(Reason::NotTcp);
+    };
+    match on_port(settings, local.port, Reason::Unbound, options) {
+        Decision::Act(_) if socket.state().is_none() => Decision::StepAside(Reason::NotTcp),
+        decision => decision,
+    }
+}
+
+/// Before a `connect`: the options that the connection is to have.
+pub(crate) fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
+    let options = Options::of_a_connection(settings);
+    if options.is_none() {
+        return Decision::StepAside(Reason::NothingSet);
+    }
+    let Some(local) = socket.local() else {
+        return Decision::StepAside(Reason::NotTcp);
+    };
+    let decision = if local.port == 0 && settings.ports.all() {
+        // The kernel will choose the port: a flagged socket could be given one that is taken.
+        Options {
+            reuse_address: false,
+            ..options
+        }
+        .or(Reason::Unbound)
+    } else {
+        on_port(settings, local.port, Reason::Unbound, options)
+    };
+    match decision {
+        Decision::Act(_) => match socket.state() {
+            Some(State::Close) => decision,
+            Some(_) => Decision::StepAside(Reason::Underway),
+            None => Decision::StepAside(Reason::NotTcp),
+        },
+        aside @ Decision::StepAside(_) => aside,
+    }
+}
+
+/// After the program set one of our options itself: whether to set it again. `wanted` is the option in question.
+pub(crate) fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options) -> Decision {
+    match socket.state() {
+        None => Decision::StepAside(Reason::NotTcp),
+        // Before listen or connect the program's own value holds: it may be its single-instance lock.
+        Some(State::Close) => Decision::StepAside(Reason::NotInUse),
+        Some(_) => on_own_port(settings, socket, wanted),
+    }
+}
+
+/// Before a `close`: the options that decide what the connection leaves behind.
+pub(crate) fn close(settings: &Settings, socket: &impl Facts) -> Decision {
+    let options = Options {
+        reuse_address: false,
+        reuse_port: false,
+        linger: settings.linger,
+    };
+    match options.linger {
+        Linger::Off => Decision::StepAside(Reason::NothingSet),
+        // The kernel refuses the option on anything but TCP, and on a socket in any state it does no harm.
+        Linger::Graceful => on_own_port(settings, socket, options),
+        Linger::Zero => match socket.state() {
+            None => Decision::StepAside(Reason::NotTcp),
+            Some(State::Listen) => Decision::StepAside(Reason::Listener),
+            Some(State::Close | State::Connecting | State::PeerClosed) => {
+                Decision::StepAside(Reason::PeerClosedFirst)
+            }
+            Some(State::Connected) => on_own_port(settings, socket, options),
+        },
+    }
+}
+
+impl Options {
+    /// What a listener hands to its accepted sockets, and what a connecting socket is to have.
+    fn of_a_connection(settings: &Settings) -> Self {
+        let linger = match settings.linger {
+            Linger::Graceful => Linger::Graceful,
+            // A reset is set at close and nowhere else: inherited, it would cut what a killed process still sends.
+            Linger::Off | Linger::Zero => Linger::Off,
+        };
+        Self {
+            reuse_address: settings.reuse_address,
+            reuse_port: false,
+            linger,
+        }
+    }
+
+    fn is_none(self) -> bool {
+        !self.reuse_address && !self.reuse_port && self.linger == Linger::Off
+    }
+
+    fn or(self, reason: Reason) -> Decision {
+        if self.is_none() {
+            Decision::StepAside(reason)
+        } else {
+            Decision::Act(self)
+        }
+    }
+}
+
+/// Acts if the settings allow `port`, which is 0 for the reason `zero`.
+fn on_port(settings: &Settings, port: u16, zero: Reason, options: Options) -> Decision {
+    if port == 0 {
+        Decision::StepAside(zero)
+    } else if settings.ports.contain(port) {
+        Decision::Act(options)
+    } else {
+        Decision::StepAside(Reason::OtherPort)
+    }
+}
+
+/// Acts if the settings allow the socket's own port, which is asked for only if it matters.
+fn on_own_port(settings: &Settings, socket: &impl Facts, options: Options) -> Decision {
+    if settings.ports.all() {
+        return Decision::Act(options);
+    }
+    match socket.local() {
+        Some(local) => on_port(settings, local.port, Reason::Unbound, options),
+        None => Decision::StepAside(Reason::NotTcp),
+    }
+}

@@ -1,0 +1,528 @@
+//! What every test target shares: the library that ships, a network of the test's own, real processes with bounded
+//! waits, and the kernel's table of TCP sockets.
+//!
+//! Each test target uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use std::{env, fs, io, thread};
+
+/// How long anything may take that takes no time of its own: long enough for a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The library that ships: the release build, made on first use, or the one that `LIBREUSE_TEST_LIBRARY` names.
+pub fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        if let Some(path) = env::var_os("LIBREUSE_TEST_LIBRARY") {
+            return PathBuf::from(path);
+        }
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--lib",
+                "--locked",
+                "--no-default-features",
+            ])
+            .args(["--message-format", "json", "--manifest-path", manifest])
+            .output()
+            .expect("cargo runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let messages = String::from_utf8(output.stdout).expect("cargo's messages are UTF-8");
+        let (_, path) = messages
+            .split('"')
+            .map(|part| (part, Path::new(part)))
+            .find(|(part, _)| part.ends_with("/libreuse.so"))
+            .expect("cargo names the library");
+        path.to_path_buf()
+    })
+}
+
+/// Gives the calling thread, and every process it starts, a network namespace with nothing in it but loopback. It goes
+/// when the last of them has ended.
+pub fn own_network() {
+    // SAFETY: unshare takes flags alone; a network namespace is the calling thread's own (unshare(2)).
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert_eq!(
+        result,
+        0,
+        "no network namespace ({}): run the tests as root or under `unshare -Ur`, as scripts/test does",
+        io::Error::last_os_error()
+    );
+    let status = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .expect("ip (iproute2) runs");
+    assert!(status.success(), "loopback did not come up");
+}
+
+/// Writes a sysctl of the calling thread's network namespace, `net.ipv4.ip_local_port_range` for one.
+pub fn sysctl(name: &str, value: &str) {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+/// The path of a program that the tests need; scripts/test installs it.
+pub fn program(names: &[&str]) -> PathBuf {
+    names
+        .iter()
+        .flat_map(|name| match name.strip_prefix('/') {
+            Some(_) => vec![PathBuf::from(name)],
+            None => {
+                env::split_paths("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+                    .map(|folder| folder.join(name))
+                    .collect()
+            }
+        })
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| {
+            panic!("{names:?} is not installed: scripts/test installs what the tests need")
+        })
+}
+
+/// Debian's Python, and not a wrapper script of that name.
+pub fn python() -> PathBuf {
+    program(&["/usr/bin/python3"])
+}
+
+/// A C program, compiled on first use from its text.
+pub fn compile_c(name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let source = folder.join(format!("{name}.{}.c", std::process::id()));
+    let binary = folder.join(format!("{name}.{}", std::process::id()));
+    fs::write(&source, text).expect("the folder for temporary files is writable");
+    let output = Command::new("cc")
+        .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
+        .args([&binary, &source])
+        .args(flags)
+        .output()
+        .expect("cc runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    binary
+}
+
+/// A program to be run, with an environment that holds only what the test says.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    environment: BTreeMap<OsString, OsString>,
+    folder: Option<PathBuf>,
+}
+
+impl Program {
+    pub fn new(path: impl AsRef<OsStr>) -> Self {
+        let path = PathBuf::from(path.as_ref());
+        let environment = BTreeMap::from([
+            (
+                "PATH".into(),
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+            ),
+            ("LC_ALL".into(), "C.UTF-8".into()),
+        ]);
+        Self {
+            path,
+            arguments: Vec::new(),
+            environment,
+            folder: None,
+        }
+    }
+
+    /// A Python program, from its text. `import`s of the usual modules come with it, and lines are flushed.
+    pub fn python(text: &str) -> Self {
+        let preamble = "import errno, os, signal, socket, struct, sys, threading, time\n\
+                        sys.stdout.reconfigure(line_buffering=True)\n";
+        Self::new(python())
+            .argument("-I")
+            .argument("-c")
+            .argument(format!("{preamble}{text}"))
+    }
+
+    pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    pub fn arguments<T: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = T>) -> Self {
+        arguments.into_iter().fold(self, Self::argument)
+    }
+
+    /// Preloads the library that ships.
+    pub fn shimmed(self) -> Self {
+        let library = shim();
+        self.with("LD_PRELOAD", library)
+    }
+
+    /// Preloads the library that ships, or not: a test and its control.
+    pub fn shimmed_if(self, shimmed: bool) -> Self {
+        if shimmed { self.shimmed() } else { self }
+    }
+
+    /// Sets a variable.
+    pub fn with(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment
+            .insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Starts it in this folder.
+    pub fn inside(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Some(folder.as_ref().to_owned());
+        self
+    }
+
+    /// Starts it, with pipes for stdin, stdout and stderr.
+    pub fn start(&self) -> Running {
+        let mut command = Command::new(&self.path);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{self:?}: {error}"));
+        let (sender, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let reader = thread::spawn(move || {
+            for line in stdout.split(b'\n').map_while(Result::ok) {
+                // Nobody may be listening any more; the pipe must not fill up all the same.
+                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&stderr);
+        let mut source = child.stderr.take().expect("a pipe");
+        let collector = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = source.read(&mut buffer) {
+                collected
+                    .lock()
+                    .expect("the lock")
+                    .extend_from_slice(&buffer[..length]);
+            }
+        });
+        Running {
+            program: self.clone(),
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            stdout: String::new(),
+            stderr,
+            threads: vec![reader, collector],
+            status: None,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self) -> Finished {
+        self.start().finish()
+    }
+
+    /// Runs it to its end, which must be a success, and returns what it printed.
+    pub fn output(&self) -> String {
+        let finished = self.run();
+        assert!(finished.status.success(), "{finished:#?}");
+        finished.stdout
+    }
+}
+
+/// A program that was started. It is killed if it still runs when the test is done with it.
+pub struct Running {
+    program: Program,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    stdout: String,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    threads: Vec<thread::JoinHandle<()>>,
+    status: Option<ExitStatus>,
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub program: Program,
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of its output.
+    pub fn line(&mut self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.stdout.push_str(&line);
+                self.stdout.push('\n');
+                line
+            }
+            Err(RecvTimeoutError::Timeout) => self.fail("printed nothing in time"),
+            Err(RecvTimeoutError::Disconnected) => self.fail("ended instead of printing a line"),
+        }
+    }
+
+    /// Waits for this line of output, which must be the next one.
+    pub fn expect(&mut self, expected: &str) -> &mut Self {
+        let line = self.line();
+        if line != expected {
+            self.fail(&format!("printed {line:?} instead of {expected:?}"));
+        }
+        self
+    }
+
+    /// Waits for a line of output that contains this, passing over others, and returns it.
+    pub fn expect_containing(&mut self, expected: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(expected) {
+                return line;
+            }
+        }
+    }
+
+    /// Writes a line to its input.
+    pub fn say(&mut self, line: &str) -> &mut Self {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        writeln!(stdin, "{line}")
+            .and_then(|()| stdin.flush())
+            .expect("the program reads its input");
+        self
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: libc::c_int) -> &mut Self {
+        let pid = libc::pid_t::try_from(self.child.id()).expect("a pid");
+        // SAFETY: kill takes any numbers; the child is ours and not waited for yet, so the pid is still its own.
+        let result = unsafe { libc::kill(pid, signal) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        self
+    }
+
+    /// Kills it, as a crash would, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+    }
+
+    /// Closes its input and waits for its end.
+    pub fn finish(mut self) -> Finished {
+        drop(self.stdin.take());
+        let deadline = Instant::now() + PATIENCE * 4;
+        wait_until_by(deadline, "the program's end", || {
+            self.status = self.child.try_wait().expect("the child is ours");
+            self.status.is_some() || Instant::now() > deadline
+        });
+        let Some(status) = self.status else {
+            self.fail("did not end in time")
+        };
+        // A grandchild may hold the pipes still: what it writes is not waited for.
+        wait_until_by(Instant::now() + Duration::from_secs(1), "", || {
+            self.threads.iter().all(thread::JoinHandle::is_finished) || Instant::now() > deadline
+        });
+        let rest = self
+            .lines
+            .try_iter()
+            .flat_map(|line| [line, "\n".into()])
+            .collect::<String>();
+        Finished {
+            program: self.program.clone(),
+            status,
+            stdout: std::mem::take(&mut self.stdout) + &rest,
+            stderr: self.stderr_so_far(),
+        }
+    }
+
+    /// What it has written to stderr until now.
+    pub fn stderr_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().expect("the lock")).into_owned()
+    }
+
+    fn fail(&mut self, what: &str) -> ! {
+        let status = self.child.try_wait().expect("the child is ours");
+        panic!(
+            "the program {what}\n{:#?}\nstatus: {status:?}\nstdout:\n{}\nstderr:\n{}",
+            self.program,
+            self.stdout,
+            self.stderr_so_far()
+        );
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            // It may have ended by itself.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Finished {
+    /// Asserts that it ended well.
+    pub fn succeeded(self) -> Self {
+        assert!(self.status.success(), "{self:#?}");
+        self
+    }
+
+    /// The signal that ended it.
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+}
+
+/// Waits until something holds, and fails the test if it does not.
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(
+        wait_until_by(Instant::now() + PATIENCE, what, holds),
+        "waited in vain for {what}"
+    );
+}
+
+fn wait_until_by(deadline: Instant, _: &str, mut holds: impl FnMut() -> bool) -> bool {
+    let mut pause = Duration::from_micros(200);
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// A TCP state, numbered as in the kernel's include/net/tcp_states.h.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum TcpState {
+    Established = 1,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+    NewSynRecv,
+}
+
+/// The TCP sockets with this local port in the calling thread's network namespace, by state.
+pub fn tcp_states(local_port: u16) -> Vec<TcpState> {
+    use TcpState::{
+        Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, NewSynRecv,
+        SynRecv, SynSent, TimeWait,
+    };
+    let states = [
+        Established,
+        SynSent,
+        SynRecv,
+        FinWait1,
+        FinWait2,
+        TimeWait,
+        Close,
+        CloseWait,
+        LastAck,
+        Listen,
+        Closing,
+        NewSynRecv,
+    ];
+    let mut found = Vec::new();
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        // Without IPv6 there is no second table.
+        let Ok(text) = fs::read_to_string(table) else {
+            continue;
+        };
+        for row in text.lines().skip(1) {
+            let columns: Vec<_> = row.split_whitespace().collect();
+            let (_, port) = columns[1].rsplit_once(':').expect("an address and a port");
+            if u16::from_str_radix(port, 16) == Ok(local_port) {
+                let number = usize::from_str_radix(columns[3], 16).expect("a state");
+                found.push(states[number - 1]);
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// How many sockets with this local port are in this state.
+pub fn count(local_port: u16, state: TcpState) -> usize {
+    tcp_states(local_port)
+        .into_iter()
+        .filter(|&found| found == state)
+        .count()
+}
+
+/// Waits until so many sockets with this local port are in this state.
+pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
+    wait_until(
+        &format!(
+            "{number} {state:?} on port {local_port}, there being {:?}",
+            tcp_states(local_port)
+        ),
+        || count(local_port, state) == number,
+    );
+}
+
+/// A folder for the test alone, removed when the test is done.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}.{}", std::process::id()));
+        // Left over from a run that was killed.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("the folder for temporary files is writable");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Best effort: it is inside the target folder anyway.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
