@@ -423,7 +423,7 @@ fn wait_until_by(deadline: Instant, _: &str, mut holds: impl FnMut() -> bool) ->
     }
 }
 
-/// A TCP state, numbered as in the kernel's include/net/tcp_states.h.
+/// A TCP state, numbered as in the kernel's `include/net/tcp_states.h`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum TcpState {
     Established = 1,
