@@ -167,6 +167,12 @@ impl Program {
         arguments.into_iter().fold(self, Self::argument)
     }
 
+    /// Gives it another argument in the place of one that it has.
+    pub fn replacing_argument(mut self, position: usize, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments[position] = argument.as_ref().to_owned();
+        self
+    }
+
     /// Preloads the library that ships.
     pub fn shimmed(self) -> Self {
         let library = shim();
@@ -338,7 +344,7 @@ impl Running {
     pub fn finish(mut self) -> Finished {
         drop(self.stdin.take());
         let deadline = Instant::now() + PATIENCE * 4;
-        wait_until_by(deadline, "the program's end", || {
+        wait_until_by(deadline, || {
             self.status = self.child.try_wait().expect("the child is ours");
             self.status.is_some() || Instant::now() > deadline
         });
@@ -346,7 +352,7 @@ impl Running {
             self.fail("did not end in time")
         };
         // A grandchild may hold the pipes still: what it writes is not waited for.
-        wait_until_by(Instant::now() + Duration::from_secs(1), "", || {
+        wait_until_by(Instant::now() + Duration::from_secs(1), || {
             self.threads.iter().all(thread::JoinHandle::is_finished) || Instant::now() > deadline
         });
         let rest = self
@@ -404,12 +410,12 @@ impl Finished {
 /// Waits until something holds, and fails the test if it does not.
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     assert!(
-        wait_until_by(Instant::now() + PATIENCE, what, holds),
+        wait_until_by(Instant::now() + PATIENCE, holds),
         "waited in vain for {what}"
     );
 }
 
-fn wait_until_by(deadline: Instant, _: &str, mut holds: impl FnMut() -> bool) -> bool {
+fn wait_until_by(deadline: Instant, mut holds: impl FnMut() -> bool) -> bool {
     let mut pause = Duration::from_micros(200);
     loop {
         if holds() {
@@ -489,12 +495,18 @@ pub fn count(local_port: u16, state: TcpState) -> usize {
 
 /// Waits until so many sockets with this local port are in this state.
 pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
-    wait_until(
-        &format!(
-            "{number} {state:?} on port {local_port}, there being {:?}",
-            tcp_states(local_port)
-        ),
-        || count(local_port, state) == number,
+    let there = wait_until_by(Instant::now() + PATIENCE, || {
+        count(local_port, state) == number
+    });
+    let tally = tcp_states(local_port)
+        .into_iter()
+        .fold(BTreeMap::new(), |mut tally, state| {
+            *tally.entry(state).or_insert(0) += 1;
+            tally
+        });
+    assert!(
+        there,
+        "waited in vain for {number} {state:?} on port {local_port}: {tally:?}"
     );
 }
 
