@@ -184,6 +184,9 @@ fn bind_again(
             report::bound(address, options, error, waited);
             return error;
         }
+        if pause == 1 {
+            report::waiting(address, settings.wait_ms);
+        }
         clock::sleep_until(start.saturating_add(waited).saturating_add(left.min(pause)));
         pause = LONGEST_PAUSE_MS.min(pause.saturating_mul(2));
     }

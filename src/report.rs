@@ -31,6 +31,16 @@ pub(crate) fn loaded(settings: &Settings) {
     );
 }
 
+/// A `bind` that had failed with `EADDRINUSE` will be tried again for some time.
+pub(crate) fn waiting(address: Option<Endpoint>, wait_ms: u32) {
+    if let Some(address) = address {
+        log::info!(
+            "bind {address}: in use, waiting for up to {} ms",
+            Decimal(wait_ms)
+        );
+    }
+}
+
 /// A `bind` that had failed with `EADDRINUSE` was tried again.
 pub(crate) fn bound(
     address: Option<Endpoint>,

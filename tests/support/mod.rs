@@ -169,7 +169,7 @@ impl Program {
 
     /// Gives it another argument in the place of one that it has.
     pub fn replacing_argument(mut self, position: usize, argument: impl AsRef<OsStr>) -> Self {
-        self.arguments[position] = argument.as_ref().to_owned();
+        argument.as_ref().clone_into(&mut self.arguments[position]);
         self
     }
 
@@ -182,6 +182,11 @@ impl Program {
     /// Preloads the library that ships, or not: a test and its control.
     pub fn shimmed_if(self, shimmed: bool) -> Self {
         if shimmed { self.shimmed() } else { self }
+    }
+
+    /// Gives it another program as its last arguments: a tracer, say, and what it traces.
+    pub fn command(self, other: &Self) -> Self {
+        self.argument(&other.path).arguments(&other.arguments)
     }
 
     /// Sets a variable.
@@ -297,6 +302,11 @@ impl Running {
         }
     }
 
+    /// The next line of its output, if there is one within this time.
+    pub fn line_within(&mut self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok()
+    }
+
     /// Waits for this line of output, which must be the next one.
     pub fn expect(&mut self, expected: &str) -> &mut Self {
         let line = self.line();
@@ -323,6 +333,12 @@ impl Running {
             .and_then(|()| stdin.flush())
             .expect("the program reads its input");
         self
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.status = self.child.try_wait().expect("the child is ours");
+        self.status.is_some()
     }
 
     /// Sends it a signal.
@@ -515,8 +531,16 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("{name}.{}", std::process::id()));
+        Self::inside(Path::new(env!("CARGO_TARGET_TMPDIR")), name)
+    }
+
+    /// One that other users reach too, who may not be let into the folder of the project.
+    pub fn for_other_users(name: &str) -> Self {
+        Self::inside(&env::temp_dir(), &format!("libreuse-test-{name}"))
+    }
+
+    fn inside(parent: &Path, name: &str) -> Self {
+        let path = parent.join(format!("{name}.{}", std::process::id()));
         // Left over from a run that was killed.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("the folder for temporary files is writable");
@@ -534,7 +558,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Best effort: it is inside the target folder anyway.
+        // Best effort: it is in a folder for temporary files anyway.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

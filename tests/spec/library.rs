@@ -1,0 +1,49 @@
+use crate::support::{Program, program, shim};
+
+fn tool(name: &str, arguments: &[&str]) -> String {
+    Program::new(program(&[name]))
+        .arguments(arguments)
+        .argument(shim())
+        .output()
+}
+
+#[test]
+fn exports_the_five_hooks_and_nothing_else() {
+    let table = tool("nm", &["-D", "--defined-only"]);
+    let mut names: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["bind", "close", "connect", "listen", "setsockopt"]);
+}
+
+#[test]
+fn needs_libc_alone() {
+    let table = tool("readelf", &["-d"]);
+    let needed: Vec<_> = table
+        .lines()
+        .filter(|line| line.contains("(NEEDED)"))
+        .collect();
+    assert!(
+        matches!(needed[..], [line] if line.contains("[libc.so.6]")),
+        "{needed:?}"
+    );
+    assert!(table.contains("[libreuse.so]"), "no soname: {table}");
+    assert!(
+        table.contains("NODELETE") && table.contains("NOW"),
+        "{table}"
+    );
+}
+
+/// No panic can be reached from anywhere in it: the linker would have kept the code that prints one.
+#[test]
+fn holds_no_panic() {
+    let table = tool("nm", &[]);
+    assert!(table.contains(" T close"), "{table}");
+    let panics: Vec<_> = table
+        .lines()
+        .filter(|line| line.contains("panic") || line.contains("unwrap_failed"))
+        .collect();
+    assert!(panics.is_empty(), "{panics:#?}");
+}
