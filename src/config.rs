@@ -705,6 +705,29 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_the_table() {
+        let readme = include_str!("../README.md");
+        let rows: Vec<_> = readme
+            .lines()
+            .filter(|line| line.starts_with("| `LIBREUSE_"))
+            .collect();
+        let expected: Vec<_> = SETTINGS
+            .iter()
+            .map(|setting| {
+                let Setting {
+                    name,
+                    values,
+                    default,
+                    effect,
+                    ..
+                } = setting;
+                format!("| `{name}` | {values} | {default} | {effect} |")
+            })
+            .collect();
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
     fn the_table_is_well_formed() {
         for setting in &SETTINGS {
             assert!(

@@ -11,6 +11,8 @@ mod close;
 mod connect;
 /// What a call costs, in system calls.
 mod cost;
+/// The README against the code.
+mod docs;
 /// What the shared object exports, needs and contains.
 mod library;
 /// `LIBREUSE_LOG`: what is reported, and where.
