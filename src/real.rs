@@ -1,5 +1,9 @@
 //! The real functions: what the program's calls would have reached without us, which may be libc's or another
 //! preloaded library's.
+//!
+//! A table of addresses of our own, and not the macros of the redhook crate, which resolve each function behind a
+//! `Once`: a child forked at the wrong moment finds that locked for ever, a failure to resolve is a panic, and both
+//! need the standard library, which is most of what a Rust shim adds to the start of every process.
 
 use core::ffi::{CStr, c_int, c_long, c_void};
 use core::marker::PhantomData;
