@@ -1,10 +1,10 @@
 use crate::server::PORT;
 use crate::support::{
-    Program, Running, TcpState, count, own_network, sysctl, tcp_states, wait_for, wait_until,
+    Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
+    wait_until,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
 use std::thread;
 
 /// Sends a body to whoever connects, and ends the connection as it is told.
@@ -179,23 +179,36 @@ fn graceful_covers_ends_that_no_hook_sees() {
 fn graceful_holds_on_a_network_that_loses_packets() {
     const SIZE: usize = 100_000;
     own_network();
-    let lossy = Command::new("tc")
-        .args(["qdisc", "add", "dev", "lo", "root", "netem", "loss", "4%"])
-        .output()
-        .expect("tc (iproute2) runs");
-    if !lossy.status.success() {
+    // By nftables and not by netem, which fewer kernels have.
+    let nft = Program::new(program(&["nft"]));
+    let table = nft
+        .clone()
+        .arguments(["add", "table", "inet", "lossy"])
+        .run();
+    if !table.status.success() {
         println!(
-            "skipped: no netem in this kernel: {}",
-            String::from_utf8_lossy(&lossy.stderr).trim()
+            "skipped: this kernel has no nftables: {}",
+            table.stderr.trim()
         );
         return;
     }
+    for rule in [
+        "add chain inet lossy input { type filter hook input priority 0; }",
+        "add rule inet lossy input numgen random mod 100 < 4 counter drop",
+    ] {
+        nft.clone().argument(rule).output();
+    }
     let mut server = sender(SIZE, "close", Some("graceful"));
-    for _ in 0..40 {
+    for _ in 0..25 {
         assert_eq!(fetch(&mut server, SIZE, Reader::Fast), (SIZE, Ok(())));
     }
     settle();
     assert_eq!(count(PORT, TcpState::TimeWait), 0);
+    let dropped = nft.arguments(["list", "table", "inet", "lossy"]).output();
+    assert!(
+        !dropped.contains("packets 0 "),
+        "nothing was lost: {dropped}"
+    );
 }
 
 /// A client's connections end without `TIME_WAIT` on its side, by whichever way it ends them.
