@@ -3,7 +3,6 @@ use crate::support::{Folder, Program, Running, TcpState, count, own_network, pro
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 /// What a program does about `SO_REUSEADDR` by itself.
@@ -208,23 +207,13 @@ fn postgres_program(name: &str) -> PathBuf {
 
 #[test]
 fn postgres() {
-    const NOBODY: u32 = 65534;
-    let folder = Folder::for_other_users("postgres");
-    // It refuses to run as root, and then as anybody who is not the owner of its data.
-    // SAFETY: geteuid takes nothing and cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    let unprivileged = |program: &Program| {
-        if root {
-            Program::new(self::program(&["setpriv"]))
-                .arguments(["--reuid=65534", "--regid=65534", "--clear-groups"])
-                .command(program)
-        } else {
-            program.clone()
-        }
+    let folder = Folder::new("postgres");
+    // It refuses to run as root, so it gets a user namespace in which it is somebody else.
+    let unprivileged = |server: &Program| {
+        Program::new(program(&["unshare"]))
+            .arguments(["--user", "--map-user=65534", "--map-group=65534"])
+            .command(server)
     };
-    if root {
-        chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may give it away");
-    }
     let data = folder.join("data");
     let initdb = Program::new(postgres_program("initdb"))
         .arguments(["--auth=trust", "--username=postgres", "--no-sync", "-D"])
