@@ -13,7 +13,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::load::settings;
 use crate::policy::{self, Decision, Options, Reason};
 use crate::socket::Socket;
-use crate::{clock, errno, real, report};
+use crate::{clock, errno, real, report, signals};
 use core::ffi::{c_int, c_void};
 use core::slice;
 use libc::{sockaddr, socklen_t};
@@ -194,6 +194,16 @@ fn bind_again(
 
 /// Binds with the options set, puts back what the program had, and returns the error.
 fn bind_with(options: Options, socket: Socket, call: &impl Fn() -> c_int) -> Option<c_int> {
+    // A handler that jumped out in the middle would leave an option set on the program's socket.
+    signals::held(|| bind_uninterrupted(options, socket, call))
+        .unwrap_or_else(|| bind_uninterrupted(options, socket, call))
+}
+
+fn bind_uninterrupted(
+    options: Options,
+    socket: Socket,
+    call: &impl Fn() -> c_int,
+) -> Option<c_int> {
     // Only what is off is set, and only what was set is put back.
     let address = options.reuse_address
         && socket.reuse_address() == Some(false)

@@ -12,6 +12,7 @@
 //! * `real` finds the functions that we interpose.
 //! * `config` is the table of `LIBREUSE_` variables and its parser, shared with the command.
 //! * `report` words what is reported, and `sink` writes it without disturbing the host.
+//! * `signals` holds signals back where an interruption would leave something of ours behind.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
 //! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
@@ -44,6 +45,8 @@ mod policy;
 #[allow(unsafe_code)] // The functions behind ours are reached through addresses from dlsym.
 mod real;
 mod report;
+#[allow(unsafe_code)] // Calls out: the thread's signal mask.
+mod signals;
 #[allow(unsafe_code)] // Calls out: what is reported.
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.

@@ -1,12 +1,13 @@
 //! Where reports go: a sink for the `log` facade that cannot disturb its host.
 //!
 //! One line is built on the stack and written by one system call. Nothing here is a cancellation point (the system
-//! calls are made without libc's functions), blocks, or lets a signal arrive that the program would not have had.
-//! The shim keeps no descriptor: stderr is written to only while it is still the file that it was at load, and a log
-//! file is opened for each line.
+//! calls are made without libc's functions), blocks, or lets a signal arrive that the program would not have had; and no
+//! signal interrupts it. The shim keeps no descriptor: stderr is written to only while it is still the file that it was
+//! at load, and a log file is opened for each line.
 
 use crate::config::{LOG_FILE_ROOM, Settings};
 use crate::endpoint::Decimal;
+use crate::signals::{self, KERNEL_SIGSET};
 use crate::{errno, load};
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
@@ -40,7 +41,7 @@ pub(crate) fn open(settings: &Settings, mistakes: bool) {
 pub(crate) fn mistake(text: fmt::Arguments<'_>) {
     let mut line = Line::new();
     line.finish(format_args!("libreuse: {text}"));
-    STDERR.write(&line);
+    signals::held(|| STDERR.write(&line));
 }
 
 struct Sink;
@@ -58,12 +59,16 @@ impl Log for Sink {
                 Decimal(pid()),
                 record.args()
             ));
-            match load::settings() {
-                Some(settings) if !settings.log_file.as_bytes().is_empty() => {
-                    write_to_file(settings.log_file.as_bytes(), &line);
+            let path = load::settings().map_or(&[][..], |settings| settings.log_file.as_bytes());
+            // A handler that jumped out from between open and close would leave the descriptor behind, and one that
+            // gave stderr another file would do so after the look at it. If they can't be held back, it stays unsaid.
+            signals::held(|| {
+                if path.is_empty() {
+                    STDERR.write(&line);
+                } else {
+                    write_to_file(path, &line);
                 }
-                _ => STDERR.write(&line),
-            }
+            });
         });
     }
 
@@ -304,65 +309,16 @@ fn send(fd: c_int, bytes: &[u8]) {
     };
 }
 
-/// The size of the kernel's signal set, in bytes; libc's is larger.
-const KERNEL_SIGSET: usize = 8;
-
-/// Writes to a file. What the write may raise is held back and taken off again, unless it was there before: SIGPIPE
-/// from a pipe whose reader has gone, SIGXFSZ from `RLIMIT_FSIZE`, SIGTTOU from a terminal in the background.
+/// Writes to a file. What the write may raise is taken off again: SIGPIPE from a pipe whose reader has gone, SIGXFSZ from
+/// `RLIMIT_FSIZE`. SIGTTOU, for a terminal's background, is not raised in a thread that holds it back.
 fn write(fd: c_int, bytes: &[u8]) {
-    let signals = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGTTOU]
-        .into_iter()
-        .fold(0_u64, |set, signal| {
-            set | 1 << (signal.unsigned_abs().saturating_sub(1) & 63)
-        });
-    let mut mask_before = 0_u64;
-    if !change_mask(libc::SIG_BLOCK, signals, Some(&mut mask_before)) {
-        return;
-    }
-    let pending_before = pending();
-    // SAFETY: the bytes outlive the call.
-    unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) };
-    let raised = pending() & signals & !pending_before;
-    if raised != 0 {
-        take_off(raised);
-    }
-    change_mask(libc::SIG_SETMASK, mask_before, None);
-}
-
-fn change_mask(how: c_int, set: u64, before: Option<&mut u64>) -> bool {
-    let before = before.map_or(ptr::null_mut(), ptr::from_mut);
-    // SAFETY: both sets are of the kernel's size and outlive the call.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            how,
-            &raw const set,
-            before,
-            KERNEL_SIGSET,
-        ) == 0
-    }
-}
-
-fn pending() -> u64 {
-    let mut set = 0_u64;
-    // SAFETY: the set is of the kernel's size and outlives the call.
-    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, KERNEL_SIGSET) };
-    set
-}
-
-fn take_off(set: u64) {
-    let at_once = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the set is of the kernel's size; it and the timespec outlive the call; nothing is wanted of the signal.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigtimedwait,
-            &raw const set,
-            ptr::null_mut::<c_void>(),
-            &raw const at_once,
-            KERNEL_SIGSET,
-        )
-    };
+    signals::taken_off(
+        // SAFETY: the bytes outlive the call.
+        || unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) },
+        |result| match errno::get() {
+            libc::EPIPE if result < 0 => Some(libc::SIGPIPE),
+            libc::EFBIG if result < 0 => Some(libc::SIGXFSZ),
+            _ => None,
+        },
+    );
 }

@@ -1,0 +1,147 @@
+// Threads that are cancelled at close and connect: what C++ and C have to clean up is cleaned up, and the cancellation
+// acts where it would have acted.
+#include "host.h"
+#include <atomic>
+#include <pthread.h>
+#include <sched.h>
+
+static std::atomic<int> destroyed, cleaned, ready;
+
+struct Guard {
+    ~Guard() { destroyed++; }
+};
+
+static void cleanup(void *) { cleaned++; }
+
+// A listener whose queue is full: a connect to it blocks.
+static sockaddr_in crowded;
+static int descriptor;
+
+static void blocking_connect() {
+    int fd = tcp();
+    ready = 1;
+    connect(fd, reinterpret_cast<sockaddr *>(&crowded), sizeof crowded);
+    // Only a signal ends it.
+    CHECK(!"connected");
+}
+
+static void pending_close() {
+    int old;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    ready = 1;
+    while (ready != 2) {
+        sched_yield();
+    }
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    close(descriptor);
+    CHECK(!"closed");
+}
+
+static void pending_connect() {
+    int old;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    ready = 1;
+    while (ready != 2) {
+        sched_yield();
+    }
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    connect(-1, nullptr, 0);
+    CHECK(!"connect returned");
+}
+
+// bind, listen and setsockopt are no cancellation points, not even where the shim has much to do.
+static void pending_elsewhere() {
+    int old;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    int live = listener();
+    int fd = tcp();
+    sockaddr_in taken = at(port_of(live));
+    ready = 1;
+    while (ready != 2) {
+        sched_yield();
+    }
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    int none = 0;
+    setsockopt(live, SOL_SOCKET, SO_REUSEADDR, &none, sizeof none);
+    FAILS(bind(fd, reinterpret_cast<sockaddr *>(&taken), sizeof taken), EADDRINUSE);
+    SUCCEEDS(listen(live, 4));
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    close(live);
+    close(fd);
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    cleaned += 10;
+    pthread_testcancel();
+}
+
+static int asynchronous_listener, asynchronous_socket;
+
+// Interrupted anywhere in here and in the hooks.
+__attribute__((noinline)) static void hooks_for_ever() {
+    int old;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
+    ready = 1;
+    for (;;) {
+        call_hooks_on(asynchronous_listener, asynchronous_socket);
+    }
+}
+
+static void *guarded(void *body) {
+    pthread_cleanup_push(cleanup, nullptr);
+    Guard guard;
+    reinterpret_cast<void (*)()>(body)();
+    pthread_cleanup_pop(0);
+    return nullptr;
+}
+
+static void run(const char *name, void (*body)(), int pause_us) {
+    pthread_t thread;
+    destroyed = cleaned = ready = 0;
+    CHECK(pthread_create(&thread, nullptr, guarded, reinterpret_cast<void *>(body)) == 0);
+    while (ready != 1) {
+        sched_yield();
+    }
+    timespec pause = {0, pause_us * 1000L};
+    nanosleep(&pause, nullptr);
+    CHECK(pthread_cancel(thread) == 0);
+    ready = 2;
+    void *result;
+    CHECK(pthread_join(thread, &result) == 0);
+    if (name != nullptr) {
+        printf("%s: cancelled %d, destructors %d, cleanup handlers %d\n", name, result == PTHREAD_CANCELED,
+               destroyed.load(), cleaned.load());
+    } else {
+        CHECK(result == PTHREAD_CANCELED && destroyed == 1 && cleaned == 1);
+    }
+}
+
+// With an argument only the first part, which is enough where bind waits.
+int main(int argc, char **) {
+    int full = tcp();
+    sockaddr_in any = at(0);
+    CHECK(bind(full, reinterpret_cast<sockaddr *>(&any), sizeof any) == 0 && listen(full, 0) == 0);
+    crowded = at(port_of(full));
+    int first = tcp();
+    CHECK(connect(first, reinterpret_cast<sockaddr *>(&crowded), sizeof crowded) == 0);
+
+    run("blocked in connect", blocking_connect, 2000);
+    run("blocked in connect, soon", blocking_connect, 0);
+    descriptor = tcp();
+    run("pending at close", pending_close, 0);
+    printf("still open: %d\n", fcntl(descriptor, F_GETFD) >= 0);
+    run("pending at connect", pending_connect, 0);
+    run("pending at bind, listen, setsockopt", pending_elsewhere, 0);
+
+    if (argc > 1) {
+        return 0;
+    }
+    asynchronous_listener = listener();
+    asynchronous_socket = tcp();
+    uint64_t descriptors = open_descriptors();
+    for (int i = 0; i < 60; i++) {
+        run(nullptr, hooks_for_ever, i % 40);
+        CHECK(open_descriptors() == descriptors);
+        CHECK(option(asynchronous_socket, SOL_SOCKET, SO_REUSEADDR) == 0);
+    }
+    puts("asynchronously: everything cleaned up");
+    return 0;
+}

@@ -1,0 +1,58 @@
+//! Hooks that are interrupted: by signal handlers, by jumps out of them, by cancellation, and by forks.
+
+use crate::matrix::{Log, Setting, changes_nothing, changes_nothing_when, host};
+
+#[test]
+fn serves_a_signal_handler_at_10_khz() {
+    changes_nothing(&host("storm.c"));
+}
+
+#[test]
+fn serves_2000_forked_children_of_four_busy_threads() {
+    let program = host("forks.c");
+    let control = program.clone().argument("2000");
+    let (to_file, elsewhere): (Vec<_>, Vec<_>) = Setting::all()
+        .into_iter()
+        .partition(|setting| setting.log == Log::File);
+    changes_nothing_when(&control, &control.clone().shimmed(), to_file);
+    // The fewer system calls, the smaller a chance to be interrupted in one: a quarter of the forks will do.
+    let fewer = program.argument("500");
+    changes_nothing_when(&fewer, &fewer.clone().shimmed(), elsewhere);
+}
+
+#[test]
+fn serves_children_that_share_memory_and_65536_closes() {
+    changes_nothing(&host("children.c"));
+}
+
+#[test]
+fn leaves_nothing_behind_when_a_handler_jumps_out() {
+    changes_nothing(&host("jump.c").argument("sig"));
+}
+
+#[test]
+fn leaves_the_signal_mask_alone_when_a_handler_jumps_out() {
+    changes_nothing(&host("jump.c").argument("plain"));
+}
+
+#[test]
+fn swallows_no_signal_that_somebody_else_sends() {
+    changes_nothing(&host("signals.c"));
+}
+
+#[test]
+fn lets_cancelled_threads_clean_up() {
+    changes_nothing(&host("cancel.cpp"));
+}
+
+/// `bind` is no cancellation point, and doesn't become one when it waits.
+#[test]
+fn is_not_cancelled_where_the_program_would_not_be() {
+    let program = host("cancel.cpp").argument("no asynchronous ones");
+    changes_nothing(&program.with("LIBREUSE_WAIT", "30ms"));
+}
+
+#[test]
+fn fits_small_stacks() {
+    changes_nothing(&host("stacks.c"));
+}

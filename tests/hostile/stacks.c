@@ -1,0 +1,47 @@
+// Hooks on small stacks: threads of 16 KiB, and signal handlers on an alternate stack of the smallest useful size.
+#include "host.h"
+#include <pthread.h>
+
+static void *small(void *unused) {
+    for (int i = 0; i < 10; i++) {
+        call_every_hook();
+    }
+    return unused;
+}
+
+static volatile sig_atomic_t handled;
+
+static void on_signal(int signal) {
+    (void)signal;
+    call_every_hook();
+    handled++;
+}
+
+int main(void) {
+    pthread_attr_t attributes;
+    CHECK(pthread_attr_init(&attributes) == 0);
+    CHECK(pthread_attr_setstacksize(&attributes, 16384) == 0);
+    pthread_t threads[8];
+    for (int i = 0; i < 8; i++) {
+        CHECK(pthread_create(&threads[i], &attributes, small, NULL) == 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+
+    // The page before the stack may not be touched.
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t size = 8192 + (size_t)sysconf(_SC_MINSIGSTKSZ) / page * page;
+    char *place = mmap(NULL, page + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(place != MAP_FAILED && mprotect(place, page, PROT_NONE) == 0);
+    stack_t stack = {.ss_sp = place + page, .ss_size = size};
+    CHECK(sigaltstack(&stack, NULL) == 0);
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    for (int i = 0; i < 10; i++) {
+        CHECK(raise(SIGUSR1) == 0);
+    }
+    CHECK(handled == 10);
+    puts("the stacks were large enough");
+    return 0;
+}
