@@ -12,7 +12,7 @@ use crate::config::{Linger, Settings};
 use crate::endpoint::{self, Endpoint};
 use crate::load::settings;
 use crate::policy::{self, Decision, Options, Reason};
-use crate::socket::Socket;
+use crate::socket::{Socket, size};
 use crate::{clock, errno, real, report, signals};
 use core::ffi::{c_int, c_void};
 use core::slice;
@@ -92,7 +92,9 @@ unsafe extern "C" fn setsockopt(
 ) -> c_int {
     // SAFETY: the caller's own arguments.
     let result = unsafe { real::SETSOCKOPT.get()(fd, level, name, value, length) };
-    if result == 0 && is_ours(level, name) {
+    // Another preloaded library, or a seccomp filter, may have said success in the kernel's place.
+    let readable = !value.is_null() && length >= size::<c_int>();
+    if result == 0 && readable && is_ours(level, name) {
         // SAFETY: the kernel has just read an int from there, as it does for both options (tcp(7), socket(7)).
         let value = unsafe { value.cast::<c_int>().read_unaligned() };
         if let Some(settings) = settings() {

@@ -160,6 +160,6 @@ impl Facts for Socket {
 }
 
 #[allow(clippy::cast_possible_truncation)] // Socket options and addresses are a few bytes.
-const fn size<T>() -> socklen_t {
+pub(crate) const fn size<T>() -> socklen_t {
     mem::size_of::<T>() as socklen_t
 }
