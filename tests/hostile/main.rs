@@ -6,4 +6,5 @@ mod support;
 
 mod calls;
 mod interrupted;
+mod loading;
 mod matrix;

@@ -1,0 +1,130 @@
+//! How the shim came into the process, before and after whom: constructors, plug-ins, other preloaded libraries.
+
+use crate::matrix::{
+    Log, Setting, changes_nothing, changes_nothing_when, compiled, compiled_with, host,
+};
+use crate::support::{Folder, Program, own_network, program, shim};
+use std::path::{Path, PathBuf};
+use std::{fs, os};
+
+const SHARED: [&str; 1] = ["-shared"];
+
+/// A program with these libraries preloaded.
+fn preloading(program: &Program, libraries: &[&Path]) -> Program {
+    let list: Vec<_> = libraries
+        .iter()
+        .map(|library| library.to_str().expect("a path in UTF-8"))
+        .collect();
+    program.clone().with("LD_PRELOAD", list.join(":"))
+}
+
+/// Asserts that nothing changes, whether the shim is before the other library or behind it.
+fn changes_nothing_beside(program: &Program, library: &Path) {
+    let control = preloading(program, &[library]);
+    for both in [[shim(), library], [library, shim()]] {
+        changes_nothing_when(&control, &preloading(program, &both), Setting::all());
+    }
+}
+
+#[test]
+fn serves_calls_from_constructors_and_destructors_of_the_program() {
+    changes_nothing(&host("plain.c"));
+}
+
+#[test]
+fn serves_calls_before_its_own_constructor() {
+    changes_nothing_beside(&host("plain.c"), &compiled_with("plugin.c", &SHARED));
+}
+
+#[test]
+fn serves_plugins() {
+    changes_nothing(&host("plugins.c").argument(compiled_with("plugin.c", &SHARED)));
+}
+
+#[test]
+fn can_be_opened_as_a_plugin_itself() {
+    let plugin = compiled_with("plugin.c", &SHARED);
+    let control = host("plugins.c").argument(&plugin);
+    let opened = control.clone().argument(shim());
+    changes_nothing_when(&control, &opened, Setting::all());
+}
+
+#[test]
+fn may_be_given_twice() {
+    let folder = Folder::new("twice");
+    let link = folder.join("link.so");
+    let copy = folder.join("copy.so");
+    os::unix::fs::symlink(shim(), &link).expect("a symlink");
+    fs::copy(shim(), &copy).expect("a copy");
+    let program = host("plain.c");
+    for twice in [
+        [shim(), shim()],
+        [shim(), &link],
+        [shim(), &copy],
+        [&copy, shim()],
+    ] {
+        changes_nothing_when(&program, &preloading(&program, &twice), Setting::all());
+    }
+}
+
+#[test]
+fn stands_beside_libfaketime() {
+    let library = program(&["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"]);
+    changes_nothing_beside(&host("plain.c").with("FAKETIME", "+10y"), &library);
+}
+
+#[test]
+fn stands_beside_libeatmydata() {
+    let library = program(&["/usr/lib/x86_64-linux-gnu/libeatmydata.so"]);
+    changes_nothing_beside(&host("plain.c"), &library);
+}
+
+#[test]
+fn stands_beside_jemalloc() {
+    let library = program(&["/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"]);
+    changes_nothing_beside(&host("plain.c"), &library);
+}
+
+#[test]
+fn stands_beside_another_interposer() {
+    changes_nothing_beside(&host("plain.c"), &compiled_with("interposer.c", &SHARED));
+}
+
+#[test]
+fn reads_nothing_that_another_library_took_unread() {
+    let swallower: PathBuf = compiled_with("swallower.c", &SHARED);
+    let program = Program::new(compiled("swallowed.c")).with("LIBREUSE_REUSEPORT", "on");
+    // The other order swallows the calls before the shim sees them.
+    changes_nothing_when(
+        &preloading(&program, &[&swallower]),
+        &preloading(&program, &[shim(), &swallower]),
+        Setting::all(),
+    );
+}
+
+/// The wait goes by the kernel's clock: by libfaketime's it would be years.
+#[test]
+fn waits_by_the_real_clock() {
+    own_network();
+    let faketime = program(&["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"]);
+    let program = Program::python(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+signal.alarm(20)
+try:
+    socket.socket().bind(('127.0.0.1', 5000))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+",
+    );
+    for order in [[shim(), &faketime], [&faketime, shim()]] {
+        let waiting = Setting::new("off", Log::Off).applied_to(
+            preloading(&program, &order)
+                .with("FAKETIME", "+10y")
+                .with("LIBREUSE_WAIT", "200ms"),
+        );
+        assert_eq!(waiting.output(), "EADDRINUSE\n");
+    }
+}
