@@ -21,6 +21,7 @@ static STDERR: Stderr = Stderr {
     kind: AtomicU8::new(CLOSED),
     device: AtomicU64::new(0),
     inode: AtomicU64::new(0),
+    birth: AtomicU64::new(0),
 };
 
 /// Opens the sink for what the settings want reported, and for mistakes in them.
@@ -125,6 +126,7 @@ struct Stderr {
     kind: AtomicU8,
     device: AtomicU64,
     inode: AtomicU64,
+    birth: AtomicU64,
 }
 
 const CLOSED: u8 = 0;
@@ -136,6 +138,7 @@ impl Stderr {
         if let Some(file) = identify(libc::STDERR_FILENO) {
             self.device.store(file.device, Relaxed);
             self.inode.store(file.inode, Relaxed);
+            self.birth.store(file.birth, Relaxed);
             self.kind
                 .store(if file.is_socket { SOCKET } else { FILE }, Relaxed);
         }
@@ -148,7 +151,9 @@ impl Stderr {
             return;
         }
         let same = |file: Identity| {
-            file.device == self.device.load(Relaxed) && file.inode == self.inode.load(Relaxed)
+            file.device == self.device.load(Relaxed)
+                && file.inode == self.inode.load(Relaxed)
+                && file.birth == self.birth.load(Relaxed)
         };
         if identify(libc::STDERR_FILENO).is_some_and(same) {
             if kind == SOCKET {
@@ -164,26 +169,33 @@ impl Stderr {
 struct Identity {
     device: u64,
     inode: u64,
+    /// When it was made; 0 where the file system does not tell. The next file may well have the number of one that was
+    /// removed: ext4 gives it out again at once.
+    birth: u64,
     is_socket: bool,
 }
 
 fn identify(fd: c_int) -> Option<Identity> {
-    #[cfg(target_pointer_width = "64")]
-    const FSTAT: libc::c_long = libc::SYS_fstat;
-    // The one that fills libc::stat64.
-    #[cfg(target_pointer_width = "32")]
-    const FSTAT: libc::c_long = libc::SYS_fstat64;
-
-    let mut status = MaybeUninit::<libc::stat64>::zeroed();
-    // Not libc's function: glibc before 2.33 has none of that name.
-    // SAFETY: the kernel writes one stat64, which outlives the call.
-    let result = unsafe { libc::syscall(FSTAT, fd, status.as_mut_ptr()) };
-    // SAFETY: all zeroes is a stat64, and so is what the kernel writes.
+    let mut status = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the kernel reads an empty C string and writes one statx, which outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            fd,
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_TYPE | libc::STATX_INO | libc::STATX_BTIME,
+            status.as_mut_ptr(),
+        )
+    };
+    // SAFETY: all zeroes is a statx, and so is what the kernel writes.
     let status = unsafe { status.assume_init() };
+    let seconds = status.stx_btime.tv_sec.unsigned_abs();
     (result == 0).then_some(Identity {
-        device: status.st_dev,
-        inode: status.st_ino,
-        is_socket: status.st_mode & libc::S_IFMT == libc::S_IFSOCK,
+        device: u64::from(status.stx_dev_major) << 32 | u64::from(status.stx_dev_minor),
+        inode: status.stx_ino,
+        birth: seconds << 30 | u64::from(status.stx_btime.tv_nsec),
+        is_socket: u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFSOCK,
     })
 }
 

@@ -8,3 +8,4 @@ mod calls;
 mod interrupted;
 mod loading;
 mod matrix;
+mod output;

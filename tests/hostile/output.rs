@@ -1,0 +1,235 @@
+//! What the shim writes, and where the program never finds it: its own files, its limits, its signals, its time.
+
+use crate::matrix::{LINGERS, changes_nothing, host};
+use crate::support::{Folder, Program, own_network};
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::{fs, io, os};
+
+fn stderr_is(what: &str) {
+    changes_nothing(&host("stderr.c").argument(what));
+}
+
+#[test]
+fn writes_into_no_file_that_took_the_place_of_stderr() {
+    stderr_is("data");
+}
+
+#[test]
+fn writes_into_no_file_where_stderr_was_closed_from_the_start() {
+    stderr_is("closed");
+}
+
+#[test]
+fn writes_into_no_file_that_has_the_inode_number_of_stderr() {
+    stderr_is("inode");
+}
+
+#[test]
+fn raises_no_sigpipe_on_a_pipe_without_reader() {
+    stderr_is("pipe without reader");
+}
+
+#[test]
+fn raises_no_sigpipe_when_the_reader_goes() {
+    stderr_is("pipe whose reader goes");
+}
+
+#[test]
+fn does_not_block_on_a_pipe_that_nobody_reads() {
+    stderr_is("pipe that nobody reads");
+}
+
+#[test]
+fn raises_no_sigpipe_on_a_socket_without_reader() {
+    stderr_is("socket without reader");
+}
+
+#[test]
+fn does_not_block_on_a_socket_that_nobody_reads() {
+    stderr_is("socket that nobody reads");
+}
+
+#[test]
+fn is_not_stopped_by_a_terminal_in_the_background() {
+    stderr_is("terminal in the background");
+}
+
+#[test]
+fn keeps_no_descriptor() {
+    changes_nothing(&host("limits.c").argument("descriptors"));
+}
+
+#[test]
+fn needs_no_descriptor() {
+    changes_nothing(&host("limits.c").argument("three descriptors"));
+}
+
+#[test]
+fn raises_no_sigxfsz() {
+    changes_nothing(&host("limits.c").argument("no file size"));
+}
+
+/// Runs a program that logs to this path, in every linger mode, and asserts that nothing changes.
+fn logging_to(path: &Path) {
+    own_network();
+    let program = host("plain.c");
+    let expected = program.run();
+    for linger in LINGERS {
+        let finished = program
+            .clone()
+            .shimmed()
+            .with("LIBREUSE_LINGER", linger)
+            .with("LIBREUSE_LOG", "trace")
+            .with("LIBREUSE_LOG_FILE", path)
+            .run();
+        assert_eq!(
+            (&finished.stdout, finished.status, &finished.stderr),
+            (&expected.stdout, expected.status, &expected.stderr),
+            "with linger {linger}"
+        );
+    }
+}
+
+/// Mounts a file system of one page, for the calling thread and its children alone.
+fn mount_one_page(folder: &Path) {
+    // SAFETY: unshare takes flags alone; a mount namespace is the calling thread's own (unshare(2)).
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert_eq!(unshared, 0, "{}", io::Error::last_os_error());
+    mount(
+        c"none",
+        Path::new("/"),
+        c"",
+        libc::MS_REC | libc::MS_PRIVATE,
+        c"",
+    );
+    mount(c"none", folder, c"tmpfs", 0, c"size=4096");
+}
+
+fn mount(source: &CStr, target: &Path, kind: &CStr, flags: libc::c_ulong, options: &CStr) {
+    let target = c_string(target);
+    // SAFETY: C strings all, which outlive the call.
+    let result = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            options.as_ptr().cast(),
+        )
+    };
+    assert_eq!(result, 0, "{target:?}: {}", io::Error::last_os_error());
+}
+
+fn c_string(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("no null byte")
+}
+
+#[test]
+fn bears_a_full_disk() {
+    let folder = Folder::new("full");
+    mount_one_page(folder.path());
+    let log = folder.join("log");
+    logging_to(&log);
+    let size = fs::metadata(&log).expect("the log file").len();
+    assert_eq!(size, 4096, "one page was there and is used up");
+}
+
+#[test]
+fn bears_a_log_file_that_cannot_be_written() {
+    let folder = Folder::new("unwritable");
+    mount_one_page(folder.path());
+    let log = folder.join("log");
+    fs::write(&log, "there before\n").expect("a file");
+    mount(
+        c"none",
+        folder.path(),
+        c"",
+        libc::MS_REMOUNT | libc::MS_RDONLY,
+        c"",
+    );
+    logging_to(&log);
+    assert_eq!(
+        fs::read_to_string(&log).expect("the file"),
+        "there before\n"
+    );
+    logging_to(&folder.join("new"));
+    logging_to(&folder.join("missing/log"));
+    logging_to(folder.path());
+}
+
+#[test]
+fn bears_a_fifo() {
+    let folder = Folder::new("fifo");
+    let fifo = folder.join("fifo");
+    let path = c_string(&fifo);
+    // SAFETY: a C string that outlives the call.
+    let made = unsafe { libc::mkfifo(path.as_ptr(), 0o600) };
+    assert_eq!(made, 0, "{}", io::Error::last_os_error());
+    logging_to(&fifo);
+    // A reader that never reads: the FIFO fills up.
+    let reader = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&fifo)
+        .expect("the FIFO");
+    logging_to(&fifo);
+    drop(reader);
+}
+
+#[test]
+fn follows_no_link_to_a_log_file() {
+    let folder = Folder::new("link");
+    let target = folder.join("target");
+    fs::write(&target, "somebody's file\n").expect("a file");
+    os::unix::fs::symlink(&target, folder.join("log")).expect("a symlink");
+    os::unix::fs::symlink(folder.join("new"), folder.join("dangling")).expect("a symlink");
+    logging_to(&folder.join("log"));
+    logging_to(&folder.join("dangling"));
+    let text = fs::read_to_string(&target).expect("the file");
+    assert_eq!(text, "somebody's file\n");
+    assert!(!folder.join("new").exists());
+}
+
+#[test]
+fn makes_a_deleted_log_file_again() {
+    let folder = Folder::new("deleted");
+    let log = folder.join("log");
+    own_network();
+    let mut program = Program::python(
+        "
+print('ready')
+sys.stdin.readline()
+os.close(os.open('/dev/null', os.O_RDONLY))
+print('closed')
+sys.stdin.readline()
+",
+    )
+    .shimmed()
+    .with("LIBREUSE_LINGER", "graceful")
+    .with("LIBREUSE_LOG", "trace")
+    .with("LIBREUSE_LOG_FILE", &log)
+    .start();
+    program.expect("ready");
+    fs::remove_file(&log).expect("the log file");
+    program.say("go on").expect("closed");
+    let text = fs::read_to_string(&log).expect("a log file again");
+    assert!(text.contains("]: close descriptor"), "{text}");
+    program.say("end");
+    program.finish().succeeded();
+}
+
+/// Where the log goes is nothing to the program, even where it can't be reported.
+#[test]
+fn passes_wrong_settings_by_in_silence_when_stderr_is_closed() {
+    let program = host("stderr.c").argument("closed");
+    let wrong = program
+        .clone()
+        .shimmed()
+        .with("LIBREUSE_PORTS", "none")
+        .with("LIBREUSE_COLOUR", "red");
+    own_network();
+    let finished = wrong.run();
+    assert_eq!(finished.stdout, program.output());
+}
