@@ -5,7 +5,10 @@
 mod support;
 
 mod calls;
+mod handed;
 mod interrupted;
 mod loading;
 mod matrix;
 mod output;
+mod rights;
+mod waiting;

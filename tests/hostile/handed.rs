@@ -1,0 +1,57 @@
+//! Connections whose descriptor several processes hold: `graceful` loses no byte, whoever closes first.
+
+use crate::matrix::{Log, Setting, host};
+use crate::support::{Program, TcpState, count, own_network};
+
+/// Without the shim and with `graceful` the client gets everything and a clean end. Two controls: without the shim a
+/// `TIME_WAIT` stays, so the shim was at work, and `zero` cuts the transfer, so this test would see a loss.
+fn loses_no_byte(how: &str) {
+    const ALL: &str = "client: 3000000 bytes, 0 wrong, error 0\n";
+    let program: Program = host("handoff.c").argument(how);
+
+    own_network();
+    assert_eq!(program.output(), ALL);
+    assert_eq!(count(6000, TcpState::TimeWait), 1);
+
+    for log in [Log::Off, Log::Stderr, Log::File] {
+        own_network();
+        let graceful = Setting::new("graceful", log).applied_to(program.clone().shimmed());
+        assert_eq!(graceful.output(), ALL);
+        assert_eq!(count(6000, TcpState::TimeWait), 0);
+    }
+
+    own_network();
+    let zero = Setting::new("zero", Log::Off).applied_to(program.shimmed());
+    let cut = zero.output();
+    assert!(cut.contains("error 104"), "{cut}");
+}
+
+#[test]
+fn loses_no_byte_that_a_forked_worker_sends() {
+    loses_no_byte("forked");
+}
+
+#[test]
+fn loses_no_byte_when_the_worker_closes_first() {
+    loses_no_byte("forked, worker first");
+}
+
+#[test]
+fn loses_no_byte_when_the_worker_just_exits() {
+    loses_no_byte("forked, exits");
+}
+
+#[test]
+fn loses_no_byte_of_a_passed_connection() {
+    loses_no_byte("passed");
+}
+
+#[test]
+fn loses_no_byte_of_a_passed_connection_when_the_worker_closes_first() {
+    loses_no_byte("passed, worker first");
+}
+
+#[test]
+fn loses_no_byte_under_socket_activation() {
+    loses_no_byte("activated");
+}
