@@ -52,7 +52,7 @@ mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
 
-/// Required by `no_std`; nothing in the release build calls it, so the linker drops it (tests/spec/purity.rs).
+/// Required by `no_std`; nothing in the release build calls it, so the linker drops it (tests/hostile/purity.rs).
 #[cfg(not(any(test, debug_assertions)))]
 #[panic_handler]
 fn unreachable_panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -75,7 +75,9 @@ impl<F: Copy> Real<F> {
         unsafe { mem::transmute_copy(&address) }
     }
 
+    // Never inlined: tests/hostile/purity.rs asserts that no hook calls dlsym but by way of this.
     #[cold]
+    #[inline(never)]
     fn resolve(&self) -> *mut c_void {
         // SAFETY: the name is a C string. RTLD_NEXT asks from the caller of dlsym, which is this library: the null
         // check below keeps the call from becoming a jump.

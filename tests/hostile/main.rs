@@ -9,6 +9,8 @@ mod handed;
 mod interrupted;
 mod loading;
 mod matrix;
+mod mutants;
 mod output;
+mod purity;
 mod rights;
 mod waiting;

@@ -1,0 +1,534 @@
+//! Builds of the shim with something taken out or put in, to see that a test notices.
+
+use crate::support::Folder;
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// A replacement in one of the crate's files.
+#[derive(Clone, Copy)]
+pub(crate) struct Edit<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) replacement: &'a str,
+}
+
+/// The library that ships, with these edits.
+pub(crate) fn build(edits: &[Edit]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<u32> = Mutex::new(0);
+    let mut number = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    *number += 1;
+
+    let original = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = Folder::new("mutant");
+    for entry in fs::read_dir(original).expect("the crate") {
+        let name = entry.expect("the crate").file_name();
+        // Cargo wants every file that Cargo.toml names, but builds only the library: a link will do for the rest.
+        if name != "src" && name != "target" && name != ".git" && name != ".cargo" {
+            symlink(original.join(&name), copy.join(&name)).expect("a link");
+        }
+    }
+    copy_all(&original.join("src"), &copy.join("src"));
+    for edit in edits {
+        let path = copy.join(edit.file);
+        let text = fs::read_to_string(&path).expect("a file of the crate");
+        let found = text.matches(edit.text).count();
+        assert_eq!(found, 1, "once in {}: {}", edit.file, edit.text);
+        let text = text.replace(edit.text, edit.replacement);
+        // It may be a link to the original.
+        fs::remove_file(&path).expect("the copy is ours");
+        fs::write(path, text).expect("the copy is ours");
+    }
+
+    // Shared by all of them, so that the dependencies are built once.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--lib", "--locked"])
+        .arg("--no-default-features")
+        .arg("--target-dir")
+        .arg(&target)
+        // Where .cargo/config.toml is looked for.
+        .current_dir(copy.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let library = target.join(format!("libreuse-{}-{number}.so", std::process::id()));
+    fs::copy(target.join("release/libreuse.so"), &library).expect("the library");
+    library
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder of the crate") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+/// A guard taken out, and the tests that must fail then.
+struct Mutant {
+    edits: &'static [Edit<'static>],
+    tests: &'static [&'static str],
+}
+
+const fn edit(file: &'static str, text: &'static str, replacement: &'static str) -> Edit<'static> {
+    Edit {
+        file,
+        text,
+        replacement,
+    }
+}
+
+const MUTANTS: &[Mutant] = &[
+    // errno
+    Mutant {
+        edits: &[edit("src/errno.rs", "    set(before);\n", "")],
+        tests: &[
+            "calls::leaves_results_and_errno_alone",
+            "interrupted::serves_children_that_share_memory_and_65536_closes",
+            "loading::serves_calls_from_constructors_and_destructors_of_the_program",
+            "loading::serves_plugins",
+            "loading::can_be_opened_as_a_plugin_itself",
+            "loading::may_be_given_twice",
+        ],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/load.rs",
+            "    errno::set(errno_before);\n",
+            "    let _ = errno_before;\n",
+        )],
+        tests: &["output::writes_into_no_file_where_stderr_was_closed_from_the_start"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "error.unwrap_or(errno_before)",
+            "error.unwrap_or(errno_before & 0)",
+        )],
+        tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
+    },
+    // The caller's memory
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "unsafe extern \"C\" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {\n",
+            "unsafe extern \"C\" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {\n    \
+             if unsafe { accepted(address, length) }.is_some_and(|at| at.port == 7) { return 0; }\n",
+        )],
+        tests: &["calls::reads_no_memory_that_the_kernel_has_not_accepted"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "if result == 0 && readable && is_ours",
+            "if readable && is_ours",
+        )],
+        tests: &["calls::reads_no_memory_that_the_kernel_has_not_accepted"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "if result == 0 && readable && is_ours",
+            "if result == 0 && is_ours",
+        )],
+        tests: &["loading::reads_nothing_that_another_library_took_unread"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "    if address.is_null() {\n        return None;\n    }\n",
+            "",
+        )],
+        tests: &["loading::reads_nothing_that_another_library_took_unread"],
+    },
+    // Interruptions
+    Mutant {
+        edits: &[edit(
+            "src/signals.rs",
+            "change_mask(libc::SIG_BLOCK, signals,",
+            "change_mask(libc::SIG_BLOCK, signals & 0,",
+        )],
+        tests: &[
+            "interrupted::leaves_nothing_behind_when_a_handler_jumps_out",
+            "interrupted::lets_cancelled_threads_clean_up",
+            "output::keeps_no_descriptor",
+            "output::raises_no_sigxfsz",
+        ],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/signals.rs",
+            "    change_mask(libc::SIG_SETMASK, before, None);\n",
+            "",
+        )],
+        tests: &[
+            "interrupted::leaves_the_signal_mask_alone_when_a_handler_jumps_out",
+            "interrupted::serves_a_signal_handler_at_10_khz",
+        ],
+    },
+    // glibc's own signal for asynchronous cancellation, which its sigprocmask would leave out
+    Mutant {
+        edits: &[edit(
+            "src/signals.rs",
+            ".fold(u64::MAX,",
+            ".fold(u64::MAX & !only(32),",
+        )],
+        tests: &["interrupted::lets_cancelled_threads_clean_up"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/signals.rs",
+            "    libc::SIGSYS,\n",
+            "    libc::SIGTRAP,\n",
+        )],
+        tests: &["rights::lets_a_sandbox_answer_its_system_calls"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/signals.rs",
+            "    libc::SIGTRAP,\n",
+            "    libc::SIGTTOU,\n",
+        )],
+        tests: &["output::is_not_stopped_by_a_terminal_in_the_background"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "            _ => None,\n        },\n",
+            "            _ => Some(libc::SIGPIPE),\n        },\n",
+        )],
+        tests: &["interrupted::swallows_no_signal_that_somebody_else_sends"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "libc::EFBIG if result < 0 =>",
+            "libc::EFBIG if result > 0 =>",
+        )],
+        tests: &["output::raises_no_sigxfsz"],
+    },
+    // A lock in every hook
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "    let decision = decide();\n",
+            "    use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    static LOCK: AtomicBool = AtomicBool::new(false);
+    while LOCK.swap(true, SeqCst) {}
+    let decision = decide();
+    LOCK.store(false, SeqCst);\n",
+        )],
+        tests: &[
+            "interrupted::serves_a_signal_handler_at_10_khz",
+            "interrupted::serves_2000_forked_children_of_four_busy_threads",
+        ],
+    },
+    // Cancellation: where the unwinder finds no tables nobody's cleanup runs, and by way of libc our own calls are
+    // cancelled.
+    Mutant {
+        edits: &[edit(
+            "build.rs",
+            "    link(\"-Wl,-z,defs\");\n",
+            "    link(\"-Wl,-z,defs\");\n    link(\"-Wl,--no-eh-frame-hdr\");\n",
+        )],
+        tests: &["interrupted::lets_cancelled_threads_clean_up"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len())",
+            "libc::write(fd, bytes.as_ptr().cast(), bytes.len())",
+        )],
+        tests: &["interrupted::lets_cancelled_threads_clean_up"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/clock.rs",
+            "            libc::syscall(
+                libc::SYS_clock_nanosleep,
+                libc::CLOCK_MONOTONIC,",
+            "            libc::clock_nanosleep(
+                libc::CLOCK_MONOTONIC,",
+        )],
+        tests: &["interrupted::is_not_cancelled_where_the_program_would_not_be"],
+    },
+    // The stack
+    Mutant {
+        edits: &[edit(
+            "src/config.rs",
+            "const LOG_FILE_ROOM: usize = 512;",
+            "const LOG_FILE_ROOM: usize = 16_384;",
+        )],
+        tests: &["interrupted::fits_small_stacks"],
+    },
+    // Before the constructor, and other people's libraries
+    Mutant {
+        edits: &[edit(
+            "src/real.rs",
+            "        if address.is_null() {
+            address = self.resolve();",
+            "        if false {
+            address = self.resolve();",
+        )],
+        tests: &["loading::serves_calls_before_its_own_constructor"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/clock.rs",
+            "libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now)",
+            "libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now)",
+        )],
+        tests: &["loading::waits_by_the_real_clock"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/real.rs",
+            "        let mut address = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };\n",
+            "        let mut address = core::hint::black_box(ptr::null_mut::<c_void>());\n",
+        )],
+        tests: &["loading::stands_beside_another_interposer"],
+    },
+    // stderr
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            ".is_some_and(same)",
+            ".is_some_and(|file| same(file) || true)",
+        )],
+        tests: &["output::writes_into_no_file_that_took_the_place_of_stderr"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "\n                && file.birth == self.birth.load(Relaxed)",
+            "",
+        )],
+        tests: &["output::writes_into_no_file_that_has_the_inode_number_of_stderr"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "} else if takes_bytes_now(libc::STDERR_FILENO) {",
+            "} else if takes_bytes_now(libc::STDERR_FILENO) || true {",
+        )],
+        tests: &["output::does_not_block_on_a_pipe_that_nobody_reads"],
+    },
+    // Two guards, each enough for a reader that has gone
+    Mutant {
+        edits: &[
+            edit(
+                "src/sink.rs",
+                "} else if takes_bytes_now(libc::STDERR_FILENO) {",
+                "} else {",
+            ),
+            edit(
+                "src/sink.rs",
+                "libc::EPIPE if result < 0 =>",
+                "libc::EPIPE if result > 0 =>",
+            ),
+        ],
+        tests: &[
+            "output::raises_no_sigpipe_on_a_pipe_without_reader",
+            "output::raises_no_sigpipe_when_the_reader_goes",
+        ],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL",
+            "libc::MSG_DONTWAIT",
+        )],
+        tests: &["output::raises_no_sigpipe_on_a_socket_without_reader"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL",
+            "libc::MSG_NOSIGNAL",
+        )],
+        tests: &["output::does_not_block_on_a_socket_that_nobody_reads"],
+    },
+    // The log file
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "        | libc::O_NONBLOCK;",
+            "        | 0;",
+        )],
+        tests: &["output::bears_a_fifo"],
+    },
+    Mutant {
+        edits: &[edit("src/sink.rs", "        | libc::O_NOFOLLOW\n", "")],
+        tests: &["output::follows_no_link_to_a_log_file"],
+    },
+    Mutant {
+        edits: &[edit("src/sink.rs", "        | libc::O_CREAT\n", "")],
+        tests: &["output::makes_a_deleted_log_file_again"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "unsafe { libc::syscall(libc::SYS_close, fd) };",
+            "let _ = fd;",
+        )],
+        tests: &["output::keeps_no_descriptor"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "    let Ok(fd @ 0..) = c_int::try_from(fd) else {
+        return;
+    };",
+            "    let Ok(fd @ 0..) = c_int::try_from(fd) else {
+        unsafe { libc::abort() }
+    };",
+        )],
+        tests: &[
+            "output::needs_no_descriptor",
+            "output::bears_a_log_file_that_cannot_be_written",
+        ],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "            libc::EFBIG if result < 0 =>",
+            "            libc::ENOSPC if result < 0 => unsafe { libc::abort() },
+            libc::EFBIG if result < 0 =>",
+        )],
+        tests: &["output::bears_a_full_disk"],
+    },
+    // Rights and variables
+    Mutant {
+        edits: &[edit(
+            "src/load.rs",
+            "libc::getauxval(libc::AT_SECURE) != 0",
+            "libc::getauxval(libc::AT_SECURE) > 1",
+        )],
+        tests: &["rights::obeys_no_variable_in_a_program_with_more_rights"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "unsafe extern \"C\" fn close(fd: c_int) -> c_int {\n",
+            "unsafe extern \"C\" fn close(fd: c_int) -> c_int {\n    \
+             errno::kept(|| Socket::borrow(fd).reuse_address());\n",
+        )],
+        tests: &["rights::makes_no_system_call_that_the_program_does_not_make"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "    if mistakes || (events && settings.log_file.as_bytes().is_empty()) {\n",
+            "    if mistakes || events || settings.log_file.as_bytes().is_empty() {\n",
+        )],
+        tests: &["rights::makes_no_system_call_to_be_loaded"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/config.rs",
+            "if byte == b' ' || byte.is_ascii_graphic() {",
+            "if byte == b' ' || byte.is_ascii_graphic() || byte == b'\\n' {",
+        )],
+        tests: &["rights::survives_values_of_any_content"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/config.rs",
+            "const LONGEST: usize = 64;",
+            "const LONGEST: usize = 6400;",
+        )],
+        tests: &[
+            "rights::survives_values_of_any_content",
+            "rights::survives_values_of_a_mebibyte",
+        ],
+    },
+    // The wait
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "if error != Some(libc::EADDRINUSE) || left == 0 {",
+            "if error != Some(libc::EADDRINUSE) {",
+        )],
+        tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/hooks.rs",
+            "    if address {
+        socket.set_reuse_address(false);
+    }
+",
+            "    let _ = address;\n",
+        )],
+        tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
+    },
+    // Shared descriptors
+    Mutant {
+        edits: &[edit(
+            "src/socket.rs",
+            "Linger::Graceful => done & self.set_no_time_wait(),",
+            "Linger::Graceful => done & self.set_reset_on_close(),",
+        )],
+        tests: &[
+            "handed::loses_no_byte_that_a_forked_worker_sends",
+            "handed::loses_no_byte_when_the_worker_closes_first",
+            "handed::loses_no_byte_when_the_worker_just_exits",
+            "handed::loses_no_byte_of_a_passed_connection",
+            "handed::loses_no_byte_of_a_passed_connection_when_the_worker_closes_first",
+            "handed::loses_no_byte_under_socket_activation",
+        ],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/policy.rs",
+            "Linger::Graceful => on_own_port(settings, socket, options),",
+            "Linger::Graceful => Decision::StepAside(Reason::NothingSet),",
+        )],
+        tests: &["handed::loses_no_byte_under_socket_activation"],
+    },
+];
+
+#[test]
+#[ignore = "an hour's work for a machine: scripts/mutants runs it on demand"]
+fn each_guard_is_held_by_a_test() {
+    let wanted = env::var("LIBREUSE_MUTANT").unwrap_or_default();
+    let mut survivors = Vec::new();
+    for (number, mutant) in MUTANTS.iter().enumerate() {
+        if !wanted.is_empty() && !wanted.split(',').any(|one| one == number.to_string()) {
+            continue;
+        }
+        let library = build(mutant.edits);
+        for test in mutant.tests {
+            let output = Command::new(env::current_exe().expect("this program"))
+                .args(["--exact", test])
+                .env("LIBREUSE_TEST_LIBRARY", &library)
+                .stdin(Stdio::null())
+                .output()
+                .expect("this program runs");
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("running 1 test"), "no such test: {test}");
+            let verdict = if output.status.success() {
+                survivors.push((number, test));
+                "SURVIVES"
+            } else {
+                "is noticed by"
+            };
+            println!("{number} in {} {verdict} {test}", mutant.edits[0].file);
+        }
+    }
+    assert_eq!(survivors, [], "guards that no test holds");
+}
