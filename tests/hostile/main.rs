@@ -11,6 +11,7 @@ mod loading;
 mod matrix;
 mod mutants;
 mod output;
+mod promises;
 mod purity;
 mod rights;
 mod waiting;
