@@ -1,0 +1,288 @@
+//! Sets `SO_REUSEADDR` on the sockets of a program that runs without the library, through copies of its descriptors
+//! (pidfd_getfd(2)). What it leaves behind then carries the flag, so that its next run can bind over it.
+
+use super::diag::{self, Which};
+use super::holders::{self, Holders};
+use super::output::{self, count, list, paragraph};
+use super::ports::PortList;
+use super::{exit, network, os};
+use anyhow::{Context, Result, bail};
+use log::debug;
+use procfs::process::Process;
+use rustix::io::Errno;
+use rustix::net::sockopt::{
+    set_socket_reuseaddr, socket_acceptconn, socket_domain, socket_protocol, socket_reuseaddr,
+    socket_type,
+};
+use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::collections::{BTreeSet, HashSet};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Set SO_REUSEADDR on a running program's sockets, so that its next start can bind their port
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true))]
+#[command(
+    after_help = "The next run needs the flag too: start it with `reuseaddr run`, unless it sets the flag itself."
+)]
+pub(super) struct Arguments {
+    /// The process; whoever shares its ports is armed too
+    #[arg(group = "whose", value_name = "PID")]
+    pid: Option<u32>,
+
+    /// Every process with a socket on these ports
+    #[arg(long, group = "whose", value_name = "PORT")]
+    port: Option<PortList>,
+
+    /// `graceful`: connections closed by the program leave no TIME_WAIT (TCP_LINGER2)
+    #[arg(long, value_name = "graceful", value_parser = ["graceful"])]
+    linger: Option<String>,
+}
+
+/// A TCP socket of another process.
+pub(super) struct Theirs {
+    fd: OwnedFd,
+    pub(super) listening: bool,
+    pub(super) local: SocketAddr,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Theirs {
+    /// Whether it carries the flag.
+    pub(super) fn reuses_address(&self) -> bool {
+        socket_reuseaddr(&self.fd).unwrap_or(false)
+    }
+
+    fn describe(&self) -> String {
+        match self.peer {
+            _ if self.listening => format!("the listener on {}", self.local),
+            Some(peer) => format!("the connection of {} with {peer}", self.local),
+            None => format!("the socket bound to {}", self.local),
+        }
+    }
+}
+
+/// The TCP sockets of a process that have a port. An error if we may not look at them at all.
+pub(super) fn sockets_of(process: &Process) -> Result<Vec<(u64, Theirs)>, Errno> {
+    let pid = Pid::from_raw(process.pid()).ok_or(Errno::SRCH)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    if process.fd().is_err() {
+        return Err(Errno::PERM);
+    }
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    for (number, inode) in holders::sockets(process) {
+        if !seen.insert(inode) {
+            continue;
+        }
+        match pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()) {
+            Ok(fd) => found.extend(tcp(fd).map(|socket| (inode, socket))),
+            // The program has closed it meanwhile.
+            Err(Errno::BADF) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn tcp(fd: OwnedFd) -> Option<Theirs> {
+    let family = socket_domain(&fd).ok()?;
+    let protocol = socket_protocol(&fd).ok()?;
+    let is_tcp = matches!(family, AddressFamily::INET | AddressFamily::INET6)
+        && socket_type(&fd) == Ok(SocketType::STREAM)
+        && (protocol == Some(ipproto::TCP) || protocol == Some(ipproto::MPTCP));
+    let local = SocketAddr::try_from(getsockname(&fd).ok()?).ok()?;
+    let peer = getpeername(&fd)
+        .ok()
+        .and_then(|peer| SocketAddr::try_from(peer?).ok());
+    let listening = socket_acceptconn(&fd).unwrap_or(false);
+    (is_tcp && local.port() != 0).then_some(Theirs {
+        fd,
+        listening,
+        local,
+        peer,
+    })
+}
+
+/// Why a process's descriptors can't be copied, and what helps.
+pub(super) fn why_not(error: Errno, pid: i32) -> String {
+    match error {
+        Errno::PERM | Errno::ACCESS => format!(
+            "you may not copy descriptors of process {pid}: that takes the right to trace it (ptrace(2)), which is root's, \
+             or CAP_SYS_PTRACE, or that of the same user where kernel.yama.ptrace_scope is 0"
+        ),
+        Errno::NOSYS => "this kernel has no pidfd_getfd: it came with Linux 5.6".into(),
+        Errno::SRCH => format!("process {pid} has ended"),
+        error => format!("descriptors of process {pid} can't be copied: {error}"),
+    }
+}
+
+/// Answers `reuseaddr arm`.
+pub(super) fn run(arguments: &Arguments) -> Result<u8> {
+    let (ports, mut processes) = match (&arguments.pid, &arguments.port) {
+        (Some(pid), _) => of_process(*pid)?,
+        (None, Some(list)) => (super::ports::all(std::slice::from_ref(list)), Vec::new()),
+        (None, None) => bail!("a PID or --port is needed"),
+    };
+    processes.extend(
+        on_ports(&ports)?
+            .into_iter()
+            .filter_map(|pid| Process::new(pid).ok()),
+    );
+    let linger = arguments.linger.is_some();
+
+    let mut armed = HashSet::new();
+    let mut mentioned = HashSet::new();
+    let mut failed = 0;
+    for process in processes {
+        if !mentioned.insert(process.pid()) {
+            continue;
+        }
+        let theirs = match sockets_of(&process) {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                output::complain(&format!(
+                    "{}\n    sudo reuseaddr arm {}",
+                    why_not(error, process.pid()),
+                    process.pid()
+                ));
+                failed += 1;
+                continue;
+            }
+        };
+        let name = process.stat().map_or_else(
+            |_| "?".into(),
+            |stat| output::readable(stat.comm.as_bytes()),
+        );
+        for (inode, socket) in theirs {
+            if ports.binary_search(&socket.local.port()).is_err() || !armed.insert(inode) {
+                continue;
+            }
+            failed += usize::from(!arm(&socket, linger, &name, process.pid())?);
+        }
+    }
+
+    if failed > 0 {
+        return Ok(if armed.is_empty() {
+            exit::FAILED
+        } else {
+            exit::NO
+        });
+    }
+    if armed.is_empty() {
+        output::complain(&unarmed(&ports)?);
+        return Ok(exit::NO);
+    }
+    output::print(&paragraph(
+        "",
+        "",
+        &format!(
+            "{} armed. Now the program can be stopped, and started again at once with `reuseaddr run`.",
+            count(armed.len(), "socket", "sockets")
+        ),
+    ))?;
+    Ok(exit::YES)
+}
+
+/// Sets the options on one socket, and says so.
+fn arm(socket: &Theirs, linger: bool, name: &str, pid: i32) -> Result<bool> {
+    let had = socket.reuses_address();
+    let mut set = Vec::new();
+    let mut refused = Vec::new();
+    match set_socket_reuseaddr(&socket.fd, true) {
+        Ok(()) if had => debug!("{} has SO_REUSEADDR already", socket.describe()),
+        Ok(()) => set.push("SO_REUSEADDR".to_owned()),
+        Err(error) => refused.push(format!("SO_REUSEADDR ({error})")),
+    }
+    if linger {
+        match os::set_no_time_wait(socket.fd.as_fd()) {
+            Ok(()) => set.push("TCP_LINGER2=-1".to_owned()),
+            Err(error) => refused.push(format!("TCP_LINGER2 ({error})")),
+        }
+    }
+    let what = socket.describe();
+    if !refused.is_empty() {
+        output::complain(&format!(
+            "{name} (pid {pid}): {what} refused {}",
+            list(&refused)
+        ));
+        return Ok(false);
+    }
+    let done = if set.is_empty() {
+        "had SO_REUSEADDR already".into()
+    } else {
+        format!("has {} now", list(&set))
+    };
+    output::print(&paragraph(
+        "",
+        "  ",
+        &format!("{name} (pid {pid}): {what} {done}"),
+    ))?;
+    Ok(true)
+}
+
+/// The ports that a process listens on, or else all that it has bound.
+fn of_process(pid: u32) -> Result<(Vec<u16>, Vec<Process>)> {
+    let process = network::process(pid)?;
+    let theirs = sockets_of(&process).map_err(|error| {
+        anyhow::anyhow!(
+            "{}\n    sudo reuseaddr arm {pid}",
+            why_not(error, process.pid())
+        )
+    })?;
+    let ports: BTreeSet<u16> = theirs
+        .iter()
+        .filter(|(_, socket)| socket.listening)
+        .map(|(_, socket)| socket.local.port())
+        .collect();
+    if ports.is_empty() {
+        bail!(
+            "process {pid} listens on no TCP port, so there is nothing that its next start would need. Perhaps a child of \
+             it does, or another process:\n    reuseaddr status"
+        );
+    }
+    // Its network may not be ours. Where it can't be entered, the process alone is armed.
+    if let Err(error) = network::enter(pid) {
+        debug!("{error:#}");
+    }
+    Ok((ports.into_iter().collect(), vec![process]))
+}
+
+/// Every process that holds a socket on these ports.
+fn on_ports(ports: &[u16]) -> Result<BTreeSet<i32>> {
+    let entries =
+        diag::dump(Which::These(ports)).context("the holders of the ports can't be found")?;
+    let inodes: Vec<u64> = entries.iter().map(|entry| entry.inode).collect();
+    let holders = Holders::find(inodes.iter().copied());
+    Ok(inodes
+        .iter()
+        .flat_map(|&inode| holders.of(inode))
+        .map(|holder| holder.pid)
+        .collect())
+}
+
+/// Why nothing was armed.
+fn unarmed(ports: &[u16]) -> Result<String> {
+    let entries = diag::dump(Which::These(ports))?;
+    let spelled = ports
+        .iter()
+        .take(4)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
+    Ok(if entries.iter().any(|entry| entry.inode != 0) {
+        format!(
+            "the port is held by a process whose descriptors you may not see; root may\n    sudo reuseaddr arm --port {spelled}"
+        )
+    } else if entries.is_empty() {
+        format!(
+            "no socket has this port; a program can be armed only while it runs\n    reuseaddr status {spelled}"
+        )
+    } else {
+        format!(
+            "no process holds what is on this port: an earlier run left it behind, and only evicting or waiting helps\n    \
+             reuseaddr status {spelled}"
+        )
+    })
+}

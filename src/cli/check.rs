@@ -1,0 +1,691 @@
+//! Whether the library works in a program: everything that would make the dynamic linker leave it out in silence, or
+//! that would keep the program's calls from it.
+
+use super::elf::Elf;
+use super::library::{Library, find_program};
+use super::output::{self, BAD, GOOD, list, paragraph, readable, styled};
+use super::script::{self, Shebang};
+use super::{arm, exit, network};
+use anyhow::{Context, Result, bail};
+use log::debug;
+use procfs::process::MMapPath;
+use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
+use rustix::process::{getgid, getuid};
+use rustix::thread::no_new_privs;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Say whether the library works in a program, or in a process that runs
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(super) struct Arguments {
+    /// A process: is the library loaded, with which variables, and which sockets carry SO_REUSEADDR
+    #[arg(long, group = "what", value_name = "PID")]
+    pid: Option<u32>,
+
+    /// The library, if it is not beside this command or in a usual place
+    #[arg(long, value_name = "PATH")]
+    library: Option<PathBuf>,
+
+    /// Answer in JSON (docs/json.md)
+    #[arg(long)]
+    json: bool,
+
+    /// A program, by path or name, with its arguments if they name another program
+    #[arg(group = "what", value_name = "PROGRAM", trailing_var_arg = true)]
+    program: Vec<OsString>,
+}
+
+/// How much something matters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    /// The library does not work.
+    Problem,
+    /// It works, and something about it should be known.
+    Note,
+}
+
+/// One thing that was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Finding {
+    pub(super) level: Level,
+    pub(super) text: String,
+}
+
+/// What was found about a program or process.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    /// The program's file, or that of the process.
+    program: Option<String>,
+    pid: Option<u32>,
+    /// Whether the library works in it.
+    works: bool,
+    pub(super) findings: Vec<Finding>,
+    /// Programs that run it, if it is a script.
+    interpreters: Vec<String>,
+    format: Option<Format>,
+    /// Hooked functions, and the files that call them: the program's, or those of libraries that it loads at start.
+    imports: BTreeMap<&'static str, Vec<String>>,
+    /// `LIBREUSE_` variables of the process.
+    variables: BTreeMap<String, String>,
+    /// TCP sockets of the process that have a port.
+    sockets: Vec<Socket>,
+}
+
+#[derive(Debug, Serialize)]
+struct Format {
+    class: u8,
+    machine: String,
+    /// `dynamic` or `static`.
+    linkage: &'static str,
+    interpreter: Option<String>,
+    /// `glibc`, `musl` or `unknown`.
+    libc: Option<&'static str>,
+    go: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Socket {
+    local: String,
+    listening: bool,
+    reuse_address: bool,
+}
+
+impl Report {
+    fn problem(&mut self, text: impl Into<String>) {
+        self.findings.push(Finding {
+            level: Level::Problem,
+            text: text.into(),
+        });
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        self.findings.push(Finding {
+            level: Level::Note,
+            text: text.into(),
+        });
+    }
+
+    /// Whether nothing was found that keeps the library out.
+    pub(super) fn is_good(&self) -> bool {
+        self.findings
+            .iter()
+            .all(|finding| finding.level != Level::Problem)
+    }
+
+    /// Everything that keeps the library out.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &str> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.level == Level::Problem)
+            .map(|finding| finding.text.as_str())
+    }
+}
+
+/// Who would start the program: the kernel drops LD_PRELOAD where the file gives more rights than that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Credentials {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The file gives no rights at all.
+    pub(super) no_new_privileges: bool,
+}
+
+impl Credentials {
+    /// Ours.
+    pub(super) fn own() -> Self {
+        Self {
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+            no_new_privileges: no_new_privs().unwrap_or(false),
+        }
+    }
+}
+
+/// Answers `reuseaddr check`.
+pub(super) fn run(arguments: &Arguments) -> Result<u8> {
+    let (report, shown) = match (arguments.pid, arguments.program.as_slice()) {
+        (Some(pid), _) => (process(pid)?, format!("process {pid}")),
+        (None, [name, rest @ ..]) => {
+            let library = Library::find(arguments.library.as_deref())?;
+            let path = locate(name)?;
+            (
+                program(&path, rest, &library, Credentials::own()),
+                readable(name.as_bytes()),
+            )
+        }
+        (None, []) => bail!("a PROGRAM or --pid is needed"),
+    };
+    if arguments.json {
+        output::print_json(&report, false)?;
+    } else {
+        output::print(&text(&report, &shown))?;
+    }
+    Ok(if report.works { exit::YES } else { exit::NO })
+}
+
+/// Finds a program, or says in words that help why not.
+fn locate(name: &OsStr) -> Result<PathBuf> {
+    let shown = readable(name.as_bytes());
+    find_program(name).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("{shown} is there and can't be executed; see `ls -l` on it")
+        }
+        _ if shown.contains('/') => anyhow::anyhow!("there is no file {shown}"),
+        _ => anyhow::anyhow!("there is no program {shown} in PATH; give its path"),
+    })
+}
+
+fn text(report: &Report, shown: &str) -> String {
+    let (style, verdict) = match (report.works, report.pid) {
+        (true, None) => (GOOD, "yes"),
+        (true, Some(_)) => (GOOD, "loaded"),
+        (false, None) => (BAD, "no"),
+        (false, Some(_)) => (BAD, "not loaded"),
+    };
+    let sentence = match (report.works, report.pid) {
+        (true, None) => format!("the library works in {shown}."),
+        (true, Some(_)) => format!("the library is at work in {shown}."),
+        (false, None) => format!("the library does not work in {shown}."),
+        (false, Some(_)) => format!("the library is not in {shown}."),
+    };
+    let mut text = paragraph("", "", &format!("{}: {sentence}", styled(style, verdict)));
+    for finding in &report.findings {
+        text += &paragraph("  - ", "    ", &finding.text);
+    }
+    for socket in &report.sockets {
+        text += &paragraph(
+            "  - ",
+            "    ",
+            &format!(
+                "{} {} SO_REUSEADDR",
+                if socket.listening {
+                    format!("the listener on {}", socket.local)
+                } else {
+                    format!("the socket at {}", socket.local)
+                },
+                if socket.reuse_address {
+                    "carries"
+                } else {
+                    "does not carry"
+                },
+            ),
+        );
+    }
+    text
+}
+
+/// Looks at a program that would be started with these arguments.
+pub(super) fn program(
+    path: &Path,
+    arguments: &[OsString],
+    library: &Library,
+    who: Credentials,
+) -> Report {
+    let mut report = Report {
+        program: Some(path.display().to_string()),
+        ..Report::default()
+    };
+    if let Err(error) = look(path, library, who, &mut report) {
+        report.problem(format!("{error:#}"));
+    }
+    follow(path, arguments, library, who, &mut report);
+    report.works = report.is_good();
+    report
+}
+
+fn look(path: &Path, library: &Library, who: Credentials, report: &mut Report) -> Result<()> {
+    // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
+    const DEEPEST: usize = 8;
+    let mut path = path.to_owned();
+    for _ in 0..DEEPEST {
+        if let Some(elf) = Elf::read(&path)? {
+            return judge(&path, &elf, library, who, report);
+        }
+        let Some(shebang) = Shebang::read(&path)? else {
+            if !script::is_text(&path)? {
+                bail!("{} is neither an ELF file nor a script", path.display());
+            }
+            report.note(format!(
+                "{} has no #! line: /bin/sh runs it, as shells do",
+                path.display()
+            ));
+            shell_script(&path, report)?;
+            path = PathBuf::from("/bin/sh");
+            report.interpreters.push(path.display().to_string());
+            continue;
+        };
+        let interpreter = shebang.program().with_context(|| {
+            format!(
+                "{} wants to be run by {}, which is not in PATH",
+                path.display(),
+                shebang
+                    .by_env
+                    .as_deref()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+            )
+        })?;
+        if shebang.drops_environment {
+            report.problem(format!(
+                "the first line of {} makes env drop LD_PRELOAD",
+                path.display()
+            ));
+        }
+        report.note(format!(
+            "{} is a script, which {} runs",
+            path.display(),
+            interpreter.display()
+        ));
+        report.interpreters.push(interpreter.display().to_string());
+        let name = interpreter
+            .file_name()
+            .map(OsStr::to_string_lossy)
+            .unwrap_or_default()
+            .into_owned();
+        if ["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"].contains(&name.as_str()) {
+            shell_script(&path, report)?;
+        }
+        path = interpreter;
+    }
+    bail!("its interpreters are scripts without end")
+}
+
+/// Says what a shell script does to the library.
+fn shell_script(path: &Path, report: &mut Report) -> Result<()> {
+    let (starts, drops) = script::remarkable_lines(path)?;
+    for line in drops {
+        report.problem(format!("{} takes LD_PRELOAD away, {line}", path.display()));
+    }
+    if let Some(line) = starts.last() {
+        report.note(format!(
+            "it wraps another program, which inherits the library and was not looked at ({line}). Check that one too{}",
+            if line.contains("pyenv") { ": `reuseaddr check \"$(pyenv which NAME)\"`" } else { "" }
+        ));
+    }
+    Ok(())
+}
+
+/// Judges an ELF program.
+fn judge(
+    path: &Path,
+    elf: &Elf,
+    library: &Library,
+    who: Credentials,
+    report: &mut Report,
+) -> Result<()> {
+    report.format = Some(Format {
+        class: elf.class,
+        machine: elf.machine.clone(),
+        linkage: if elf.interpreter.is_some() {
+            "dynamic"
+        } else {
+            "static"
+        },
+        interpreter: elf
+            .interpreter
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        libc: elf.libc(),
+        go: elf.go,
+    });
+    let shown = path.display();
+    by_name(path, report);
+    if elf.go {
+        report.problem(format!(
+            "{shown} is a Go program: Go calls the kernel without libc, so nothing can be interposed. Its net package sets \
+             SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
+        ));
+    }
+    let Some(interpreter) = &elf.interpreter else {
+        report.problem(format!(
+            "{shown} is statically linked: there is no dynamic linker that would load the library. Build it dynamically, \
+             or let it wait and use `sudo reuseaddr evict PORT` before it starts"
+        ));
+        return Ok(());
+    };
+    if !elf.fits(&library.elf) {
+        report.problem(format!(
+            "{shown} is {}, and {} is {}. Build the library for that machine as well, and name it with --library",
+            elf.kind(),
+            library.path.display(),
+            library.elf.kind()
+        ));
+        return Ok(());
+    }
+    match elf.libc() {
+        Some("glibc") => {}
+        Some("musl") => {
+            report.problem(format!(
+                "{shown} is linked with musl ({}), and the library needs glibc",
+                interpreter.display()
+            ));
+            return Ok(());
+        }
+        _ => {
+            report.problem(format!(
+                "{shown} asks for the dynamic linker {}, which is not glibc's",
+                interpreter.display()
+            ));
+            return Ok(());
+        }
+    }
+    more_rights(path, who, report)?;
+    dry_run(path, elf, interpreter, library, report);
+    Ok(())
+}
+
+/// Programs that start others with a new environment, or that have others started.
+fn by_name(path: &Path, report: &mut Report) {
+    let name = path
+        .file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default()
+        .into_owned();
+    match name.as_str() {
+        "sudo" | "doas" | "pkexec" | "su" => report.problem(format!(
+            "{name} takes LD_PRELOAD away from what it starts. Write it in front: `{name} reuseaddr run PROGRAM`"
+        )),
+        "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.problem(format!(
+            "{name} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
+            if name.starts_with("system") { ", or `reuseaddr systemd UNIT`" } else { "" }
+        )),
+        _ => {}
+    }
+}
+
+/// Whether the kernel will call the program more trusted than its caller (`AT_SECURE`), where ld.so takes no library.
+fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()> {
+    const SETUID: u32 = 0o4000;
+    const SETGID: u32 = 0o2000;
+    const GROUP_EXECUTE: u32 = 0o010;
+    let metadata = path.metadata()?;
+    let nosuid = statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID));
+    if who.no_new_privileges || nosuid {
+        return Ok(());
+    }
+    let shown = path.display();
+    let mode = metadata.mode();
+    if mode & SETUID != 0 && metadata.uid() != who.uid {
+        report.problem(format!(
+            "{shown} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {}",
+            metadata.uid()
+        ));
+    }
+    if mode & (SETGID | GROUP_EXECUTE) == SETGID | GROUP_EXECUTE && metadata.gid() != who.gid {
+        report.problem(format!(
+            "{shown} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid {}",
+            metadata.gid()
+        ));
+    }
+    let mut capabilities = [0_u8; 64];
+    let length = getxattr(path, c"security.capability", &mut capabilities[..]).unwrap_or(0);
+    if length > 0 && who.uid != 0 {
+        report.problem(format!(
+            "{shown} has file capabilities, and the dynamic linker ignores LD_PRELOAD in it. Take them away (`setcap -r`) \
+             and give the capability otherwise: AmbientCapabilities= in a unit, `setpriv --ambient-caps`, or \
+             net.ipv4.ip_unprivileged_port_start for low ports"
+        ));
+    }
+    Ok(())
+}
+
+/// Lets the dynamic linker load everything and start nothing, as ldd does: whether it takes the library is its own
+/// answer, and so is what else it loads.
+fn dry_run(path: &Path, elf: &Elf, interpreter: &Path, library: &Library, report: &mut Report) {
+    let mut files = vec![(path.to_owned(), elf.imports.clone())];
+    // The file says itself which linker is to be run; only root's is.
+    if interpreter
+        .metadata()
+        .is_ok_and(|metadata| metadata.uid() == 0)
+    {
+        let result = Command::new(interpreter)
+            .arg("--list")
+            .arg(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+            .env("LD_PRELOAD", &library.path)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .output();
+        match result {
+            Ok(listing) => {
+                let loaded = loaded(&listing.stdout);
+                debug!("{} --list: {loaded:?}", interpreter.display());
+                if !loaded.contains(&library.path) {
+                    let why = readable(listing.stderr.trim_ascii());
+                    report.problem(format!(
+                        "the dynamic linker leaves the library out{}{why}",
+                        if why.is_empty() { "" } else { ": " }
+                    ));
+                }
+                let others = loaded
+                    .into_iter()
+                    .filter(|file| *file != library.path && !is_libc(file));
+                files.extend(others.filter_map(|file| {
+                    let imports = Elf::read(&file).ok()??.imports;
+                    Some((file, imports))
+                }));
+            }
+            Err(error) => {
+                report.problem(format!("{} can't be run: {error}", interpreter.display()))
+            }
+        }
+    }
+    for (file, imports) in &files {
+        for name in imports {
+            report
+                .imports
+                .entry(name)
+                .or_default()
+                .push(file.display().to_string());
+        }
+    }
+    describe_imports(report);
+}
+
+fn describe_imports(report: &mut Report) {
+    if report.imports.contains_key("bind") {
+        let names: Vec<String> = report
+            .imports
+            .keys()
+            .map(|name| (*name).to_owned())
+            .collect();
+        report.note(format!(
+            "it and the libraries that it loads at start call {}",
+            list(&names)
+        ));
+    } else {
+        report.note(
+            "neither it nor a library that it loads at start calls bind; modules that it loads later may, as Python's do",
+        );
+    }
+    report.note(if report.imports.contains_key("setsockopt") {
+        "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` tells for a running one"
+    } else {
+        "nothing that it loads at start calls setsockopt, so it sets no SO_REUSEADDR by itself"
+    });
+}
+
+/// The files in the output of `ld.so --list`: `name => path (address)` or `path (address)`.
+fn loaded(listing: &[u8]) -> Vec<PathBuf> {
+    listing
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| {
+            let line = line.trim_ascii();
+            let end = line.windows(4).rposition(|window| window == b" (0x")?;
+            let line = line.get(..end)?;
+            let path = match line.windows(4).position(|window| window == b" => ") {
+                Some(arrow) => line.get(arrow + 4..)?,
+                None => line,
+            };
+            path.starts_with(b"/")
+                .then(|| PathBuf::from(OsStr::from_bytes(path)))
+        })
+        .collect()
+}
+
+/// The C library calls these functions for itself, past us, and is not what a program does.
+fn is_libc(file: &Path) -> bool {
+    let name = file
+        .file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default()
+        .into_owned();
+    [
+        "libc.so",
+        "libc-",
+        "ld-linux",
+        "libpthread",
+        "libresolv",
+        "libnss",
+    ]
+    .iter()
+    .any(|start| name.starts_with(start))
+}
+
+/// A program that starts the one named in its arguments: that one is what matters.
+fn follow(
+    path: &Path,
+    arguments: &[OsString],
+    library: &Library,
+    who: Credentials,
+    report: &mut Report,
+) {
+    const STARTERS: [&str; 12] = [
+        "env", "nice", "nohup", "timeout", "setsid", "stdbuf", "ionice", "taskset", "chrt", "time",
+        "prlimit", "setpriv",
+    ];
+    let name = path
+        .file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default()
+        .into_owned();
+    if !STARTERS.contains(&name.as_str()) {
+        return;
+    }
+    let drops = |argument: &OsString| {
+        argument == "-i" || argument == "-" || argument == "--ignore-environment"
+    };
+    if name == "env"
+        && arguments
+            .iter()
+            .take_while(|argument| argument.as_bytes().starts_with(b"-"))
+            .any(drops)
+    {
+        report.problem("env is told to drop the environment, and LD_PRELOAD with it");
+    }
+    if name == "setpriv" && arguments.iter().any(|argument| argument == "--reset-env") {
+        report.problem("setpriv is told to drop the environment, and LD_PRELOAD with it");
+    }
+    let started = arguments
+        .iter()
+        .enumerate()
+        .find_map(|(position, argument)| {
+            let bytes = argument.as_bytes();
+            let is_option = bytes.starts_with(b"-") || bytes.contains(&b'=');
+            if is_option {
+                None
+            } else {
+                Some((position, find_program(argument).ok()?))
+            }
+        });
+    if let Some((position, started)) = started {
+        let rest = arguments.get(position + 1..).unwrap_or_default();
+        let inner = program(&started, rest, library, who);
+        report.note(format!("{name} starts {}", started.display()));
+        report.findings.extend(inner.findings);
+    }
+}
+
+/// Looks at a process.
+fn process(pid: u32) -> Result<Report> {
+    let process = network::process(pid)?;
+    let maps = process.maps().with_context(|| {
+        format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
+    })?;
+    let mut report = Report {
+        program: process.exe().ok().map(|path| path.display().to_string()),
+        pid: Some(pid),
+        ..Report::default()
+    };
+    let mapped = maps.iter().find_map(|map| match &map.pathname {
+        MMapPath::Path(path) => {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            name.starts_with("libreuse.so")
+                .then(|| path.display().to_string())
+        }
+        _ => None,
+    });
+    // What it was started with: it may have changed its environment since.
+    let environment = process.environ().unwrap_or_default();
+    for (name, value) in &environment {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("LIBREUSE_") {
+            report.variables.insert(name, readable(value.as_bytes()));
+        }
+    }
+    if let Some(path) = &mapped {
+        report.works = true;
+        report.note(format!("{path} is mapped"));
+        if report.variables.is_empty() {
+            report.note("no LIBREUSE_ variable was set when it started, so the defaults hold");
+        }
+        for (name, value) in report.variables.clone() {
+            report.note(format!("{name}={value}"));
+        }
+    } else {
+        match environment.get(OsStr::new("LD_PRELOAD")) {
+            None => report.problem("LD_PRELOAD was not set when it started. Start it with `reuseaddr run`"),
+            Some(value) => report.problem(format!(
+                "LD_PRELOAD was {} when it started, and the library was left out: `reuseaddr check` on its program may say why",
+                readable(value.as_bytes())
+            )),
+        }
+    }
+    match arm::sockets_of(&process) {
+        Ok(sockets) => {
+            report.sockets = sockets
+                .iter()
+                .map(|(_, socket)| Socket {
+                    local: socket.local.to_string(),
+                    listening: socket.listening,
+                    reuse_address: socket.reuses_address(),
+                })
+                .collect();
+            // A server may have thousands of connections; its listeners say what they inherit.
+            if report.sockets.iter().any(|socket| socket.listening) {
+                report.sockets.retain(|socket| socket.listening);
+            }
+        }
+        Err(error) => report.note(arm::why_not(error, process.pid())),
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_dynamic_linker_lists() {
+        let listing = b"\tlinux-vdso.so.1 (0x00007ffd)\n\t/opt/a b/libreuse.so (0x00007f)\n\
+            \tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\tlibx.so => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x1)\n";
+        let paths: Vec<String> = loaded(listing)
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/opt/a b/libreuse.so",
+                "/lib/libc.so.6",
+                "/lib64/ld-linux-x86-64.so.2"
+            ]
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! Ends what earlier runs left on a port, and looks again to see what is really gone.
+
+use super::diag::{self, Entry, Refusal, State, Which};
+use super::output::{self, count, list, paragraph};
+use super::ports::{self, PortList};
+use super::probe::{self, Outcome};
+use super::{advice, exit, network};
+use anyhow::Result;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+/// Force what earlier runs left on a port out of TIME_WAIT, now
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Needs CAP_NET_ADMIN: use sudo. A connection that a process owns is never touched."
+)]
+pub(super) struct Arguments {
+    /// Local ports: 49200, 8000-8100, or several with commas
+    #[arg(required = true, value_name = "PORT")]
+    ports: Vec<PortList>,
+
+    /// End orphans in FIN_WAIT1, CLOSING and LAST_ACK too: data that the peer has not got yet is lost
+    #[arg(long)]
+    all_states: bool,
+
+    /// Only those whose peer has this address
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<IpAddr>,
+
+    /// Show what would be ended, and end nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do it in the network namespace of this process, as a container's
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+
+    /// Answer in JSON (docs/json.md)
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which leftovers are to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Choice {
+    all_states: bool,
+    peer: Option<IpAddr>,
+}
+
+impl Choice {
+    fn has(&self, entry: &Entry) -> bool {
+        let state = match entry.state {
+            State::TimeWait | State::FinWait2 => true,
+            _ => self.all_states,
+        };
+        let peer = self
+            .peer
+            .is_none_or(|peer| peer.to_canonical() == entry.peer.ip().to_canonical());
+        entry.is_leftover() && state && peer
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Eviction {
+    /// What was to go.
+    pub(super) found: Vec<Entry>,
+    /// What of it is there all the same.
+    pub(super) left: Vec<Entry>,
+    /// What else is on the ports, and was not to go.
+    spared: Vec<Entry>,
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Ends the chosen leftovers on these ports, which are in order.
+pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Eviction> {
+    let entries = diag::dump(Which::These(ports))?;
+    let (found, spared): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| choice.has(entry));
+    if found.is_empty() || dry_run {
+        return Ok(Eviction {
+            left: found.clone(),
+            found,
+            spared,
+            refusal: None,
+        });
+    }
+    let refusal = diag::destroy(&found)?;
+    // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name only.
+    let there: HashSet<_> = diag::dump(Which::These(ports))?
+        .iter()
+        .map(Entry::identity)
+        .collect();
+    let left = found
+        .iter()
+        .filter(|entry| there.contains(&entry.identity()))
+        .cloned()
+        .collect();
+    Ok(Eviction {
+        found,
+        left,
+        spared,
+        refusal,
+    })
+}
+
+/// Why not everything is gone, and what else works.
+pub(super) fn explain(refusal: Option<Refusal>, ports: &str, left: &[Entry]) -> String {
+    let longest = left
+        .iter()
+        .filter_map(|entry| entry.left_ms)
+        .max()
+        .unwrap_or(60_000);
+    let wait = format!(
+        "    reuseaddr run --wait {}s PROGRAM",
+        advice::seconds_to_wait(longest)
+    );
+    let seconds = longest.div_ceil(1000);
+    match refusal {
+        Some(Refusal::NotAllowed) => format!(
+            "evicting needs CAP_NET_ADMIN in the user namespace that owns this network. Any of these works instead:\n    \
+             sudo reuseaddr evict {ports}\n{wait}\nor wait for {seconds} s."
+        ),
+        Some(Refusal::NotSupported) => format!(
+            "Linux {} can't destroy these sockets: it was built without CONFIG_INET_DIAG_DESTROY, or is older than 6.0, \
+             which was the first to destroy TIME_WAIT. What works instead:\n{wait}\nor wait for {seconds} s.",
+            rustix::system::uname().release().to_string_lossy()
+        ),
+        Some(Refusal::Other(code)) => format!(
+            "the kernel refused with: {}. What works instead:\n{wait}\nor wait for {seconds} s.",
+            std::io::Error::from_raw_os_error(code)
+        ),
+        None => format!(
+            "the kernel says that it has destroyed what is still there, as kernels before 6.11 do with FIN_WAIT1. \
+             What works instead:\n{wait}"
+        ),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    network_namespace: String,
+    dry_run: bool,
+    /// Why the kernel refused: `not-allowed`, `not-supported` or `errno N`.
+    refusal: Option<String>,
+    ports: Vec<Port>,
+}
+
+#[derive(Debug, Serialize)]
+struct Port {
+    port: u16,
+    found: BTreeMap<&'static str, usize>,
+    evicted: usize,
+    left: BTreeMap<&'static str, usize>,
+    spared: BTreeMap<&'static str, usize>,
+    /// Whether a plain bind of all addresses succeeds now.
+    free: bool,
+}
+
+/// Answers `reuseaddr evict`.
+pub(super) fn run(arguments: &Arguments) -> Result<u8> {
+    if let Some(pid) = arguments.pid {
+        network::process(pid)?;
+        network::enter(pid)?;
+    }
+    let ports = ports::all(&arguments.ports);
+    let choice = Choice {
+        all_states: arguments.all_states,
+        peer: arguments.peer,
+    };
+    if arguments.all_states && !arguments.dry_run {
+        output::warn("--all-states: what the peers have not got yet is lost");
+    }
+    let eviction = evict(&ports, choice, arguments.dry_run)?;
+    let answer = answer(&ports, &eviction, arguments.dry_run);
+    if arguments.json {
+        output::print_json(&answer, false)?;
+    } else {
+        output::print(&text(&answer))?;
+    }
+    if arguments.dry_run || eviction.left.is_empty() {
+        return Ok(exit::YES);
+    }
+    output::complain(&explain(eviction.refusal, &spelled(&ports), &eviction.left));
+    Ok(if eviction.refusal.is_some() {
+        exit::FAILED
+    } else {
+        exit::NO
+    })
+}
+
+fn spelled(ports: &[u16]) -> String {
+    match ports {
+        [first, _, _, _, .., last] => format!("{first}-{last}"),
+        few => few
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
+    }
+}
+
+fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
+    let touched: HashSet<u16> = [&eviction.found, &eviction.spared]
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.local.port())
+        .collect();
+    let on = |entries: &[Entry], port: u16| {
+        let mut numbers = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.local.port() == port) {
+            *numbers.entry(entry.state.name()).or_insert(0) += 1;
+        }
+        numbers
+    };
+    Answer {
+        network_namespace: network::namespace(),
+        dry_run,
+        refusal: eviction.refusal.map(|refusal| match refusal {
+            Refusal::NotAllowed => "not-allowed".into(),
+            Refusal::NotSupported => "not-supported".into(),
+            Refusal::Other(code) => format!("errno {code}"),
+        }),
+        ports: ports
+            .iter()
+            // Of a range, those that have something; of what was named, all.
+            .filter(|port| ports.len() <= 20 || touched.contains(port))
+            .map(|&port| {
+                let found = on(&eviction.found, port);
+                let left = on(&eviction.left, port);
+                Port {
+                    port,
+                    evicted: found.values().sum::<usize>() - left.values().sum::<usize>(),
+                    found,
+                    left,
+                    spared: on(&eviction.spared, port),
+                    free: probe::probe(port, None)
+                        .iter()
+                        .all(|probe| probe.plain == Outcome::Bound),
+                }
+            })
+            .collect(),
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = String::new();
+    for port in &answer.ports {
+        let mut line = format!("Port {}: ", port.port);
+        line += &if port.found.is_empty() {
+            "there is nothing to evict.".into()
+        } else if answer.dry_run {
+            format!("{} would be evicted.", spell(&port.found))
+        } else if port.left.is_empty() {
+            format!("{} evicted, and nothing of it is left.", spell(&port.found))
+        } else {
+            format!(
+                "{} of {} evicted; {} left.",
+                port.evicted,
+                spell(&port.found),
+                spell(&port.left)
+            )
+        };
+        if !port.spared.is_empty() {
+            line += &format!(" Not touched: {}.", spell(&port.spared));
+        }
+        line += if port.free {
+            " A plain bind succeeds now."
+        } else if answer.dry_run {
+            ""
+        } else {
+            " A plain bind still fails; `reuseaddr status` says why."
+        };
+        text += &paragraph("", "  ", &line);
+    }
+    if answer.ports.is_empty() {
+        text += &paragraph("", "", "There is nothing to evict on any of these ports.");
+    }
+    text
+}
+
+fn spell(numbers: &BTreeMap<&'static str, usize>) -> String {
+    list(
+        &numbers
+            .iter()
+            .map(|(state, number)| count(*number, state, state))
+            .collect::<Vec<_>>(),
+    )
+}

@@ -1,0 +1,136 @@
+//! The command line: what can be asked, and who answers.
+
+mod advice;
+mod arm;
+mod check;
+mod diag;
+mod elf;
+mod evict;
+mod holders;
+mod library;
+mod manual;
+mod network;
+mod os;
+mod output;
+mod ports;
+mod probe;
+mod run;
+mod script;
+mod status;
+mod systemd;
+mod variables;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use log::LevelFilter;
+use std::env;
+use std::process::ExitCode;
+
+/// Say why a TCP port is busy, and start programs so that it is not.
+///
+/// A program that is restarted often finds its port busy with what its last run left behind (TIME_WAIT). `reuseaddr
+/// run` starts it with libreuse.so, which lets it bind the port all the same; `reuseaddr status` shows what holds a
+/// port, and what to do about it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "reuseaddr",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+#[command(after_help = "Start with `reuseaddr status PORT`, which says what to do.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Say on stderr what is being done; twice for more
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Status(status::Arguments),
+    Evict(evict::Arguments),
+    Arm(arm::Arguments),
+    Systemd(systemd::Arguments),
+    Completions(manual::Completions),
+    Man(manual::Man),
+}
+
+/// The exit codes that subcommands have in common; `manual::EXIT_STATUS` documents all of them.
+mod exit {
+    /// It is as was asked for.
+    pub(super) const YES: u8 = 0;
+    /// It is not.
+    pub(super) const NO: u8 = 1;
+    /// It could not be found out or done.
+    pub(super) const FAILED: u8 = 2;
+}
+
+/// Answers the command line.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    env_logger::Builder::new()
+        .filter_level(match cli.verbose {
+            0 => LevelFilter::Warn,
+            1 => LevelFilter::Debug,
+            _ => LevelFilter::Trace,
+        })
+        .format_target(false)
+        .format_timestamp(None)
+        .init();
+    let (result, failed) = match cli.command {
+        Command::Run(arguments) => (run::run(&arguments), run::REFUSED),
+        Command::Check(arguments) => (check::run(&arguments), exit::FAILED),
+        Command::Status(arguments) => (status::run(&arguments), exit::FAILED),
+        Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
+        Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
+        Command::Systemd(arguments) => (systemd::run(&arguments), exit::FAILED),
+        Command::Completions(arguments) => (manual::completions(&arguments), exit::FAILED),
+        Command::Man(arguments) => (manual::man(&arguments), exit::FAILED),
+    };
+    ExitCode::from(result.unwrap_or_else(|error| {
+        output::complain(&format!("{error:#}"));
+        failed
+    }))
+}
+
+/// Says what is wrong with the command line, or gives the help that it asks for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody may be reading it; there is nobody else to tell.
+    let _ = error.print();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return ExitCode::SUCCESS;
+    }
+    // Whoever starts a program with `run` has to tell our mistakes from the program's.
+    let runs = env::args_os()
+        .skip(1)
+        .find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    ExitCode::from(if runs.is_some_and(|name| name == "run") {
+        run::REFUSED
+    } else {
+        exit::FAILED
+    })
+}
+
+/// The command line as clap knows it, for manual and completions.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::command().debug_assert();
+    }
+}

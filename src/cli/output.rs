@@ -1,0 +1,178 @@
+//! How answers look: wrapped to the terminal and never wider than a hundred columns, coloured for a terminal only,
+//! as text for people and JSON for programs.
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+use textwrap::{Options, WordSplitter};
+
+const WIDEST: usize = 100;
+
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(super) const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
+pub(super) const STRONG: Style = Style::new().bold();
+
+/// Text in a colour; `print` and `complain` drop the colour where it is not wanted.
+pub(super) fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// How wide the terminal is, if stdout is one.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(io::stdout())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|&columns| columns > 0)
+        .map_or(WIDEST, |columns| columns.clamp(30, WIDEST))
+}
+
+/// Whether stdout is a terminal.
+pub(super) fn on_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Wraps a paragraph. Words stay whole: a path or command that was cut in two could not be copied.
+pub(super) fn paragraph(first: &str, rest: &str, text: &str) -> String {
+    let options = Options::new(width())
+        .initial_indent(first)
+        .subsequent_indent(rest)
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation);
+    textwrap::fill(text, options) + "\n"
+}
+
+/// A command to type, and what it is good for; on two lines where one is too short.
+pub(super) fn command(command: &str, purpose: &str) -> String {
+    const COLUMN: usize = 44;
+    let one_line = format!("    {command:<COLUMN$} {purpose}\n");
+    if command.len() <= COLUMN && one_line.trim_end().chars().count() <= width() {
+        one_line
+    } else {
+        format!(
+            "    {command}\n{}",
+            paragraph("        ", "        ", purpose)
+        )
+    }
+}
+
+/// A table as wide as the terminal. Where there is none, each row is one line, however long: it may be meant for grep.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    if on_terminal() {
+        let columns = u16::try_from(width()).unwrap_or(u16::MAX);
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(columns);
+    }
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
+}
+
+/// Prints an answer. A reader that has gone, such as `head`, has seen enough: that is no failure.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::AutoStream::auto(io::stdout()).lock();
+    tolerate(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    )
+}
+
+/// Prints an answer as JSON, on one line if there are to be more.
+pub(super) fn print_json(answer: &impl Serialize, one_line: bool) -> anyhow::Result<()> {
+    let text = if one_line {
+        serde_json::to_string(answer)?
+    } else {
+        serde_json::to_string_pretty(answer)?
+    };
+    let mut stdout = io::stdout().lock();
+    tolerate(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+/// Whether the reader of stdout has gone, which `--watch` asks.
+pub(super) fn reader_has_gone() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&at_once)).is_ok()
+        && fds
+            .iter()
+            .any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP))
+}
+
+fn tolerate(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("the answer could not be written to stdout"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says on stderr what is wrong. Nothing is left to do if stderr is closed.
+pub(super) fn complain(text: &str) {
+    say("reuseaddr: ", text);
+}
+
+/// Says on stderr what may go wrong.
+pub(super) fn warn(text: &str) {
+    say("reuseaddr: warning: ", text);
+}
+
+/// Says on stderr what has been done.
+pub(super) fn tell(text: &str) {
+    say("", text);
+}
+
+fn say(prefix: &str, text: &str) {
+    let indent = " ".repeat(prefix.len().min(11));
+    let wrapped: String = text
+        .lines()
+        .enumerate()
+        .map(|(position, line)| {
+            if line.starts_with("    ") {
+                // A command to type: as it is.
+                line.to_owned() + "\n"
+            } else {
+                paragraph(if position == 0 { prefix } else { &indent }, &indent, line)
+            }
+        })
+        .collect();
+    let mut stderr = anstream::AutoStream::auto(io::stderr()).lock();
+    let _ = stderr.write_all(wrapped.as_bytes());
+}
+
+/// `1 socket`, `3 sockets`.
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(super) fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// Bytes as a person can read them, and without what would confuse a terminal.
+pub(super) fn readable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
+}

@@ -1,0 +1,535 @@
+//! Drop-ins: what makes systemd preload the library into a service, without a change to the unit's own file.
+
+use super::check::{self, Credentials};
+use super::exit;
+use super::library::Library;
+use super::output;
+use super::run;
+use super::variables::Variables;
+use anyhow::{Context, Result, bail};
+use log::debug;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// Print, install or remove the drop-in that preloads the library into a service
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("action"))]
+pub(super) struct Arguments {
+    /// Write the drop-in where systemd finds it
+    #[arg(long, group = "action")]
+    install: bool,
+
+    /// Remove the drop-in that --install wrote
+    #[arg(long, group = "action")]
+    remove: bool,
+
+    /// A unit of the user's own manager
+    #[arg(long)]
+    user: bool,
+
+    /// The library, if it is not beside this command or in a usual place
+    #[arg(long, value_name = "PATH")]
+    library: Option<PathBuf>,
+
+    #[command(flatten)]
+    variables: Variables,
+
+    /// The service: `myd`, `myd.service`, `myd@.service` for all instances of a template
+    #[arg(value_name = "UNIT")]
+    unit: String,
+}
+
+const FILE: &str = "50-libreuse.conf";
+const FIRST_LINE: &str =
+    "# Written by `reuseaddr systemd`; remove it with `reuseaddr systemd --remove UNIT`.";
+
+/// Answers `reuseaddr systemd`.
+pub(super) fn run(arguments: &Arguments) -> Result<u8> {
+    let unit = service(&arguments.unit)?;
+    let folder = folder(arguments.user)?.join(format!("{unit}.d"));
+    let file = folder.join(FILE);
+    let user = if arguments.user { " --user" } else { "" };
+    let shown = quoted_for_shell(&unit);
+    let restart = format!("    systemctl{user} daemon-reload\n    systemctl{user} restart {shown}");
+    if arguments.remove {
+        remove(&folder, &file)?;
+        output::tell(&format!("{} is removed. Now:\n{restart}", file.display()));
+        return Ok(exit::YES);
+    }
+
+    let (_, mistakes) = arguments.variables.read(std::iter::empty());
+    if !mistakes.is_empty() {
+        bail!("{}", mistakes.join("\n"));
+    }
+    let library = Library::find(arguments.library.as_deref())?;
+    let properties = Properties::ask(&unit, arguments.user);
+    match &properties {
+        Some(properties) => {
+            for warning in properties.warnings(&library) {
+                output::warn(&warning);
+            }
+        }
+        None => output::warn(&format!(
+            "systemd could not be asked about {unit}, so whether its settings defeat the library is not known"
+        )),
+    }
+    let before = properties
+        .as_ref()
+        .and_then(Properties::preloaded)
+        .unwrap_or_default();
+    let text = drop_in(&library.path, &before, &arguments.variables)?;
+    if arguments.install {
+        install(&folder, &file, &text)?;
+        output::tell(&format!("{} is written. Now:\n{restart}", file.display()));
+    } else {
+        output::print(&text)?;
+        output::tell(&format!(
+            "This would be {}. To write it:\n    {}reuseaddr systemd{user} --install {shown}",
+            file.display(),
+            if arguments.user { "" } else { "sudo " },
+        ));
+    }
+    Ok(exit::YES)
+}
+
+/// The full name of a service, if it can be one (systemd.unit(5)).
+fn service(name: &str) -> Result<String> {
+    const LONGEST: usize = 255;
+    let full = match name.rsplit_once('.') {
+        Some((_, "service")) => name.to_owned(),
+        Some((_, "socket")) => bail!(
+            "{name} is a socket unit: systemd binds the port once and sets SO_REUSEADDR itself, so neither it nor its \
+             service needs the library"
+        ),
+        Some((
+            _,
+            kind @ ("timer" | "target" | "mount" | "path" | "slice" | "scope" | "device" | "swap"
+            | "automount"),
+        )) => {
+            bail!("{name} is a {kind} unit and starts no program; name the service")
+        }
+        _ => format!("{name}.service"),
+    };
+    let legal = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
+    let prefix = full.strip_suffix(".service").unwrap_or_default();
+    if prefix.is_empty()
+        || prefix.starts_with('@')
+        || full.len() > LONGEST
+        || !full.chars().all(legal)
+    {
+        bail!(
+            "{} can't be the name of a unit; `systemctl list-units --type=service` shows those there are, and \
+             `systemd-escape` spells odd ones",
+            output::readable(name.as_bytes())
+        );
+    }
+    Ok(full)
+}
+
+/// Where drop-ins are looked for first.
+fn folder(user: bool) -> Result<PathBuf> {
+    if !user {
+        return Ok(PathBuf::from("/etc/systemd/system"));
+    }
+    let configuration = env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".config")))
+        .context(
+            "neither XDG_CONFIG_HOME nor HOME is set, so there is no folder for units of the user",
+        )?;
+    Ok(configuration.join("systemd/user"))
+}
+
+/// The drop-in's text.
+fn drop_in(library: &Path, before: &str, variables: &Variables) -> Result<String> {
+    let preload = run::preload(library, OsStr::new(before));
+    let mut text = format!(
+        "{FIRST_LINE}\n[Service]\n{}\n",
+        assignment("LD_PRELOAD", &preload)?
+    );
+    for (name, value) in variables.iter() {
+        text += &format!("{}\n", assignment(name, value)?);
+    }
+    Ok(text)
+}
+
+/// An `Environment=` line that systemd reads as this (systemd.syntax(7), systemd.unit(5) on specifiers).
+fn assignment(name: &str, value: &OsStr) -> Result<String> {
+    let value = value
+        .to_str()
+        .with_context(|| format!("{name} is not UTF-8, which systemd wants it to be"))?;
+    let mut quoted = String::new();
+    for letter in value.chars() {
+        match letter {
+            '\\' | '"' => quoted.extend(['\\', letter]),
+            '%' => quoted.push_str("%%"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            other if other.is_control() => {
+                bail!("{name} has a control character in it, which systemd does not take")
+            }
+            other => quoted.push(other),
+        }
+    }
+    Ok(format!("Environment=\"{name}={quoted}\""))
+}
+
+fn install(folder: &Path, file: &Path, text: &str) -> Result<()> {
+    let cannot = || {
+        format!(
+            "{} can't be written; as root: `sudo reuseaddr systemd --install …`",
+            file.display()
+        )
+    };
+    if file.exists() {
+        ours(file)?;
+    }
+    fs::create_dir_all(folder).with_context(cannot)?;
+    // In one step, so that systemd never reads half of it.
+    let temporary = folder.join(format!(".{FILE}.{}", std::process::id()));
+    fs::write(&temporary, text).with_context(cannot)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644)).with_context(cannot)?;
+    fs::rename(&temporary, file).with_context(cannot)
+}
+
+fn remove(folder: &Path, file: &Path) -> Result<()> {
+    if !file.exists() {
+        bail!(
+            "there is no {}; `systemctl cat UNIT` shows the drop-ins that a unit has",
+            file.display()
+        );
+    }
+    ours(file)?;
+    fs::remove_file(file).with_context(|| {
+        format!(
+            "{} can't be removed; as root: `sudo reuseaddr systemd --remove …`",
+            file.display()
+        )
+    })?;
+    // Other drop-ins may be there, which are not ours.
+    if let Err(error) = fs::remove_dir(folder) {
+        debug!("{} stays: {error}", folder.display());
+    }
+    Ok(())
+}
+
+/// Refuses a file that somebody else wrote.
+fn ours(file: &Path) -> Result<()> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+    if !text.starts_with(FIRST_LINE) {
+        bail!(
+            "{} was not written by this command, and is left alone; see to it yourself",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+fn quoted_for_shell(text: &str) -> String {
+    if text.contains('\\') {
+        format!("'{text}'")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A unit's settings, as its manager has them.
+#[derive(Debug)]
+struct Properties(HashMap<String, String>);
+
+impl Properties {
+    /// Asks systemd; `None` if it can't be asked, as where it does not run.
+    fn ask(unit: &str, user: bool) -> Option<Self> {
+        // A template has no settings before there is an instance.
+        let unit = unit.replace("@.service", "@reuseaddr.service");
+        let mut command = Command::new("systemctl");
+        if user {
+            command.arg("--user");
+        }
+        let output = command
+            .args(["show", "--no-pager", "--", &unit])
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        debug!("systemctl show: {}, {} bytes", output.status, text.len());
+        (output.status.success() && !text.is_empty()).then(|| Self::parse(&text))
+    }
+
+    fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let mut properties = HashMap::<String, String>::new();
+        for (name, value) in pairs {
+            // A list may come as several lines.
+            let all = properties.entry(name.to_owned()).or_default();
+            if !all.is_empty() && !value.is_empty() {
+                all.push(' ');
+            }
+            all.push_str(value);
+        }
+        Self(properties)
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// What the unit preloads already.
+    fn preloaded(&self) -> Option<String> {
+        let words = words(self.get("Environment"));
+        let found = words
+            .iter()
+            .rev()
+            .find_map(|word| word.strip_prefix("LD_PRELOAD="));
+        found.map(str::to_owned)
+    }
+
+    /// Everything about the unit that defeats the library, or makes it needless.
+    fn warnings(&self, library: &Library) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let path = library.path.as_path();
+        let shown = path.display();
+        if self.get("LoadState") == "not-found" {
+            warnings.push(
+                "systemd has no such unit yet; the drop-in will hold once there is one".into(),
+            );
+        }
+        for name in ["RootDirectory", "RootImage"] {
+            let root = self.get(name);
+            if !root.is_empty() && root != "/" {
+                warnings.push(format!(
+                    "{name}={root}: {shown} has to be there inside as well, by the same path"
+                ));
+            }
+        }
+        let home = self.get("ProtectHome");
+        let at_home = ["/home", "/root", "/run/user"]
+            .iter()
+            .any(|home| path.starts_with(home));
+        if at_home && ["yes", "tmpfs"].contains(&home) {
+            warnings.push(format!(
+                "ProtectHome={home} hides {shown}: install the library in /usr/local/lib"
+            ));
+        }
+        if self.get("PrivateTmp") == "yes"
+            && (path.starts_with("/tmp") || path.starts_with("/var/tmp"))
+        {
+            warnings.push(format!(
+                "PrivateTmp=yes hides {shown}: install the library in /usr/local/lib"
+            ));
+        }
+        for name in ["InaccessiblePaths", "TemporaryFileSystem"] {
+            let hidden = words(self.get(name)).into_iter().any(|entry| {
+                path.starts_with(
+                    entry
+                        .trim_start_matches(['-', '+'])
+                        .split(':')
+                        .next()
+                        .unwrap_or_default(),
+                )
+            });
+            if hidden {
+                warnings.push(format!(
+                    "{name}= hides {shown}: install the library in /usr/local/lib"
+                ));
+            }
+        }
+        // The longest entry decides, as systemd has it.
+        let depth = |name| {
+            words(self.get(name))
+                .into_iter()
+                .map(|entry| PathBuf::from(entry.trim_start_matches(['-', '+'])))
+                .filter(|entry| path.starts_with(entry))
+                .map(|entry| entry.components().count())
+                .max()
+        };
+        if depth("NoExecPaths") > depth("ExecPaths") {
+            warnings.push(format!(
+                "NoExecPaths= keeps {shown} from being loaded: add ExecPaths={shown}"
+            ));
+        }
+        let user = self.get("User");
+        if (!user.is_empty() && user != "root" || self.get("DynamicUser") == "yes")
+            && !readable_by_all(path)
+        {
+            warnings.push(format!("User={user} may not be able to read {shown}: make it and its folders readable by all"));
+        }
+        if words(self.get("UnsetEnvironment"))
+            .iter()
+            .any(|entry| entry == "LD_PRELOAD" || entry.starts_with("LD_PRELOAD="))
+        {
+            warnings.push("UnsetEnvironment= takes LD_PRELOAD away again".into());
+        }
+        for entry in words(self.get("EnvironmentFiles")) {
+            let sets = fs::read_to_string(&entry).is_ok_and(|text| {
+                text.lines()
+                    .any(|line| line.trim_start().starts_with("LD_PRELOAD="))
+            });
+            if sets {
+                warnings.push(format!(
+                    "{entry} sets LD_PRELOAD, which counts instead: add {shown} there"
+                ));
+            }
+        }
+        if !self
+            .get("TriggeredBy")
+            .split(' ')
+            .all(|unit| !unit.ends_with(".socket"))
+        {
+            warnings.push(format!(
+                "{} binds the port for it and keeps it: the library is needed only for what the service binds by itself",
+                self.get("TriggeredBy")
+            ));
+        }
+        self.check_programs(library, &mut warnings);
+        warnings
+    }
+
+    /// Whether the library works in what the unit starts.
+    fn check_programs(&self, library: &Library, warnings: &mut Vec<String>) {
+        if !self.get("RootDirectory").is_empty() || !self.get("RootImage").is_empty() {
+            return;
+        }
+        let user = self.get("User");
+        let no_new_privileges = self.get("NoNewPrivileges") == "yes";
+        let who = if user.is_empty() {
+            Credentials {
+                no_new_privileges,
+                ..Credentials::own()
+            }
+        } else {
+            // Anybody but root: file capabilities give such a user more than it has.
+            let id = user
+                .parse()
+                .unwrap_or(if user == "root" { 0 } else { u32::MAX });
+            Credentials {
+                uid: id,
+                gid: id,
+                no_new_privileges,
+            }
+        };
+        let mut seen = Vec::new();
+        for part in self.get("ExecStart").split("path=").skip(1) {
+            let path = part.split(" ; ").next().unwrap_or_default();
+            if seen.contains(&path) || !path.starts_with('/') {
+                continue;
+            }
+            seen.push(path);
+            let report = check::program(Path::new(path), &[], library, who);
+            warnings.extend(
+                report
+                    .problems()
+                    .map(|problem| format!("ExecStart: {problem}")),
+            );
+        }
+    }
+}
+
+/// The words of a list, which may be quoted and escaped as in a shell.
+fn words(list: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = None::<String>;
+    let mut quote = None;
+    let mut letters = list.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, quote) {
+            ('\\', None | Some('"')) => word.get_or_insert_default().extend(letters.next()),
+            ('"' | '\'', None) => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (letter, Some(open)) if letter == open => quote = None,
+            (letter, None) if letter.is_whitespace() => words.extend(word.take()),
+            (letter, _) => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// Whether everybody may read a file: its own permissions, and those of its folders.
+fn readable_by_all(path: &Path) -> bool {
+    const READ: u32 = 0o004;
+    const SEARCH: u32 = 0o001;
+    let allows = |path: &Path, bit: u32| {
+        path.metadata()
+            .is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
+    };
+    allows(path, READ)
+        && path
+            .ancestors()
+            .skip(1)
+            .all(|folder| folder.as_os_str().is_empty() || allows(folder, SEARCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn spells_unit_names() {
+        for (name, expected) in [
+            ("myd", "myd.service"),
+            ("myd.service", "myd.service"),
+            ("my.d", "my.d.service"),
+            ("myd@", "myd@.service"),
+            ("myd@a.service", "myd@a.service"),
+            (r"dev\x2dmyd", r"dev\x2dmyd.service"),
+        ] {
+            assert_eq!(service(name).unwrap(), expected);
+        }
+        for name in [
+            "",
+            ".service",
+            "@.service",
+            "a/b",
+            "../etc/passwd",
+            "a b",
+            "a\nb",
+            "ü",
+            "myd.socket",
+            "my.timer",
+        ] {
+            assert!(service(name).is_err(), "{name}");
+        }
+        assert!(service(&"x".repeat(300)).is_err());
+    }
+
+    #[test]
+    fn quotes_for_systemd() {
+        for (value, expected) in [
+            (
+                "/usr/lib/libreuse.so",
+                r#"Environment="A=/usr/lib/libreuse.so""#,
+            ),
+            ("/var/log/%p.log", r#"Environment="A=/var/log/%%p.log""#),
+            (r#"a "b" \c"#, r#"Environment="A=a \"b\" \\c""#),
+            ("a\nb", r#"Environment="A=a\nb""#),
+        ] {
+            assert_eq!(assignment("A", OsStr::new(value)).unwrap(), expected);
+        }
+        assert!(assignment("A", OsStr::new("\x07")).is_err());
+        assert!(assignment("A", OsStr::from_bytes(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn reads_lists() {
+        assert_eq!(
+            words(r#"A=b "C=d e" F="g h" "i\"j" ''"#),
+            ["A=b", "C=d e", "F=g h", "i\"j", ""]
+        );
+        assert!(words("  ").is_empty());
+    }
+
+    #[test]
+    fn finds_what_is_preloaded_already() {
+        let properties = Properties::parse("Id=x\nEnvironment=A=b LD_PRELOAD=/a.so:/b.so\n");
+        assert_eq!(properties.preloaded().as_deref(), Some("/a.so:/b.so"));
+    }
+}
