@@ -5,6 +5,7 @@ use super::probe::{Outcome, Probe};
 use super::status::{Direction, Socket};
 use super::{diag::State, network};
 use rustix::io::Errno;
+use rustix::process::getuid;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -206,7 +207,7 @@ fn advise(command: impl Into<String>, purpose: impl Into<String>) -> Advice {
 
 /// Without rights we see that somebody holds a socket, and not who.
 fn see_as_root(port: u16, socket: &Socket) -> Vec<Advice> {
-    if socket.holders.is_empty() && socket.inode != 0 {
+    if socket.holders.is_empty() && socket.inode != 0 && !getuid().is_root() {
         vec![advise(
             format!("sudo reuseaddr status {port}"),
             "shows which process that is",
@@ -230,11 +231,12 @@ fn listening(port: u16, listener: &Socket) -> (Kind, String, Vec<Advice>) {
             .map(|holder| holder.pid.to_string())
             .collect();
         summary += " The processes share one listener, and the port stays taken until the last of them has gone";
-        summary += &match orphans.len() {
+        let lost = match orphans.len() {
             0 => ".".into(),
             1 => format!("; pid {} has lost its parent.", list(&orphans)),
             _ => format!("; pids {} have lost their parent.", list(&orphans)),
         };
+        summary += &lost;
     }
     if let Some(holder) = listener.holders.first() {
         let pids: Vec<String> = listener
@@ -358,7 +360,7 @@ fn left_behind(
         .copied()
         .collect();
     let left = longest(leftovers).unwrap_or(60_000);
-    summary += &if untimed.is_empty() {
+    let until = if untimed.is_empty() {
         format!(", for {} s more.", left.div_ceil(1000))
     } else {
         format!(
@@ -366,6 +368,7 @@ fn left_behind(
             by_state(&untimed)
         )
     };
+    summary += &until;
 
     let mut advice = vec![advise(
         format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),

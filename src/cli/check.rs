@@ -472,7 +472,7 @@ fn dry_run(path: &Path, elf: &Elf, interpreter: &Path, library: &Library, report
                 }));
             }
             Err(error) => {
-                report.problem(format!("{} can't be run: {error}", interpreter.display()))
+                report.problem(format!("{} can't be run: {error}", interpreter.display()));
             }
         }
     }
@@ -501,8 +501,9 @@ fn describe_imports(report: &mut Report) {
         ));
     } else {
         report.note(
-            "neither it nor a library that it loads at start calls bind; modules that it loads later may, as Python's do",
+            "neither it nor a library that it loads at start calls bind; what it loads or starts later may",
         );
+        return;
     }
     report.note(if report.imports.contains_key("setsockopt") {
         "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` tells for a running one"

@@ -200,15 +200,15 @@ pub(super) enum Which<'a> {
 ///
 /// In every state, also those that the crate has no name for.
 pub(super) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
-    read(which, StateFlags::from_bits_retain(u32::MAX))
+    read(which, &StateFlags::from_bits_retain(u32::MAX))
 }
 
 /// All listeners in our network namespace.
 pub(super) fn listeners() -> Result<Vec<Entry>> {
-    read(Which::All, StateFlags::LISTEN)
+    read(Which::All, &StateFlags::LISTEN)
 }
 
-fn read(which: Which<'_>, states: StateFlags) -> Result<Vec<Entry>> {
+fn read(which: Which<'_>, states: &StateFlags) -> Result<Vec<Entry>> {
     let one = match which {
         Which::These([port]) => *port,
         _ => 0,

@@ -144,11 +144,11 @@ struct Answer {
     dry_run: bool,
     /// Why the kernel refused: `not-allowed`, `not-supported` or `errno N`.
     refusal: Option<String>,
-    ports: Vec<Port>,
+    ports: Vec<PerPort>,
 }
 
 #[derive(Debug, Serialize)]
-struct Port {
+struct PerPort {
     port: u16,
     found: BTreeMap<&'static str, usize>,
     evicted: usize,
@@ -229,7 +229,7 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
             .map(|&port| {
                 let found = on(&eviction.found, port);
                 let left = on(&eviction.left, port);
-                Port {
+                PerPort {
                     port,
                     evicted: found.values().sum::<usize>() - left.values().sum::<usize>(),
                     found,

@@ -1,4 +1,6 @@
 //! The command line: what can be asked, and who answers.
+#![allow(clippy::doc_markdown)] // Many of these comments are the help as well, where backticks would be seen.
+#![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
 mod advice;
 mod arm;

@@ -12,7 +12,6 @@ const WIDEST: usize = 100;
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(super) const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
-pub(super) const STRONG: Style = Style::new().bold();
 
 /// Text in a colour; `print` and `complain` drop the colour where it is not wanted.
 pub(super) fn styled(style: Style, text: &str) -> String {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "`run` becomes PROGRAM: same process, same descriptors, its own exit code. If the library can't \
-    work in\nPROGRAM, or an option is wrong, it says why, starts nothing and exits with 125.\n\
+    work in PROGRAM, or an option is wrong, it says why, starts nothing and exits with 125.\n\
     Example: reuseaddr run --wait 60s python3 server.py"
 )]
 pub(super) struct Arguments {

@@ -33,7 +33,7 @@ impl Shebang {
             .next()?
             .trim_ascii();
         let mut words = line
-            .split(|byte| byte.is_ascii_whitespace())
+            .split(u8::is_ascii_whitespace)
             .filter(|word| !word.is_empty());
         let interpreter = PathBuf::from(OsStr::from_bytes(words.next()?));
         let mut by_env = None;
@@ -111,7 +111,7 @@ pub(super) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<Stri
         match words.as_slice() {
             ["unset", names @ ..] if names.contains(&"LD_PRELOAD") => drops.push(where_and_what()),
             ["export", value, ..] | [value] if value.starts_with("LD_PRELOAD=") => {
-                drops.push(where_and_what())
+                drops.push(where_and_what());
             }
             ["env" | "/usr/bin/env", "-i" | "-", ..]
             | ["exec", "env" | "/usr/bin/env", "-i" | "-", ..] => {

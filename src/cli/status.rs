@@ -3,10 +3,11 @@
 use super::advice::{self, Verdict};
 use super::diag::{self, Entry, State, Which};
 use super::holders::{Holder, Holders};
-use super::output::{self, STRONG, styled};
+use super::output;
 use super::ports::{self, PortList};
 use super::{exit, network, probe};
 use anyhow::Result;
+use rustix::process::getuid;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -50,11 +51,11 @@ pub(super) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Answer {
     network_namespace: String,
-    ports: Vec<Port>,
+    ports: Vec<PerPort>,
 }
 
 #[derive(Debug, Serialize)]
-struct Port {
+struct PerPort {
     port: u16,
     verdict: Option<Verdict>,
     sockets: Vec<Socket>,
@@ -134,7 +135,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
             ))?;
         }
         if !arguments.watch {
-            let busy = |port: &Port| {
+            let busy = |port: &PerPort| {
                 port.verdict
                     .as_ref()
                     .is_some_and(|verdict| !verdict.is_free())
@@ -181,7 +182,7 @@ fn look(ports: &[u16], address: Option<IpAddr>) -> Result<Answer> {
         .map(|(port, sockets)| {
             let verdict = (!ports.is_empty())
                 .then(|| advice::verdict(port, &sockets, probe::probe(port, address), &handed_out));
-            Port {
+            PerPort {
                 port,
                 verdict,
                 sockets,
@@ -235,7 +236,12 @@ impl Socket {
             return "not accepted yet".into();
         }
         if self.holders.is_empty() {
-            return format!("a process of uid {}", self.uid);
+            let somewhere = if getuid().is_root() {
+                ", in another PID namespace"
+            } else {
+                ""
+            };
+            return format!("a process of uid {}{somewhere}", self.uid);
         }
         let mut by_name = BTreeMap::<&str, Vec<String>>::new();
         for holder in &self.holders {
@@ -404,7 +410,7 @@ fn table(sockets: &[(u16, &Socket)], all: bool) -> String {
         .map(
             |((_, state, local, _, direction, held_by, dual_stack, _), row)| {
                 vec![
-                    styled(STRONG, state.name()),
+                    state.name().into(),
                     row.number.to_string(),
                     format!(
                         "{local}{}",

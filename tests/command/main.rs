@@ -1,1 +1,155 @@
+//! The specification of `reuseaddr`: the command that ships, on real sockets, processes and managers.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod arm;
+mod check;
+mod documents;
+mod evict;
+mod output;
+mod run;
+mod status;
+mod systemd;
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+use support::{Finished, Folder, Program, Running, shim};
+
+/// The command, with these arguments.
+fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program {
+    Program::new(env!("CARGO_BIN_EXE_reuseaddr")).arguments(arguments)
+}
+
+/// `reuseaddr run` with the library that ships, and more arguments to follow.
+fn run() -> Program {
+    reuseaddr(["run", "--library"]).argument(shim())
+}
+
+/// `reuseaddr check` with the library that ships, and more arguments to follow.
+fn check() -> Program {
+    reuseaddr(["check", "--library"]).argument(shim())
+}
+
+/// What a `--json` command answers.
+fn json(program: &Program) -> Value {
+    let finished = program.run();
+    serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("{error} in the output of {finished:#?}"))
+}
+
+/// The answer of `reuseaddr status --json` on one port.
+fn status(port: u16) -> Value {
+    json(&reuseaddr(["status", "--json", &port.to_string()]))["ports"][0].take()
+}
+
+/// The exit code of a program that was not killed.
+fn code(finished: &Finished) -> i32 {
+    finished
+        .status
+        .code()
+        .unwrap_or_else(|| panic!("{finished:#?}"))
+}
+
+/// Asserts that a message says this, however it is wrapped.
+fn assert_says(text: &str, expected: &str) {
+    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(joined.contains(expected), "{expected:?} is not in:\n{text}");
+}
+
+/// A server that serves connections one by one, sets no option, and closes each first. It says `listening`, `served`
+/// for each connection, or why it can't bind.
+const SERVER: &str = "
+try:
+    listener = socket.socket()
+    listener.bind((sys.argv[2] if len(sys.argv) > 2 else '127.0.0.1', int(sys.argv[1])))
+    listener.listen(128)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+    sys.exit(3)
+print('listening')
+while True:
+    accepted, _ = listener.accept()
+    accepted.close()
+    print('served')
+";
+
+/// [`SERVER`] on a port.
+fn server(port: u16) -> Program {
+    Program::python(SERVER).argument(port.to_string())
+}
+
+/// Starts a server on the port, lets it close one connection, and kills it: what every restart meets.
+fn crash_after_serving(program: &Program, port: u16) {
+    let mut server = program.start();
+    server.expect("listening");
+    serve_once(&mut server, port);
+    server.kill();
+}
+
+fn serve_once(server: &mut Running, port: u16) {
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut client, &mut rest).expect("the server closes");
+    drop(client);
+    server.expect("served");
+    support::wait_for(port, support::TcpState::TimeWait, 1);
+}
+
+/// Makes so many TIME_WAIT entries on the port, by a server that closes first, with no option set.
+fn fill_with_time_wait(port: u16, number: usize) {
+    support::sysctl("net.ipv4.ip_local_port_range", "10000 60999");
+    support::sysctl("net.ipv4.tcp_max_tw_buckets", "262144");
+    Program::python(&format!(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', {port}))
+listener.listen(128)
+for _ in range({number}):
+    client = socket.create_connection(('127.0.0.1', {port}))
+    accepted, _ = listener.accept()
+    accepted.close()
+    client.close()
+"
+    ))
+    .output();
+    support::wait_for(port, support::TcpState::TimeWait, number);
+}
+
+/// A folder that everybody may enter, unlike a checkout's.
+struct PublicFolder(PathBuf);
+
+impl PublicFolder {
+    fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("libreuse-{name}.{}", std::process::id()));
+        fs::create_dir_all(&path).expect("the folder for temporary files is writable");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
+        Self(path)
+    }
+
+    /// Puts a copy of a file there, for everybody to use.
+    fn copy(&self, file: impl AsRef<Path>, name: &str) -> PathBuf {
+        let copy = self.0.join(name);
+        fs::copy(&file, &copy).unwrap_or_else(|error| panic!("{:?}: {error}", file.as_ref()));
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
+        copy
+    }
+}
+
+impl Drop for PublicFolder {
+    fn drop(&mut self) {
+        // Best effort: it is in the folder for temporary files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A script, executable.
+fn script(folder: &Folder, name: &str, text: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, text).expect("the folder is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    path
+}

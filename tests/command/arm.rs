@@ -1,0 +1,185 @@
+//! `arm`: a program that runs without the library can be restarted all the same.
+
+use crate::support::{Folder, Program, own_network, program};
+use crate::{
+    PublicFolder, SERVER, assert_says, code, crash_after_serving, reuseaddr, run, serve_once,
+    server,
+};
+use std::fs;
+
+/// `reuseaddr run` of [`SERVER`].
+fn shimmed_server() -> Program {
+    run()
+        .arguments(["/usr/bin/python3", "-I", "-u", "-c"])
+        .argument(format!("import errno, socket, sys\n{SERVER}"))
+        .argument("5000")
+}
+
+#[test]
+fn lets_a_python_server_be_restarted() {
+    for by in ["pid", "port", "nothing"] {
+        own_network();
+        let mut running = server(5000).start();
+        running.expect("listening");
+        let pid = running.pid().to_string();
+        let arguments: &[&str] = match by {
+            "pid" => &["arm", &pid],
+            "port" => &["arm", "--port", "5000"],
+            _ => &[],
+        };
+        if !arguments.is_empty() {
+            let finished = reuseaddr(arguments).run();
+            assert_eq!(code(&finished), 0, "{finished:#?}");
+            let name =
+                format!("python3 (pid {pid}): the listener on 127.0.0.1:5000 has SO_REUSEADDR now");
+            assert_says(&finished.stdout, &name);
+        }
+        serve_once(&mut running, 5000);
+        running.kill();
+        server(5000).start().expect("EADDRINUSE");
+        let expected = if by == "nothing" {
+            "EADDRINUSE"
+        } else {
+            "listening"
+        };
+        shimmed_server().start().expect(expected);
+    }
+}
+
+#[test]
+fn reaches_connections_that_are_open_already() {
+    own_network();
+    let mut running = Program::python(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+client = socket.create_connection(('127.0.0.1', 5000))
+accepted, _ = listener.accept()
+if os.fork() == 0:
+    listener.close()
+    print('ready')
+    sys.stdin.readline()
+    sys.exit()
+accepted.close()
+sys.stdin.read()
+",
+    )
+    .start();
+    running.expect("ready");
+    let finished = reuseaddr(["arm", "--linger", "graceful", &running.pid().to_string()]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    // The child has the connection, and the parent the listener.
+    assert_says(
+        &finished.stdout,
+        "the listener on 127.0.0.1:5000 has SO_REUSEADDR and TCP_LINGER2=-1 now",
+    );
+    assert_says(
+        &finished.stdout,
+        "the connection of 127.0.0.1:5000 with 127.0.0.1:",
+    );
+    running.kill();
+    shimmed_server().start().expect("listening");
+}
+
+#[test]
+fn leaves_no_time_wait_with_graceful() {
+    own_network();
+    let mut running = server(5000).start();
+    running.expect("listening");
+    assert_eq!(
+        code(&reuseaddr(["arm", "--linger", "graceful", "--port", "5000"]).run()),
+        0
+    );
+    let mut client = std::net::TcpStream::connect("127.0.0.1:5000").expect("it listens");
+    let mut rest = Vec::new();
+    assert_eq!(
+        std::io::Read::read_to_end(&mut client, &mut rest).expect("a clean end"),
+        0
+    );
+    drop(client);
+    running.expect("served");
+    running.kill();
+    // Not even a plain bind finds anything.
+    server(5000).start().expect("listening");
+}
+
+const JAVA: &str = "
+import java.net.*;
+class Server {
+    public static void main(String[] arguments) throws Exception {
+        var listener = new ServerSocket();
+        listener.setReuseAddress(false);
+        listener.bind(new InetSocketAddress(\"127.0.0.1\", 5000));
+        System.out.println(\"listening\");
+        while (true) {
+            listener.accept().close();
+            System.out.println(\"served\");
+        }
+    }
+}";
+
+#[test]
+fn lets_a_java_server_be_restarted() {
+    own_network();
+    let folder = Folder::new("arm-java");
+    let source = folder.join("Server.java");
+    fs::write(&source, JAVA).expect("the folder is ours");
+    let java = program(&["java"]);
+    let plain = Program::new(&java)
+        .arguments(["-Xshare:auto", "-XX:TieredStopAtLevel=1"])
+        .argument(&source);
+    let mut running = plain.start();
+    running.expect("listening");
+    let finished = reuseaddr(["arm", &running.pid().to_string()]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    serve_once(&mut running, 5000);
+    running.kill();
+    assert!(plain.run().stderr.contains("Address already in use"));
+    run()
+        .argument(&java)
+        .arguments(["-XX:TieredStopAtLevel=1"])
+        .argument(&source)
+        .start()
+        .expect("listening");
+}
+
+#[test]
+fn says_what_it_can_not_do() {
+    own_network();
+    // Nothing there, only leftovers there, no such process.
+    let finished = reuseaddr(["arm", "--port", "5000"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stderr, "no socket has this port");
+    crash_after_serving(&server(5000), 5000);
+    let finished = reuseaddr(["arm", "--port", "5000"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stderr, "only evicting or waiting helps");
+    let finished = reuseaddr(["arm", "4194304"]).run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(&finished.stderr, "there is no process 4194304");
+    let sleeper = Program::new("/bin/sleep").argument("60").start();
+    let finished = reuseaddr(["arm", &sleeper.pid().to_string()]).run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(&finished.stderr, "listens on no TCP port");
+}
+
+#[test]
+fn says_that_the_right_to_trace_is_missing() {
+    own_network();
+    let folder = PublicFolder::new("arm");
+    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let mut running = server(5000).start();
+    running.expect("listening");
+    let finished = Program::new(program(&["setpriv"]))
+        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .argument(&command)
+        .arguments(["arm", &running.pid().to_string()])
+        .run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(&finished.stderr, "that takes the right to trace it");
+    assert_says(
+        &finished.stderr,
+        &format!("sudo reuseaddr arm {}", running.pid()),
+    );
+}

@@ -1,0 +1,346 @@
+//! `check`: the verdict is what happens.
+
+use crate::support::{Folder, Program, compile_c, own_network, program, python};
+use crate::{PublicFolder, assert_says, check, code, json, reuseaddr, run, script, server};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Prints which library is mapped, so that a verdict can be compared with what happens.
+const WITNESS: &str = r#"
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+int main(int argc, char **argv) {
+    char line[4096];
+    const char *answer = "without";
+    FILE *maps = fopen("/proc/self/maps", "r");
+    if (argc > 99) bind(0, 0, 0);
+    (void)argv;
+    while (maps && fgets(line, sizeof line, maps))
+        if (strstr(line, "libreuse.so")) answer = "with";
+    puts(answer);
+    return 0;
+}
+"#;
+
+/// What the witness says when the library is simply preloaded, as nobody's launcher would stop it.
+fn witnessed(path: &Path) -> String {
+    Program::new(path).shimmed().run().stdout.trim().to_owned()
+}
+
+fn refused(path: &Path, why: &str) {
+    assert_ne!(witnessed(path), "with", "{path:?}");
+    let checked = check().argument(path).run();
+    assert_eq!(code(&checked), 1, "{checked:#?}");
+    assert_says(&checked.stdout, "no: the library does not work in");
+    assert_says(&checked.stdout, why);
+    let started = run().argument(path).run();
+    assert_eq!(
+        (code(&started), started.stdout.as_str()),
+        (125, ""),
+        "{started:#?}"
+    );
+    assert_says(&started.stderr, why);
+    assert_says(&started.stderr, "reuseaddr run --anyway");
+}
+
+fn build(name: &str, flags: &[&str]) -> PathBuf {
+    compile_c(name, WITNESS, flags)
+}
+
+#[test]
+fn approves_of_an_ordinary_program() {
+    let witness = build("witness", &[]);
+    assert_eq!(witnessed(&witness), "with");
+    let answer = json(&check().argument("--json").argument(&witness));
+    assert_eq!(answer["works"], true, "{answer}");
+    assert_eq!(answer["format"]["libc"], "glibc", "{answer}");
+    assert_eq!(answer["format"]["linkage"], "dynamic", "{answer}");
+    assert_eq!(
+        answer["imports"]["bind"][0],
+        witness.to_str().expect("UTF-8"),
+        "{answer}"
+    );
+    assert!(answer["imports"]["setsockopt"].is_null(), "{answer}");
+    assert_eq!(run().argument(&witness).output().trim(), "with");
+    let text = check().argument(&witness).run().stdout;
+    assert_says(&text, "it sets no SO_REUSEADDR by itself");
+}
+
+#[test]
+fn refuses_static_programs_and_run_anyway_starts_them() {
+    let witness = build("witness-static", &["-static"]);
+    refused(&witness, "statically linked");
+    let pie = build("witness-static-pie", &["-static-pie", "-fPIE"]);
+    refused(&pie, "statically linked");
+    let anyway = run().argument("--anyway").argument(&witness).run();
+    assert_eq!(
+        (code(&anyway), anyway.stdout.trim()),
+        (0, "without"),
+        "{anyway:#?}"
+    );
+}
+
+#[test]
+fn refuses_go_programs() {
+    // The section by which the Go toolchain marks what it makes. Such a program may well load the library, to no avail.
+    let marked = format!(
+        "{WITNESS}\n__attribute__((section(\".go.buildinfo\"), used)) static const char mark[16] = \"Go\";"
+    );
+    let path = compile_c("witness-go", &marked, &[]);
+    let started = run().argument(&path).run();
+    assert_eq!(code(&started), 125, "{started:#?}");
+    assert_says(&started.stderr, "is a Go program");
+}
+
+#[test]
+fn refuses_programs_of_another_kind() {
+    refused(&build("witness-32", &["-m32"]), "is 32-bit i386");
+}
+
+#[test]
+fn refuses_programs_of_another_c_library() {
+    let folder = Folder::new("musl");
+    let source = folder.join("witness.c");
+    let binary = folder.join("witness-musl");
+    fs::write(&source, WITNESS).expect("the folder is ours");
+    let status = Command::new(program(&["musl-gcc"]))
+        .arg("-o")
+        .args([&binary, &source])
+        .status()
+        .expect("musl-gcc runs");
+    assert!(status.success());
+    let checked = check().argument(&binary).run();
+    assert_eq!(code(&checked), 1, "{checked:#?}");
+    assert_says(&checked.stdout, "is linked with musl");
+    assert_eq!(code(&run().argument(&binary).run()), 125);
+}
+
+/// The command as nobody, for whom a setuid or capable file is more than it is for root.
+fn as_nobody(command: &Path, arguments: &[&str]) -> Program {
+    Program::new(program(&["setpriv"]))
+        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .argument(command)
+        .arguments(arguments)
+}
+
+#[test]
+fn refuses_programs_with_more_rights_than_their_caller() {
+    let folder = PublicFolder::new("secure");
+    let witness = build("witness-secure", &[]);
+    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let library = folder.copy(crate::support::shim(), "libreuse.so");
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+    };
+    let setuid = folder.copy(&witness, "setuid");
+    mode(&setuid, 0o4755);
+    let setgid = folder.copy(&witness, "setgid");
+    mode(&setgid, 0o2755);
+    let capable = folder.copy(&witness, "capable");
+    let status = Command::new(program(&["setcap"]))
+        .args(["cap_net_bind_service=ep".as_ref(), capable.as_os_str()])
+        .status()
+        .expect("setcap runs");
+    assert!(status.success());
+    let plain = folder.copy(&witness, "plain");
+
+    for (path, why) in [
+        (&setuid, "is setuid"),
+        (&setgid, "is setgid"),
+        (&capable, "AmbientCapabilities="),
+    ] {
+        let path = path.to_str().expect("UTF-8");
+        // What happens without the command: it runs, and the library is not in it.
+        let alone = Program::new(program(&["setpriv"]))
+            .arguments([
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "env",
+            ])
+            .argument(format!("LD_PRELOAD={}", library.display()))
+            .argument(path)
+            .run();
+        assert_eq!(alone.stdout.trim(), "without", "{alone:#?}");
+        let started = as_nobody(&command, &["run", path]).run();
+        assert_eq!(
+            (code(&started), started.stdout.as_str()),
+            (125, ""),
+            "{started:#?}"
+        );
+        assert_says(&started.stderr, why);
+        // Whoever has the rights already does not get more.
+        let as_root = Program::new(&command).arguments(["run", path]).run();
+        assert_eq!(as_root.stdout.trim(), "with", "{as_root:#?}");
+        // Nor does who can get none.
+        let no_more = Program::new(program(&["setpriv"]))
+            .arguments([
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "--no-new-privs",
+            ])
+            .argument(&command)
+            .arguments(["run", path])
+            .run();
+        assert_eq!(no_more.stdout.trim(), "with", "{no_more:#?}");
+    }
+    let started = as_nobody(&command, &["run", plain.to_str().expect("UTF-8")]).run();
+    assert_eq!(started.stdout.trim(), "with", "{started:#?}");
+}
+
+#[test]
+fn follows_scripts_to_what_runs_them() {
+    let folder = Folder::new("scripts");
+    let fixed = build("witness-interpreter", &["-static"]);
+    let by_static = format!("#!{}\n", fixed.display());
+    for (name, text, works, says) in [
+        (
+            "shell",
+            "#!/bin/sh\necho hi\n",
+            true,
+            "is a script, which /bin/sh runs",
+        ),
+        (
+            "by-env",
+            "#!/usr/bin/env -S sh -e\necho hi\n",
+            true,
+            "is a script, which /usr/bin/sh runs",
+        ),
+        ("bare", "echo hi\n", true, "has no #! line"),
+        (
+            "wrapper",
+            "#!/bin/sh\nexec /usr/bin/true \"$@\"\n",
+            true,
+            "line 2: exec /usr/bin/true",
+        ),
+        (
+            "pyenv",
+            "#!/bin/sh\nexec pyenv exec x\n",
+            true,
+            "pyenv which NAME",
+        ),
+        (
+            "drops",
+            "#!/bin/sh\nunset LD_PRELOAD\n",
+            false,
+            "takes LD_PRELOAD away, line 2",
+        ),
+        (
+            "cleans",
+            "#!/usr/bin/env -i sh\n",
+            false,
+            "makes env drop LD_PRELOAD",
+        ),
+        (
+            "nowhere",
+            "#!/usr/bin/env no-such-program\n",
+            false,
+            "no-such-program, which is not in PATH",
+        ),
+        ("by-static", &by_static, false, "statically linked"),
+    ] {
+        let path = script(&folder, name, text.as_bytes());
+        let checked = check().argument(&path).run();
+        assert_eq!(code(&checked), i32::from(!works), "{name}: {checked:#?}");
+        assert_says(&checked.stdout, says);
+        if works && !["pyenv"].contains(&name) {
+            let started = run().argument(&path).run();
+            assert_eq!(code(&started), 0, "{name}: {started:#?}");
+        }
+    }
+    // A script that is its own interpreter.
+    let path = folder.join("loop");
+    script(
+        &folder,
+        "loop",
+        format!("#!{}\n", path.display()).as_bytes(),
+    );
+    assert_eq!(code(&check().argument(&path).run()), 1);
+    // Nothing at all.
+    let path = script(&folder, "noise", &[0, 159, 146, 150]);
+    let checked = check().argument(&path).run();
+    assert_says(&checked.stdout, "neither an ELF file nor a script");
+    let path = script(&folder, "damaged", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    assert_says(&check().argument(&path).run().stdout, "damaged ELF file");
+}
+
+#[test]
+fn follows_commands_that_start_another() {
+    let fixed = build("witness-started", &["-static"]);
+    for starter in [
+        &["nice", "-n", "5"][..],
+        &["timeout", "5"],
+        &["env", "A=b"],
+        &["nohup"],
+    ] {
+        let finished = run().arguments(starter).argument(&fixed).run();
+        assert_eq!(code(&finished), 125, "{finished:#?}");
+        assert_says(&finished.stderr, "statically linked");
+    }
+    let finished = run().arguments(["env", "-i", "true"]).run();
+    assert_says(&finished.stderr, "drop the environment");
+    let folder = Folder::new("sudo");
+    let sudo = script(
+        &folder,
+        "sudo",
+        &fs::read("/usr/bin/true").expect("it is there"),
+    );
+    assert_says(
+        &run().argument(&sudo).argument("true").run().stderr,
+        "sudo reuseaddr run PROGRAM",
+    );
+}
+
+#[test]
+fn tells_of_a_process_whether_the_library_is_in_it() {
+    own_network();
+    let mut plain = server(5000).start();
+    plain.expect("listening");
+    let finished = reuseaddr(["check", "--pid", &plain.pid().to_string()]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stdout, "the library is not in process");
+    assert_says(
+        &finished.stdout,
+        "the listener on 127.0.0.1:5000 does not carry SO_REUSEADDR",
+    );
+
+    let mut shimmed = server(5001).shimmed().with("LIBREUSE_WAIT", "5s").start();
+    shimmed.expect("listening");
+    let answer = json(&reuseaddr([
+        "check",
+        "--json",
+        "--pid",
+        &shimmed.pid().to_string(),
+    ]));
+    assert_eq!(answer["works"], true, "{answer}");
+    assert_eq!(answer["variables"]["LIBREUSE_WAIT"], "5s", "{answer}");
+    assert_eq!(answer["sockets"][0]["reuse_address"], true, "{answer}");
+    assert_eq!(answer["sockets"][0]["listening"], true, "{answer}");
+
+    let gone = reuseaddr(["check", "--pid", "4194304"]).run();
+    assert_eq!(code(&gone), 2);
+    assert_says(&gone.stderr, "there is no process 4194304");
+}
+
+#[test]
+fn says_what_is_missing() {
+    for (name, why) in [
+        ("no-such-program", "in PATH"),
+        ("/no/such", "there is no file"),
+        ("/etc/passwd", "can't be executed"),
+        ("", ""),
+    ] {
+        let checked = check().argument(name).run();
+        assert_eq!(code(&checked), 2, "{checked:#?}");
+        assert_says(&checked.stderr, why);
+    }
+    assert!(python().is_file());
+}

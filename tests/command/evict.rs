@@ -1,0 +1,243 @@
+//! `evict`: what was left behind goes at once, and nothing else does.
+
+use crate::support::{Finished, Program, TcpState, count, own_network, program, sysctl, wait_for};
+use crate::{
+    PublicFolder, assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr,
+    run, server,
+};
+use std::time::Instant;
+
+/// Someone without any right.
+fn nobody() -> Program {
+    Program::new(program(&["setpriv"])).arguments([
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+    ])
+}
+
+#[test]
+fn forces_time_wait_out_as_root() {
+    own_network();
+    crash_after_serving(&server(5000), 5000);
+    server(5000).start().expect("EADDRINUSE");
+    let finished = reuseaddr(["evict", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Port 5000: 1 TIME_WAIT evicted, and nothing of it is left. A plain bind succeeds now.",
+    );
+    server(5000).start().expect("listening");
+}
+
+#[test]
+fn needs_the_capability_and_nothing_more() {
+    let folder = PublicFolder::new("evict");
+    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    own_network();
+    crash_after_serving(&server(5000), 5000);
+
+    let without: Finished = nobody()
+        .argument(&command)
+        .arguments(["evict", "5000"])
+        .run();
+    assert_eq!(code(&without), 2, "{without:#?}");
+    assert_says(&without.stderr, "evicting needs CAP_NET_ADMIN");
+    assert_says(&without.stderr, "sudo reuseaddr evict 5000");
+    assert_says(&without.stderr, "reuseaddr run --wait");
+    assert_eq!(count(5000, TcpState::TimeWait), 1);
+    let answer = json(
+        &nobody()
+            .argument(&command)
+            .arguments(["evict", "--json", "5000"]),
+    );
+    assert_eq!(answer["refusal"], "not-allowed", "{answer}");
+    assert_eq!(answer["ports"][0]["left"]["TIME_WAIT"], 1, "{answer}");
+
+    let with = nobody()
+        .arguments([
+            "--inh-caps",
+            "-all,+net_admin",
+            "--ambient-caps",
+            "-all,+net_admin",
+            "--bounding-set",
+            "-all,+net_admin",
+        ])
+        .argument(&command)
+        .arguments(["evict", "5000"])
+        .run();
+    assert_eq!(code(&with), 0, "{with:#?}");
+    assert_eq!(count(5000, TcpState::TimeWait), 0);
+}
+
+#[test]
+fn works_in_the_network_of_an_unprivileged_user() {
+    let folder = PublicFolder::new("evict-userns");
+    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let text = "import socket
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+client = socket.create_connection(('127.0.0.1', 5000))
+listener.accept()[0].close()
+client.close()";
+    let inside = format!(
+        "ip link set lo up && /usr/bin/python3 -I -c \"{text}\" && {command} status 5000; {command} evict 5000",
+        command = command.display()
+    );
+    let finished = nobody()
+        .arguments(["unshare", "-Urn", "/bin/sh", "-c", &inside])
+        .run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "1 TIME_WAIT evicted, and nothing of it is left",
+    );
+
+    // In the network of root it has that capability only over its own namespace.
+    own_network();
+    crash_after_serving(&server(5000), 5000);
+    let finished = nobody()
+        .arguments(["unshare", "-Ur"])
+        .argument(&command)
+        .arguments(["evict", "5000"])
+        .run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "in the user namespace that owns this network",
+    );
+    assert_eq!(count(5000, TcpState::TimeWait), 1);
+}
+
+/// Leaves behind one orphan of each kind on port 5000, while a listener, an accepted connection that is half closed,
+/// and one that nobody has accepted yet stay alive.
+const ALL_KINDS: &str = "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+def pair():
+    client = socket.create_connection(('127.0.0.1', 5000))
+    return client, listener.accept()[0]
+client, accepted = pair(); accepted.close(); client.close()         # TIME_WAIT
+waits, accepted = pair(); accepted.close()                          # FIN_WAIT2
+stuck, accepted = pair()
+accepted.setblocking(False)
+try:
+    while True: accepted.send(bytes(65536))
+except BlockingIOError: pass
+accepted.close()                                                    # FIN_WAIT1: the peer takes no more
+alive, owned = pair(); owned.shutdown(socket.SHUT_WR)               # FIN_WAIT2, but a process has it open
+unaccepted = socket.create_connection(('127.0.0.1', 5000))
+print('ready')
+sys.stdin.readline()
+alive.sendall(b'still here'); print(owned.recv(99).decode())
+unaccepted.sendall(b'hello'); print(listener.accept()[0].recv(99).decode())
+sys.stdin.read()
+";
+
+#[test]
+fn spares_what_is_alive() {
+    own_network();
+    let mut program = Program::python(ALL_KINDS).start();
+    program.expect("ready");
+    wait_for(5000, TcpState::FinWait2, 2);
+    wait_for(5000, TcpState::FinWait1, 1);
+
+    let dry = json(&reuseaddr(["evict", "--json", "--dry-run", "5000"]));
+    assert_eq!(
+        dry["ports"][0]["found"],
+        serde_json::json!({"TIME_WAIT": 1, "FIN_WAIT2": 1}),
+        "{dry}"
+    );
+    assert_eq!(dry["ports"][0]["evicted"], 0, "{dry}");
+    assert_eq!(count(5000, TcpState::TimeWait), 1);
+
+    let other = json(&reuseaddr([
+        "evict",
+        "--json",
+        "--peer",
+        "127.0.0.9",
+        "5000",
+    ]));
+    assert_eq!(other["ports"][0]["found"], serde_json::json!({}), "{other}");
+
+    let answer = json(&reuseaddr([
+        "evict",
+        "--json",
+        "--peer",
+        "127.0.0.1",
+        "5000",
+    ]));
+    let port = &answer["ports"][0];
+    assert_eq!(port["evicted"], 2, "{answer}");
+    assert_eq!(
+        port["spared"],
+        serde_json::json!({"LISTEN": 1, "ESTABLISHED": 1, "FIN_WAIT1": 1, "FIN_WAIT2": 1}),
+        "{answer}"
+    );
+    assert_eq!(
+        (
+            count(5000, TcpState::FinWait1),
+            count(5000, TcpState::FinWait2)
+        ),
+        (1, 1)
+    );
+
+    let finished = reuseaddr(["evict", "--all-states", "5000"]).run();
+    assert_says(&finished.stderr, "what the peers have not got yet is lost");
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_eq!(
+        (
+            count(5000, TcpState::FinWait1),
+            count(5000, TcpState::FinWait2)
+        ),
+        (0, 1)
+    );
+    program.say("").expect("still here").expect("hello");
+}
+
+#[test]
+fn evicts_20_000_and_counts_them() {
+    own_network();
+    fill_with_time_wait(5000, 20_000);
+    let start = Instant::now();
+    let answer = json(&reuseaddr(["evict", "--json", "5000"]));
+    eprintln!("20 000 evicted in {:?}", start.elapsed());
+    assert_eq!(answer["ports"][0]["evicted"], 20_000, "{answer}");
+    assert_eq!(count(5000, TcpState::TimeWait), 0);
+}
+
+#[test]
+fn says_that_there_is_nothing() {
+    own_network();
+    let finished = reuseaddr(["evict", "5000", "6000-6100"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "There is nothing to evict on any of these ports.",
+    );
+}
+
+#[test]
+fn clears_the_port_for_run() {
+    own_network();
+    sysctl("net.ipv4.tcp_fin_timeout", "60");
+    crash_after_serving(&server(5000), 5000);
+    let start = |options: &[&str]| {
+        run()
+            .arguments(options)
+            .arguments(["/usr/bin/python3", "-I", "-u", "-c"])
+            .argument(format!("import errno, socket, sys\n{}", crate::SERVER))
+            .argument("5000")
+            .start()
+    };
+    start(&[]).expect("EADDRINUSE");
+    start(&["--evict", "--ports", "5000"]).expect("listening");
+
+    let finished = run().arguments(["--evict", "true"]).run();
+    assert_eq!(code(&finished), 125, "{finished:#?}");
+    assert_says(&finished.stderr, "--evict needs to know the ports");
+}

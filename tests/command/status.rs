@@ -1,0 +1,487 @@
+//! `status`: everything that is on a port, entry by entry, and a verdict that holds.
+
+use crate::support::{Program, TcpState, own_network, program, sysctl, wait_for, wait_until};
+use crate::{
+    SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr, run,
+    serve_once, server, status,
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+
+fn verdict(port: u16) -> String {
+    status(port)["verdict"]["kind"]
+        .as_str()
+        .expect("a kind")
+        .to_owned()
+}
+
+/// State, local and peer address of every socket on the port, as ss has them.
+fn according_to_ss(port: u16) -> BTreeSet<(String, String, String)> {
+    let listing = Program::new(program(&["ss"]))
+        .arguments(["-Htan", &format!("sport = :{port}")])
+        .output();
+    listing
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let state = match fields[0] {
+                "ESTAB" => "ESTABLISHED".to_owned(),
+                other => other.replace("FIN-WAIT-", "FIN_WAIT").replace('-', "_"),
+            };
+            (state, fields[3].to_owned(), fields[4].to_owned())
+        })
+        .collect()
+}
+
+fn according_to_us(port: u16) -> BTreeSet<(String, String, String)> {
+    let endpoint = |value: &Value| {
+        let address = value["address"].as_str().expect("an address");
+        let port = &value["port"];
+        if address.contains(':') {
+            format!("[{address}]:{port}")
+        } else {
+            format!("{address}:{port}")
+        }
+    };
+    let answer = status(port);
+    let sockets = answer["sockets"].as_array().expect("sockets");
+    sockets
+        .iter()
+        .map(|socket| {
+            let local = endpoint(&socket["local"]);
+            let peer = match &socket["peer"] {
+                Value::Null if local.starts_with('[') => "[::]:*".to_owned(),
+                Value::Null => "0.0.0.0:*".to_owned(),
+                peer => endpoint(peer),
+            };
+            (
+                socket["state"].as_str().expect("a state").to_owned(),
+                local,
+                peer,
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn agrees_with_ss_on_every_one_of_5000_sockets() {
+    own_network();
+    fill_with_time_wait(5000, 5000);
+    let ours = according_to_us(5000);
+    assert_eq!(ours.len(), 5000);
+    assert_eq!(ours, according_to_ss(5000));
+    let answer = status(5000);
+    for socket in answer["sockets"].as_array().expect("sockets") {
+        let left = socket["left_ms"].as_u64().expect("a time");
+        assert!(
+            left <= 60_000 && socket["leftover"] == true && socket["direction"] == "inbound",
+            "{socket}"
+        );
+    }
+    let free_in = answer["verdict"]["free_in_ms"].as_u64().expect("a time");
+    assert!((1..=60_000).contains(&free_in), "{free_in}");
+
+    // For people that is one line, and as many as there are only if they ask.
+    let short = reuseaddr(["status", "5000"]).run();
+    assert_eq!(
+        short.stdout.matches("TIME_WAIT  ").count(),
+        1,
+        "{}",
+        short.stdout
+    );
+    assert_says(&short.stdout, "5000 ports");
+    let long = reuseaddr(["status", "--all", "5000"]).run();
+    assert_eq!(long.stdout.matches("TIME_WAIT  ").count(), 5000);
+}
+
+#[test]
+fn agrees_with_ss_on_every_state_and_family() {
+    own_network();
+    let mut program = Program::python(
+        "
+def pair(family, host, peer_host=None):
+    listener = socket.socket(family)
+    listener.bind((host, 5000))
+    listener.listen()
+    client = socket.create_connection((peer_host or host, 5000))
+    accepted, _ = listener.accept()
+    return listener, client, accepted
+kept = []
+four = pair(socket.AF_INET, '127.0.0.1')
+six = pair(socket.AF_INET6, '::1')
+# FIN_WAIT2 without an owner, CLOSE_WAIT, FIN_WAIT1 with data that the peer does not take, and one not accepted yet.
+for (listener, client, accepted), fate in ((four, 'close'), (six, 'peer closes')):
+    (accepted if fate == 'close' else client).close()
+kept.append(socket.create_connection(('127.0.0.1', 5000)))
+stuck, _ = four[0].accept()
+stuck.setblocking(False)
+try:
+    while True: stuck.send(bytes(65536))
+except BlockingIOError: pass
+stuck.close()
+waiting = socket.create_connection(('127.0.0.1', 5000))
+print('ready')
+sys.stdin.read()
+",
+    )
+    .start();
+    program.expect("ready");
+    wait_for(5000, TcpState::FinWait1, 1);
+    wait_for(5000, TcpState::FinWait2, 1);
+    let ours = according_to_us(5000);
+    assert_eq!(ours, according_to_ss(5000));
+    let states: BTreeSet<&str> = ours.iter().map(|(state, _, _)| state.as_str()).collect();
+    assert_eq!(
+        states,
+        BTreeSet::from([
+            "LISTEN",
+            "ESTABLISHED",
+            "FIN_WAIT1",
+            "FIN_WAIT2",
+            "CLOSE_WAIT"
+        ])
+    );
+    let answer = status(5000);
+    for socket in answer["sockets"].as_array().expect("sockets") {
+        let owned = socket["inode"] != 0;
+        let state = socket["state"].as_str().expect("a state");
+        assert_eq!(
+            socket["leftover"],
+            state.starts_with("FIN_WAIT"),
+            "{socket}"
+        );
+        assert_eq!(
+            owned,
+            socket["holders"][0]["pid"] == program.pid(),
+            "{socket}"
+        );
+    }
+    assert_says(
+        &reuseaddr(["status", "5000"]).run().stdout,
+        "not accepted yet",
+    );
+}
+
+#[test]
+fn says_that_a_port_is_free_and_it_is() {
+    own_network();
+    let finished = reuseaddr(["status", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Port 5000 is free. A plain bind succeeds.",
+    );
+    server(5000).start().expect("listening");
+}
+
+#[test]
+fn gets_from_address_in_use_to_a_running_program_in_one_more_command() {
+    own_network();
+    crash_after_serving(&server(49200), 49200);
+    server(49200).start().expect("EADDRINUSE");
+    let finished = reuseaddr(["status", "49200"]).run();
+    assert_eq!(code(&finished), 1);
+    assert_says(&finished.stdout, "Port 49200 is busy.");
+    assert_says(&finished.stdout, "1 TIME_WAIT behind without SO_REUSEADDR");
+
+    // Both commands that it names, as they are named.
+    let advice = status(49200)["verdict"]["advice"].take();
+    let commands: Vec<&str> = advice
+        .as_array()
+        .expect("advice")
+        .iter()
+        .filter_map(|advice| advice["command"].as_str())
+        .collect();
+    let wait = commands[0]
+        .strip_prefix("reuseaddr run --wait ")
+        .and_then(|rest| rest.strip_suffix(" PROGRAM"));
+    assert!(wait.is_some(), "{commands:?}");
+    assert!(
+        commands.contains(&"sudo reuseaddr evict 49200"),
+        "{commands:?}"
+    );
+    let mut waiting = run()
+        .arguments([
+            "--wait",
+            wait.expect("a time"),
+            "/usr/bin/python3",
+            "-I",
+            "-u",
+            "-c",
+        ])
+        .argument(format!("import errno, socket, sys\n{SERVER}"))
+        .argument("49200")
+        .start();
+    assert_eq!(code(&reuseaddr(["evict", "49200"]).run()), 0);
+    waiting.expect("listening");
+}
+
+#[test]
+fn says_that_the_flag_helps_and_it_does() {
+    own_network();
+    crash_after_serving(&server(5000).shimmed(), 5000);
+    server(5000).start().expect("EADDRINUSE");
+    assert_eq!(verdict(5000), "reusable");
+    assert_says(
+        &reuseaddr(["status", "5000"]).run().stdout,
+        "reuseaddr run PROGRAM",
+    );
+    server(5000).shimmed().start().expect("listening");
+}
+
+#[test]
+fn answers_the_same_with_the_library_preloaded_into_itself() {
+    own_network();
+    crash_after_serving(&server(5000).shimmed(), 5000);
+    let answer = json(&reuseaddr(["status", "--json", "5000"]).shimmed());
+    assert_eq!(
+        answer["ports"][0]["verdict"]["kind"], "reusable",
+        "{answer}"
+    );
+}
+
+#[test]
+fn names_every_process_that_holds_an_inherited_listener() {
+    own_network();
+    let mut parent = Program::python(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+child = os.fork()
+if child == 0:
+    signal.pause()
+print(child)
+sys.stdin.readline()
+os._exit(0)
+",
+    )
+    .start();
+    let child: u64 = parent.line().parse().expect("a pid");
+    let holders = |answer: &Value| {
+        answer["sockets"][0]["holders"]
+            .as_array()
+            .expect("holders")
+            .iter()
+            .map(|holder| holder["pid"].as_u64().expect("a pid"))
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        holders(&status(5000)),
+        BTreeSet::from([child, parent.pid().into()])
+    );
+    let text = reuseaddr(["status", "5000"]).run().stdout;
+    assert_says(&text, "The processes share one listener");
+    parent.say("");
+    parent.finish().succeeded();
+    assert_eq!(holders(&status(5000)), BTreeSet::from([child]));
+    assert_eq!(verdict(5000), "listening");
+    // The command that it names.
+    let status = Program::new("/bin/sh")
+        .arguments(["-c", &format!("kill {child}")])
+        .run();
+    assert!(status.status.success(), "{status:#?}");
+    wait_until("the port to be free", || verdict(5000) == "free");
+}
+
+#[test]
+fn tells_an_outgoing_connection_from_a_server() {
+    own_network();
+    sysctl("net.ipv4.ip_local_port_range", "5000 5001");
+    let mut remote = server(700).start();
+    remote.expect("listening");
+    let mut client = Program::python(
+        "
+socket.socket().connect  # the kernel picks the port
+client = socket.create_connection(('127.0.0.1', 700))
+print(client.getsockname()[1])
+sys.stdin.read()
+",
+    )
+    .start();
+    let port: u16 = client.line().parse().expect("a port");
+    remote.expect("served");
+    let answer = status(port);
+    assert_eq!(answer["sockets"][0]["direction"], "outbound", "{answer}");
+    assert_eq!(answer["verdict"]["kind"], "connected", "{answer}");
+    let text = reuseaddr(["status", &port.to_string()]).run().stdout;
+    assert_says(&text, &format!("net.ipv4.ip_local_reserved_ports={port}"));
+    assert!(
+        !text.contains("kill"),
+        "a client is not to be killed: {text}"
+    );
+    // What it names works: the kernel no longer hands the port out.
+    sysctl("net.ipv4.ip_local_reserved_ports", &port.to_string());
+    let other =
+        Program::python("print(socket.create_connection(('127.0.0.1', 700)).getsockname()[1])")
+            .output();
+    assert_ne!(other.trim(), port.to_string());
+}
+
+#[test]
+fn tells_ipv4_ipv6_and_dual_stack_listeners_apart() {
+    own_network();
+    let mut program = Program::python(
+        "
+kept = []
+for port, family, host, only in ((5001, 2, '0.0.0.0', None), (5002, 10, '::', 1), (5003, 10, '::', 0)):
+    listener = socket.socket(family)
+    if only is not None:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    listener.bind((host, port))
+    listener.listen()
+    kept.append(listener)
+print('ready')
+sys.stdin.read()
+",
+    )
+    .start();
+    program.expect("ready");
+    for (port, family, dual) in [
+        (5001, "ipv4", Value::Null),
+        (5002, "ipv6", false.into()),
+        (5003, "ipv6", true.into()),
+    ] {
+        let socket = &status(port)["sockets"][0];
+        assert_eq!(
+            (&socket["family"], &socket["dual_stack"]),
+            (&family.into(), &dual),
+            "{socket}"
+        );
+    }
+    // The one that takes IPv6 alone leaves IPv4 free.
+    let probes = status(5002)["verdict"]["probes"].take();
+    assert_eq!(probes[0]["plain"], "ok", "{probes}");
+    assert_eq!(probes[1]["plain"], "EADDRINUSE", "{probes}");
+    assert_says(&reuseaddr(["status"]).run().stdout, "[::]:5003 and IPv4");
+}
+
+#[test]
+fn finds_a_socket_that_is_bound_and_does_not_listen() {
+    own_network();
+    let mut program = Program::python(
+        "holder = socket.socket()\nholder.bind(('127.0.0.1', 5000))\nprint('ready')\nsys.stdin.read()",
+    )
+    .start();
+    program.expect("ready");
+    let answer = status(5000);
+    assert_eq!(answer["verdict"]["kind"], "bound", "{answer}");
+    assert_eq!(
+        answer["sockets"][0]["holders"][0]["pid"],
+        program.pid(),
+        "{answer}"
+    );
+}
+
+#[test]
+fn looks_into_another_network_namespace() {
+    own_network();
+    let mut inside = server(5000).start();
+    inside.expect("listening");
+    own_network();
+    assert_eq!(verdict(5000), "free");
+    let answer = json(&reuseaddr([
+        "status",
+        "--json",
+        "5000",
+        "--pid",
+        &inside.pid().to_string(),
+    ]));
+    assert_eq!(
+        answer["ports"][0]["verdict"]["kind"], "listening",
+        "{answer}"
+    );
+    let theirs = std::fs::read_link(format!("/proc/{}/ns/net", inside.pid())).expect("a link");
+    assert_eq!(answer["network_namespace"], theirs.to_str().expect("UTF-8"));
+}
+
+#[test]
+fn follows_a_port_live() {
+    own_network();
+    let mut watching = reuseaddr(["status", "--watch", "--json", "5000"]).start();
+    let kind = |line: &str| -> String {
+        let answer: Value = serde_json::from_str(line).expect("JSON on one line");
+        answer["ports"][0]["verdict"]["kind"]
+            .as_str()
+            .expect("a kind")
+            .to_owned()
+    };
+    assert_eq!(kind(&watching.line()), "free");
+    let mut program = server(5000).start();
+    program.expect("listening");
+    wait_until("the listener to be seen", || {
+        kind(&watching.line()) == "listening"
+    });
+    serve_once(&mut program, 5000);
+    program.kill();
+    wait_until("what it left behind to be seen", || {
+        kind(&watching.line()) == "leftover"
+    });
+}
+
+#[test]
+fn says_what_it_may_not_see() {
+    own_network();
+    let folder = crate::PublicFolder::new("status");
+    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let mut program = server(5000).start();
+    program.expect("listening");
+    let text = Program::new(crate::support::program(&["setpriv"]))
+        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .argument(&command)
+        .arguments(["status", "5000"])
+        .run()
+        .stdout;
+    assert_says(&text, "a process of uid 0 listens on it");
+    assert_says(
+        &text,
+        "sudo reuseaddr status 5000 shows which process that is",
+    );
+    // The port that takes root.
+    let text = Program::new(crate::support::program(&["setpriv"]))
+        .arguments([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "--bounding-set",
+            "-all",
+        ])
+        .argument(&command)
+        .arguments(["status", "80"])
+        .run()
+        .stdout;
+    assert_says(&text, "Ports below 1024 may be bound by root only");
+}
+
+#[test]
+fn sees_a_live_connection_after_its_listener_has_gone() {
+    own_network();
+    let mut program = Program::python(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+print('listening')
+accepted, _ = listener.accept()
+listener.close()
+print('alone')
+sys.stdin.read()
+",
+    )
+    .start();
+    program.expect("listening");
+    let client = TcpStream::connect("127.0.0.1:5000").expect("it listens");
+    program.expect("alone");
+    let answer = status(5000);
+    assert_eq!(answer["verdict"]["kind"], "connected", "{answer}");
+    assert_says(
+        &reuseaddr(["status", "5000"]).run().stdout,
+        "reuseaddr arm --port 5000",
+    );
+    assert_eq!(code(&reuseaddr(["arm", "--port", "5000"]).run()), 0);
+    assert_eq!(verdict(5000), "reusable");
+    drop(client);
+}

@@ -1,0 +1,316 @@
+//! `systemd`: drop-ins as systemd reads them, in a machine that it has booted.
+
+use crate::support::{Folder, Program, program, shim};
+use crate::{assert_says, code, reuseaddr};
+use std::fs;
+
+fn systemd() -> Program {
+    reuseaddr(["systemd", "--library"]).argument(shim())
+}
+
+#[test]
+fn prints_a_drop_in() {
+    let finished = systemd()
+        .arguments([
+            "--linger",
+            "graceful",
+            "--log-file",
+            "/var/log/%p \"x\".log",
+            "myd",
+        ])
+        .run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    assert_eq!(lines[1], "[Service]");
+    assert_eq!(
+        lines[2],
+        format!("Environment=\"LD_PRELOAD={}\"", shim().display())
+    );
+    assert_eq!(lines[3], "Environment=\"LIBREUSE_LINGER=graceful\"");
+    assert_eq!(
+        lines[4],
+        r#"Environment="LIBREUSE_LOG_FILE=/var/log/%%p \"x\".log""#
+    );
+    assert_says(
+        &finished.stderr,
+        "This would be /etc/systemd/system/myd.service.d/50-libreuse.conf",
+    );
+    assert_says(
+        &finished.stderr,
+        "sudo reuseaddr systemd --install myd.service",
+    );
+}
+
+#[test]
+fn installs_and_removes_a_unit_of_the_user() {
+    let folder = Folder::new("systemd-user");
+    let user = |arguments: &[&str]| {
+        systemd()
+            .with("XDG_CONFIG_HOME", folder.path())
+            .argument("--user")
+            .arguments(arguments)
+            .run()
+    };
+    for (name, file) in [
+        ("myd", "myd.service"),
+        ("worker@.service", "worker@.service"),
+        ("worker@one", "worker@one.service"),
+        (r"dev\x2dmyd", r"dev\x2dmyd.service"),
+    ] {
+        let path = folder
+            .join("systemd/user")
+            .join(format!("{file}.d/50-libreuse.conf"));
+        let installed = user(&["--install", "--wait", "60s", name]);
+        assert_eq!(code(&installed), 0, "{installed:#?}");
+        assert_says(&installed.stderr, "systemctl --user daemon-reload");
+        let text = fs::read_to_string(&path).expect("it is written");
+        assert!(text.contains("Environment=\"LIBREUSE_WAIT=60s\""), "{text}");
+        // Again, with something else.
+        assert_eq!(code(&user(&["--install", name])), 0);
+        assert!(
+            !fs::read_to_string(&path)
+                .expect("it is written")
+                .contains("WAIT")
+        );
+        let removed = user(&["--remove", name]);
+        assert_eq!(code(&removed), 0, "{removed:#?}");
+        assert!(!path.parent().expect("a folder").exists());
+        let again = user(&["--remove", name]);
+        assert_eq!(code(&again), 2);
+        assert_says(&again.stderr, "there is no");
+    }
+    // What others wrote stays, and so do their drop-ins.
+    let others = folder.join("systemd/user/myd.service.d");
+    fs::create_dir_all(&others).expect("the folder is ours");
+    fs::write(others.join("50-libreuse.conf"), "[Service]\n").expect("the folder is ours");
+    for action in ["--install", "--remove"] {
+        let finished = user(&[action, "myd"]);
+        assert_eq!(code(&finished), 2, "{finished:#?}");
+        assert_says(&finished.stderr, "was not written by this command");
+    }
+    assert_eq!(
+        fs::read_to_string(others.join("50-libreuse.conf")).expect("it stays"),
+        "[Service]\n"
+    );
+}
+
+#[test]
+fn refuses_what_is_no_service() {
+    for (name, why) in [
+        ("../../etc/passwd", "can't be the name of a unit"),
+        ("a b", "can't be the name of a unit"),
+        ("", "can't be the name of a unit"),
+        ("myd.socket", "is a socket unit"),
+        ("myd.timer", "is a timer unit"),
+    ] {
+        let finished = systemd().argument(name).run();
+        assert_eq!(
+            (code(&finished), finished.stdout.as_str()),
+            (2, ""),
+            "{finished:#?}"
+        );
+        assert_says(&finished.stderr, why);
+    }
+    let finished = systemd()
+        .arguments(["--linger", "maybe", "--wait", "1", "myd"])
+        .run();
+    assert_says(&finished.stderr, "--linger=maybe: expected");
+    assert_says(&finished.stderr, "--wait=1: no unit");
+}
+
+/// Boots systemd over the root file system, which stays as it is, and runs the text there.
+fn boot(folder: &Folder, script: &str) -> String {
+    let outer = "
+set -eu
+base=$1
+mount --make-rprivate /
+mount -t tmpfs tmpfs \"$base\"
+mkdir \"$base/upper\" \"$base/work\" \"$base/root\"
+mount -t overlay overlay -o lowerdir=/,upperdir=\"$base/upper\",workdir=\"$base/work\" \"$base/root\"
+units=\"$base/root/etc/systemd/system\"
+mkdir -p \"$units\" \"$base/root/opt/test\"
+cp \"$2\" \"$base/root/opt/test/reuseaddr\"; cp \"$3\" \"$base/root/opt/test/libreuse.so\"
+cp \"$4\" \"$base/root/opt/test/script\"; cp \"$5\" \"$base/root/opt/test/server.py\"
+printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=file:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=100\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
+printf '[Unit]\\nRequires=test-run.service\\nAfter=test-run.service\\nAllowIsolate=yes\\n' > \"$units/test-run.target\"
+timeout 120 systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
+  --directory \"$base/root\" --boot systemd.unit=test-run.target </dev/null >\"$base/console\" 2>&1 || true
+cat \"$base/upper/opt/test/output\" || cat \"$base/console\"
+";
+    let text = folder.join("script");
+    fs::write(&text, script).expect("the folder is ours");
+    let server = folder.join("server.py");
+    fs::write(&server, CRASHING_SERVER).expect("the folder is ours");
+    let base = folder.join("machine");
+    fs::create_dir(&base).expect("the folder is ours");
+    Program::new(program(&["unshare"]))
+        .arguments(["--mount", "/bin/sh", "-c", outer, "boot"])
+        .argument(base)
+        .argument(env!("CARGO_BIN_EXE_reuseaddr"))
+        .argument(shim())
+        .argument(&text)
+        .argument(&server)
+        .output()
+}
+
+/// Binds the port of its argument or, like many, the next one that it gets; serves one connection and crashes.
+const CRASHING_SERVER: &str = "
+import os, socket, sys
+port = int(sys.argv[1])
+while True:
+    listener = socket.socket()
+    try:
+        listener.bind(('127.0.0.1', port))
+        break
+    except OSError as error:
+        if 'drift' not in sys.argv: sys.exit(f'{port}: {error.strerror}')
+        port += 1
+listener.listen()
+print('on', port, flush=True)
+with open(f'/run/{sys.argv[2]}', 'a') as log: log.write(f'{port}\\n')
+accepted, _ = listener.accept()
+accepted.close()
+os.abort()
+";
+
+/// What is run in the machine. Each server is crashed three times; the ports that it was on are the answer.
+const IN_THE_MACHINE: &str = r#"
+cd /opt/test
+ip link set lo up
+unit() { # name, arguments, settings
+    printf '[Service]\nExecStart=/usr/bin/python3 -I /opt/test/server.py %s\nRestart=always\nRestartSec=200ms\nLimitCORE=0\nEnvironment=KEPT=yes\n%b[Unit]\nStartLimitIntervalSec=0\n' "$2" "$3" > "/etc/systemd/system/$1.service"
+}
+crash() { # name: waits for the server's next start, and has it serve one connection
+    for try in $(seq 100); do
+        starts=$(cat "/run/$1" 2>/dev/null | wc -l)
+        if [ "$starts" -gt "${2}" ]; then
+            port=$(tail -n 1 "/run/$1")
+            python3=/usr/bin/python3
+            $python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $port)); c.recv(1)" && return
+        fi
+        sleep 0.1
+    done
+    return 1
+}
+unit fails "5001 fails" ""
+unit drifts "5100 drifts drift" ""
+unit shimmed "5201 shimmed" ""
+unit 'worker@' "5301 worker-%%i" "DynamicUser=no\nProtectHome=yes\nNoNewPrivileges=yes\n"
+unit static "x" ""
+cp /bin/busybox /opt/test/static 2>/dev/null || :
+before=$(sha256sum /etc/systemd/system/shimmed.service)
+./reuseaddr systemd --install shimmed
+./reuseaddr systemd --install --log-file '/run/%p "odd" name.log' --log info 'worker@' 
+after=$(sha256sum /etc/systemd/system/shimmed.service)
+[ "$before" = "$after" ] && echo "unit untouched"
+systemctl daemon-reload
+systemctl start fails drifts shimmed worker@one
+for n in 0 1 2; do
+    crash shimmed $n; crash worker-one $n
+    [ $n = 0 ] && crash fails 0
+    crash drifts $n
+done
+for try in $(seq 100); do
+    [ "$(wc -l < /run/shimmed)" -ge 4 ] && [ "$(wc -l < /run/worker-one)" -ge 4 ] && [ "$(wc -l < /run/drifts)" -ge 4 ] && break
+    sleep 0.1
+done
+for name in fails drifts shimmed worker-one; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
+echo "environment: $(systemctl show -p Environment shimmed)"
+echo "odd logs: $(ls /run/*odd*name.log | wc -l)"
+./reuseaddr check --pid "$(systemctl show -P MainPID shimmed)"
+journalctl --no-pager -q -u fails | grep -c 'Address already in use' | sed 's/^[1-9][0-9]*$/fails says: Address already in use/'
+
+# Installed twice it is the same, and removed it is gone.
+one=$(cat /etc/systemd/system/shimmed.service.d/50-libreuse.conf)
+./reuseaddr systemd --install shimmed 2>/dev/null
+[ "$one" = "$(cat /etc/systemd/system/shimmed.service.d/50-libreuse.conf)" ] && echo "install is idempotent"
+./reuseaddr systemd --remove shimmed
+[ -e /etc/systemd/system/shimmed.service.d ] || echo "removed"
+
+# What defeats the library.
+warn() { # settings, as in a unit
+    printf '[Service]\nExecStart=/usr/bin/python3\n%b\n' "$1" > /etc/systemd/system/warned.service
+    systemctl daemon-reload
+    echo "== $1"
+    /opt/test/reuseaddr systemd --library "${2:-/opt/test/libreuse.so}" warned 2>&1 >/dev/null
+}
+mkdir -p /home/x && cp libreuse.so /home/x
+warn 'RootDirectory=/srv'
+warn 'ProtectHome=yes' /home/x/libreuse.so
+warn 'NoExecPaths=/\nExecPaths=/usr'
+warn 'TemporaryFileSystem=/opt'
+warn 'UnsetEnvironment=LD_PRELOAD'
+warn 'Environment="LD_PRELOAD=/usr/lib/other.so" "OTHER=a b"'
+/opt/test/reuseaddr systemd --library /opt/test/libreuse.so warned 2>/dev/null
+chmod 700 /home/x
+warn 'User=nobody' /home/x/libreuse.so
+setcap cap_net_bind_service=ep /opt/test/reuseaddr
+printf '[Service]\nUser=nobody\nExecStart=/opt/test/reuseaddr\n' > /etc/systemd/system/capable.service
+printf '[Socket]\nListenStream=5400\n' > /etc/systemd/system/activated.socket
+printf '[Service]\nExecStart=/usr/bin/python3\n' > /etc/systemd/system/activated.service
+systemctl daemon-reload; systemctl start activated.socket
+echo "== capable"; ./reuseaddr systemd capable 2>&1 >/dev/null
+echo "== activated"; ./reuseaddr systemd activated 2>&1 >/dev/null
+echo "== missing"; ./reuseaddr systemd missing 2>&1 >/dev/null
+echo "== end"
+"#;
+
+#[test]
+fn brings_a_crashing_service_back_to_its_port() {
+    let folder = Folder::new("boot");
+    let output = boot(&folder, IN_THE_MACHINE);
+    let line = |start: &str| {
+        output
+            .lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("{start} in:\n{output}"))
+            .trim_end()
+    };
+    // The controls: without the drop-in one service fails, and one drifts.
+    assert_eq!(line("fails: "), "fails: 5001");
+    assert_eq!(line("fails says"), "fails says: Address already in use");
+    assert_eq!(line("drifts: "), "drifts: 5100 5101 5102 5103");
+    assert_eq!(line("shimmed: "), "shimmed: 5201 5201 5201 5201");
+    assert_eq!(line("worker-one: "), "worker-one: 5301 5301 5301 5301");
+
+    line("unit untouched");
+    assert!(
+        line("environment: ").contains("KEPT=yes LD_PRELOAD=/opt/test/libreuse.so"),
+        "{output}"
+    );
+    assert_ne!(line("odd logs: "), "odd logs: 0");
+    line("loaded: the library is at work in process");
+    line("install is idempotent");
+    line("removed");
+
+    for (case, says) in [
+        (
+            "RootDirectory=/srv",
+            "RootDirectory=/srv: /opt/test/libreuse.so has to be there inside",
+        ),
+        (
+            "ProtectHome=yes",
+            "ProtectHome=yes hides /home/x/libreuse.so",
+        ),
+        ("NoExecPaths=/", "add ExecPaths=/opt/test/libreuse.so"),
+        ("TemporaryFileSystem=/opt", "TemporaryFileSystem= hides"),
+        ("UnsetEnvironment=LD_PRELOAD", "takes LD_PRELOAD away again"),
+        (
+            "Environment=",
+            "LD_PRELOAD=/opt/test/libreuse.so:/usr/lib/other.so",
+        ),
+        ("User=nobody", "may not be able to read /home/x/libreuse.so"),
+        ("capable", "has file capabilities"),
+        ("activated", "activated.socket binds the port for it"),
+        ("missing", "no such unit yet"),
+    ] {
+        let start = output
+            .find(&format!("== {case}"))
+            .unwrap_or_else(|| panic!("{case} in:\n{output}"));
+        let section = &output[start + 3..];
+        assert_says(
+            &section[..section.find("\n== ").unwrap_or(section.len())],
+            says,
+        );
+    }
+}
