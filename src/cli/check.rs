@@ -133,7 +133,7 @@ impl Report {
 pub(super) struct Credentials {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// The file gives no rights at all.
+    /// Setuid and setgid give nothing. File capabilities give nothing either, but count as if they did.
     pub(super) no_new_privileges: bool,
 }
 
@@ -407,18 +407,21 @@ fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()>
     const GROUP_EXECUTE: u32 = 0o010;
     let metadata = path.metadata()?;
     let nosuid = statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID));
-    if who.no_new_privileges || nosuid {
+    if nosuid {
         return Ok(());
     }
     let shown = path.display();
     let mode = metadata.mode();
-    if mode & SETUID != 0 && metadata.uid() != who.uid {
+    if mode & SETUID != 0 && metadata.uid() != who.uid && !who.no_new_privileges {
         report.problem(format!(
             "{shown} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {}",
             metadata.uid()
         ));
     }
-    if mode & (SETGID | GROUP_EXECUTE) == SETGID | GROUP_EXECUTE && metadata.gid() != who.gid {
+    if mode & (SETGID | GROUP_EXECUTE) == SETGID | GROUP_EXECUTE
+        && metadata.gid() != who.gid
+        && !who.no_new_privileges
+    {
         report.problem(format!(
             "{shown} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid {}",
             metadata.gid()
@@ -447,7 +450,8 @@ fn dry_run(path: &Path, elf: &Elf, interpreter: &Path, library: &Library, report
     {
         let result = Command::new(interpreter)
             .arg("--list")
-            .arg(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+            // The file itself, since $ORIGIN is its folder and not that of a link to it.
+            .arg(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
             .env("LD_PRELOAD", &library.path)
             .env("LC_ALL", "C")
             .stdin(Stdio::null())

@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum State {
     Listen,
-    /// Bound, and neither listening nor connected: told since Linux 6.8 (`TCP_BOUND_INACTIVE`).
+    /// Bound, and neither listening nor connected.
     Bound,
     Established,
     SynSent,
@@ -36,7 +36,6 @@ pub(super) enum State {
     Closing,
     LastAck,
     TimeWait,
-    Close,
 }
 
 impl State {
@@ -49,12 +48,12 @@ impl State {
             4 => Self::FinWait1,
             5 => Self::FinWait2,
             6 => Self::TimeWait,
-            7 => Self::Close,
             8 => Self::CloseWait,
             9 => Self::LastAck,
             10 => Self::Listen,
             11 => Self::Closing,
-            13 => Self::Bound,
+            // A closed socket is in the table only if it is bound, since Linux 6.8 and if TCP_BOUND_INACTIVE is asked for.
+            7 | 13 => Self::Bound,
             _ => return None,
         })
     }
@@ -73,7 +72,6 @@ impl State {
             Self::Closing => "CLOSING",
             Self::LastAck => "LAST_ACK",
             Self::TimeWait => "TIME_WAIT",
-            Self::Close => "CLOSE",
         }
     }
 

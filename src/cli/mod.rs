@@ -105,14 +105,15 @@ pub(crate) fn main() -> ExitCode {
 
 /// Says what is wrong with the command line, or gives the help that it asks for.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody may be reading it; there is nobody else to tell.
-    let _ = error.print();
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
+        // Nobody may be reading it; there is nobody else to tell.
+        let _ = error.print();
         return ExitCode::SUCCESS;
     }
+    output::tell(&error.render().to_string());
     // Whoever starts a program with `run` has to tell our mistakes from the program's.
     let runs = env::args_os()
         .skip(1)

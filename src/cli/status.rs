@@ -196,7 +196,7 @@ fn look(ports: &[u16], address: Option<IpAddr>) -> Result<Answer> {
 }
 
 fn socket(entry: &Entry, judge: &Judge, holders: &Holders) -> Socket {
-    let connected = !matches!(entry.state, State::Listen | State::Bound | State::Close);
+    let connected = !matches!(entry.state, State::Listen | State::Bound);
     Socket {
         state: entry.state,
         family: if entry.is_v6() { "ipv6" } else { "ipv4" },

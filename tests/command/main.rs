@@ -101,15 +101,15 @@ fn serve_once(server: &mut Running, port: u16) {
 
 /// Makes so many TIME_WAIT entries on the port, by a server that closes first, with no option set.
 fn fill_with_time_wait(port: u16, number: usize) {
-    support::sysctl("net.ipv4.ip_local_port_range", "10000 60999");
     support::sysctl("net.ipv4.tcp_max_tw_buckets", "262144");
     Program::python(&format!(
         "
 listener = socket.socket()
 listener.bind(('127.0.0.1', {port}))
 listener.listen(128)
-for _ in range({number}):
-    client = socket.create_connection(('127.0.0.1', {port}))
+for number in range({number}):
+    # Each from another port: a port used again would replace its entry.
+    client = socket.create_connection(('127.0.0.1', {port}), source_address=('127.0.0.1', 10000 + number))
     accepted, _ = listener.accept()
     accepted.close()
     client.close()

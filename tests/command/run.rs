@@ -140,9 +140,9 @@ fn becomes_the_program() {
     let seen = run()
         .arguments(["printf", "%s.", "--wait", "-v", "--", "--help"])
         .output();
-    assert_eq!(seen, "--wait.-v.--.--help.");
+    assert_eq!(seen.trim(), "--wait.-v.--.--help.");
     let seen = run().arguments(["--", "printf", "%s", "-v"]).output();
-    assert_eq!(seen, "-v");
+    assert_eq!(seen.trim(), "-v");
 }
 
 /// Says how its signals, descriptors and mask are.

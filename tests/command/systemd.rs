@@ -195,7 +195,7 @@ crash() { # name: waits for the server's next start, and has it serve one connec
 unit fails "5001 fails" ""
 unit drifts "5100 drifts drift" ""
 unit shimmed "5201 shimmed" ""
-unit 'worker@' "5301 worker-%%i" "DynamicUser=no\nProtectHome=yes\nNoNewPrivileges=yes\n"
+unit 'worker@' "5301 worker-%i" "DynamicUser=no\nProtectHome=yes\nNoNewPrivileges=yes\n"
 unit static "x" ""
 cp /bin/busybox /opt/test/static 2>/dev/null || :
 before=$(sha256sum /etc/systemd/system/shimmed.service)
