@@ -293,7 +293,6 @@ fn tells_an_outgoing_connection_from_a_server() {
     remote.expect("listening");
     let mut client = Program::python(
         "
-socket.socket().connect  # the kernel picks the port
 client = socket.create_connection(('127.0.0.1', 700))
 print(client.getsockname()[1])
 sys.stdin.read()

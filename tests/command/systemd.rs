@@ -196,8 +196,6 @@ unit fails "5001 fails" ""
 unit drifts "5100 drifts drift" ""
 unit shimmed "5201 shimmed" ""
 unit 'worker@' "5301 worker-%i" "DynamicUser=no\nProtectHome=yes\nNoNewPrivileges=yes\n"
-unit static "x" ""
-cp /bin/busybox /opt/test/static 2>/dev/null || :
 before=$(sha256sum /etc/systemd/system/shimmed.service)
 ./reuseaddr systemd --install shimmed
 ./reuseaddr systemd --install --log-file '/run/%p "odd" name.log' --log info 'worker@' 
