@@ -205,8 +205,10 @@ fn write_to_file(template: &[u8], line: &Line) {
     let Some(path) = Path::expand(template) else {
         return;
     };
-    // Nonblocking, for a FIFO without reader; and no link at its end, which somebody else may have put there.
+    // Nonblocking, for a FIFO without reader; no link at its end, which somebody else may have put there; and no limit
+    // of 2 GiB for a 32-bit program.
     let flags = libc::O_WRONLY
+        | libc::O_LARGEFILE
         | libc::O_APPEND
         | libc::O_CREAT
         | libc::O_CLOEXEC
