@@ -1,0 +1,163 @@
+//! `scripts/install`: puts every file where it is looked for, and takes every one away again.
+
+use crate::restart::{LEGACY, port_after_crash};
+use crate::support::{Folder, Program};
+use crate::systems::{System, project, release, succeed};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+/// A shell's commands, in this machine's own root file system, under a layer that holds all changes and goes with them.
+fn here(commands: &str) -> Program {
+    const SCRIPT: &str = r#"
+        folder=$1 commands=$2
+        mount -t tmpfs tmpfs "$folder"
+        mkdir "$folder/changes" "$folder/work" "$folder/root"
+        mount -t overlay -o "lowerdir=/,upperdir=$folder/changes,workdir=$folder/work" overlay "$folder/root"
+        mount --rbind /dev "$folder/root/dev"
+        exec chroot "$folder/root" sh -ec "$commands"
+    "#;
+    let folder = project().join("target/tmp/layer");
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    Program::new("/usr/bin/unshare")
+        .arguments(["--mount", "sh", "-ec", SCRIPT, "sh"])
+        .argument(folder)
+        .argument(format!("cd {}\n{commands}", project().display()))
+}
+
+#[test]
+fn both_spellings_of_the_library_work_once_it_is_installed_here() {
+    release("x86_64");
+    for system in [System::Here, System::Here32] {
+        let binary = system.compile("legacy", LEGACY, &[]);
+        let run = |steps: &str, preload: &str| {
+            port_after_crash(&here(&format!(
+                "{steps}\nLD_PRELOAD='{preload}' exec {}",
+                binary.display()
+            )))
+        };
+        for preload in ["libreuse.so", "/usr/$LIB/libreuse.so"] {
+            assert_eq!(
+                run("scripts/install >&2", preload),
+                "port 49200",
+                "{system:?} {preload}"
+            );
+        }
+        let twice = "scripts/install >&2; scripts/install --uninstall >&2";
+        assert_eq!(run(twice, ""), "port 49201", "{system:?}");
+    }
+    let said = here("PREFIX=/usr/local scripts/install").output();
+    assert!(said.contains("LD_PRELOAD=libreuse.so PROGRAM"), "{said}");
+    let said = here("PREFIX=/opt/reuse scripts/install").output();
+    assert!(
+        said.contains("LD_PRELOAD='/opt/reuse/$LIB/libreuse.so' PROGRAM"),
+        "{said}"
+    );
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let listing = succeed(
+        Command::new("find")
+            .args(["-type", "f", "-printf", "%P\\n"])
+            .current_dir(folder),
+    );
+    let mut files: Vec<_> = listing.lines().map(ToOwned::to_owned).collect();
+    files.sort_unstable();
+    files
+}
+
+#[test]
+fn everything_that_is_installed_is_removed_again() {
+    release("x86_64");
+    let folder = Folder::new("destination");
+    let install = |argument: &[&str]| {
+        succeed(
+            Command::new(project().join("scripts/install"))
+                .args(argument)
+                .env("DESTDIR", folder.path())
+                .env("PREFIX", "/usr/local"),
+        )
+    };
+    install(&[]);
+    let installed = files(folder.path());
+    assert!(
+        installed.contains(&"usr/local/share/doc/libreuse/LICENSE-MIT".to_owned()),
+        "{installed:#?}"
+    );
+    let libraries = installed
+        .iter()
+        .filter(|file| file.ends_with("/libreuse.so"));
+    assert_eq!(libraries.count(), 2, "{installed:#?}");
+    for file in &installed {
+        let mode = fs::metadata(folder.join(file))
+            .expect("a file")
+            .permissions()
+            .mode();
+        let expected = if file.contains("/bin/") { 0o755 } else { 0o644 };
+        assert_eq!(mode & 0o7777, expected, "{file}");
+    }
+
+    // Somebody else's files stay.
+    let neighbour = folder.join("usr/local/share/doc/neighbour");
+    fs::write(&neighbour, "").expect("the folder is writable");
+    install(&["--uninstall"]);
+    assert_eq!(files(folder.path()), ["usr/local/share/doc/neighbour"]);
+    assert!(!folder.join("usr/local/share/doc/libreuse").exists());
+}
+
+#[test]
+fn a_new_library_takes_the_place_of_one_in_use_without_touching_it() {
+    release("x86_64");
+    let folder = Folder::new("in-use");
+    let mut install = Command::new(project().join("scripts/install"));
+    install.env("DESTDIR", folder.path()).env("LIBDIR", "lib");
+    succeed(&mut install);
+    let library = folder.join("usr/lib/libreuse.so");
+    let mapped = fs::File::open(&library).expect("the library");
+    let before = fs::metadata(&library).expect("the library");
+    succeed(&mut install);
+    let after = fs::metadata(&library).expect("the library");
+    assert_ne!(before.ino(), after.ino());
+    assert_eq!(
+        mapped.metadata().expect("the old library").len(),
+        before.len()
+    );
+}
+
+#[test]
+fn uninstalling_refuses_while_every_program_would_complain() {
+    release("x86_64");
+    let folder = Folder::new("preloaded");
+    fs::create_dir_all(folder.join("etc")).expect("the folder is writable");
+    fs::write(folder.join("etc/ld.so.preload"), "libreuse.so\n").expect("the folder is writable");
+    let output = Command::new(project().join("scripts/install"))
+        .arg("--uninstall")
+        .env("DESTDIR", folder.path())
+        .output()
+        .expect("it runs");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ld.so.preload names libreuse.so"), "{said}");
+}
+
+#[test]
+fn a_tarball_installs_by_itself() {
+    let archive = format!("{}.tar.gz", release("x86_64").display());
+    let folder = Folder::new("tarball");
+    succeed(
+        Command::new("tar")
+            .arg("-xf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder.path()),
+    );
+    let unpacked = folder.join(release("x86_64").file_name().expect("a name"));
+    let said = succeed(Command::new(unpacked.join("install")).env("DESTDIR", folder.join("root")));
+    assert!(said.contains("libreuse.so"), "{said}");
+    assert!(
+        files(&folder.join("root"))
+            .iter()
+            .any(|file| file.ends_with("libreuse.so"))
+    );
+}

@@ -1,0 +1,56 @@
+//! The Debian packages: checked, installed, used and removed.
+
+use crate::restart::{LEGACY, port_after_crash};
+use crate::systems::{Layer, System, dist, package, succeed};
+use std::process::Command;
+
+#[test]
+fn lintian_finds_no_error_in_them() {
+    let report = succeed(
+        Command::new("lintian")
+            .args([
+                "--allow-root",
+                "--fail-on",
+                "error",
+                "--tag-display-limit",
+                "0",
+            ])
+            .args(["amd64", "i386", "arm64"].map(package)),
+    );
+    assert!(!report.contains("E: "), "{report}");
+}
+
+#[test]
+fn they_work_by_the_bare_name_until_they_are_removed() {
+    const FIND: &str =
+        "find / -xdev '(' -name '*reuse*' -o -name '*reuseaddr*' ')' -not -path '/var/lib/dpkg/*'";
+    let packages = ["amd64", "i386"]
+        .map(|name| package(name).display().to_string())
+        .join(" ");
+    let installed = Layer::new("package", &format!("dpkg --install {packages}"));
+    for system in [System::Old, System::Old32] {
+        let binary = system.compile("legacy", LEGACY, &[]);
+        for (preload, expected) in [("", "port 49201"), ("libreuse.so", "port 49200")] {
+            let program = installed
+                .program("env")
+                .argument(format!("LD_PRELOAD={preload}"))
+                .argument(&binary);
+            assert_eq!(port_after_crash(&program), expected, "{system:?} {preload}");
+        }
+    }
+    let files = installed.program("sh").arguments(["-c", FIND]).output();
+    for file in [
+        "/usr/lib/x86_64-linux-gnu/libreuse.so",
+        "/usr/lib/i386-linux-gnu/libreuse.so",
+        "/usr/share/doc/libreuse",
+    ] {
+        assert!(files.lines().any(|line| line == file), "{file} in {files}");
+    }
+
+    let removed = Layer::new(
+        "package-removed",
+        &format!("dpkg --install {packages}\ndpkg --purge libreuse:amd64 libreuse:i386"),
+    );
+    let files = removed.program("sh").arguments(["-c", FIND]).output();
+    assert_eq!(files, "", "left behind in {:?}", dist());
+}

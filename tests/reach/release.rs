@@ -1,0 +1,67 @@
+//! `scripts/release`: what it makes is whole, and the same wherever it is made.
+
+use crate::support::Folder;
+use crate::systems::{dist, project, release, succeed};
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn the_same_source_gives_the_same_bytes_elsewhere() {
+    let sums = fs::read_to_string(dist().join("SHA256SUMS")).expect("the sums");
+    assert_eq!(sums.lines().count(), 6, "{sums}");
+    let elsewhere = Folder::new("a/copy elsewhere");
+    let copy = elsewhere.join("libreuse");
+    fs::create_dir_all(copy.join("target")).expect("the folder for temporary files is writable");
+    let date = succeed(
+        Command::new("git")
+            .args(["log", "-1", "--format=%ct"])
+            .current_dir(project()),
+    );
+    let files = succeed(
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(project()),
+    );
+    for file in files.lines() {
+        let place = copy.join(file);
+        fs::create_dir_all(place.parent().expect("a folder")).expect("the folder is writable");
+        fs::copy(project().join(file), place).expect("a file of the project");
+    }
+    // The compilers are where they are.
+    std::os::unix::fs::symlink(
+        project().join("target/toolchains"),
+        copy.join("target/toolchains"),
+    )
+    .expect("a link");
+    succeed(Command::new(copy.join("scripts/release")).env("SOURCE_DATE_EPOCH", date.trim()));
+    let again = fs::read_to_string(copy.join("target/dist/SHA256SUMS")).expect("the sums");
+    assert_eq!(again, sums);
+}
+
+#[test]
+fn the_sums_are_those_of_the_files() {
+    succeed(
+        Command::new("sha256sum")
+            .args(["--check", "--strict", "SHA256SUMS"])
+            .current_dir(dist()),
+    );
+}
+
+#[test]
+fn nothing_in_it_tells_of_the_machine_that_built_it() {
+    let home = std::env::var("HOME").expect("a home");
+    for machine in ["x86_64", "i686", "aarch64"] {
+        let library = fs::read(release(machine).join("lib/libreuse.so")).expect("the library");
+        for path in [
+            project().to_str().expect("UTF-8"),
+            &home,
+            "/.cargo/",
+            "/rustc/",
+        ] {
+            let found = library
+                .windows(path.len())
+                .any(|window| window == path.as_bytes());
+            assert!(!found, "{path} in the library for {machine}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The story that all of this is for, on each system.
+
+use crate::support::{Program, TcpState, own_network, wait_for};
+use crate::systems::{LIBRARY, SYSTEMS};
+use std::io::Read;
+use std::net::TcpStream;
+
+pub(crate) const LEGACY: &str = include_str!("legacy.c");
+
+/// Serves a client on port 49200, crashes, and returns what the next run says of its port.
+pub(crate) fn port_after_crash(program: &Program) -> String {
+    own_network();
+    let mut first = program.start();
+    first.expect("port 49200");
+    greet(49200);
+    wait_for(49200, TcpState::TimeWait, 1);
+    first.kill();
+    let mut second = program.start();
+    let line = second.line();
+    second.kill();
+    line
+}
+
+/// Is a client of the server, and sees that it is served and that the server closes first.
+pub(crate) fn greet(port: u16) {
+    let mut text = String::new();
+    TcpStream::connect(("127.0.0.1", port))
+        .and_then(|mut server| server.read_to_string(&mut text))
+        .expect("the server serves");
+    assert_eq!(text, "hello\n");
+}
+
+#[test]
+fn a_legacy_program_gets_its_port_back_on_every_system() {
+    for system in SYSTEMS {
+        let binary = system.compile("legacy", LEGACY, &[]);
+        for (variables, expected) in [
+            (&[][..], "port 49201"),
+            (&[("LD_PRELOAD", LIBRARY)][..], "port 49200"),
+        ] {
+            let port = port_after_crash(&system.program(&binary, variables));
+            assert_eq!(port, expected, "{system:?} {variables:?}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The systems that the tests run programs on, with the release installed there.
+
+use crate::support::Program;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+/// A processor and a libc.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum System {
+    /// This machine.
+    Here,
+    /// Its 32-bit programs.
+    Here32,
+    /// The oldest Debian to be had. Before glibc 2.34, `dlsym` was in a library that not every program loads.
+    Old,
+    /// Its 32-bit programs.
+    Old32,
+    /// Another processor, by way of qemu.
+    Aarch64,
+}
+
+pub(crate) const SYSTEMS: [System; 5] = [
+    System::Here,
+    System::Here32,
+    System::Old,
+    System::Old32,
+    System::Aarch64,
+];
+
+/// What `LD_PRELOAD` is set to: the dynamic linker puts the folder for the program's own kind in the place of `$LIB`.
+pub(crate) const LIBRARY: &str = "/usr/$LIB/libreuse.so";
+
+impl System {
+    /// A C program, compiled for this system from its text on first use of its name.
+    pub(crate) fn compile(self, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+        static COMPILED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let mut compiled = COMPILED.lock().expect("another test has failed here");
+        let binary = temporary().join(format!("{name}.{self:?}.{}", std::process::id()));
+        if compiled.contains(&binary) {
+            return binary;
+        }
+        let source = binary.with_extension("c");
+        fs::write(&source, text).expect("the folder for temporary files is writable");
+        let compiler = match self {
+            Self::Aarch64 => toolchains().join("aarch64/cc"),
+            _ => "cc".into(),
+        };
+        let mut command = Command::new(compiler);
+        if let Self::Here32 | Self::Old32 = self {
+            command.arg("-m32");
+        }
+        if let Self::Old | Self::Old32 = self {
+            let triplet = if self == Self::Old {
+                "x86_64-linux-gnu"
+            } else {
+                "i386-linux-gnu"
+            };
+            // Without -B and -L, gcc would take this machine's libc first.
+            let root = old_root().display().to_string();
+            command.arg(format!("--sysroot={root}"));
+            for option in ["-B", "-L"] {
+                command.arg(format!("{option}{root}/usr/lib/{triplet}"));
+            }
+        }
+        succeed(
+            command
+                .args(["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
+                .args([&binary, &source])
+                .args(flags),
+        );
+        compiled.insert(binary.clone());
+        binary
+    }
+
+    /// A compiled program, to be run on this system with these variables.
+    pub(crate) fn program(self, binary: &Path, variables: &[(&str, &str)]) -> Program {
+        let library = match self {
+            Self::Here | Self::Here32 => format!("{}{LIBRARY}", installed_here().display()),
+            Self::Old | Self::Old32 => LIBRARY.into(),
+            Self::Aarch64 => format!("{}/lib/libreuse.so", release("aarch64").display()),
+        };
+        let assignments = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.replace(LIBRARY, &library)));
+        match self {
+            Self::Here | Self::Here32 => Program::new("/usr/bin/env").arguments(assignments),
+            Self::Old | Self::Old32 => installed_old().program("env").arguments(assignments),
+            Self::Aarch64 => {
+                // Where libgcc_s is, which libc loads for pthread_cancel.
+                let folder = "aarch64/usr/lib/gcc-cross/aarch64-linux-gnu/12";
+                let folders = format!("LD_LIBRARY_PATH={}", toolchains().join(folder).display());
+                let qemu = Program::new("/usr/bin/qemu-aarch64-static").arguments([
+                    "-L",
+                    "/usr/aarch64-linux-gnu",
+                    "-E",
+                    &folders,
+                ]);
+                assignments.fold(qemu, |qemu, assignment| {
+                    qemu.argument("-E").argument(assignment)
+                })
+            }
+        }
+        .argument(binary)
+    }
+}
+
+/// The old root file system, with changes of its own.
+pub(crate) struct Layer(PathBuf);
+
+impl Layer {
+    /// Makes changes by a shell's commands, which see the project's folder as well.
+    pub(crate) fn new(name: &str, commands: &str) -> Self {
+        let layer = Self(temporary().join(name));
+        if layer.0.exists() {
+            fs::remove_dir_all(&layer.0).expect("the folder for temporary files is writable");
+        }
+        for part in ["changes", "work", "root"] {
+            fs::create_dir_all(layer.0.join(part))
+                .expect("the folder for temporary files is writable");
+        }
+        let changes = layer.0.join("changes");
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            old_root().display(),
+            changes.display(),
+            layer.0.join("work").display()
+        );
+        layer
+            .mounted(&options, "sh")
+            .arguments(["-exc", commands])
+            .run()
+            .succeeded();
+        layer
+    }
+
+    /// A program that runs there, and can change nothing.
+    pub(crate) fn program(&self, name: impl AsRef<OsStr>) -> Program {
+        let changes = self.0.join("changes");
+        let options = format!("lowerdir={}:{}", changes.display(), old_root().display());
+        self.mounted(&options, name)
+    }
+
+    fn mounted(&self, options: &str, program: impl AsRef<OsStr>) -> Program {
+        const SCRIPT: &str = r#"
+            root=$1 options=$2 project=$3
+            shift 3
+            mount -t overlay -o "$options" overlay "$root"
+            mkdir -p "$root$project"
+            mount --bind "$project" "$root$project"
+            mount --bind /dev/null "$root/dev/null"
+            exec chroot "$root" "$@"
+        "#;
+        Program::new("/usr/bin/unshare")
+            .arguments(["--mount", "sh", "-ec", SCRIPT, "sh"])
+            .arguments([self.0.join("root").as_os_str(), options.as_ref()])
+            .argument(project())
+            .argument(program)
+    }
+}
+
+/// The old root file system with the Debian packages installed.
+pub(crate) fn installed_old() -> &'static Layer {
+    static INSTALLED: OnceLock<Layer> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let packages = [package("amd64"), package("i386")].map(|path| path.display().to_string());
+        Layer::new("old", &format!("dpkg --install {}", packages.join(" ")))
+    })
+}
+
+/// A folder in which `scripts/install` has put everything for this machine.
+fn installed_here() -> &'static Path {
+    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        release("x86_64");
+        let folder = temporary().join("here");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).expect("the folder for temporary files is writable");
+        }
+        succeed(Command::new(project().join("scripts/install")).env("DESTDIR", &folder));
+        folder
+    })
+}
+
+/// The unpacked release for a processor.
+pub(crate) fn release(machine: &str) -> PathBuf {
+    dist().join(format!("libreuse-{}-{machine}", env!("CARGO_PKG_VERSION")))
+}
+
+/// The Debian package for an architecture.
+pub(crate) fn package(architecture: &str) -> PathBuf {
+    dist().join(format!(
+        "libreuse_{}_{architecture}.deb",
+        env!("CARGO_PKG_VERSION")
+    ))
+}
+
+/// What `scripts/release` makes.
+pub(crate) fn dist() -> &'static Path {
+    static DIST: OnceLock<PathBuf> = OnceLock::new();
+    DIST.get_or_init(|| {
+        toolchains();
+        succeed(&mut Command::new(project().join("scripts/release")));
+        project().join("target/dist")
+    })
+}
+
+/// What `scripts/toolchains` makes.
+pub(crate) fn toolchains() -> &'static Path {
+    static TOOLCHAINS: OnceLock<PathBuf> = OnceLock::new();
+    TOOLCHAINS.get_or_init(|| {
+        succeed(&mut Command::new(project().join("scripts/toolchains")));
+        project().join("target/toolchains")
+    })
+}
+
+fn old_root() -> PathBuf {
+    toolchains().join("old")
+}
+
+pub(crate) fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn temporary() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// Runs a command of the build, which must succeed, and returns what it printed.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    // Cargo's variables for this test are none of a nested cargo's business.
+    let output = command
+        .env_remove("RUSTC")
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("output in UTF-8")
+}
