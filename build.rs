@@ -18,6 +18,19 @@ fn main() {
         return;
     }
 
+    let processor = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let width = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").unwrap_or_default();
+    if !matches!(
+        (processor.as_str(), width.as_str()),
+        ("x86_64" | "aarch64", "64") | ("x86", "32")
+    ) {
+        // src/real.rs names the oldest version of dlsym, which is another one for each.
+        println!(
+            "cargo::error=libreuse knows x86_64, i686 and aarch64, and not yet this {width}-bit {processor}"
+        );
+        return;
+    }
+
     let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
 
     // With a soname, ld.so knows the library under one name, however LD_PRELOAD spells its path: given twice, it is

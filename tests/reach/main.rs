@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod containers;
 mod floor;
 mod install;
 mod layouts;

@@ -1,7 +1,7 @@
 //! `scripts/release`: what it makes is whole, and the same wherever it is made.
 
 use crate::support::Folder;
-use crate::systems::{dist, project, release, succeed};
+use crate::systems::{dist, project, release, succeed, toolchains};
 use std::fs;
 use std::process::Command;
 
@@ -64,4 +64,28 @@ fn nothing_in_it_tells_of_the_machine_that_built_it() {
             assert!(!found, "{path} in the library for {machine}");
         }
     }
+}
+
+#[test]
+fn the_oldest_rust_that_is_promised_builds_the_library() {
+    let rustc = toolchains().join("rust/rustc");
+    let version = succeed(Command::new(&rustc).arg("--version"));
+    let promised = format!("rustc {}.", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(version.starts_with(&promised), "{version}");
+    // By way of cargo's configuration, since `succeed` takes RUSTC away.
+    succeed(
+        Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--lib", "--locked"])
+            .arg("--no-default-features")
+            .arg("--config")
+            .arg(format!("build.rustc={rustc:?}"))
+            .arg("--target-dir")
+            .arg(project().join("target/oldest-rust"))
+            .current_dir(project()),
+    );
+    assert!(
+        project()
+            .join("target/oldest-rust/release/libreuse.so")
+            .exists()
+    );
 }

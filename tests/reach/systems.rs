@@ -152,6 +152,7 @@ impl Layer {
             mkdir -p "$root$project"
             mount --bind "$project" "$root$project"
             mount --bind /dev/null "$root/dev/null"
+            mount --rbind /proc "$root/proc"
             exec chroot "$root" "$@"
         "#;
         Program::new("/usr/bin/unshare")
