@@ -1,6 +1,6 @@
 //! Linker decisions of `libreuse.so`, each with its reason.
 //!
-//! One needs no flag: libgcc_s is not loaded. It comes with the standard library, for unwinding, and would be most of
+//! One needs no flag: `libgcc_s` is not loaded. It comes with the standard library, for unwinding, and would be most of
 //! what the shim adds to the start of every process; the release build has neither (tests/spec/library.rs).
 
 use std::env;

@@ -124,7 +124,7 @@ HOOK(close)
 "#;
 
 /// Makes each of the calls once.
-const CALLS: &str = r#"
+const CALLS: &str = r"
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -137,7 +137,7 @@ int main(void)
     close(-1);
     return 0;
 }
-"#;
+";
 
 #[test]
 fn another_preloaded_library_keeps_its_calls_in_either_order() {

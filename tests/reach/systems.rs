@@ -37,10 +37,10 @@ pub(crate) const LIBRARY: &str = "/usr/$LIB/libreuse.so";
 impl System {
     /// A C program, compiled for this system from its text on first use of its name.
     pub(crate) fn compile(self, name: &str, text: &str, flags: &[&str]) -> PathBuf {
-        static COMPILED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-        let mut compiled = COMPILED.lock().expect("another test has failed here");
+        static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let mut done = DONE.lock().expect("another test has failed here");
         let binary = temporary().join(format!("{name}.{self:?}.{}", std::process::id()));
-        if compiled.contains(&binary) {
+        if done.contains(&binary) {
             return binary;
         }
         let source = binary.with_extension("c");
@@ -72,7 +72,7 @@ impl System {
                 .args([&binary, &source])
                 .args(flags),
         );
-        compiled.insert(binary.clone());
+        done.insert(binary.clone());
         binary
     }
 
