@@ -31,21 +31,40 @@ unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t
             if settings.reuse_port {
                 // SAFETY: the kernel has just taken an address from there.
                 let address = unsafe { accepted(address, length) };
-                errno::kept(|| share_port(settings, fd, address));
+                share_port(settings, fd, address);
             }
             result
         }
         Some(settings) if errno::get() == libc::EADDRINUSE => {
-            // SAFETY: the kernel has just looked at an address there and found it in use.
-            let accepted = unsafe { accepted(address, length) };
-            // SAFETY: the caller's own arguments.
-            let call = || unsafe { real::BIND.get()(fd, address, length) };
-            let error = bind_again(settings, fd, accepted, call);
-            errno::set(error.unwrap_or(errno_before));
-            if error.is_none() { 0 } else { -1 }
+            // SAFETY: the caller's own arguments, and the kernel has just found the address in use.
+            unsafe { bind_in_use(settings, fd, address, length, errno_before) }
         }
         _ => result,
     }
+}
+
+/// `bind` once more, to an address that is in use. Apart from the hook, like all that is seldom called: the usual
+/// path then keeps few registers and little stack.
+///
+/// # Safety
+///
+/// As for bind(2); and the kernel has just read the address and found it in use.
+#[cold]
+#[inline(never)]
+unsafe fn bind_in_use(
+    settings: &Settings,
+    fd: c_int,
+    address: *const sockaddr,
+    length: socklen_t,
+    errno_before: c_int,
+) -> c_int {
+    // SAFETY: the kernel has just looked at an address there.
+    let accepted = unsafe { accepted(address, length) };
+    // SAFETY: the caller's own arguments.
+    let call = || unsafe { real::BIND.get()(fd, address, length) };
+    let error = bind_again(settings, fd, accepted, call);
+    errno::set(error.unwrap_or(errno_before));
+    if error.is_none() { 0 } else { -1 }
 }
 
 /// # Safety
@@ -98,7 +117,7 @@ unsafe extern "C" fn setsockopt(
         // SAFETY: the kernel has just read an int from there, as it does for both options (tcp(7), socket(7)).
         let value = unsafe { value.cast::<c_int>().read_unaligned() };
         if let Some(settings) = settings() {
-            errno::kept(|| set_again(settings, fd, name, value));
+            set_again(settings, fd, name, value);
         }
     }
     result
@@ -110,9 +129,7 @@ unsafe extern "C" fn setsockopt(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
     match settings() {
-        Some(settings) if settings.linger != Linger::Off => {
-            errno::kept(|| prepare("close", fd, || policy::close(settings, &Socket::borrow(fd))));
-        }
+        Some(settings) if settings.linger != Linger::Off => prepare_close(settings, fd),
         _ => {}
     }
     // SAFETY: the caller's own arguments.
@@ -135,12 +152,15 @@ unsafe fn accepted(address: *const sockaddr, length: socklen_t) -> Option<Endpoi
 
 /// Lets other copies of the program bind the port as well.
 #[cold]
+#[inline(never)]
 fn share_port(settings: &Settings, fd: c_int, address: Option<Endpoint>) {
     let Some(address) = address else {
         return;
     };
-    prepare("bind", fd, || {
-        policy::bound(settings, &Socket::borrow(fd), address.port)
+    errno::kept(|| {
+        prepare("bind", fd, || {
+            policy::bound(settings, &Socket::borrow(fd), address.port)
+        })
     });
 }
 
@@ -233,6 +253,13 @@ fn prepare_listener(settings: &Settings, fd: c_int) -> Decision {
     })
 }
 
+/// Apart from the hook, which then needs no stack of its own where nothing is to be done: that is nearly every close.
+#[cold]
+#[inline(never)]
+fn prepare_close(settings: &Settings, fd: c_int) {
+    errno::kept(|| prepare("close", fd, || policy::close(settings, &Socket::borrow(fd))));
+}
+
 /// Does what is decided before the caller's call, and reports it.
 fn prepare(function: &'static str, fd: c_int, decide: impl FnOnce() -> Decision) -> Decision {
     let decision = decide();
@@ -257,6 +284,7 @@ fn is_ours(level: c_int, name: c_int) -> bool {
 
 /// Sets an option of ours again if the program has just cleared it where it counts.
 #[cold]
+#[inline(never)]
 fn set_again(settings: &Settings, fd: c_int, name: c_int, value: c_int) {
     let reuse_address = name == libc::SO_REUSEADDR && value == 0 && settings.reuse_address;
     let graceful = name == libc::TCP_LINGER2 && value >= 0 && settings.linger == Linger::Graceful;
@@ -271,8 +299,10 @@ fn set_again(settings: &Settings, fd: c_int, name: c_int, value: c_int) {
             reuse_port: false,
             linger,
         };
-        prepare("setsockopt", fd, || {
-            policy::cleared(settings, &Socket::borrow(fd), wanted)
+        errno::kept(|| {
+            prepare("setsockopt", fd, || {
+                policy::cleared(settings, &Socket::borrow(fd), wanted)
+            })
         });
     }
 }
