@@ -343,9 +343,18 @@ impl Ports {
         self.bits = [0; 1024];
         for entry in list.split(|&byte| byte == b',') {
             let (low, high) = port_range(entry)?;
-            for port in low..=high {
-                if let Some(word) = self.bits.get_mut(usize::from(port >> 6)) {
-                    *word |= 1 << (port & 63);
+            // By words: 1024-65535 is a list that people write, and every exec reads it.
+            let (from, to) = (low >> 6, high >> 6);
+            for index in from..=to {
+                let mut ports = u64::MAX;
+                if index == from {
+                    ports &= u64::MAX.wrapping_shl(u32::from(low));
+                }
+                if index == to {
+                    ports &= u64::MAX.wrapping_shr(u32::from(!high));
+                }
+                if let Some(word) = self.bits.get_mut(usize::from(index)) {
+                    *word |= ports;
                 }
             }
         }
@@ -512,6 +521,26 @@ mod tests {
             assert_eq!(settings.ports.contain(port), expected, "{port}");
         }
         assert!(Settings::DEFAULT.ports.contain(49200));
+    }
+
+    #[test]
+    fn a_range_has_exact_ends() {
+        for (low, high) in [
+            (1, 63),
+            (1, 64),
+            (64, 127),
+            (63, 64),
+            (65, 65),
+            (100, 300),
+            (65472, 65535),
+        ] {
+            let settings = with("LIBREUSE_PORTS", &format!("{low}-{high}"));
+            assert!(
+                (1..=u16::MAX)
+                    .all(|port| settings.ports.contain(port) == (low..=high).contains(&port)),
+                "{low}-{high}"
+            );
+        }
     }
 
     #[test]
