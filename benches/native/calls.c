@@ -1,7 +1,7 @@
 /* calls SCENARIO BATCHES
  *
  * Makes one hooked call a hundred times per batch, and prints the nanoseconds per call of the fastest batch and of the
- * median one. Everything around the call goes to the kernel by syscall(2), so that nothing but the call itself meets
+ * median one. Everything around the call goes to the kernel by itself, so that nothing but the call itself meets
  * the preloaded library; the difference between two numbers of batches, run under callgrind or strace, is then the
  * cost of the calls without that of starting up.
  */
@@ -20,14 +20,14 @@ static int listener, file;
 static void raw_bind(int fd, int port)
 {
 	struct sockaddr_in address = loopback(port);
-	if (syscall(SYS_bind, fd, &address, sizeof address))
+	if (raw(SYS_bind, fd, (long)&address, sizeof address, 0, 0))
 		err(1, "bind");
 }
 
 static void raw_connect(int fd)
 {
 	struct sockaddr_in address = loopback(PORT);
-	if (syscall(SYS_connect, fd, &address, sizeof address))
+	if (raw(SYS_connect, fd, (long)&address, sizeof address, 0, 0))
 		err(1, "connect");
 }
 
@@ -35,7 +35,7 @@ static void raw_connect(int fd)
 static void reset(int fd)
 {
 	struct linger at_once = { 1, 0 };
-	if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once))
+	if (raw(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, (long)&at_once, sizeof at_once))
 		err(1, "setsockopt");
 	raw_close(fd);
 }
@@ -66,7 +66,7 @@ static void open_bound_sockets(void)
 static void accept_peers(void)
 {
 	for (int i = 0; i < BATCH; i++) {
-		peers[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		peers[i] = raw(SYS_accept4, listener, 0, 0, SOCK_CLOEXEC, 0);
 		if (peers[i] < 0)
 			err(1, "accept");
 	}
@@ -170,7 +170,7 @@ int main(int count, char **arguments)
 	file = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	listener = tcp_socket();
 	raw_bind(listener, PORT);
-	if (file < 0 || syscall(SYS_listen, listener, 4096))
+	if (file < 0 || raw(SYS_listen, listener, 4096, 0, 0, 0))
 		err(1, "listen");
 
 	double *times = calloc(batches, sizeof *times);

@@ -1,0 +1,54 @@
+"""Runs the measurements, one after the other, and puts tables and pictures where they belong."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from . import calls, churn, decision, evict, recovery, served, startup
+from .bench import Bench
+from .report import describe_machine, fill_in
+
+SECTIONS = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (startup, calls, served, churn, recovery, evict, decision)
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("--quick", action="store_true", help="few samples, and BENCHMARKS.md stays as it is")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=" ".join(SECTIONS))
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.sections if name not in SECTIONS]:
+        parser.error(f"no such section: {' '.join(unknown)}")
+
+    bench = Bench(arguments.quick)
+    if os.geteuid() == 0:
+        # Whatever else the machine does is then in the way less often. Where sessions are scheduled as groups, the
+        # group's niceness is what counts (sched(7)).
+        os.nice(-15)
+        group = Path("/proc/self/autogroup")
+        if group.exists():
+            group.write_text("-15")
+    tables, pictures = {"machine": describe_machine(bench)}, []
+    for name in arguments.sections or SECTIONS:
+        start = time.monotonic()
+        print(f"== {name}", flush=True)
+        result = SECTIONS[name].measure(bench)
+        (bench.results / f"{name}.json").write_text(json.dumps(result))
+        tables |= SECTIONS[name].tables(result)
+        pictures += SECTIONS[name].plots(result, bench.plots)
+        print(f"   {time.monotonic() - start:.0f} s", flush=True)
+
+    for name, table in tables.items():
+        print(f"\n-- {name}\n\n{table}")
+    if not bench.quick:
+        fill_in(bench.root / "BENCHMARKS.md", tables)
+    for picture in pictures:
+        print(picture)
+
+
+sys.exit(main())

@@ -1,0 +1,169 @@
+"""Short connections until the local ports run out, and what closed connections hold of the kernel's memory."""
+
+import errno
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+from .bench import alone, expect, first_in_line, interleaved, preload, start, stop, sysctl
+from .report import COLOURS, number, pyplot, save, spread, table
+
+FIRST_PORT = 5000
+LOWEST = 20_000
+SLABS = ("tw_sock_TCP", "tcp_bind_bucket", "tcp_bind2_bucket")
+
+
+def variants(bench):
+    """Environment of whoever closes first, and tcp_tw_reuse."""
+    return {
+        "no preload": ({}, 0),
+        **{linger: (preload(bench.reuse, LIBREUSE_LINGER=linger), 0) for linger in ("off", "graceful", "zero")},
+        "tcp_tw_reuse": ({}, 1),
+    }
+
+
+def measure(bench):
+    known = variants(bench)
+    exhaustion = {}
+    for who in ("client", "server"):
+        for ports, limit in bench.samples([(200, 2_000), (2_000, 8_000), (28_000, 40_000)], [(200, 1_000)]):
+            rounds = 1 if ports == 28_000 else bench.samples(3, 1)
+            found = defaultdict(list)
+            for name in interleaved(known, rounds):
+                found[name].append(until_failure(bench.churn, *known[name], who, ports, limit))
+            exhaustion[f"{who} {ports} {limit}"] = {name: found[name] for name in known}
+    growth = {
+        name: held(bench.churn, *known[name], bench.samples([10_000, 50_000, 130_000], [1_000, 5_000, 10_000]))
+        for name in interleaved(known, 1)
+    }
+    return {"exhaustion": exhaustion, "growth": {name: growth[name] for name in known}}
+
+
+def prepare(tw_reuse, ports):
+    sysctl("net.ipv4.ip_local_port_range", f"{LOWEST} {LOWEST + ports - 1}")
+    sysctl("net.ipv4.tcp_tw_reuse", tw_reuse)
+
+
+def pair(churn, variables, who, listeners, limit, checkpoints):
+    """A server and a client; `who` closes first, and has the shim."""
+    of_server, of_client = (variables, {}) if who == "server" else ({}, variables)
+    does = {name: "closes" if name == who else "waits" for name in ("server", "client")}
+    server = start(first_in_line([churn, "serve", FIRST_PORT, listeners, does["server"]]), of_server)
+    expect(server, "ready")
+    client = start(first_in_line([churn, "dial", FIRST_PORT, listeners, does["client"], limit, *checkpoints]), of_client)
+    return server, client
+
+
+def told(client):
+    made, nanoseconds, error, cut = map(int, client.stdout.readline().split())
+    return {
+        "connections": made, "seconds": nanoseconds / 1e9, "cut": cut,
+        "error": errno.errorcode[error] if error else "",
+    }
+
+
+def time_wait():
+    """How many TIME_WAIT this network namespace has."""
+    line = next(line for line in Path("/proc/net/sockstat").read_text().splitlines() if line.startswith("TCP:"))
+    words = line.split()
+    return int(words[words.index("tw") + 1])
+
+
+def slab():
+    """Bytes in the kernel's caches of TIME_WAIT sockets and of bound ports, and the size of one TIME_WAIT socket.
+
+    The caches are the whole machine's, and keep freed objects for a while: small differences say nothing. None, where
+    only root is told.
+    """
+    try:
+        text = Path("/proc/slabinfo").read_text()
+    except PermissionError:
+        return None
+    rows = {row[0]: (int(row[1]), int(row[3])) for row in map(str.split, text.splitlines()) if row[0] in SLABS}
+    return sum(active * size for active, size in rows.values()), rows["tw_sock_TCP"][1]
+
+
+@alone
+def until_failure(churn, variables, tw_reuse, who, ports, limit):
+    prepare(tw_reuse, ports)
+    server, client = pair(churn, variables, who, 1, limit, [])
+    try:
+        return told(client) | {"time_wait": time_wait()}
+    finally:
+        stop(client)
+        stop(server)
+
+
+@alone
+def held(churn, variables, tw_reuse, checkpoints):
+    """As much as 130 000 TIME_WAIT: five ports of the server's for 28 000 of the client's."""
+    prepare(tw_reuse, 28_000)
+    before = slab()
+    server, client = pair(churn, variables, "client", 5, checkpoints[-1] + 1, checkpoints)
+    points = []
+    try:
+        for _ in checkpoints:
+            point = told(client)
+            now = slab()
+            waiting = time_wait()
+            points.append(point | {"time_wait": waiting, "bytes": now and now[0] - before[0], "own": now and waiting * now[1]})
+            if point["error"]:
+                break
+            client.stdin.write("\n")
+    finally:
+        stop(client)
+        stop(server)
+    return points
+
+
+def tables(result):
+    rows = []
+    for key, runs in result["exhaustion"].items():
+        who, ports, limit = key.split()
+        for name, found in runs.items():
+            reached = median(it["connections"] for it in found)
+            error = next((it["error"] for it in found if it["error"]), "")
+            rows.append([
+                f"{who} closes first, {number(int(ports), 0)} ports: **{name}**",
+                f"{number(reached, 0)}, {error}" if error else f"none in {number(int(limit), 0)}",
+                spread(it["connections"] / it["seconds"] for it in found),
+                spread(it["time_wait"] for it in found),
+                sum(it["cut"] for it in found),
+            ])
+    growth = []
+    for name, points in result["growth"].items():
+        before = {"connections": 0, "seconds": 0}
+        for point in points:
+            rate = (point["connections"] - before["connections"]) / (point["seconds"] - before["seconds"])
+            own, memory = ("" if point[key] is None else number(point[key] / 2**20) for key in ("own", "bytes"))
+            growth.append([
+                name, number(point["connections"], 0), number(point["time_wait"], 0), own, memory, number(1e6 / rate),
+                point["error"],
+            ])
+            before = point
+    return {
+        "churn": table(["who, ports", "first failure after", "connections/s", "TIME_WAIT held", "answers cut"], rows),
+        "churn-growth": table(
+            ["variant", "connections closed", "TIME_WAIT held", "in TIME_WAIT sockets, MiB", "slab grown by, MiB", "µs per connection since the last row",
+             "ended by"], growth,
+        ),
+    }
+
+
+def plots(result, folder):
+    figure, (held_axes, cost) = pyplot.subplots(1, 2)
+    for name, points in result["growth"].items():
+        made = [0] + [point["connections"] / 1000 for point in points]
+        colour = COLOURS[name]
+        style = "--" if name == "tcp_tw_reuse" else "-"
+        held_axes.plot(made, [0] + [point["time_wait"] / 1000 for point in points], style, marker="o", color=colour, label=name)
+        seconds = [0] + [point["seconds"] for point in points]
+        each = [1e3 * (late - early) / (more - fewer) for early, late, fewer, more in zip(seconds, seconds[1:], made, made[1:])]
+        cost.plot(made[1:], each, style, marker="o", color=colour, label=name)
+    held_axes.set_title("TIME_WAIT held, thousands")
+    cost.set_title("Cost of a connection, µs")
+    cost.set_ylim(bottom=0)
+    for axes in (held_axes, cost):
+        axes.set_xlabel("thousands of connections closed by the client")
+    held_axes.legend(frameon=False)
+    return [save(figure, folder, "churn")]
