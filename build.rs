@@ -31,6 +31,15 @@ fn main() {
         return;
     }
 
+    let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if release && env::var_os("CARGO_FEATURE_COMMAND").is_some() {
+        // With the command comes a `log` that needs std, and with std a shim seven times as big that loads libgcc_s.
+        println!(
+            "cargo::warning=this builds the command; `cargo build --release --lib --no-default-features` builds the \
+             libreuse.so to install"
+        );
+    }
+
     let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
 
     // With a soname, ld.so knows the library under one name, however LD_PRELOAD spells its path: given twice, it is

@@ -18,6 +18,8 @@
 //! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
 //! descriptor, and in the release build no panic can be reached from anywhere in it.
 
+// env_logger wants `log` with std, and Cargo gives the command and the shim the same `log`. So what ships is built
+// without the command, and build.rs says so.
 #![cfg_attr(not(any(test, debug_assertions, feature = "command")), no_std)]
 #![deny(unsafe_code)]
 #![deny(
@@ -51,14 +53,6 @@ mod signals;
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
-
-// env_logger wants `log` with std, Cargo gives both the same `log`, and with std the shim would be seven times as big,
-// load libgcc_s and hold panics. Better no shim than that one.
-#[cfg(all(feature = "command", not(any(test, debug_assertions))))]
-compile_error!(
-    "the release build takes two steps: `cargo build --release --lib --no-default-features` makes libreuse.so, and \
-     `cargo build --release --bin reuseaddr` makes the command"
-);
 
 /// Required by `no_std`; nothing in the release build calls it, so the linker drops it (tests/hostile/purity.rs).
 #[cfg(not(any(test, debug_assertions, feature = "command")))]
