@@ -31,7 +31,7 @@ fn witnessed(path: &Path) -> String {
 }
 
 fn refused(path: &Path, why: &str) {
-    assert_ne!(witnessed(path), "with", "{path:?}");
+    assert_ne!(witnessed(path), "with", "{}", path.display());
     let checked = check().argument(path).run();
     assert_eq!(code(&checked), 1, "{checked:#?}");
     assert_says(&checked.stdout, "no: the library does not work in");

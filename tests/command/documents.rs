@@ -15,7 +15,11 @@ fn document(name: &str) -> String {
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
     const OF_DATA: [&str; 5] = ["found", "left", "spared", "imports", "variables"];
     match value {
-        Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
+        Value::Array(values) => {
+            for value in values {
+                keys(value, found);
+            }
+        }
         Value::Object(values) => {
             for (key, value) in values {
                 found.insert(key.clone());
@@ -68,7 +72,9 @@ fn every_key_of_the_json_is_documented_and_no_other() {
         ("evict", vec![json(&reuseaddr(["evict", "--json", "5000"]))]),
     ] {
         let mut found = BTreeSet::new();
-        answers.iter().for_each(|answer| keys(answer, &mut found));
+        for answer in &answers {
+            keys(answer, &mut found);
+        }
         assert_eq!(found, documented(section), "{section}");
     }
 }

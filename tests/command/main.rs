@@ -99,7 +99,7 @@ fn serve_once(server: &mut Running, port: u16) {
     support::wait_for(port, support::TcpState::TimeWait, 1);
 }
 
-/// Makes so many TIME_WAIT entries on the port, by a server that closes first, with no option set.
+/// Makes so many `TIME_WAIT` entries on the port, by a server that closes first, with no option set.
 fn fill_with_time_wait(port: u16, number: usize) {
     support::sysctl("net.ipv4.tcp_max_tw_buckets", "262144");
     Program::python(&format!(
@@ -133,7 +133,8 @@ impl PublicFolder {
     /// Puts a copy of a file there, for everybody to use.
     fn copy(&self, file: impl AsRef<Path>, name: &str) -> PathBuf {
         let copy = self.0.join(name);
-        fs::copy(&file, &copy).unwrap_or_else(|error| panic!("{:?}: {error}", file.as_ref()));
+        fs::copy(&file, &copy)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.as_ref().display()));
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
         copy
     }
