@@ -16,7 +16,7 @@ def measure(bench):
         ways["reuseaddr evict"] = [str(command), "evict", str(FIRST_PORT)]
     result = defaultdict(lambda: defaultdict(list))
     for entries in bench.samples([1, 1_000, 20_000], [1, 1_000]):
-        for name in interleaved(ways, bench.samples(5, 2)):
+        for name in interleaved(ways, bench.samples(3, 2)):
             result[name][str(entries)].append(evict(bench.churn, ways[name], entries))
     return {name: dict(by_count) for name, by_count in result.items()}
 

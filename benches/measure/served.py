@@ -34,9 +34,9 @@ def measure(bench):
     known = variants(bench)
     result = {}
     for title, function, rounds in (
-        ("nginx: the server closes first, shim in nginx", nginx, 7),
-        ("redis: the client closes first, shim in redis-server", redis_server, 5),
-        ("redis: the client closes first, shim in redis-benchmark", redis_client, 5),
+        ("nginx: the server closes first, shim in nginx", nginx, 6),
+        ("redis: the client closes first, shim in redis-server", redis_server, 3),
+        ("redis: the client closes first, shim in redis-benchmark", redis_client, 3),
     ):
         found = defaultdict(list)
         for name in interleaved(known, bench.samples(rounds, 2)):
