@@ -176,6 +176,10 @@ struct Identity {
 }
 
 fn identify(fd: c_int) -> Option<Identity> {
+    identify_with_birth(fd).or_else(|| identify_without_birth(fd))
+}
+
+fn identify_with_birth(fd: c_int) -> Option<Identity> {
     let mut status = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the kernel reads an empty C string and writes one statx, which outlives the call.
     let result = unsafe {
@@ -196,6 +200,28 @@ fn identify(fd: c_int) -> Option<Identity> {
         inode: status.stx_ino,
         birth: seconds << 30 | u64::from(status.stx_btime.tv_nsec),
         is_socket: u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFSOCK,
+    })
+}
+
+/// For Linux before 4.11, which has no statx, and for sandboxes that refuse it.
+fn identify_without_birth(fd: c_int) -> Option<Identity> {
+    #[cfg(target_pointer_width = "64")]
+    const FSTAT: libc::c_long = libc::SYS_fstat;
+    // The one that fills libc::stat64.
+    #[cfg(target_pointer_width = "32")]
+    const FSTAT: libc::c_long = libc::SYS_fstat64;
+
+    let mut status = MaybeUninit::<libc::stat64>::zeroed();
+    // Not libc's function: glibc before 2.33 has none of that name.
+    // SAFETY: the kernel writes one stat64, which outlives the call.
+    let result = unsafe { libc::syscall(FSTAT, fd, status.as_mut_ptr()) };
+    // SAFETY: all zeroes is a stat64, and so is what the kernel writes.
+    let status = unsafe { status.assume_init() };
+    (result == 0).then_some(Identity {
+        device: status.st_dev,
+        inode: status.st_ino,
+        birth: 0,
+        is_socket: status.st_mode & libc::S_IFMT == libc::S_IFSOCK,
     })
 }
 

@@ -190,15 +190,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     })
 }
 
+/// The ports as the command line takes them, runs of them as ranges.
 fn spelled(ports: &[u16]) -> String {
-    match ports {
-        [first, _, _, _, .., last] => format!("{first}-{last}"),
-        few => few
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(","),
-    }
+    let runs = ports.chunk_by(|port, next| port.checked_add(1) == Some(*next));
+    let words: Vec<String> = runs
+        .filter_map(|run| match run {
+            [] => None,
+            [port] => Some(port.to_string()),
+            [first, .., last] => Some(format!("{first}-{last}")),
+        })
+        .collect();
+    words.join(",")
 }
 
 fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
@@ -287,4 +289,21 @@ fn spell(numbers: &BTreeMap<&'static str, usize>) -> String {
             .map(|(state, number)| count(*number, state, state))
             .collect::<Vec<_>>(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spelled;
+
+    #[test]
+    fn ports_are_spelled_as_the_command_line_takes_them() {
+        for (ports, expected) in [
+            (&[8000][..], "8000"),
+            (&[8000, 8001], "8000-8001"),
+            (&[80, 443, 8000, 8001, 8002, 9000], "80,443,8000-8002,9000"),
+            (&[65534, 65535], "65534-65535"),
+        ] {
+            assert_eq!(spelled(ports), expected);
+        }
+    }
 }

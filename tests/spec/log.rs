@@ -1,5 +1,5 @@
 use crate::server::{PORT, Server};
-use crate::support::{Finished, Folder, Program, TcpState, own_network};
+use crate::support::{Finished, Folder, Program, TcpState, own_network, shim};
 use std::fs;
 
 /// Runs the server over `TIME_WAIT` with this level, and ends it by closing its input.
@@ -172,4 +172,31 @@ listener.listen()
         "{stderr}"
     );
     assert_eq!(fs::read_to_string(&data).expect("the data is there"), "");
+}
+
+/// Linux before 4.11 has no statx, and speaks of the files that it knows all the same.
+#[test]
+fn speaks_on_kernels_without_statx() {
+    if cfg!(not(target_arch = "x86_64")) {
+        println!("skipped: 332 is statx on x86_64 alone");
+        return;
+    }
+    let text = "
+import ctypes
+libc = ctypes.CDLL(None)
+LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, FAIL_WITH_ENOSYS, STATX = 0x7fff0000, 0x00050000 + errno.ENOSYS, 332
+filter = b''.join(struct.pack('HBBI', *instruction) for instruction in (
+    (LOAD, 0, 0, 0), (JUMP_IF_EQUAL, 0, 1, STATX), (RETURN, 0, 0, FAIL_WITH_ENOSYS), (RETURN, 0, 0, ALLOW)))
+text = ctypes.create_string_buffer(filter)
+program = struct.pack('HxxxxxxQ', 4, ctypes.addressof(text))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program) == 0
+os.execve('/bin/true', ['true'], {'LD_PRELOAD': sys.argv[1], 'LIBREUSE_LINGER': 'maybe', 'LIBREUSE_LOG': 'info'})
+";
+    let finished = Program::python(text).argument(shim()).run().succeeded();
+    let lines: Vec<_> = finished.stderr.lines().collect();
+    assert!(
+        matches!(lines[..], [mistake, loaded] if mistake.contains("LIBREUSE_LINGER=maybe") && loaded.contains("loaded")),
+        "{lines:?}"
+    );
 }
