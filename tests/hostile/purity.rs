@@ -11,7 +11,10 @@ const HOOKS: [&str; 5] = ["bind", "close", "connect", "listen", "setsockopt"];
 
 /// What a hook may call: functions that take no lock, allocate nothing and are async-signal-safe (signal-safety(7)), or
 /// bare system calls.
-const SIGNAL_SAFE: [&str; 11] = [
+const SIGNAL_SAFE: [&str; 13] = [
+    // libc's own names for close and connect, where there is no dlsym.
+    "__close",
+    "__connect",
     "__errno_location",
     "bcmp",
     "getpid",

@@ -38,7 +38,13 @@ fn restarts(server: &Program, own: Own, ending: libc::c_int, serve: fn(&mut TcpS
             "shimmed: {shimmed}, {:#?}",
             second.finish()
         );
-        if !works {
+        if works {
+            // Not killed, which would leave children behind that the next run must not meet.
+            second.signal(ending);
+            wait_until("the second run's end", || {
+                second.has_ended() && count(PORT, TcpState::Listen) == 0
+            });
+        } else {
             let finished = second.finish();
             let said = format!("{}{}", finished.stdout, finished.stderr);
             assert!(
