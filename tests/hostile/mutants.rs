@@ -445,17 +445,6 @@ const MUTANTS: &[Mutant] = &[
         )],
         tests: &["rights::survives_values_of_any_content"],
     },
-    Mutant {
-        edits: &[edit(
-            "src/config.rs",
-            "const LONGEST: usize = 64;",
-            "const LONGEST: usize = 6400;",
-        )],
-        tests: &[
-            "rights::survives_values_of_any_content",
-            "rights::survives_values_of_a_mebibyte",
-        ],
-    },
     // The wait
     Mutant {
         edits: &[edit(
