@@ -38,9 +38,9 @@ fn the_library_asks_for_glibc_2_17_and_nothing_newer() {
                     .collect()
             })
             .collect();
-        assert_eq!(
-            versions.iter().max(),
-            Some(&vec![2, 17]),
+        let newest = versions.iter().max();
+        assert!(
+            newest.is_some_and(|newest| *newest <= vec![2, 17]),
             "{library:?}\n{text}"
         );
     }
