@@ -19,14 +19,33 @@ struct Host {
     prints: Option<[&'static str; 2]>,
 }
 
-/// Each of them is without errors of its own. Headers are looked for beside them.
-const HOSTS: &[Host] = &[Host {
-    source: "sanitizers/hooks.c",
-    prints: Some([
-        "again on IPv4: EADDRINUSE\nagain on IPv6: EADDRINUSE\ndone\n",
-        "again on IPv4: bound\nagain on IPv6: bound\ndone\n",
-    ]),
-}];
+/// Each of them is without errors of its own. Headers are looked for beside them. Of the hostile programs those that
+/// valgrind can run: the others are out to break limits that it needs itself.
+const HOSTS: &[Host] = &[
+    Host {
+        source: "sanitizers/hooks.c",
+        prints: Some([
+            "again on IPv4: EADDRINUSE\nagain on IPv6: EADDRINUSE\ndone\n",
+            "again on IPv4: bound\nagain on IPv6: bound\ndone\n",
+        ]),
+    },
+    Host {
+        source: "hostile/plain.c",
+        prints: None,
+    },
+    Host {
+        source: "hostile/errno.c",
+        prints: None,
+    },
+    Host {
+        source: "hostile/stacks.c",
+        prints: None,
+    },
+    Host {
+        source: "hostile/storm.c",
+        prints: None,
+    },
+];
 
 /// What is set beside `LD_PRELOAD`: every linger mode, every place for the log, every variable.
 const MODES: &[&[(&str, &str)]] = &[
