@@ -134,7 +134,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     let users = fs::read_to_string("/proc/self/uid_map").expect("the map of users");
     let alone = users.split_whitespace().last() == Some("1");
     own_network();
-    let folder = Folder::new("secure");
+    let folder = Folder::for_other_users("secure");
     own_mounts(folder.path());
     // The tmpfs may hold setuid programs, and everybody may reach what is in it.
     let program = folder.join("secure");

@@ -531,8 +531,16 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("{name}.{}", std::process::id()));
+        Self::inside(Path::new(env!("CARGO_TARGET_TMPDIR")), name)
+    }
+
+    /// One that other users reach too, who may not be let into the folder of the project.
+    pub fn for_other_users(name: &str) -> Self {
+        Self::inside(&env::temp_dir(), &format!("libreuse-test-{name}"))
+    }
+
+    fn inside(parent: &Path, name: &str) -> Self {
+        let path = parent.join(format!("{name}.{}", std::process::id()));
         // Left over from a run that was killed.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("the folder for temporary files is writable");
