@@ -22,6 +22,9 @@ fn bind_waits_as_long_as_it_is_told_to() {
         ];
         let mut running = system.program(&binary, &variables).start();
         running.expect("port 49201");
+        wait_until("the report", || {
+            running.stderr_so_far().contains("still in use after ")
+        });
         let log = running.stderr_so_far();
         let (_, rest) = log
             .split_once("still in use after ")

@@ -62,13 +62,12 @@ fn outlasts_a_listener_that_is_about_to_go() {
     });
     first.say("stop listening").expect("stopped");
     second.expect("listening");
-    assert!(
+    // The two pipes of a process are read by two threads.
+    wait_until("the report", || {
         second
             .stderr_so_far()
-            .contains("was in use, bound with SO_REUSEADDR after"),
-        "{}",
-        second.stderr_so_far()
-    );
+            .contains("was in use, bound with SO_REUSEADDR after")
+    });
 }
 
 /// It is for addresses in use: no other error is waited for.
