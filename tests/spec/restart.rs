@@ -1,6 +1,6 @@
 use crate::server::{PORT, Server};
 use crate::support::{
-    Program, TcpState, compile_c, count, own_network, sysctl, tcp_states, wait_for,
+    Program, Running, TcpState, compile_c, count, own_network, sysctl, tcp_states, wait_for,
 };
 use std::net::TcpStream;
 use std::time::Instant;
@@ -157,14 +157,7 @@ fn works_a_hundred_times_out_of_a_hundred() {
             .start();
         server.expect("listening");
         milliseconds.push(start.elapsed().as_millis());
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|_| TcpStream::connect(("127.0.0.1", PORT)).expect("the server listens"))
-            .collect();
-        server.expect("100 connections");
-        server.kill();
-        wait_for(PORT, TcpState::FinWait2, CONNECTIONS);
-        drop(clients);
-        wait_for(PORT, TcpState::FinWait2, 0);
+        crash_while_serving(server, CONNECTIONS);
     }
     milliseconds.sort_unstable();
     println!(
@@ -175,11 +168,25 @@ fn works_a_hundred_times_out_of_a_hundred() {
     own_network();
     let mut server = Program::new(&victim).argument(PORT.to_string()).start();
     server.expect("listening");
-    let client = TcpStream::connect(("127.0.0.1", PORT)).expect("the server listens");
-    server.kill();
-    wait_for(PORT, TcpState::FinWait2, 1);
-    drop(client);
+    crash_while_serving(server, CONNECTIONS);
     let mut second = Program::new(&victim).argument(PORT.to_string()).start();
     second.expect("bind: Address already in use");
-    assert_eq!(count(PORT, TcpState::TimeWait), 1, "{:?}", tcp_states(PORT));
+    assert_eq!(
+        count(PORT, TcpState::TimeWait),
+        CONNECTIONS,
+        "{:?}",
+        tcp_states(PORT)
+    );
+}
+
+/// Kills the server when it has accepted so many connections, whose clients then close as well.
+fn crash_while_serving(mut server: Running, connections: usize) {
+    let clients: Vec<_> = (0..connections)
+        .map(|_| TcpStream::connect(("127.0.0.1", PORT)).expect("the server listens"))
+        .collect();
+    server.expect(&format!("{connections} connections"));
+    server.kill();
+    wait_for(PORT, TcpState::FinWait2, connections);
+    drop(clients);
+    wait_for(PORT, TcpState::FinWait2, 0);
 }
