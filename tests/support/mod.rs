@@ -62,7 +62,7 @@ pub fn own_network() {
     assert_eq!(
         result,
         0,
-        "no network namespace ({}): run the tests as root or under `unshare -Ur`, as scripts/test does",
+        "no network namespace ({}): run the tests as root or under `unshare -Ur`",
         io::Error::last_os_error()
     );
     let status = Command::new("ip")
