@@ -142,10 +142,13 @@ impl Server {
         server.say("accept").expect("accepted");
         match state {
             TcpState::TimeWait => {
+                // Step by step: if both ends close at once, the connection may end in another way.
                 server.say("close").expect("closed");
+                wait_for(PORT, TcpState::FinWait2, 1);
                 client
-                    .shutdown(Shutdown::Both)
+                    .shutdown(Shutdown::Write)
                     .expect("the connection is there");
+                wait_for(PORT, TcpState::TimeWait, 1);
             }
             TcpState::FinWait2 => {}
             TcpState::FinWait1 => {
