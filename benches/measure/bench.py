@@ -82,6 +82,12 @@ def first_in_line(command):
     return ["chrt", "--fifo", "10", *command] if os.geteuid() == 0 else command
 
 
+def on_core(number, command):
+    """Keeps a command on one core, so that it makes no difference which one the scheduler finds for it."""
+    cores = sorted(os.sched_getaffinity(0))
+    return ["taskset", "--cpu-list", cores[number % len(cores)], *command]
+
+
 def preload(library, **variables):
     """The environment that preloads a library."""
     if not Path(library).exists():
@@ -91,10 +97,11 @@ def preload(library, **variables):
 
 def run(command, **options):
     """Runs a command to its successful end, and returns what it printed."""
-    options.setdefault("stdout", subprocess.PIPE)
-    done = subprocess.run([str(word) for word in command], text=True, check=False, **options)
+    done = subprocess.run(
+        [str(word) for word in command], text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} ended with status {done.returncode}")
+        sys.exit(f"{' '.join(map(str, command))} ended with status {done.returncode}\n{done.stderr}")
     return done.stdout
 
 

@@ -3,9 +3,8 @@
 import time
 from collections import defaultdict
 
-from .bench import alone, interleaved, run
-from .churn import FIRST_PORT, pair, prepare, time_wait, told
-from .bench import stop
+from .bench import alone, interleaved, run, stop
+from .churn import FIRST_PORT, PORTS, pair, prepare, time_wait, told
 from .report import number, spread, table
 
 
@@ -16,7 +15,7 @@ def measure(bench):
         ways["reuseaddr evict"] = [str(command), "evict", str(FIRST_PORT)]
     result = defaultdict(lambda: defaultdict(list))
     for entries in bench.samples([1, 1_000, 20_000], [1, 1_000]):
-        for name in interleaved(ways, bench.samples(3, 2)):
+        for name in interleaved(ways, bench.samples(7, 2)):
             result[name][str(entries)].append(evict(bench.churn, ways[name], entries))
     return {name: dict(by_count) for name, by_count in result.items()}
 
@@ -24,7 +23,7 @@ def measure(bench):
 @alone
 def evict(churn, command, entries):
     """An active-closing server's TIME_WAIT, all on its own port."""
-    prepare(0, 28_000)
+    prepare(0, PORTS)
     server, client = pair(churn, {}, "server", 1, entries, [])
     told(client)
     stop(client)

@@ -22,7 +22,7 @@ def measure(bench):
     counts = bench.samples([1, 100, 1_000, most], [1, 1_000])
     result = defaultdict(lambda: defaultdict(list))
     for number_of_connections in counts:
-        for name in interleaved(quick, bench.samples(3, 2)):
+        for name in interleaved(quick, bench.samples(7, 2)):
             result[name][number_of_connections].append(recover(bench.recovery, *quick[name], number_of_connections))
     if not bench.quick:
         # A minute each, in which nothing happens: all of them at once, measured once.

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from .bench import alone, environment, interleaved, preload, run, start, stop, sysctl
+from .bench import alone, environment, interleaved, on_core, preload, run, start, stop, sysctl
 from .report import COLOURS, number, pyplot, save, spread, table
 
 PORT = 8080
@@ -34,9 +34,9 @@ def measure(bench):
     known = variants(bench)
     result = {}
     for title, function, rounds in (
-        ("nginx: the server closes first, shim in nginx", nginx, 6),
-        ("redis: the client closes first, shim in redis-server", redis_server, 3),
-        ("redis: the client closes first, shim in redis-benchmark", redis_client, 3),
+        ("nginx: the server closes first, shim in nginx", nginx, 15),
+        ("redis: the client closes first, shim in redis-server", redis_server, 9),
+        ("redis: the client closes first, shim in redis-benchmark", redis_client, 9),
     ):
         found = defaultdict(list)
         for name in interleaved(known, bench.samples(rounds, 2)):
@@ -63,13 +63,13 @@ def nginx(variables, seconds):
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder) / "conf"
         conf.write_text(CONF.format(folder=folder, port=PORT, body="x" * 1024))
-        server = start(["/usr/sbin/nginx", "-p", folder, "-e", f"{folder}/error", "-c", conf], variables)
+        command = ["/usr/sbin/nginx", "-p", folder, "-e", f"{folder}/error", "-c", conf]
+        server = start(on_core(0, command), variables)
         try:
             wait_for(PORT)
-            said = run(
-                ["wrk", "--threads", 1, "--connections", 16, "--duration", f"{seconds}s", "--latency",
-                 "--header", "Connection: close", f"http://127.0.0.1:{PORT}/"], env=environment(),
-            )
+            load = ["wrk", "--threads", 1, "--connections", 16, "--duration", f"{seconds}s", "--latency"]
+            what = ["--header", "Connection: close", f"http://127.0.0.1:{PORT}/"]
+            said = run(on_core(1, load + what), env=environment())
         finally:
             stop(server)
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
@@ -100,16 +100,12 @@ def redis(of_server, of_client, seconds):
     sysctl("net.ipv4.ip_local_port_range", "1024 65535")
     requests = seconds * 10_000
     with tempfile.TemporaryDirectory() as folder:
-        server = start(
-            ["/usr/bin/redis-server", "--port", PORT, "--dir", folder, "--save", "", "--bind", "127.0.0.1",
-             "--loglevel", "warning"], of_server,
-        )
+        where = ["--port", PORT, "--bind", "127.0.0.1", "--dir", folder]
+        server = start(on_core(0, ["/usr/bin/redis-server", *where, "--save", "", "--loglevel", "warning"]), of_server)
         try:
             wait_for(PORT)
-            said = run(
-                ["redis-benchmark", "-p", PORT, "-t", "set", "-n", requests, "-c", 16, "-k", 0, "--csv"],
-                env=environment(of_client),
-            )
+            load = ["redis-benchmark", "-p", PORT, "-t", "set", "-n", requests, "-c", 16, "-k", 0, "--csv"]
+            said = run(on_core(1, load), env=environment(of_client))
         finally:
             stop(server)
     *_, row = csv.DictReader(io.StringIO(said))
