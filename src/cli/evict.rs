@@ -6,9 +6,12 @@ use super::ports::{self, PortList};
 use super::probe::{self, Outcome};
 use super::{advice, exit, network};
 use anyhow::Result;
+use log::debug;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Force what earlier runs left on a port out of TIME_WAIT, now
 #[derive(Debug, clap::Args)]
@@ -54,10 +57,15 @@ impl Choice {
             State::TimeWait | State::FinWait2 => true,
             _ => self.all_states,
         };
-        let peer = self
-            .peer
-            .is_none_or(|peer| peer.to_canonical() == entry.peer.ip().to_canonical());
-        entry.is_leftover() && state && peer
+        state && self.may_become(entry)
+    }
+
+    /// Whether it is a leftover that would be chosen in another state, one that it may be in the next moment.
+    fn may_become(&self, entry: &Entry) -> bool {
+        entry.is_leftover()
+            && self
+                .peer
+                .is_none_or(|peer| peer.to_canonical() == entry.peer.ip().to_canonical())
     }
 }
 
@@ -73,36 +81,47 @@ pub(super) struct Eviction {
     pub(super) refusal: Option<Refusal>,
 }
 
+/// How long leftovers may take to become what can be ended. Where the peers are alive, that is a round trip.
+const SETTLING: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Ends the chosen leftovers on these ports, which are in order.
+///
+/// Just after a crash they are still on their way: `FIN_WAIT1` becomes `FIN_WAIT2` and that `TIME_WAIT`, a new entry in
+/// the kernel's table, which a look at the table may miss both times. So it looks until nothing is left to end, and
+/// nothing that may become so, or until its time is up.
 pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Eviction> {
-    let entries = diag::dump(Which::These(ports))?;
-    let (found, spared): (Vec<Entry>, Vec<Entry>) =
-        entries.into_iter().partition(|entry| choice.has(entry));
-    if found.is_empty() || dry_run {
-        return Ok(Eviction {
-            left: found.clone(),
-            found,
-            spared,
-            refusal: None,
-        });
+    let deadline = Instant::now() + SETTLING;
+    let mut found = HashMap::new();
+    let mut refusal = None;
+    let mut pause = Duration::ZERO;
+    loop {
+        // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name only.
+        let (left, spared): (Vec<Entry>, Vec<Entry>) = diag::dump(Which::These(ports))?
+            .into_iter()
+            .partition(|entry| choice.has(entry));
+        for entry in &left {
+            found
+                .entry((entry.local, entry.peer))
+                .or_insert_with(|| entry.clone());
+        }
+        let settled = left.is_empty() && !spared.iter().any(|entry| choice.may_become(entry));
+        if dry_run || settled || refusal.is_some() || Instant::now() > deadline {
+            return Ok(Eviction {
+                found: found.into_values().collect(),
+                left,
+                spared,
+                refusal,
+            });
+        }
+        if left.is_empty() {
+            debug!("waiting for orphans that may become TIME_WAIT");
+        } else {
+            refusal = diag::destroy(&left)?;
+        }
+        thread::sleep(pause);
+        pause = PAUSE;
     }
-    let refusal = diag::destroy(&found)?;
-    // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name only.
-    let there: HashSet<_> = diag::dump(Which::These(ports))?
-        .iter()
-        .map(Entry::identity)
-        .collect();
-    let left = found
-        .iter()
-        .filter(|entry| there.contains(&entry.identity()))
-        .cloned()
-        .collect();
-    Ok(Eviction {
-        found,
-        left,
-        spared,
-        refusal,
-    })
 }
 
 /// Why not everything is gone, and what else works.
@@ -233,7 +252,10 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
                 let left = on(&eviction.left, port);
                 PerPort {
                     port,
-                    evicted: found.values().sum::<usize>() - left.values().sum::<usize>(),
+                    evicted: found
+                        .values()
+                        .sum::<usize>()
+                        .saturating_sub(left.values().sum()),
                     found,
                     left,
                     spared: on(&eviction.spared, port),

@@ -1,6 +1,8 @@
 //! `evict`: what was left behind goes at once, and nothing else does.
 
-use crate::support::{Finished, Program, TcpState, count, own_network, program, sysctl, wait_for};
+use crate::support::{
+    Finished, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
+};
 use crate::{
     PublicFolder, assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr,
     run, server,
@@ -197,6 +199,46 @@ fn spares_what_is_alive() {
         (0, 1)
     );
     program.say("").expect("still here").expect("hello");
+}
+
+/// Just after a crash a connection may be an orphan whose peer has not answered yet.
+#[test]
+fn ends_what_is_still_on_its_way_to_time_wait() {
+    own_network();
+    let mut program = Program::python(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+client = socket.create_connection(('127.0.0.1', 5000))
+accepted, _ = listener.accept()
+accepted.setblocking(False)
+try:
+    while True: accepted.send(bytes(65536))
+except BlockingIOError: pass
+accepted.close()
+listener.close()
+print('ready')
+sys.stdin.readline()
+while client.recv(1 << 20): pass
+client.close()
+sys.stdin.read()
+",
+    )
+    .start();
+    program.expect("ready");
+    wait_for(5000, TcpState::FinWait1, 1);
+    let mut evict = reuseaddr(["--verbose", "evict", "5000"]).start();
+    wait_until("evict to wait", || {
+        evict.has_ended() || evict.stderr_so_far().contains("waiting for orphans")
+    });
+    program.say("");
+    let finished = evict.finish();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "evicted, and nothing of it is left. A plain bind succeeds now.",
+    );
 }
 
 #[test]
