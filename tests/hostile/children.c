@@ -46,6 +46,7 @@ int main(int argc, char **argv) {
     char *arguments[] = {argv[0], (char *)"again", NULL};
     CHECK(posix_spawn(&child, "/proc/self/exe", &actions, NULL, arguments, environ) == 0);
     printf("posix_spawn: %d\n", end_of(child));
+    CHECK(posix_spawn_file_actions_destroy(&actions) == 0);
 
     FILE *shell = popen("exit 3", "r");
     CHECK(shell != NULL);

@@ -1,6 +1,7 @@
 //! Connections whose descriptor several processes hold: `graceful` loses no byte, whoever closes first.
 
-use crate::matrix::{Log, Setting, host};
+use crate::host::host;
+use crate::support::matrix::{Log, Setting};
 use crate::support::{Program, TcpState, count, own_network};
 
 /// Without the shim and with `graceful` the client gets everything and a clean end. Two controls: without the shim a

@@ -6,9 +6,9 @@ mod support;
 
 mod calls;
 mod handed;
+mod host;
 mod interrupted;
 mod loading;
-mod matrix;
 mod mutants;
 mod output;
 mod promises;

@@ -1,6 +1,7 @@
 //! What the shim writes, and where the program never finds it: its own files, its limits, its signals, its time.
 
-use crate::matrix::{LINGERS, changes_nothing, host};
+use crate::host::host;
+use crate::support::matrix::{LINGERS, changes_nothing};
 use crate::support::{Folder, Program, own_network};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;

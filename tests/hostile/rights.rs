@@ -1,6 +1,7 @@
 //! Programs with few rights, or with more than their callers, and variables of any content.
 
-use crate::matrix::{LINGERS, Log, Setting, changes_nothing, compiled, host};
+use crate::host::{compiled, host};
+use crate::support::matrix::{LINGERS, Log, Setting, changes_nothing};
 use crate::support::{Folder, Program, own_network, shim};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;

@@ -8,7 +8,8 @@ static void on_signal(int signal) {
     arrived++;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    int rounds = argc > 1 ? atoi(argv[1]) : 2000;
     static const int SENT[] = {SIGPIPE, SIGXFSZ, SIGTTOU, SIGUSR1};
     struct sigaction action = {.sa_handler = on_signal};
     int ask[2];
@@ -28,7 +29,7 @@ int main(void) {
         _exit(0);
     }
     close(ask[0]);
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < rounds; i++) {
         char signal = (char)SENT[i % 4];
         arrived = 0;
         CHECK(write(ask[1], &signal, 1) == 1);

@@ -1,6 +1,7 @@
 //! `LIBREUSE_WAIT` amid signals.
 
-use crate::matrix::{Setting, changes_nothing_when, host};
+use crate::host::host;
+use crate::support::matrix::{Setting, changes_nothing_when};
 
 /// Results are those without the shim, each after the whole wait and with the socket as it was; `wait.c` checks it.
 #[test]

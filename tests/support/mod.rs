@@ -4,6 +4,8 @@
 //! Each test target uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod matrix;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;

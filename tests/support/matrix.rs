@@ -1,41 +1,38 @@
 //! The matrix: every linger mode, with every place that the log may go to, against the program without the shim.
 
-use crate::support::{Finished, Folder, Program, own_network};
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use super::{Finished, Folder, Program, own_network};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
-use std::{fs, mem};
 
 /// The values of `LIBREUSE_LINGER`.
-pub(crate) const LINGERS: [&str; 3] = ["off", "graceful", "zero"];
+pub const LINGERS: [&str; 3] = ["off", "graceful", "zero"];
 
 /// Where the log goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Log {
+pub enum Log {
     Off,
     Stderr,
     File,
 }
 
 /// One setting of the matrix, ready to run.
-pub(crate) struct Setting {
-    pub(crate) linger: &'static str,
-    pub(crate) log: Log,
+pub struct Setting {
+    pub linger: &'static str,
+    pub log: Log,
     folder: Folder,
 }
 
 impl Setting {
     /// Every linger mode with every place for the log.
-    pub(crate) fn all() -> Vec<Self> {
+    pub fn all() -> Vec<Self> {
         LINGERS
             .into_iter()
             .flat_map(|linger| [Log::Off, Log::Stderr, Log::File].map(|log| Self::new(linger, log)))
             .collect()
     }
 
-    pub(crate) fn new(linger: &'static str, log: Log) -> Self {
+    pub fn new(linger: &'static str, log: Log) -> Self {
         static NUMBER: Mutex<u32> = Mutex::new(0);
         let mut number = NUMBER.lock().expect("the lock");
         *number += 1;
@@ -46,12 +43,12 @@ impl Setting {
         }
     }
 
-    pub(crate) fn log_file(&self) -> PathBuf {
+    pub fn log_file(&self) -> PathBuf {
         self.folder.join("log")
     }
 
     /// Sets the shim's variables; what is preloaded is the program's own business.
-    pub(crate) fn applied_to(&self, program: Program) -> Program {
+    pub fn applied_to(&self, program: Program) -> Program {
         let program = program.with("LIBREUSE_LINGER", self.linger).with(
             "LIBREUSE_LOG",
             if self.log == Log::Off { "off" } else { "trace" },
@@ -102,12 +99,12 @@ fn is_whole(line: &str) -> bool {
 }
 
 /// Asserts that the shim changes nothing in what the program says and in how it ends, whatever its settings.
-pub(crate) fn changes_nothing(control: &Program) {
+pub fn changes_nothing(control: &Program) {
     changes_nothing_when(control, &control.clone().shimmed(), Setting::all());
 }
 
 /// The same for a program that is preloaded in a way of its own, under some settings.
-pub(crate) fn changes_nothing_when(control: &Program, shimmed: &Program, settings: Vec<Setting>) {
+pub fn changes_nothing_when(control: &Program, shimmed: &Program, settings: Vec<Setting>) {
     own_network();
     let expected = control.run();
     for setting in settings {
@@ -129,55 +126,4 @@ pub(crate) fn changes_nothing_when(control: &Program, shimmed: &Program, setting
             "the shim at work is seen in its log"
         );
     }
-}
-
-/// A C or C++ program of the suite, compiled on first use.
-pub(crate) fn compiled(source: &str) -> PathBuf {
-    compiled_with(source, &[])
-}
-
-/// The same with flags of its own; `-shared` makes it a library.
-pub(crate) fn compiled_with(source: &str, flags: &[&str]) -> PathBuf {
-    static DONE: Mutex<BTreeMap<OsString, PathBuf>> = Mutex::new(BTreeMap::new());
-    let mut done = DONE.lock().expect("no compilation failed before");
-    let number = done.len();
-    let key = format!("{source} {flags:?}").into();
-    done.entry(key)
-        .or_insert_with(|| {
-            let source =
-                Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile")).join(source);
-            let stem = source.file_stem().expect("a name").to_string_lossy();
-            // The Folder is never dropped: the programs are needed until the last test has ended.
-            let folder = Folder::new(&format!("hostile-{stem}-{number}"));
-            let binary = folder.join(if flags.contains(&"-shared") {
-                format!("lib{stem}.so")
-            } else {
-                stem.clone().into_owned()
-            });
-            mem::forget(folder);
-            let compiler = if source.extension().is_some_and(|kind| kind == "cpp") {
-                "c++"
-            } else {
-                "cc"
-            };
-            let output = Command::new(compiler)
-                .args(["-O1", "-g", "-D_GNU_SOURCE", "-fPIC", "-pthread"])
-                .args(["-Wall", "-Wextra", "-Werror", "-o"])
-                .args([&binary, &source])
-                .args(flags)
-                .output()
-                .expect("the compiler runs");
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-            binary
-        })
-        .clone()
-}
-
-/// A program of the suite, to be run.
-pub(crate) fn host(source: &str) -> Program {
-    Program::new(compiled(source))
 }
