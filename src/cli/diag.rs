@@ -3,15 +3,17 @@
 use anyhow::{Context, Result, bail};
 use log::debug;
 use netlink_packet_core::{
-    DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator, Parseable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
+use netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
+    ExtensionFlags, InetRequest, InetResponseBuffer, InetResponseHeader, SocketId, StateFlags,
 };
-use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
+use netlink_packet_utils::nla::NlasIterator;
+use netlink_packet_utils::{DecodeError, Emitable, Parseable};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -126,26 +128,21 @@ struct Answer {
     v6only: Option<bool>,
 }
 
-/// Where `idiag_expires` stands in `struct inet_diag_msg`, and how long that is (include/uapi/linux/inet_diag.h).
-const EXPIRES: std::ops::Range<usize> = 52..56;
-const LENGTH: usize = 72;
-
 impl NetlinkDeserializable for Answer {
     type Error = DecodeError;
 
     fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
-        let header = InetResponseHeader::parse(payload)?;
-        let expires = payload.get(EXPIRES).and_then(|bytes| bytes.try_into().ok());
+        let message = InetResponseBuffer::new_checked(payload)?;
         let mut v6only = None;
-        for attribute in NlasIterator::new(payload.get(LENGTH..).unwrap_or_default()) {
+        for attribute in NlasIterator::new(message.payload()) {
             // An attribute that the crate can't read is not the one we want.
             if let Ok(Nla::SkV6Only(value)) = Nla::parse(&attribute?) {
                 v6only = Some(value);
             }
         }
         Ok(Self {
-            header,
-            expires_ms: expires.map_or(0, u32::from_ne_bytes),
+            header: InetResponseHeader::parse(&message)?,
+            expires_ms: message.expires(),
             v6only,
         })
     }
@@ -153,7 +150,7 @@ impl NetlinkDeserializable for Answer {
 
 impl NetlinkSerializable for Answer {
     fn message_type(&self) -> u16 {
-        netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY
+        SOCK_DIAG_BY_FAMILY
     }
 
     fn buffer_len(&self) -> usize {
@@ -161,6 +158,57 @@ impl NetlinkSerializable for Answer {
     }
 
     fn serialize(&self, _: &mut [u8]) {}
+}
+
+/// What is asked of sock_diag: to tell of sockets, or to destroy one.
+struct Request {
+    /// `SOCK_DIAG_BY_FAMILY` or `SOCK_DESTROY`.
+    kind: u16,
+    /// A bit for each state. The crate's own type has no names for some.
+    states: u32,
+    inet: InetRequest,
+}
+
+/// From include/uapi/linux/sock_diag.h; the crate does not know it.
+const SOCK_DESTROY: u16 = 21;
+
+/// Where `idiag_states` is in `struct inet_diag_req_v2` (include/uapi/linux/inet_diag.h).
+const STATES: std::ops::Range<usize> = 4..8;
+
+impl Request {
+    fn new(kind: u16, states: u32, family: u8, socket_id: SocketId) -> Self {
+        let inet = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::empty(),
+            socket_id,
+        };
+        Self { kind, states, inet }
+    }
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.inet.buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        self.inet.emit(buffer);
+        if let Some(states) = buffer.get_mut(STATES) {
+            states.copy_from_slice(&self.states.to_ne_bytes());
+        }
+    }
+}
+
+impl From<Request> for NetlinkPayload<Request> {
+    fn from(request: Request) -> Self {
+        Self::InnerMessage(request)
+    }
 }
 
 impl Answer {
@@ -198,22 +246,22 @@ pub(super) enum Which<'a> {
 ///
 /// In every state, also those that the crate has no name for.
 pub(super) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
-    read(which, &StateFlags::from_bits_retain(u32::MAX))
+    read(which, u32::MAX)
 }
 
 /// All listeners in our network namespace.
 pub(super) fn listeners() -> Result<Vec<Entry>> {
-    read(Which::All, &StateFlags::LISTEN)
+    read(Which::All, StateFlags::LISTEN.bits())
 }
 
-fn read(which: Which<'_>, states: &StateFlags) -> Result<Vec<Entry>> {
+fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     let one = match which {
         Which::These([port]) => *port,
         _ => 0,
     };
     let mut entries = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        let answers = match dump_family(family, one, states.clone()) {
+        let answers = match dump_family(family, one, states) {
             // Without IPv6 there is nothing to read.
             Err(error) if family == AF_INET6 && error.kind() == io::ErrorKind::NotFound => continue,
             result => result.context("the kernel's table of TCP sockets can't be read")?,
@@ -231,7 +279,7 @@ fn read(which: Which<'_>, states: &StateFlags) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn dump_family(family: u8, port: u16, states: StateFlags) -> io::Result<Vec<Answer>> {
+fn dump_family(family: u8, port: u16, states: u32) -> io::Result<Vec<Answer>> {
     let socket = open()?;
     let mut id = if family == AF_INET {
         SocketId::new_v4()
@@ -239,13 +287,7 @@ fn dump_family(family: u8, port: u16, states: StateFlags) -> io::Result<Vec<Answ
         SocketId::new_v6()
     };
     id.source_port = port;
-    let request = SockDiagMessage::InetRequest(InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
-        states,
-        socket_id: id,
-    });
+    let request = Request::new(SOCK_DIAG_BY_FAMILY, states, family, id);
     socket.send(&bytes(request, NLM_F_REQUEST | NLM_F_DUMP), 0)?;
     let mut answers = Vec::new();
     let mut done = false;
@@ -283,13 +325,7 @@ pub(super) fn destroy<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Resul
         let mut sent = 0;
         for entry in entries.by_ref().take(AT_ONCE) {
             requests.extend(bytes(
-                SockDiagDestroy::new(SockDiagMessage::InetRequest(InetRequest {
-                    family: entry.family,
-                    protocol: IPPROTO_TCP,
-                    extensions: ExtensionFlags::empty(),
-                    states: StateFlags::from_bits_retain(u32::MAX),
-                    socket_id: entry.id.clone(),
-                })),
+                Request::new(SOCK_DESTROY, u32::MAX, entry.family, entry.id.clone()),
                 NLM_F_REQUEST | NLM_F_ACK,
             ));
             sent += 1;
@@ -333,13 +369,10 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bytes<I: NetlinkSerializable>(message: I, flags: u16) -> Vec<u8>
-where
-    NetlinkPayload<I>: From<I>,
-{
+fn bytes(request: Request, flags: u16) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = flags;
-    let mut message = NetlinkMessage::new(header, message.into());
+    let mut message = NetlinkMessage::new(header, request.into());
     message.finalize();
     let mut buffer = vec![0; message.buffer_len()];
     message.serialize(&mut buffer);
