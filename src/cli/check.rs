@@ -2,7 +2,7 @@
 //! that would keep the program's calls from it.
 
 use super::elf::Elf;
-use super::library::{Library, find_program};
+use super::library::{Libraries, Library, find_program};
 use super::output::{self, BAD, GOOD, list, paragraph, readable, styled};
 use super::script::{self, Shebang};
 use super::{arm, exit, network};
@@ -15,6 +15,7 @@ use rustix::thread::no_new_privs;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,8 @@ pub(super) struct Report {
     pid: Option<u32>,
     /// Whether the library works in it.
     works: bool,
+    /// What LD_PRELOAD has to be so that the dynamic linker takes the library into the program.
+    pub(super) preload: Option<PathBuf>,
     pub(super) findings: Vec<Finding>,
     /// Programs that run it, if it is a script.
     interpreters: Vec<String>,
@@ -153,10 +156,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     let (report, shown) = match (arguments.pid, arguments.program.as_slice()) {
         (Some(pid), _) => (process(pid)?, format!("process {pid}")),
         (None, [name, rest @ ..]) => {
-            let library = Library::find(arguments.library.as_deref())?;
+            let libraries = Libraries::find(arguments.library.as_deref())?;
             let path = locate(name)?;
             (
-                program(&path, rest, &library, Credentials::own()),
+                program(&path, rest, &libraries, Credentials::own()),
                 readable(name.as_bytes()),
             )
         }
@@ -174,7 +177,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
 fn locate(name: &OsStr) -> Result<PathBuf> {
     let shown = readable(name.as_bytes());
     find_program(name).map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::PermissionDenied => {
             anyhow::anyhow!("{shown} is there and can't be executed; see `ls -l` on it")
         }
         _ if shown.contains('/') => anyhow::anyhow!("there is no file {shown}"),
@@ -225,28 +228,28 @@ fn text(report: &Report, shown: &str) -> String {
 pub(super) fn program(
     path: &Path,
     arguments: &[OsString],
-    library: &Library,
+    libraries: &Libraries,
     who: Credentials,
 ) -> Report {
     let mut report = Report {
         program: Some(path.display().to_string()),
         ..Report::default()
     };
-    if let Err(error) = look(path, library, who, &mut report) {
+    if let Err(error) = look(path, libraries, who, &mut report) {
         report.problem(format!("{error:#}"));
     }
-    follow(path, arguments, library, who, &mut report);
+    follow(path, arguments, libraries, who, &mut report);
     report.works = report.is_good();
     report
 }
 
-fn look(path: &Path, library: &Library, who: Credentials, report: &mut Report) -> Result<()> {
+fn look(path: &Path, libraries: &Libraries, who: Credentials, report: &mut Report) -> Result<()> {
     // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
     for _ in 0..DEEPEST {
         if let Some(elf) = Elf::read(&path)? {
-            return judge(&path, &elf, library, who, report);
+            return judge(&path, &elf, libraries, who, report);
         }
         let Some(shebang) = Shebang::read(&path)? else {
             if !script::is_text(&path)? {
@@ -316,7 +319,7 @@ fn shell_script(path: &Path, report: &mut Report) -> Result<()> {
 fn judge(
     path: &Path,
     elf: &Elf,
-    library: &Library,
+    libraries: &Libraries,
     who: Credentials,
     report: &mut Report,
 ) -> Result<()> {
@@ -350,15 +353,15 @@ fn judge(
         ));
         return Ok(());
     };
-    if !elf.fits(&library.elf) {
+    let Some(library) = libraries.fitting(elf) else {
         report.problem(format!(
-            "{shown} is {}, and {} is {}. Build the library for that machine as well, and name it with --library",
+            "{shown} is {}, and the library is here for {}. Install the one for that machine as well (docs/install.md), \
+             or name it with --library",
             elf.kind(),
-            library.path.display(),
-            library.elf.kind()
+            list(&libraries.kinds())
         ));
         return Ok(());
-    }
+    };
     match elf.libc() {
         Some("glibc") => {}
         Some("musl") => {
@@ -377,7 +380,14 @@ fn judge(
         }
     }
     more_rights(path, who, report)?;
-    dry_run(path, elf, interpreter, library, report);
+    dry_run(
+        path,
+        elf,
+        interpreter,
+        library,
+        &libraries.spellings(library),
+        report,
+    );
     Ok(())
 }
 
@@ -441,44 +451,50 @@ fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()>
 
 /// Lets the dynamic linker load everything and start nothing, as ldd does: whether it takes the library is its own
 /// answer, and so is what else it loads.
-fn dry_run(path: &Path, elf: &Elf, interpreter: &Path, library: &Library, report: &mut Report) {
+fn dry_run(
+    path: &Path,
+    elf: &Elf,
+    interpreter: &Path,
+    library: &Library,
+    spellings: &[PathBuf],
+    report: &mut Report,
+) {
     let mut files = vec![(path.to_owned(), elf.imports.clone())];
     // The file says itself which linker is to be run; only root's is.
     if interpreter
         .metadata()
         .is_ok_and(|metadata| metadata.uid() == 0)
     {
-        let result = Command::new(interpreter)
-            .arg("--list")
-            // The file itself, since $ORIGIN is its folder and not that of a link to it.
-            .arg(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
-            .env("LD_PRELOAD", &library.path)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .output();
-        match result {
-            Ok(listing) => {
-                let loaded = loaded(&listing.stdout);
-                debug!("{} --list: {loaded:?}", interpreter.display());
-                if !loaded.contains(&library.path) {
-                    let why = readable(listing.stderr.trim_ascii());
-                    report.problem(format!(
-                        "the dynamic linker leaves the library out{}{why}",
-                        if why.is_empty() { "" } else { ": " }
+        let mut why = None;
+        for spelling in spellings {
+            match list_loaded(interpreter, path, spelling) {
+                Ok((loaded, _)) if loaded.contains(&library.path) => {
+                    report.preload = Some(spelling.clone());
+                    let others = loaded
+                        .into_iter()
+                        .filter(|file| *file != library.path && !is_libc(file));
+                    files.extend(others.filter_map(|file| {
+                        let imports = Elf::read(&file).ok()??.imports;
+                        Some((file, imports))
+                    }));
+                    break;
+                }
+                Ok((_, complaint)) => {
+                    why = Some(format!(
+                        "the dynamic linker leaves the library out{}{complaint}",
+                        if complaint.is_empty() { "" } else { ": " }
                     ));
                 }
-                let others = loaded
-                    .into_iter()
-                    .filter(|file| *file != library.path && !is_libc(file));
-                files.extend(others.filter_map(|file| {
-                    let imports = Elf::read(&file).ok()??.imports;
-                    Some((file, imports))
-                }));
-            }
-            Err(error) => {
-                report.problem(format!("{} can't be run: {error}", interpreter.display()));
+                Err(error) => {
+                    why = Some(format!("{} can't be run: {error}", interpreter.display()));
+                }
             }
         }
+        if let Some(why) = why.filter(|_| report.preload.is_none()) {
+            report.problem(why);
+        }
+    } else {
+        report.preload = Some(library.path.clone());
     }
     for (file, imports) in &files {
         for name in imports {
@@ -490,6 +506,33 @@ fn dry_run(path: &Path, elf: &Elf, interpreter: &Path, library: &Library, report
         }
     }
     describe_imports(report);
+}
+
+/// The files that the dynamic linker would load with this LD_PRELOAD, and what it complains of.
+fn list_loaded(
+    interpreter: &Path,
+    program: &Path,
+    preload: &Path,
+) -> io::Result<(Vec<PathBuf>, String)> {
+    let listing = Command::new(interpreter)
+        .arg("--list")
+        // The file itself, since $ORIGIN is its folder and not that of a link to it.
+        .arg(
+            program
+                .canonicalize()
+                .unwrap_or_else(|_| program.to_owned()),
+        )
+        .env("LD_PRELOAD", preload)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()?;
+    let loaded = loaded(&listing.stdout);
+    debug!(
+        "{} --list with {}: {loaded:?}",
+        interpreter.display(),
+        preload.display()
+    );
+    Ok((loaded, readable(listing.stderr.trim_ascii())))
 }
 
 fn describe_imports(report: &mut Report) {
@@ -557,7 +600,7 @@ fn is_libc(file: &Path) -> bool {
 fn follow(
     path: &Path,
     arguments: &[OsString],
-    library: &Library,
+    libraries: &Libraries,
     who: Credentials,
     report: &mut Report,
 ) {
@@ -601,8 +644,9 @@ fn follow(
         });
     if let Some((position, started)) = started {
         let rest = arguments.get(position + 1..).unwrap_or_default();
-        let inner = program(&started, rest, library, who);
+        let inner = program(&started, rest, libraries, who);
         report.note(format!("{name} starts {}", started.display()));
+        report.preload = inner.preload;
         report.findings.extend(inner.findings);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::check::{self, Credentials};
 use super::evict::{self, Choice};
-use super::library::{Library, find_program};
+use super::library::{Libraries, find_program};
 use super::output::{self, readable};
 use super::variables::Variables;
 use super::{os, ports};
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.evict && settings.ports.all() {
         mistakes.push("--evict needs to know the ports: add --ports PORT".into());
     }
-    let library = Library::find(arguments.library.as_deref())
+    let libraries = Libraries::find(arguments.library.as_deref())
         .map_err(|error| mistakes.push(format!("{error:#}")))
         .ok();
     let path = find_program(name);
@@ -94,11 +94,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
             });
         }
     };
-    let Some(library) = library.filter(|_| mistakes.is_empty()) else {
+    let Some(libraries) = libraries.filter(|_| mistakes.is_empty()) else {
         return Ok(REFUSED);
     };
 
-    let report = check::program(&path, rest, &library, Credentials::own());
+    let report = check::program(&path, rest, &libraries, Credentials::own());
     if !report.is_good() {
         let shown = readable(name.as_bytes());
         for problem in report.problems() {
@@ -115,10 +115,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.evict {
         clear(&ports::listed(&settings.ports))?;
     }
+    // With --anyway there may be none that works.
+    let library = report.preload.unwrap_or(libraries.first.path);
     become_it(
         &path,
         &arguments.program,
-        &environment(inherited, &arguments.variables, &library.path),
+        &environment(inherited, &arguments.variables, &library),
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::check::{self, Credentials};
 use super::exit;
-use super::library::Library;
+use super::library::Libraries;
 use super::output;
 use super::run;
 use super::variables::Variables;
@@ -65,12 +65,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     if !mistakes.is_empty() {
         bail!("{}", mistakes.join("\n"));
     }
-    let library = Library::find(arguments.library.as_deref())?;
+    let libraries = Libraries::find(arguments.library.as_deref())?;
     let properties = Properties::ask(&unit, arguments.user);
+    let reports = properties
+        .as_ref()
+        .map(|properties| properties.reports(&libraries))
+        .unwrap_or_default();
     match &properties {
         Some(properties) => {
-            for warning in properties.warnings(&library) {
+            for warning in properties.warnings(&libraries.first.path) {
                 output::warn(&warning);
+            }
+            for problem in reports.iter().flat_map(check::Report::problems) {
+                output::warn(&format!("ExecStart: {problem}"));
             }
         }
         None => output::warn(&format!(
@@ -81,7 +88,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         .as_ref()
         .and_then(Properties::preloaded)
         .unwrap_or_default();
-    let text = drop_in(&library.path, &before, &arguments.variables)?;
+    let library = reports
+        .into_iter()
+        .find_map(|report| report.preload)
+        .unwrap_or(libraries.first.path);
+    let text = drop_in(&library, &before, &arguments.variables)?;
     if arguments.install {
         install(&folder, &file, &text)?;
         output::tell(&format!("{} is written. Now:\n{restart}", file.display()));
@@ -290,9 +301,8 @@ impl Properties {
     }
 
     /// Everything about the unit that defeats the library, or makes it needless.
-    fn warnings(&self, library: &Library) -> Vec<String> {
+    fn warnings(&self, path: &Path) -> Vec<String> {
         let mut warnings = Vec::new();
-        let path = library.path.as_path();
         let shown = path.display();
         if self.get("LoadState") == "not-found" {
             warnings.push(
@@ -386,14 +396,13 @@ impl Properties {
                 self.get("TriggeredBy")
             ));
         }
-        self.check_programs(library, &mut warnings);
         warnings
     }
 
-    /// Whether the library works in what the unit starts.
-    fn check_programs(&self, library: &Library, warnings: &mut Vec<String>) {
+    /// Whether the library works in what the unit starts, as far as that is to be seen from here.
+    fn reports(&self, libraries: &Libraries) -> Vec<check::Report> {
         if !self.get("RootDirectory").is_empty() || !self.get("RootImage").is_empty() {
-            return;
+            return Vec::new();
         }
         let user = self.get("User");
         let no_new_privileges = self.get("NoNewPrivileges") == "yes";
@@ -413,20 +422,17 @@ impl Properties {
                 no_new_privileges,
             }
         };
-        let mut seen = Vec::new();
+        let mut programs: Vec<&Path> = Vec::new();
         for part in self.get("ExecStart").split("path=").skip(1) {
-            let path = part.split(" ; ").next().unwrap_or_default();
-            if seen.contains(&path) || !path.starts_with('/') {
-                continue;
+            let path = Path::new(part.split(" ; ").next().unwrap_or_default());
+            if path.is_absolute() && !programs.contains(&path) {
+                programs.push(path);
             }
-            seen.push(path);
-            let report = check::program(Path::new(path), &[], library, who);
-            warnings.extend(
-                report
-                    .problems()
-                    .map(|problem| format!("ExecStart: {problem}")),
-            );
         }
+        programs
+            .into_iter()
+            .map(|path| check::program(path, &[], libraries, who))
+            .collect()
     }
 }
 

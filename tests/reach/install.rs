@@ -56,6 +56,32 @@ fn both_spellings_of_the_library_work_once_it_is_installed_here() {
     );
 }
 
+#[test]
+fn the_command_picks_the_library_for_the_kind_of_program() {
+    release("x86_64");
+    let wide = System::Here.compile("legacy", LEGACY, &[]);
+    let narrow = System::Here32.compile("legacy", LEGACY, &[]);
+    // The last is a 64-bit program that becomes a 32-bit one.
+    for program in [
+        wide.display().to_string(),
+        narrow.display().to_string(),
+        format!("sh -c 'exec {}'", narrow.display()),
+    ] {
+        let command = format!("scripts/install >&2\nexec reuseaddr run {program}");
+        assert_eq!(port_after_crash(&here(&command)), "port 49200", "{program}");
+    }
+
+    let missing = here(&format!(
+        "scripts/install >&2\nrm /usr/lib32/libreuse.so\nexec reuseaddr run {}",
+        narrow.display()
+    ));
+    let refused = missing.run();
+    assert_eq!(refused.status.code(), Some(125), "{refused:#?}");
+    let said = "is 32-bit i386, and the library is here for 64-bit x86-64 (/usr/lib/x86_64-linux-gnu/libreuse.so)";
+    let words: Vec<_> = refused.stderr.split_whitespace().collect();
+    assert!(words.join(" ").contains(said), "{refused:#?}");
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let listing = succeed(
         Command::new("find")
