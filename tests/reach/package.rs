@@ -1,7 +1,7 @@
 //! The Debian packages: checked, installed, used and removed.
 
 use crate::restart::{LEGACY, port_after_crash};
-use crate::systems::{Layer, System, dist, package, succeed};
+use crate::systems::{Layer, System, command_package, dist, package, succeed};
 use std::process::Command;
 
 #[test]
@@ -15,7 +15,8 @@ fn lintian_finds_no_error_in_them() {
                 "--tag-display-limit",
                 "0",
             ])
-            .args(["amd64", "i386", "arm64"].map(package)),
+            .args(["amd64", "i386", "arm64"].map(package))
+            .args(["amd64", "arm64"].map(command_package)),
     );
     assert!(!report.contains("E: "), "{report}");
 }
@@ -47,9 +48,37 @@ fn they_work_by_the_bare_name_until_they_are_removed() {
         assert!(files.lines().any(|line| line == file), "{file} in {files}");
     }
 
+    // The command's package is for any system, and knows where that of the library puts it.
+    let command = command_package("amd64").display().to_string();
+    let installed = Layer::new(
+        "package-command",
+        &format!("dpkg --install {packages} {command}"),
+    );
+    for system in [System::Old, System::Old32] {
+        let binary = system.compile("legacy", LEGACY, &[]);
+        let program = installed
+            .program("reuseaddr")
+            .argument("run")
+            .argument(&binary);
+        assert_eq!(port_after_crash(&program), "port 49200", "{system:?}");
+    }
+    let files = installed.program("sh").arguments(["-c", FIND]).output();
+    for file in [
+        "/usr/bin/reuseaddr",
+        "/usr/share/man/man1/reuseaddr.1.gz",
+        "/usr/share/bash-completion/completions/reuseaddr",
+        "/usr/share/zsh/vendor-completions/_reuseaddr",
+        "/usr/share/fish/vendor_completions.d/reuseaddr.fish",
+        "/usr/share/doc/reuseaddr",
+    ] {
+        assert!(files.lines().any(|line| line == file), "{file} in {files}");
+    }
+
     let removed = Layer::new(
         "package-removed",
-        &format!("dpkg --install {packages}\ndpkg --purge libreuse:amd64 libreuse:i386"),
+        &format!(
+            "dpkg --install {packages} {command}\ndpkg --purge reuseaddr libreuse:amd64 libreuse:i386"
+        ),
     );
     let files = removed.program("sh").arguments(["-c", FIND]).output();
     assert_eq!(files, "", "left behind in {:?}", dist());

@@ -8,7 +8,8 @@ use std::process::Command;
 #[test]
 fn the_same_source_gives_the_same_bytes_elsewhere() {
     let sums = fs::read_to_string(dist().join("SHA256SUMS")).expect("the sums");
-    assert!(sums.lines().count() >= 6, "{sums}");
+    // A tarball and the library's package for each target, and the command's package for two.
+    assert_eq!(sums.lines().count(), 8, "{sums}");
     let elsewhere = Folder::new("a/copy elsewhere");
     let copy = elsewhere.join("libreuse");
     fs::create_dir_all(copy.join("target")).expect("the folder for temporary files is writable");
@@ -40,9 +41,41 @@ fn the_same_source_gives_the_same_bytes_elsewhere() {
             .env("SOURCE_DATE_EPOCH", date.trim()),
     );
     let again = fs::read_to_string(copy.join("target/dist/SHA256SUMS")).expect("the sums");
-    assert!(again.lines().count() >= 4, "{again}");
+    assert_eq!(again.lines().count(), 5, "{again}");
     for line in again.lines() {
         assert!(sums.contains(line), "{again}\n{sums}");
+    }
+}
+
+#[test]
+fn the_command_for_another_processor_runs() {
+    let command = release("aarch64").join("bin/reuseaddr");
+    let version = succeed(
+        Command::new("/usr/bin/qemu-aarch64-static")
+            .arg(command)
+            .arg("--version"),
+    );
+    assert_eq!(
+        version.trim(),
+        concat!("reuseaddr ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+/// The licences of all that is linked in come with it.
+#[test]
+fn it_says_whose_code_is_in_it() {
+    for (machine, package) in [("x86_64", "clap"), ("i686", "libc"), ("aarch64", "clap")] {
+        let folder = release(machine).join("share/doc/libreuse");
+        let notices = fs::read_to_string(folder.join("THIRD-PARTY")).expect("the notices");
+        assert!(notices.contains(&format!("\n{package} ")), "{machine}");
+        assert!(notices.contains("Permission is hereby granted, free of charge"));
+        let bill = fs::read_to_string(folder.join("libreuse.cdx.json")).expect("the bill");
+        assert!(
+            bill.contains(&format!("\"purl\": \"pkg:cargo/{package}@")),
+            "{bill}"
+        );
+        // What only builds or tests it is not in it.
+        assert!(!bill.contains("criterion") && !notices.contains("\ncriterion "));
     }
 }
 
@@ -74,6 +107,7 @@ fn nothing_in_it_tells_of_the_machine_that_built_it() {
     }
 }
 
+/// With the same compiler the release has built the command for aarch64.
 #[test]
 fn the_oldest_rust_that_is_promised_builds_the_library() {
     let rustc = toolchains().join("rust/rustc");

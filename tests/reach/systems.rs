@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A processor and a libc.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +38,8 @@ impl System {
     /// A C program, compiled for this system from its text on first use of its name.
     pub(crate) fn compile(self, name: &str, text: &str, flags: &[&str]) -> PathBuf {
         static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-        let mut done = DONE.lock().expect("another test has failed here");
+        // What another test has failed to compile is not in it.
+        let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
         let binary = temporary().join(format!("{name}.{self:?}.{}", std::process::id()));
         if done.contains(&binary) {
             return binary;
@@ -191,10 +192,19 @@ pub(crate) fn release(machine: &str) -> PathBuf {
     dist().join(format!("libreuse-{}-{machine}", env!("CARGO_PKG_VERSION")))
 }
 
-/// The Debian package for an architecture.
+/// The library's Debian package for an architecture.
 pub(crate) fn package(architecture: &str) -> PathBuf {
+    package_of("libreuse", architecture)
+}
+
+/// The command's.
+pub(crate) fn command_package(architecture: &str) -> PathBuf {
+    package_of("reuseaddr", architecture)
+}
+
+fn package_of(name: &str, architecture: &str) -> PathBuf {
     dist().join(format!(
-        "libreuse_{}_{architecture}.deb",
+        "{name}_{}_{architecture}.deb",
         env!("CARGO_PKG_VERSION")
     ))
 }
