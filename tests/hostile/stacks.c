@@ -1,6 +1,7 @@
 // Hooks on small stacks: threads of 16 KiB, and signal handlers on an alternate stack of the smallest useful size.
 #include "host.h"
 #include <pthread.h>
+#include <sys/auxv.h>
 
 static void *small(void *unused) {
     for (int i = 0; i < 10; i++) {
@@ -17,6 +18,12 @@ static void on_signal(int signal) {
     handled++;
 }
 
+// What the kernel puts on a signal stack: AT_MINSIGSTKSZ, which old headers do not know.
+static size_t frame_size(void) {
+    size_t size = getauxval(51);
+    return size > 0 ? size : MINSIGSTKSZ;
+}
+
 int main(void) {
     pthread_attr_t attributes;
     CHECK(pthread_attr_init(&attributes) == 0);
@@ -31,7 +38,7 @@ int main(void) {
 
     // The page before the stack may not be touched.
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t size = 8192 + (size_t)sysconf(_SC_MINSIGSTKSZ) / page * page;
+    size_t size = 8192 + frame_size() / page * page;
     char *place = mmap(NULL, page + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(place != MAP_FAILED && mprotect(place, page, PROT_NONE) == 0);
     stack_t stack = {.ss_sp = place + page, .ss_size = size};

@@ -9,6 +9,7 @@ mod support;
 
 mod containers;
 mod floor;
+mod hostile;
 mod install;
 mod layouts;
 mod package;

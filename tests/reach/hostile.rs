@@ -1,0 +1,68 @@
+//! The core of the hostile-host suite (`tests/hostile`) on the systems that it is not written on.
+
+use crate::support::matrix::{Log, Setting, changes_nothing_when};
+use crate::systems::{LIBRARY, System, project};
+use std::fs;
+
+/// Programs and their arguments. They are compiled for each system from the same text.
+const CORE: &[(&str, &[&str])] = &[
+    ("plain", &[]),
+    ("errno", &[]),
+    ("pointers", &[]),
+    ("stacks", &[]),
+    ("signals", &[]),
+    ("jump", &["sig"]),
+    ("jump", &["plain"]),
+    ("storm", &[]),
+    ("forks", &["200"]),
+    ("children", &[]),
+    ("limits", &["descriptors"]),
+    ("limits", &["three descriptors"]),
+    ("limits", &["no file size"]),
+];
+
+fn changes_nothing_on(system: System) {
+    let folder = project().join("tests/hostile");
+    let include = format!("-I{}", folder.display());
+    for (name, arguments) in CORE {
+        let text = fs::read_to_string(folder.join(name).with_extension("c"))
+            .expect("it is part of the repository");
+        // Timers were in a library of their own once.
+        let flags = ["-D_GNU_SOURCE", &include, "-lrt"];
+        let binary = system.compile(&format!("hostile-{name}"), &text, &flags);
+        // Each linger mode, and each place for the log.
+        let settings = [
+            ("off", Log::Off),
+            ("graceful", Log::Stderr),
+            ("zero", Log::File),
+        ];
+        let run = |variables| system.program(&binary, variables).arguments(*arguments);
+        changes_nothing_when(
+            &run(&[]),
+            &run(&[("LD_PRELOAD", LIBRARY)]),
+            settings
+                .map(|(linger, log)| Setting::new(linger, log))
+                .into(),
+        );
+    }
+}
+
+#[test]
+fn changes_nothing_in_32_bit_programs() {
+    changes_nothing_on(System::Here32);
+}
+
+#[test]
+fn changes_nothing_on_the_oldest_system() {
+    changes_nothing_on(System::Old);
+}
+
+#[test]
+fn changes_nothing_in_32_bit_programs_on_the_oldest_system() {
+    changes_nothing_on(System::Old32);
+}
+
+#[test]
+fn changes_nothing_on_another_processor() {
+    changes_nothing_on(System::Aarch64);
+}
