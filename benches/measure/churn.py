@@ -1,6 +1,7 @@
 """Short connections until the local ports run out, and what closed connections hold of the kernel's memory."""
 
 import errno
+import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
@@ -14,7 +15,7 @@ PORTS = 28_000
 # connect() looks through one half of the ports first, and once that is full through nearly all of them, every time: so
 # many listeners that 130 000 TIME_WAIT take less than half each.
 LISTENERS = 10
-SLABS = ("tw_sock_TCP", "tcp_bind_bucket", "tcp_bind2_bucket")
+CACHES = ("tw_sock_TCP", "tcp_bind_bucket", "tcp_bind2_bucket")
 
 
 def variants(bench):
@@ -76,17 +77,34 @@ def time_wait():
 
 
 def slab():
-    """Bytes in the kernel's caches of TIME_WAIT sockets and of bound ports, and the size of one TIME_WAIT socket.
+    """Bytes in the kernel's caches of small objects, the whole machine's, once those of sockets have given back what is free.
 
-    The caches are the whole machine's, and keep freed objects for a while: small differences say nothing. None, where
-    only root is told.
+    None, where only root may have that done.
     """
+    deadline = time.monotonic() + 20
+    before = 0
+    while True:
+        for cache in CACHES:
+            try:
+                Path(f"/sys/kernel/slab/{cache}/shrink").write_text("1")
+            except (PermissionError, FileNotFoundError):
+                return None
+        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("Slab:"))
+        now = int(line.split()[1]) * 1024
+        # What a variant before has left behind goes little by little.
+        if abs(now - before) < 2**18 or time.monotonic() > deadline:
+            return now
+        before = now
+        time.sleep(0.5)
+
+
+def size_of_time_wait():
+    """Bytes of one TIME_WAIT socket; None, where only root is told."""
     try:
-        text = Path("/proc/slabinfo").read_text()
+        rows = map(str.split, Path("/proc/slabinfo").read_text().splitlines())
     except PermissionError:
         return None
-    rows = {row[0]: (int(row[1]), int(row[3])) for row in map(str.split, text.splitlines()) if row[0] in SLABS}
-    return sum(active * size for active, size in rows.values()), rows["tw_sock_TCP"][1]
+    return next(int(row[3]) for row in rows if row[0] == "tw_sock_TCP")
 
 
 @alone
@@ -104,15 +122,15 @@ def until_failure(churn, variables, tw_reuse, who, ports, limit):
 def held(churn, variables, tw_reuse, checkpoints):
     """As much as 130 000 TIME_WAIT, in less time than the first of them lasts."""
     prepare(tw_reuse, PORTS)
-    before = slab()
+    before, size = slab(), size_of_time_wait()
     server, client = pair(churn, variables, "client", LISTENERS, checkpoints[-1] + 1, checkpoints)
     points = []
     try:
         for _ in checkpoints:
             point = told(client)
-            now = slab()
             waiting = time_wait()
-            points.append(point | {"time_wait": waiting, "bytes": now and now[0] - before[0], "own": now and waiting * now[1]})
+            now = slab()
+            points.append(point | {"time_wait": waiting, "bytes": now and now - before, "own": size and waiting * size})
             if point["error"]:
                 break
             client.stdin.write("\n")

@@ -13,6 +13,8 @@ from .bench import alone, environment, interleaved, on_core, preload, run, start
 from .report import COLOURS, number, pyplot, save, spread, table
 
 PORT = 8080
+# Of redis-benchmark: about half a second. Many short runs, since the machine's pace changes by the second.
+REQUESTS = 10_000
 CONF = """daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;
 events {{ worker_connections 1024; }}
 http {{
@@ -34,13 +36,13 @@ def measure(bench):
     known = variants(bench)
     result = {}
     for title, function, rounds in (
-        ("nginx: the server closes first, shim in nginx", nginx, 15),
-        ("redis: the client closes first, shim in redis-server", redis_server, 9),
-        ("redis: the client closes first, shim in redis-benchmark", redis_client, 9),
+        ("nginx: the server closes first, shim in nginx", nginx, 40),
+        ("redis: the client closes first, shim in redis-server", redis_server, 40),
+        ("redis: the client closes first, shim in redis-benchmark", redis_client, 40),
     ):
         found = defaultdict(list)
         for name in interleaved(known, bench.samples(rounds, 2)):
-            found[name].append(function(known[name], bench.samples(2, 1)))
+            found[name].append(function(known[name]))
         result[title] = {name: found[name] for name in known}
     return result
 
@@ -58,7 +60,7 @@ def wait_for(port):
 
 
 @alone
-def nginx(variables, seconds):
+def nginx(variables):
     sysctl("net.ipv4.ip_local_port_range", "1024 65535")
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder) / "conf"
@@ -67,7 +69,7 @@ def nginx(variables, seconds):
         server = start(on_core(0, command), variables)
         try:
             wait_for(PORT)
-            load = ["wrk", "--threads", 1, "--connections", 16, "--duration", f"{seconds}s", "--latency"]
+            load = ["wrk", "--threads", 1, "--connections", 16, "--duration", "1s", "--latency"]
             what = ["--header", "Connection: close", f"http://127.0.0.1:{PORT}/"]
             said = run(on_core(1, load + what), env=environment())
         finally:
@@ -87,29 +89,28 @@ def milliseconds(text):
 
 
 @alone
-def redis_server(variables, seconds):
-    return redis(variables, {}, seconds)
+def redis_server(variables):
+    return redis(variables, {})
 
 
 @alone
-def redis_client(variables, seconds):
-    return redis({}, variables, seconds)
+def redis_client(variables):
+    return redis({}, variables)
 
 
-def redis(of_server, of_client, seconds):
+def redis(of_server, of_client):
     sysctl("net.ipv4.ip_local_port_range", "1024 65535")
-    requests = seconds * 10_000
     with tempfile.TemporaryDirectory() as folder:
         where = ["--port", PORT, "--bind", "127.0.0.1", "--dir", folder]
         server = start(on_core(0, ["/usr/bin/redis-server", *where, "--save", "", "--loglevel", "warning"]), of_server)
         try:
             wait_for(PORT)
-            load = ["redis-benchmark", "-p", PORT, "-t", "set", "-n", requests, "-c", 16, "-k", 0, "--csv"]
+            load = ["redis-benchmark", "-p", PORT, "-t", "set", "-n", REQUESTS, "-c", 16, "-k", 0, "--csv"]
             said = run(on_core(1, load), env=environment(of_client))
         finally:
             stop(server)
     *_, row = csv.DictReader(io.StringIO(said))
-    return {"rate": float(row["rps"]), "p99": float(row["p99_latency_ms"]), "errors": 0, "requests": requests}
+    return {"rate": float(row["rps"]), "p99": float(row["p99_latency_ms"]), "errors": 0, "requests": REQUESTS}
 
 
 def ratios(runs, what):

@@ -81,32 +81,42 @@ pub(super) struct Eviction {
     pub(super) refusal: Option<Refusal>,
 }
 
-/// How long leftovers may take to become what can be ended. Where the peers are alive, that is a round trip.
+/// How long leftovers may take to become what can be ended, where the peers are alive: a round trip, and then some.
 const SETTLING: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often it looks at least, however slow the machine is.
+const LOOKS: u32 = 3;
 
 /// Ends the chosen leftovers on these ports, which are in order.
 ///
 /// Just after a crash they are still on their way: `FIN_WAIT1` becomes `FIN_WAIT2` and that `TIME_WAIT`, a new entry in
 /// the kernel's table, which a look at the table may miss both times. So it looks until nothing is left to end, and
-/// nothing that may become so, or until its time is up.
+/// nothing that may become so, or until the time is up. Where a process still has a socket on the ports, there is no
+/// end to what closes next: once is enough then.
 pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Eviction> {
     let deadline = Instant::now() + SETTLING;
     let mut found = HashMap::new();
+    let mut asked = HashSet::new();
     let mut refusal = None;
-    let mut pause = Duration::ZERO;
+    let mut looks = 0;
     loop {
         // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name only.
-        let (left, spared): (Vec<Entry>, Vec<Entry>) = diag::dump(Which::These(ports))?
+        let (mut left, spared): (Vec<Entry>, Vec<Entry>) = diag::dump(Which::These(ports))?
             .into_iter()
             .partition(|entry| choice.has(entry));
+        let alive = spared.iter().any(|entry| entry.inode != 0);
+        if alive && looks > 0 {
+            left.retain(|entry| asked.contains(&entry.identity()));
+        }
         for entry in &left {
             found
                 .entry((entry.local, entry.peer))
                 .or_insert_with(|| entry.clone());
         }
-        let settled = left.is_empty() && !spared.iter().any(|entry| choice.may_become(entry));
-        if dry_run || settled || refusal.is_some() || Instant::now() > deadline {
+        let settled =
+            left.is_empty() && (alive || !spared.iter().any(|entry| choice.may_become(entry)));
+        let late = looks >= LOOKS && Instant::now() > deadline;
+        if dry_run || settled || refusal.is_some() || late || (alive && looks > 0) {
             return Ok(Eviction {
                 found: found.into_values().collect(),
                 left,
@@ -117,10 +127,13 @@ pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
         if left.is_empty() {
             debug!("waiting for orphans that may become TIME_WAIT");
         } else {
+            asked.extend(left.iter().map(Entry::identity));
             refusal = diag::destroy(&left)?;
         }
-        thread::sleep(pause);
-        pause = PAUSE;
+        if looks > 0 {
+            thread::sleep(PAUSE);
+        }
+        looks += 1;
     }
 }
 
@@ -151,8 +164,8 @@ pub(super) fn explain(refusal: Option<Refusal>, ports: &str, left: &[Entry]) -> 
             std::io::Error::from_raw_os_error(code)
         ),
         None => format!(
-            "the kernel says that it has destroyed what is still there, as kernels before 6.11 do with FIN_WAIT1. \
-             What works instead:\n{wait}"
+            "what is still there has only just come, so that another try may end it, or the kernel says that it has \
+             destroyed it and has not, as kernels before 6.11 do with FIN_WAIT1. What works instead:\n{wait}"
         ),
     }
 }

@@ -45,33 +45,45 @@ impl Libraries {
         }
         let places = places();
         let mut found: Vec<Library> = Vec::new();
+        let mut complaint = None;
         for path in places.iter().filter(|path| path.is_file()) {
-            let library = Library::at(path.clone())?;
-            if !found.iter().any(|other| other.elf.fits(&library.elf)) {
-                debug!(
-                    "the library for {} is {}",
-                    library.elf.kind(),
-                    path.display()
-                );
-                found.push(library);
+            match Library::at(path.clone()) {
+                Ok(library) if found.iter().any(|other| other.elf.fits(&library.elf)) => {}
+                Ok(library) => {
+                    debug!(
+                        "the library for {} is {}",
+                        library.elf.kind(),
+                        path.display()
+                    );
+                    found.push(library);
+                }
+                // Others have libraries of this name too.
+                Err(error) => {
+                    debug!("{error:#}");
+                    complaint.get_or_insert(error);
+                }
             }
         }
+        found.sort_by_key(|library| u32::from(library.elf.class) != usize::BITS);
         let mut found = found.into_iter();
-        let Some(first) = found.next() else {
-            let places: Vec<String> = places
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            bail!(
-                "{NAME} is not installed: it is none of {}. Install it beside this command or in ../lib, or say where it \
-                 is with --library PATH",
-                places.join(", ")
-            );
-        };
-        Ok(Self {
-            first,
-            others: found.collect(),
-        })
+        match (found.next(), complaint) {
+            (Some(first), _) => Ok(Self {
+                first,
+                others: found.collect(),
+            }),
+            (None, Some(complaint)) => Err(complaint),
+            (None, None) => {
+                let places: Vec<String> = places
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
+                bail!(
+                    "{NAME} is not installed: it is none of {}. Install it beside this command or in ../lib, or say \
+                     where it is with --library PATH",
+                    places.join(", ")
+                )
+            }
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Library> {

@@ -67,7 +67,10 @@ fn the_command_picks_the_library_for_the_kind_of_program() {
         narrow.display().to_string(),
         format!("sh -c 'exec {}'", narrow.display()),
     ] {
-        let command = format!("scripts/install >&2\nexec reuseaddr run {program}");
+        // Others have a library of this name too.
+        let command = format!(
+            "scripts/install >&2\necho theirs >/usr/local/lib/libreuse.so\nexec reuseaddr run {program}"
+        );
         assert_eq!(port_after_crash(&here(&command)), "port 49200", "{program}");
     }
 
