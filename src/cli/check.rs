@@ -69,6 +69,9 @@ pub(super) struct Report {
     works: bool,
     /// What LD_PRELOAD has to be so that the dynamic linker takes the library into the program.
     pub(super) preload: Option<PathBuf>,
+    /// The file that it then takes.
+    #[serde(skip)]
+    pub(super) library: Option<PathBuf>,
     pub(super) findings: Vec<Finding>,
     /// Programs that run it, if it is a script.
     interpreters: Vec<String>,
@@ -240,6 +243,9 @@ pub(super) fn program(
     }
     follow(path, arguments, libraries, who, &mut report);
     report.works = report.is_good();
+    if !report.works {
+        report.preload = None;
+    }
     report
 }
 
@@ -358,7 +364,7 @@ fn judge(
             "{shown} is {}, and the library is here for {}. Install the one for that machine as well (docs/install.md), \
              or name it with --library",
             elf.kind(),
-            list(&libraries.kinds())
+            libraries.described()
         ));
         return Ok(());
     };
@@ -380,6 +386,7 @@ fn judge(
         }
     }
     more_rights(path, who, report)?;
+    report.library = Some(library.path.clone());
     dry_run(
         path,
         elf,
@@ -647,6 +654,7 @@ fn follow(
         let inner = program(&started, rest, libraries, who);
         report.note(format!("{name} starts {}", started.display()));
         report.preload = inner.preload;
+        report.library = inner.library;
         report.findings.extend(inner.findings);
     }
 }

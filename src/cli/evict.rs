@@ -91,8 +91,7 @@ const LOOKS: u32 = 3;
 ///
 /// Just after a crash they are still on their way: `FIN_WAIT1` becomes `FIN_WAIT2` and that `TIME_WAIT`, a new entry in
 /// the kernel's table, which a look at the table may miss both times. So it looks until nothing is left to end, and
-/// nothing that may become so, or until the time is up. Where a process still has a socket on the ports, there is no
-/// end to what closes next: once is enough then.
+/// nothing that may become so, or until the time is up: a server that lives leaves more behind without end.
 pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Eviction> {
     let deadline = Instant::now() + SETTLING;
     let mut found = HashMap::new();
@@ -104,8 +103,11 @@ pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
         let (mut left, spared): (Vec<Entry>, Vec<Entry>) = diag::dump(Which::These(ports))?
             .into_iter()
             .partition(|entry| choice.has(entry));
-        let alive = spared.iter().any(|entry| entry.inode != 0);
-        if alive && looks > 0 {
+        looks += 1;
+        let settled = left.is_empty() && !spared.iter().any(|entry| choice.may_become(entry));
+        let late = looks > LOOKS && Instant::now() > deadline;
+        if late {
+            // What has come since is another matter.
             left.retain(|entry| asked.contains(&entry.identity()));
         }
         for entry in &left {
@@ -113,10 +115,7 @@ pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
                 .entry((entry.local, entry.peer))
                 .or_insert_with(|| entry.clone());
         }
-        let settled =
-            left.is_empty() && (alive || !spared.iter().any(|entry| choice.may_become(entry)));
-        let late = looks >= LOOKS && Instant::now() > deadline;
-        if dry_run || settled || refusal.is_some() || late || (alive && looks > 0) {
+        if dry_run || settled || late || refusal.is_some() {
             return Ok(Eviction {
                 found: found.into_values().collect(),
                 left,
@@ -130,10 +129,9 @@ pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
             asked.extend(left.iter().map(Entry::identity));
             refusal = diag::destroy(&left)?;
         }
-        if looks > 0 {
+        if looks > 1 {
             thread::sleep(PAUSE);
         }
-        looks += 1;
     }
 }
 
@@ -164,8 +162,8 @@ pub(super) fn explain(refusal: Option<Refusal>, ports: &str, left: &[Entry]) -> 
             std::io::Error::from_raw_os_error(code)
         ),
         None => format!(
-            "what is still there has only just come, so that another try may end it, or the kernel says that it has \
-             destroyed it and has not, as kernels before 6.11 do with FIN_WAIT1. What works instead:\n{wait}"
+            "the kernel says that it has destroyed what is still there, as kernels before 6.11 do with FIN_WAIT1. \
+             What works instead:\n{wait}"
         ),
     }
 }

@@ -1,9 +1,8 @@
 //! Where things are: the library to preload, and programs by their names.
 
 use super::elf::{Elf, HOOKED};
-use super::output::readable;
+use super::output::{self, list, readable};
 use anyhow::{Result, bail};
-use log::debug;
 use rustix::fs::{Access, access};
 use std::env;
 use std::ffi::OsStr;
@@ -27,6 +26,8 @@ pub(super) struct Libraries {
     /// The one for this command's own kind, if there is one.
     pub(super) first: Library,
     others: Vec<Library>,
+    /// Why files of that name were left aside.
+    complaints: Vec<String>,
 }
 
 /// What glibc's dynamic linkers put in the place of `$LIB`, for 64-bit and for 32-bit programs: on Debian, on Red Hat
@@ -41,49 +42,48 @@ impl Libraries {
             return Ok(Self {
                 first: Library::at(std::path::absolute(path)?)?,
                 others: Vec::new(),
+                complaints: Vec::new(),
             });
         }
         let places = places();
         let mut found: Vec<Library> = Vec::new();
-        let mut complaint = None;
+        let mut complaints = Vec::new();
         for path in places.iter().filter(|path| path.is_file()) {
             match Library::at(path.clone()) {
                 Ok(library) if found.iter().any(|other| other.elf.fits(&library.elf)) => {}
                 Ok(library) => {
-                    debug!(
-                        "the library for {} is {}",
-                        library.elf.kind(),
-                        path.display()
-                    );
+                    // What lies before it was meant to be taken. Elsewhere others may have a library of this name too.
+                    if found.is_empty() {
+                        for complaint in &complaints {
+                            output::warn(&format!("{complaint}. {} is taken", path.display()));
+                        }
+                    }
                     found.push(library);
                 }
-                // Others have libraries of this name too.
-                Err(error) => {
-                    debug!("{error:#}");
-                    complaint.get_or_insert(error);
-                }
+                Err(error) => complaints.push(format!("{error:#}")),
             }
+        }
+        if found.is_empty() && complaints.is_empty() {
+            let places: Vec<String> = places
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            bail!(
+                "{NAME} is not installed: it is none of {}. Install it beside this command or in ../lib, or say where it \
+                 is with --library PATH",
+                places.join(", ")
+            );
         }
         found.sort_by_key(|library| u32::from(library.elf.class) != usize::BITS);
         let mut found = found.into_iter();
-        match (found.next(), complaint) {
-            (Some(first), _) => Ok(Self {
-                first,
-                others: found.collect(),
-            }),
-            (None, Some(complaint)) => Err(complaint),
-            (None, None) => {
-                let places: Vec<String> = places
-                    .iter()
-                    .map(|path| path.display().to_string())
-                    .collect();
-                bail!(
-                    "{NAME} is not installed: it is none of {}. Install it beside this command or in ../lib, or say \
-                     where it is with --library PATH",
-                    places.join(", ")
-                )
-            }
-        }
+        let Some(first) = found.next() else {
+            bail!("{}", complaints.join("\n"));
+        };
+        Ok(Self {
+            first,
+            others: found.collect(),
+            complaints,
+        })
     }
 
     fn all(&self) -> impl Iterator<Item = &Library> {
@@ -95,11 +95,17 @@ impl Libraries {
         self.all().find(|library| library.elf.fits(program))
     }
 
-    /// What there is, in words: `64-bit x86-64 (/usr/lib/libreuse.so)`.
-    pub(super) fn kinds(&self) -> Vec<String> {
-        self.all()
+    /// What there is, in words: `64-bit x86-64 (/usr/lib/libreuse.so)`; and what was left aside.
+    pub(super) fn described(&self) -> String {
+        let kinds: Vec<String> = self
+            .all()
             .map(|library| format!("{} ({})", library.elf.kind(), library.path.display()))
-            .collect()
+            .collect();
+        let aside = self
+            .complaints
+            .iter()
+            .map(|complaint| format!("; {complaint}"));
+        list(&kinds) + &aside.collect::<String>()
     }
 
     /// How LD_PRELOAD may name one of them, the best way first: by a path in which each dynamic linker finds the one for
@@ -297,6 +303,7 @@ mod tests {
             let libraries = Libraries {
                 first: library(64, wide),
                 others: vec![library(32, narrow)],
+                complaints: Vec::new(),
             };
             for build in libraries.all() {
                 let expected: Vec<_> = common

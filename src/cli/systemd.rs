@@ -8,7 +8,7 @@ use super::run;
 use super::variables::Variables;
 use anyhow::{Context, Result, bail};
 use log::debug;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -73,8 +73,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         .unwrap_or_default();
     match &properties {
         Some(properties) => {
-            for warning in properties.warnings(&libraries.first.path) {
-                output::warn(&warning);
+            let mut files: BTreeSet<&Path> = reports
+                .iter()
+                .filter_map(|report| report.library.as_deref())
+                .collect();
+            if files.is_empty() {
+                files.insert(&libraries.first.path);
+            }
+            let warnings: BTreeSet<String> = files
+                .into_iter()
+                .flat_map(|file| properties.warnings(file))
+                .collect();
+            for warning in &warnings {
+                output::warn(warning);
             }
             for problem in reports.iter().flat_map(check::Report::problems) {
                 output::warn(&format!("ExecStart: {problem}"));
@@ -88,10 +99,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         .as_ref()
         .and_then(Properties::preloaded)
         .unwrap_or_default();
-    let library = reports
-        .into_iter()
-        .find_map(|report| report.preload)
-        .unwrap_or(libraries.first.path);
+    let mut preloads = reports.into_iter().filter_map(|report| report.preload);
+    let library = preloads.next().unwrap_or(libraries.first.path);
+    if let Some(other) = preloads.find(|other| *other != library) {
+        output::warn(&format!(
+            "ExecStart starts programs of two kinds: {} is for the first, and the other would need {}",
+            library.display(),
+            other.display()
+        ));
+    }
     let text = drop_in(&library, &before, &arguments.variables)?;
     if arguments.install {
         install(&folder, &file, &text)?;

@@ -208,9 +208,12 @@ fn ends_what_is_still_on_its_way_to_time_wait() {
     let mut program = Program::python(
         "
 listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 listener.bind(('127.0.0.1', 5000))
 listener.listen()
-client = socket.create_connection(('127.0.0.1', 5000))
+client = socket.socket()
+client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+client.connect(('127.0.0.1', 5000))
 accepted, _ = listener.accept()
 accepted.setblocking(False)
 try:

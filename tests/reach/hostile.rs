@@ -21,10 +21,24 @@ const CORE: &[(&str, &[&str])] = &[
     ("limits", &["no file size"]),
 ];
 
+/// What qemu's user emulation can't run, shim or not: wild pointers end it, it has no `CLONE_FILES`, and a program that
+/// executes itself is one for another processor. When a threaded program forks, another thread may hold a lock of qemu's
+/// own: in one run of six children hung there, all of them waiting for the same futex in qemu's image.
+const BEYOND_QEMU: &[(&str, &[&str])] = &[
+    ("pointers", &[]),
+    ("forks", &["200"]),
+    ("children", &[]),
+    ("limits", &["three descriptors"]),
+    ("limits", &["no file size"]),
+];
+
 fn changes_nothing_on(system: System) {
     let folder = project().join("tests/hostile");
     let include = format!("-I{}", folder.display());
-    for (name, arguments) in CORE {
+    let runs = CORE
+        .iter()
+        .filter(|entry| system != System::Aarch64 || !BEYOND_QEMU.contains(entry));
+    for (name, arguments) in runs {
         let text = fs::read_to_string(folder.join(name).with_extension("c"))
             .expect("it is part of the repository");
         // Timers were in a library of their own once.

@@ -64,18 +64,27 @@ fn the_command_for_another_processor_runs() {
 /// The licences of all that is linked in come with it.
 #[test]
 fn it_says_whose_code_is_in_it() {
-    for (machine, package) in [("x86_64", "clap"), ("i686", "libc"), ("aarch64", "clap")] {
-        let folder = release(machine).join("share/doc/libreuse");
+    for (machine, product, parts) in [
+        ("x86_64", "libreuse", &["libc", "log"][..]),
+        ("i686", "libreuse", &["libc", "log"]),
+        ("aarch64", "libreuse", &["libc", "log"]),
+        ("x86_64", "reuseaddr", &["clap", "object", "glibc"]),
+        ("aarch64", "reuseaddr", &["clap", "object", "glibc"]),
+    ] {
+        let folder = release(machine).join("share/doc").join(product);
         let notices = fs::read_to_string(folder.join("THIRD-PARTY")).expect("the notices");
-        assert!(notices.contains(&format!("\n{package} ")), "{machine}");
+        let bill =
+            fs::read_to_string(folder.join(format!("{product}.cdx.json"))).expect("the bill");
+        for part in parts {
+            assert!(notices.contains(&format!("\n{part} ")), "{product} {part}");
+            assert!(bill.contains(&format!("\"name\": \"{part}\"")), "{bill}");
+        }
         assert!(notices.contains("Permission is hereby granted, free of charge"));
-        let bill = fs::read_to_string(folder.join("libreuse.cdx.json")).expect("the bill");
-        assert!(
-            bill.contains(&format!("\"purl\": \"pkg:cargo/{package}@")),
-            "{bill}"
-        );
-        // What only builds or tests it is not in it.
-        assert!(!bill.contains("criterion") && !notices.contains("\ncriterion "));
+        // What only builds or tests it is not in it; nor is in the library what the command has.
+        for other in ["criterion", "clap_derive"] {
+            assert!(!bill.contains(other), "{bill}");
+        }
+        assert_eq!(bill.contains("\"clap\""), product == "reuseaddr", "{bill}");
     }
 }
 

@@ -154,6 +154,7 @@ impl Layer {
             mount --bind "$project" "$root$project"
             mount --bind /dev/null "$root/dev/null"
             mount --rbind /proc "$root/proc"
+            mount -t tmpfs tmpfs "$root/tmp"
             exec chroot "$root" "$@"
         "#;
         Program::new("/usr/bin/unshare")

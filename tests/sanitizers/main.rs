@@ -48,8 +48,9 @@ impl Host {
     }
 }
 
-/// Headers are looked for beside them. The hostile programs that are left out can't run under either tool, shim or not:
-/// seccomp filters kill on the tools' own system calls, and who has stderr as data has their reports in it.
+/// Headers are looked for beside them. Of the hostile programs those are left out that can't run under either tool,
+/// shim or not (seccomp filters kill on the tools' own system calls, and who has stderr as data has their reports in
+/// it), and those that are about what is loaded and set before they start.
 const HOSTS: &[Host] = &[
     Host {
         prints: Prints::These(
@@ -84,6 +85,7 @@ const HOSTS: &[Host] = &[
         ..Host::new("reach/cancel.c", &[])
     },
     Host::new("hostile/limits.c", &["descriptors"]),
+    Host::new("hostile/limits.c", &["no file size"]),
     Host {
         // valgrind has descriptors of its own.
         tools: &[Tool::AddressSanitizer],
@@ -95,7 +97,19 @@ const HOSTS: &[Host] = &[
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
+        ..Host::new("hostile/handoff.c", &["forked, worker first"])
+    },
+    Host {
+        prints: Prints::AsMuchAsLingerLets,
+        ..Host::new("hostile/handoff.c", &["forked, exits"])
+    },
+    Host {
+        prints: Prints::AsMuchAsLingerLets,
         ..Host::new("hostile/handoff.c", &["passed"])
+    },
+    Host {
+        prints: Prints::AsMuchAsLingerLets,
+        ..Host::new("hostile/handoff.c", &["passed, worker first"])
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
@@ -204,7 +218,7 @@ fn findings(folder: &Folder) -> String {
 }
 
 /// The errors in memcheck's findings, without where they are: `==123== Invalid read of size 1` and not `==123==    at`.
-/// All of what `AddressSanitizer` says.
+/// Of `AddressSanitizer`'s all but the heading.
 fn errors(found: &str) -> Vec<&str> {
     let mut errors: Vec<_> = found
         .lines()

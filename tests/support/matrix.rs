@@ -107,6 +107,11 @@ pub fn changes_nothing(control: &Program) {
 pub fn changes_nothing_when(control: &Program, shimmed: &Program, settings: Vec<Setting>) {
     own_network();
     let expected = control.run();
+    // What ends early tells nothing of the shim.
+    assert!(
+        !expected.stdout.contains(": not so: ") && expected.signal().is_none(),
+        "the control fails: {expected:#?}"
+    );
     for setting in settings {
         // What the runs before have left behind is gone.
         own_network();
