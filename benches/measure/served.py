@@ -36,9 +36,9 @@ def measure(bench):
     known = variants(bench)
     result = {}
     for title, function, rounds in (
-        ("nginx: the server closes first, shim in nginx", nginx, 40),
-        ("redis: the client closes first, shim in redis-server", redis_server, 40),
-        ("redis: the client closes first, shim in redis-benchmark", redis_client, 40),
+        ("nginx: the server closes first, shim in nginx", nginx, 20),
+        ("redis: the client closes first, shim in redis-server", redis_server, 15),
+        ("redis: the client closes first, shim in redis-benchmark", redis_client, 15),
     ):
         found = defaultdict(list)
         for name in interleaved(known, bench.samples(rounds, 2)):
