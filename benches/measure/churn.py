@@ -51,10 +51,10 @@ def prepare(tw_reuse, ports):
     sysctl("net.ipv4.tcp_tw_reuse", tw_reuse)
 
 
-def pair(churn, variables, who, listeners, limit, checkpoints):
-    """A server and a client; `who` closes first, and has the shim."""
+def pair(churn, variables, who, listeners, limit, checkpoints, waits="waits"):
+    """A server and a client; `who` closes first, and has the shim; the other one waits, or does what `waits` says."""
     of_server, of_client = (variables, {}) if who == "server" else ({}, variables)
-    does = {name: "closes" if name == who else "waits" for name in ("server", "client")}
+    does = {name: "closes" if name == who else waits for name in ("server", "client")}
     server = start(first_in_line([churn, "serve", FIRST_PORT, listeners, does["server"]]), of_server)
     expect(server, "ready")
     client = start(first_in_line([churn, "dial", FIRST_PORT, listeners, does["client"], limit, *checkpoints]), of_client)

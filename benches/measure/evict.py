@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 
 from .bench import alone, interleaved, run, stop
-from .churn import FIRST_PORT, pair, prepare, time_wait, told
+from .churn import FIRST_PORT, PORTS, pair, prepare, time_wait, told
 from .report import number, spread, table
 
 
@@ -23,9 +23,9 @@ def measure(bench):
 @alone
 def evict(churn, command, entries):
     """An active-closing server's TIME_WAIT, all on its own port."""
-    # connect() takes every other port: so many that none is used again, which would replace its entry.
-    prepare(0, 2 * 20_000 + 2_000)
-    server, client = pair(churn, {}, "server", 1, entries, [])
+    prepare(0, PORTS)
+    # A port that is used again would replace its entry.
+    server, client = pair(churn, {}, "server", 1, entries, [], "spreads")
     told(client)
     stop(client)
     stop(server)

@@ -1,8 +1,9 @@
 /* churn serve FIRST COUNT closes|waits
- * churn dial FIRST COUNT closes|waits LIMIT [CHECKPOINT]...
+ * churn dial FIRST COUNT closes|waits|spreads LIMIT [CHECKPOINT]...
  *
  * Short connections, one after the other, to COUNT ports in turn: a byte there, a byte back, and the end. Who `closes`
- * closes first, the other one waits for the end. The dialler prints what happened at each checkpoint, where it waits
+ * closes first, the other one waits for the end. Who `spreads` waits too, and takes another address of its own for every
+ * thousand connections, so that no port is used twice. The dialler prints what happened at each checkpoint, where it waits
  * for a line, and at the first connection that fails or at the limit:
  *
  *     CONNECTIONS NANOSECONDS ERRNO CUT
@@ -52,14 +53,28 @@ static void say(long connections, long start, int error, long cut)
 	fflush(stdout);
 }
 
-static void dial(int first, int count, int closes, long limit, int checkpoints, char **at)
+/* Leaves the port to connect(). */
+static void bind_to(int fd, long number)
 {
+	struct sockaddr_in source = loopback(0);
+	int on = 1;
+	source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number);
+	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) ||
+	    bind(fd, (struct sockaddr *)&source, sizeof source))
+		err(1, "address %ld", number);
+}
+
+static void dial(int first, int count, const char *how, long limit, int checkpoints, char **at)
+{
+	int closes = !strcmp(how, "closes"), spreads = !strcmp(how, "spreads");
 	long start = nanoseconds(), cut = 0, made = 0;
 	int error = 0;
 	while (made < limit && !error) {
 		struct sockaddr_in address = loopback(first + made % count);
 		int fd = tcp_socket();
 		char byte = 'x';
+		if (spreads)
+			bind_to(fd, made / 1000);
 		if (connect(fd, (struct sockaddr *)&address, sizeof address)) {
 			error = errno;
 		} else {
@@ -86,12 +101,12 @@ static void dial(int first, int count, int closes, long limit, int checkpoints, 
 int main(int count, char **arguments)
 {
 	if (count < 5 || atoi(arguments[3]) < 1 || atoi(arguments[3]) > MOST_PORTS)
-		errx(2, "usage: churn serve|dial FIRST COUNT closes|waits [LIMIT [CHECKPOINT]...]");
-	int first = atoi(arguments[2]), ports = atoi(arguments[3]), closes = !strcmp(arguments[4], "closes");
+		errx(2, "usage: churn serve|dial FIRST COUNT closes|waits|spreads [LIMIT [CHECKPOINT]...]");
+	int first = atoi(arguments[2]), ports = atoi(arguments[3]);
 	if (!strcmp(arguments[1], "serve"))
-		serve(first, ports, closes);
+		serve(first, ports, !strcmp(arguments[4], "closes"));
 	else if (count > 5)
-		dial(first, ports, closes, atol(arguments[5]), count - 6, arguments + 6);
+		dial(first, ports, arguments[4], atol(arguments[5]), count - 6, arguments + 6);
 	else
 		errx(2, "no limit");
 	return 0;
