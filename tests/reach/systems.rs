@@ -150,11 +150,12 @@ impl Layer {
             root=$1 options=$2 project=$3
             shift 3
             mount -t overlay -o "$options" overlay "$root"
+            # First, since the project may be in it.
+            mount -t tmpfs tmpfs "$root/tmp"
             mkdir -p "$root$project"
             mount --bind "$project" "$root$project"
             mount --bind /dev/null "$root/dev/null"
             mount --rbind /proc "$root/proc"
-            mount -t tmpfs tmpfs "$root/tmp"
             exec chroot "$root" "$@"
         "#;
         Program::new("/usr/bin/unshare")
