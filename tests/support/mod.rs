@@ -217,8 +217,15 @@ impl Program {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        let mut child = command
-            .spawn()
+        let mut child = None;
+        wait_until_by(Instant::now() + PATIENCE, || {
+            child = Some(command.spawn());
+            // If the test has just written the program, a child of another test may still hold it open for writing,
+            // from its fork on until it executes something else.
+            !matches!(&child, Some(Err(error)) if error.kind() == io::ErrorKind::ExecutableFileBusy)
+        });
+        let mut child = child
+            .expect("it was tried")
             .unwrap_or_else(|error| panic!("{self:?}: {error}"));
         let (sender, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
