@@ -46,6 +46,9 @@ def main():
     for name, table in tables.items():
         print(f"\n-- {name}\n\n{table}")
     if not bench.quick:
+        if arguments.sections:
+            # It says on what the whole run was made.
+            del tables["machine"]
         fill_in(bench.root / "BENCHMARKS.md", tables)
     for picture in pictures:
         print(picture)
