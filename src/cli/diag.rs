@@ -255,15 +255,21 @@ pub(super) fn listeners() -> Result<Vec<Entry>> {
 }
 
 fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
-    let one = match which {
-        Which::These([port]) => *port,
-        _ => 0,
-    };
     let mut entries = Vec::new();
-    for family in [AF_INET, AF_INET6] {
-        let answers = match dump_family(family, one, states) {
+    for (family, mut id) in [
+        (AF_INET, SocketId::new_v4()),
+        (AF_INET6, SocketId::new_v6()),
+    ] {
+        if let Which::These([port]) = which {
+            id.source_port = *port;
+        }
+        let answers = match ask(Request::new(SOCK_DIAG_BY_FAMILY, states, family, id)) {
             // Without IPv6 there is nothing to read.
             Err(error) if family == AF_INET6 && error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+                "the kernel's table of TCP sockets can't be read: Linux was built without CONFIG_INET_DIAG, or its \
+                 module could not be loaded; try `sudo modprobe tcp_diag`"
+            ),
             result => result.context("the kernel's table of TCP sockets can't be read")?,
         };
         entries.extend(answers.into_iter().filter_map(Answer::entry));
@@ -279,26 +285,30 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn dump_family(family: u8, port: u16, states: u32) -> io::Result<Vec<Answer>> {
+/// Asks to be told of sockets, and collects the answers.
+///
+/// # Errors
+///
+/// `NotFound` if nobody in the kernel can answer for this family or protocol (`net/core/sock_diag.c`,
+/// `net/ipv4/inet_diag.c`).
+fn ask(request: Request) -> io::Result<Vec<Answer>> {
     let socket = open()?;
-    let mut id = if family == AF_INET {
-        SocketId::new_v4()
-    } else {
-        SocketId::new_v6()
-    };
-    id.source_port = port;
-    let request = Request::new(SOCK_DIAG_BY_FAMILY, states, family, id);
     socket.send(&bytes(request, NLM_F_REQUEST | NLM_F_DUMP), 0)?;
     let mut answers = Vec::new();
-    let mut done = false;
-    while !done {
+    let mut end = None;
+    while end.is_none() {
         receive(&socket, |payload| match payload {
             NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-            NetlinkPayload::Done(_) => done = true,
+            // Refused from the start, it is answered by an error. What fails later says so where it ends.
+            NetlinkPayload::Error(error) => end = Some(error.raw_code()),
+            NetlinkPayload::Done(done) => end = Some(done.code),
             _ => {}
         })?;
     }
-    Ok(answers)
+    match end {
+        Some(code) if code < 0 => Err(io::Error::from_raw_os_error(-code)),
+        _ => Ok(answers),
+    }
 }
 
 /// Why the kernel left a socket alone.
@@ -379,7 +389,7 @@ fn bytes(request: Request, flags: u16) -> Vec<u8> {
     buffer
 }
 
-/// Hands on every message of the next datagram. An error that is no acknowledgement of a destroy request ends a dump.
+/// Hands on every message of the next datagram.
 fn receive(socket: &Socket, mut take: impl FnMut(NetlinkPayload<Answer>)) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
     socket.recv(&mut buffer, 0)?;
@@ -404,4 +414,35 @@ pub(super) fn covers(listener: &Entry, address: IpAddr) -> bool {
             || (listener.is_v6() && listener.v6only == Some(false));
     }
     bound.to_canonical() == address.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    /// What comes of the question, which is to come to an end.
+    fn answer(request: Request) -> io::Result<Vec<Answer>> {
+        let (give, take) = mpsc::channel();
+        thread::spawn(move || give.send(ask(request)));
+        take.recv_timeout(Duration::from_secs(30))
+            .expect("an answer")
+    }
+
+    #[test]
+    fn tells_a_refusal_from_an_empty_table() {
+        let request =
+            |family| Request::new(SOCK_DIAG_BY_FAMILY, u32::MAX, family, SocketId::new_v4());
+        answer(request(AF_INET)).expect("a table");
+
+        let no_family = answer(request(u8::MAX)).expect_err("a refusal");
+        assert_eq!(no_family.raw_os_error(), Some(libc::EINVAL));
+
+        let mut of_no_protocol = request(AF_INET);
+        of_no_protocol.inet.protocol = u8::MAX;
+        let no_protocol = answer(of_no_protocol).expect_err("a refusal");
+        assert_eq!(no_protocol.raw_os_error(), Some(libc::ENOENT));
+    }
 }

@@ -221,7 +221,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
 }
 
 /// The ports as the command line takes them, runs of them as ranges.
-fn spelled(ports: &[u16]) -> String {
+pub(super) fn spelled(ports: &[u16]) -> String {
     let runs = ports.chunk_by(|port, next| port.checked_add(1) == Some(*next));
     let words: Vec<String> = runs
         .filter_map(|run| match run {

@@ -131,13 +131,16 @@ fn clear(ports: &[u16]) -> Result<()> {
     if eviction.left.is_empty() {
         debug!("{} leftovers evicted", eviction.found.len());
     } else {
-        let spelled = ports.first().map(ToString::to_string).unwrap_or_default();
         output::warn(&format!(
             "{} of {} leftovers are still there",
             eviction.left.len(),
             eviction.found.len()
         ));
-        output::warn(&evict::explain(eviction.refusal, &spelled, &eviction.left));
+        output::warn(&evict::explain(
+            eviction.refusal,
+            &evict::spelled(ports),
+            &eviction.left,
+        ));
     }
     Ok(())
 }
