@@ -120,16 +120,15 @@ pub(super) fn why_not(error: Errno, pid: i32) -> String {
 
 /// Answers `reuseaddr arm`.
 pub(super) fn run(arguments: &Arguments) -> Result<u8> {
-    let (ports, mut processes) = match (&arguments.pid, &arguments.port) {
+    let (ports, processes) = match (&arguments.pid, &arguments.port) {
         (Some(pid), _) => of_process(*pid)?,
-        (None, Some(list)) => (super::ports::all(std::slice::from_ref(list)), Vec::new()),
+        (None, Some(list)) => {
+            let ports = super::ports::all(std::slice::from_ref(list));
+            let processes = on_ports(&ports)?;
+            (ports, processes)
+        }
         (None, None) => bail!("a PID or --port is needed"),
     };
-    processes.extend(
-        on_ports(&ports)?
-            .into_iter()
-            .filter_map(|pid| Process::new(pid).ok()),
-    );
     let linger = arguments.linger.is_some();
 
     let mut armed = HashSet::new();
@@ -222,7 +221,7 @@ fn arm(socket: &Theirs, linger: bool, name: &str, pid: i32) -> Result<bool> {
     Ok(true)
 }
 
-/// The ports that a process listens on, or else all that it has bound.
+/// The ports that a process listens on; and the process, with whoever shares them.
 fn of_process(pid: u32) -> Result<(Vec<u16>, Vec<Process>)> {
     let process = network::process(pid)?;
     let theirs = sockets_of(&process).map_err(|error| {
@@ -242,23 +241,33 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Vec<Process>)> {
              it does, or another process:\n    reuseaddr status"
         );
     }
-    // Its network may not be ours. Where it can't be entered, the process alone is armed.
-    if let Err(error) = network::enter(pid) {
-        debug!("{error:#}");
+    let ports: Vec<u16> = ports.into_iter().collect();
+    let mut processes = vec![process];
+    // Its network may not be ours, and in ours these ports are somebody else's.
+    match network::enter(pid) {
+        Ok(()) => processes.extend(on_ports(&ports)?),
+        Err(error) => output::warn(&format!(
+            "{error:#}. Process {pid} alone is armed, and not what may share its ports"
+        )),
     }
-    Ok((ports.into_iter().collect(), vec![process]))
+    Ok((ports, processes))
 }
 
 /// Every process that holds a socket on these ports.
-fn on_ports(ports: &[u16]) -> Result<BTreeSet<i32>> {
+fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
     let entries =
         diag::dump(Which::These(ports)).context("the holders of the ports can't be found")?;
     let inodes: Vec<u64> = entries.iter().map(|entry| entry.inode).collect();
     let holders = Holders::find(inodes.iter().copied());
-    Ok(inodes
+    let pids: BTreeSet<i32> = inodes
         .iter()
         .flat_map(|&inode| holders.of(inode))
         .map(|holder| holder.pid)
+        .collect();
+    // One that has ended meanwhile needs nothing.
+    Ok(pids
+        .into_iter()
+        .filter_map(|pid| Process::new(pid).ok())
         .collect())
 }
 

@@ -1,10 +1,7 @@
 //! `arm`: a program that runs without the library can be restarted all the same.
 
 use crate::support::{Folder, Program, own_network, program};
-use crate::{
-    PublicFolder, SERVER, assert_says, code, crash_after_serving, reuseaddr, run, serve_once,
-    server,
-};
+use crate::{SERVER, assert_says, code, crash_after_serving, reuseaddr, run, serve_once, server};
 use std::fs;
 
 /// `reuseaddr run` of [`SERVER`].
@@ -167,7 +164,7 @@ fn says_what_it_can_not_do() {
 #[test]
 fn says_that_the_right_to_trace_is_missing() {
     own_network();
-    let folder = PublicFolder::new("arm");
+    let folder = Folder::for_other_users("arm");
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
     let mut running = server(5000).start();
     running.expect("listening");
@@ -182,4 +179,46 @@ fn says_that_the_right_to_trace_is_missing() {
         &finished.stderr,
         &format!("sudo reuseaddr arm {}", running.pid()),
     );
+}
+
+/// A user's own container has its own ports, and the user may trace it and not enter its network.
+#[test]
+fn arms_nobody_else_where_the_network_is_another() {
+    own_network();
+    let folder = Folder::for_other_users("arm-container");
+    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let as_nobody = || {
+        Program::new(program(&["setpriv"])).arguments([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+        ])
+    };
+    let mut bystander = as_nobody().command(&server(5000)).start();
+    bystander.expect("listening");
+    let mut container = as_nobody()
+        .argument(program(&["unshare"]))
+        .arguments(["-Urn", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+        .command(&server(5000))
+        .start();
+    container.expect("listening");
+
+    let pid = container.pid().to_string();
+    let finished = as_nobody()
+        .argument(&command)
+        .arguments(["arm", &pid])
+        .run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_eq!(
+        finished.stdout.lines().next(),
+        Some(&*format!(
+            "python3 (pid {pid}): the listener on 127.0.0.1:5000 has SO_REUSEADDR now"
+        ))
+    );
+    assert_says(&finished.stdout, "1 socket armed.");
+    assert_says(&finished.stderr, &format!("Process {pid} alone is armed"));
+    let finished = reuseaddr(["arm", &bystander.pid().to_string()]).run();
+    assert_says(&finished.stdout, "has SO_REUSEADDR now");
 }

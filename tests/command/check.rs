@@ -1,7 +1,7 @@
 //! `check`: the verdict is what happens.
 
 use crate::support::{Folder, Program, compile_c, own_network, program, python};
-use crate::{PublicFolder, assert_says, check, code, json, reuseaddr, run, script, server};
+use crate::{assert_says, check, code, json, reuseaddr, run, script, server};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ fn as_nobody(command: &Path, arguments: &[&str]) -> Program {
 
 #[test]
 fn refuses_programs_with_more_rights_than_their_caller() {
-    let folder = PublicFolder::new("secure");
+    let folder = Folder::for_other_users("secure");
     let witness = build("witness-secure", &[]);
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
     let library = folder.copy(crate::support::shim(), "libreuse.so");

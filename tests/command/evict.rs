@@ -1,11 +1,10 @@
 //! `evict`: what was left behind goes at once, and nothing else does.
 
 use crate::support::{
-    Finished, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
+    Finished, Folder, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
 };
 use crate::{
-    PublicFolder, assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr,
-    run, server,
+    assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr, run, server,
 };
 use std::time::Instant;
 
@@ -36,7 +35,7 @@ fn forces_time_wait_out_as_root() {
 
 #[test]
 fn needs_the_capability_and_nothing_more() {
-    let folder = PublicFolder::new("evict");
+    let folder = Folder::for_other_users("evict");
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
     own_network();
     crash_after_serving(&server(5000), 5000);
@@ -76,7 +75,7 @@ fn needs_the_capability_and_nothing_more() {
 
 #[test]
 fn works_in_the_network_of_an_unprivileged_user() {
-    let folder = PublicFolder::new("evict-userns");
+    let folder = Folder::for_other_users("evict-userns");
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
     let text = "import socket
 listener = socket.socket()

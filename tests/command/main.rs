@@ -14,9 +14,9 @@ mod systemd;
 
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::path::PathBuf;
 use support::{Finished, Folder, Program, Running, shim};
 
 /// The command, with these arguments.
@@ -117,34 +117,6 @@ for number in range({number}):
     ))
     .output();
     support::wait_for(port, support::TcpState::TimeWait, number);
-}
-
-/// A folder that everybody may enter, unlike a checkout's.
-struct PublicFolder(PathBuf);
-
-impl PublicFolder {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("libreuse-{name}.{}", std::process::id()));
-        fs::create_dir_all(&path).expect("the folder for temporary files is writable");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
-        Self(path)
-    }
-
-    /// Puts a copy of a file there, for everybody to use.
-    fn copy(&self, file: impl AsRef<Path>, name: &str) -> PathBuf {
-        let copy = self.0.join(name);
-        fs::copy(&file, &copy)
-            .unwrap_or_else(|error| panic!("{}: {error}", file.as_ref().display()));
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
-        copy
-    }
-}
-
-impl Drop for PublicFolder {
-    fn drop(&mut self) {
-        // Best effort: it is in the folder for temporary files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A script, executable.

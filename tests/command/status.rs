@@ -1,6 +1,8 @@
 //! `status`: everything that is on a port, entry by entry, and a verdict that holds.
 
-use crate::support::{Program, TcpState, own_network, program, sysctl, wait_for, wait_until};
+use crate::support::{
+    Folder, Program, TcpState, own_network, program, sysctl, wait_for, wait_until,
+};
 use crate::{
     SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr, run,
     serve_once, server, status,
@@ -422,7 +424,7 @@ fn follows_a_port_live() {
 #[test]
 fn says_what_it_may_not_see() {
     own_network();
-    let folder = crate::PublicFolder::new("status");
+    let folder = Folder::for_other_users("status");
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
     let mut program = server(5000).start();
     program.expect("listening");

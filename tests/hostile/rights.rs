@@ -138,8 +138,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     let folder = Folder::for_other_users("secure");
     own_mounts(folder.path());
     // The tmpfs may hold setuid programs, and everybody may reach what is in it.
-    let program = folder.join("secure");
-    fs::copy(compiled("secure.c"), &program).expect("a copy");
+    let program = folder.copy(compiled("secure.c"), "secure");
     if alone {
         let granted = Command::new("setcap")
             .arg("cap_net_bind_service+p")
@@ -151,8 +150,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
         let setuid = fs::Permissions::from_mode(0o4755);
         fs::set_permissions(&program, setuid).expect("the file is ours");
     }
-    let library = folder.join("libreuse.so");
-    fs::copy(shim(), &library).expect("a copy");
+    let library = folder.copy(shim(), "libreuse.so");
     let log = folder.join("log");
     fs::create_dir(folder.join("etc")).expect("a folder");
     fs::write(folder.join("ld.so.preload"), library.as_os_str().as_bytes()).expect("a file");

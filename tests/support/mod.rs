@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -545,7 +546,10 @@ impl Folder {
 
     /// One that other users reach too, who may not be let into the folder of the project.
     pub fn for_other_users(name: &str) -> Self {
-        Self::inside(&env::temp_dir(), &format!("libreuse-test-{name}"))
+        let folder = Self::inside(&env::temp_dir(), &format!("libreuse-test-{name}"));
+        let everybody = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.path(), everybody).expect("the folder is ours");
+        folder
     }
 
     fn inside(parent: &Path, name: &str) -> Self {
@@ -562,6 +566,16 @@ impl Folder {
 
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Puts a copy of a program or library there, for whoever reaches the folder.
+    pub fn copy(&self, file: impl AsRef<Path>, name: &str) -> PathBuf {
+        let copy = self.join(name);
+        fs::copy(&file, &copy)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.as_ref().display()));
+        let everybody = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&copy, everybody).expect("the copy is ours");
+        copy
     }
 }
 
