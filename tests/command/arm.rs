@@ -1,7 +1,9 @@
 //! `arm`: a program that runs without the library can be restarted all the same.
 
 use crate::support::{Folder, Program, own_network, program};
-use crate::{SERVER, assert_says, code, crash_after_serving, reuseaddr, run, serve_once, server};
+use crate::{
+    SERVER, assert_says, code, crash_after_serving, nobody, reuseaddr, run, serve_once, server,
+};
 use std::fs;
 
 /// `reuseaddr run` of [`SERVER`].
@@ -168,8 +170,7 @@ fn says_that_the_right_to_trace_is_missing() {
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
     let mut running = server(5000).start();
     running.expect("listening");
-    let finished = Program::new(program(&["setpriv"]))
-        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+    let finished = nobody()
         .argument(&command)
         .arguments(["arm", &running.pid().to_string()])
         .run();
@@ -187,18 +188,9 @@ fn arms_nobody_else_where_the_network_is_another() {
     own_network();
     let folder = Folder::for_other_users("arm-container");
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
-    let as_nobody = || {
-        Program::new(program(&["setpriv"])).arguments([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-        ])
-    };
-    let mut bystander = as_nobody().command(&server(5000)).start();
+    let mut bystander = nobody().command(&server(5000)).start();
     bystander.expect("listening");
-    let mut container = as_nobody()
+    let mut container = nobody()
         .argument(program(&["unshare"]))
         .arguments(["-Urn", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
         .command(&server(5000))
@@ -206,10 +198,7 @@ fn arms_nobody_else_where_the_network_is_another() {
     container.expect("listening");
 
     let pid = container.pid().to_string();
-    let finished = as_nobody()
-        .argument(&command)
-        .arguments(["arm", &pid])
-        .run();
+    let finished = nobody().argument(&command).arguments(["arm", &pid]).run();
     assert_eq!(code(&finished), 0, "{finished:#?}");
     assert_eq!(
         finished.stdout.lines().next(),

@@ -1,7 +1,7 @@
 //! `check`: the verdict is what happens.
 
 use crate::support::{Folder, Program, compile_c, own_network, program, python};
-use crate::{assert_says, check, code, json, reuseaddr, run, script, server};
+use crate::{assert_says, check, code, json, nobody, reuseaddr, run, script, server};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -120,10 +120,7 @@ fn refuses_programs_of_another_c_library() {
 
 /// The command as nobody, for whom a setuid or capable file is more than it is for root.
 fn as_nobody(command: &Path, arguments: &[&str]) -> Program {
-    Program::new(program(&["setpriv"]))
-        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .argument(command)
-        .arguments(arguments)
+    nobody().argument(command).arguments(arguments)
 }
 
 #[test]
@@ -154,15 +151,8 @@ fn refuses_programs_with_more_rights_than_their_caller() {
     ] {
         let path = path.to_str().expect("UTF-8");
         // What happens without the command: it runs, and the library is not in it.
-        let alone = Program::new(program(&["setpriv"]))
-            .arguments([
-                "--reuid",
-                "65534",
-                "--regid",
-                "65534",
-                "--clear-groups",
-                "env",
-            ])
+        let alone = nobody()
+            .argument("env")
             .argument(format!("LD_PRELOAD={}", library.display()))
             .argument(path)
             .run();
@@ -178,15 +168,8 @@ fn refuses_programs_with_more_rights_than_their_caller() {
         let as_root = Program::new(&command).arguments(["run", path]).run();
         assert_eq!(as_root.stdout.trim(), "with", "{as_root:#?}");
         // Nor does who can get none, but for file capabilities: the kernel still calls such a program secure.
-        let no_more = Program::new(program(&["setpriv"]))
-            .arguments([
-                "--reuid",
-                "65534",
-                "--regid",
-                "65534",
-                "--clear-groups",
-                "--no-new-privs",
-            ])
+        let no_more = nobody()
+            .argument("--no-new-privs")
             .argument(&command)
             .arguments(["run", "--anyway", path])
             .run();

@@ -1,23 +1,13 @@
 //! `evict`: what was left behind goes at once, and nothing else does.
 
 use crate::support::{
-    Finished, Folder, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
+    Finished, Folder, Program, TcpState, count, own_network, sysctl, wait_for, wait_until,
 };
 use crate::{
-    assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr, run, server,
+    assert_says, code, crash_after_serving, fill_with_time_wait, json, nobody, reuseaddr, run,
+    server,
 };
 use std::time::Instant;
-
-/// Someone without any right.
-fn nobody() -> Program {
-    Program::new(program(&["setpriv"])).arguments([
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        "--clear-groups",
-    ])
-}
 
 #[test]
 fn forces_time_wait_out_as_root() {

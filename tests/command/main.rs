@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use support::{Finished, Folder, Program, Running, shim};
+use support::{Finished, Folder, Program, Running, program, shim};
 
 /// The command, with these arguments.
 fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program {
@@ -32,6 +32,17 @@ fn run() -> Program {
 /// `reuseaddr check` with the library that ships, and more arguments to follow.
 fn check() -> Program {
     reuseaddr(["check", "--library"]).argument(shim())
+}
+
+/// Someone without any right: `setpriv`, with its own options or a program to follow.
+fn nobody() -> Program {
+    Program::new(program(&["setpriv"])).arguments([
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+    ])
 }
 
 /// What a `--json` command answers.

@@ -4,8 +4,8 @@ use crate::support::{
     Folder, Program, TcpState, own_network, program, sysctl, wait_for, wait_until,
 };
 use crate::{
-    SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, reuseaddr, run,
-    serve_once, server, status,
+    SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, nobody, reuseaddr,
+    run, serve_once, server, status,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -428,8 +428,7 @@ fn says_what_it_may_not_see() {
     let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
     let mut program = server(5000).start();
     program.expect("listening");
-    let text = Program::new(crate::support::program(&["setpriv"]))
-        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+    let text = nobody()
         .argument(&command)
         .arguments(["status", "5000"])
         .run()
@@ -440,16 +439,8 @@ fn says_what_it_may_not_see() {
         "sudo reuseaddr status 5000 shows which process that is",
     );
     // The port that takes root.
-    let text = Program::new(crate::support::program(&["setpriv"]))
-        .arguments([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--bounding-set",
-            "-all",
-        ])
+    let text = nobody()
+        .arguments(["--bounding-set", "-all"])
         .argument(&command)
         .arguments(["status", "80"])
         .run()
