@@ -5,10 +5,11 @@ use super::elf::Elf;
 use super::library::{Libraries, Library, find_program};
 use super::output::{self, BAD, GOOD, list, paragraph, readable, styled};
 use super::script::{self, Shebang};
+use super::variables::Variables;
 use super::{arm, exit, network};
 use anyhow::{Context, Result, bail};
 use log::debug;
-use procfs::process::MMapPath;
+use procfs::process::{MMapPath, Process};
 use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
 use rustix::process::{getgid, getuid};
 use rustix::thread::no_new_privs;
@@ -67,6 +68,9 @@ pub(super) struct Report {
     pid: Option<u32>,
     /// Whether the library works in it.
     works: bool,
+    /// Whether the process has it loaded.
+    #[serde(skip)]
+    loaded: bool,
     /// What LD_PRELOAD has to be so that the dynamic linker takes the library into the program.
     pub(super) preload: Option<PathBuf>,
     /// The file that it then takes.
@@ -189,19 +193,15 @@ fn locate(name: &OsStr) -> Result<PathBuf> {
 }
 
 fn text(report: &Report, shown: &str) -> String {
-    let (style, verdict) = match (report.works, report.pid) {
-        (true, None) => (GOOD, "yes"),
-        (true, Some(_)) => (GOOD, "loaded"),
-        (false, None) => (BAD, "no"),
-        (false, Some(_)) => (BAD, "not loaded"),
+    let (style, verdict, sentence) = match (report.pid, report.works, report.loaded) {
+        (None, true, _) => (GOOD, "yes", "the library works in"),
+        (None, false, _) => (BAD, "no", "the library does not work in"),
+        (Some(_), true, _) => (GOOD, "loaded", "the library is at work in"),
+        (Some(_), false, true) => (BAD, "loaded in vain", "the library does nothing in"),
+        (Some(_), false, false) => (BAD, "not loaded", "the library is not in"),
     };
-    let sentence = match (report.works, report.pid) {
-        (true, None) => format!("the library works in {shown}."),
-        (true, Some(_)) => format!("the library is at work in {shown}."),
-        (false, None) => format!("the library does not work in {shown}."),
-        (false, Some(_)) => format!("the library is not in {shown}."),
-    };
-    let mut text = paragraph("", "", &format!("{}: {sentence}", styled(style, verdict)));
+    let verdict = styled(style, verdict);
+    let mut text = paragraph("", "", &format!("{verdict}: {sentence} {shown}."));
     for finding in &report.findings {
         text += &paragraph("  - ", "    ", &finding.text);
     }
@@ -347,10 +347,7 @@ fn judge(
     let shown = path.display();
     by_name(path, report);
     if elf.go {
-        report.problem(format!(
-            "{shown} is a Go program: Go calls the kernel without libc, so nothing can be interposed. Its net package sets \
-             SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
-        ));
+        report.problem(of_go(&shown.to_string()));
     }
     let Some(interpreter) = &elf.interpreter else {
         report.problem(format!(
@@ -396,6 +393,13 @@ fn judge(
         report,
     );
     Ok(())
+}
+
+fn of_go(program: &str) -> String {
+    format!(
+        "{program} is a Go program: Go calls the kernel without libc, so nothing can be interposed. Its net package sets \
+         SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
+    )
 }
 
 /// Programs that start others with a new environment, or that have others started.
@@ -665,8 +669,9 @@ fn process(pid: u32) -> Result<Report> {
     let maps = process.maps().with_context(|| {
         format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
     })?;
+    let exe = process.exe().ok();
     let mut report = Report {
-        program: process.exe().ok().map(|path| path.display().to_string()),
+        program: exe.as_ref().map(|path| path.display().to_string()),
         pid: Some(pid),
         ..Report::default()
     };
@@ -686,8 +691,15 @@ fn process(pid: u32) -> Result<Report> {
             report.variables.insert(name, readable(value.as_bytes()));
         }
     }
+    let is_of_go = Elf::read(&PathBuf::from(format!("/proc/{pid}/exe")))
+        .ok()
+        .flatten()
+        .is_some_and(|elf| elf.go);
+    if is_of_go {
+        report.problem(of_go(report.program.as_deref().unwrap_or("it")));
+    }
     if let Some(path) = &mapped {
-        report.works = true;
+        report.loaded = true;
         report.note(format!("{path} is mapped"));
         if report.variables.is_empty() {
             report.note("no LIBREUSE_ variable was set when it started, so the defaults hold");
@@ -695,7 +707,18 @@ fn process(pid: u32) -> Result<Report> {
         for (name, value) in report.variables.clone() {
             report.note(format!("{name}={value}"));
         }
-    } else {
+        let borrowed = environment
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let (settings, mistakes) = Variables::default().read(borrowed);
+        for mistake in mistakes {
+            report.note(format!("{mistake}. The default holds"));
+        }
+        let names = names(&process, exe.as_deref());
+        if !settings.programs.all() && !names.iter().any(|name| settings.programs.contain(name)) {
+            report.problem("LIBREUSE_PROGRAMS leaves this program out");
+        }
+    } else if !is_of_go {
         match environment.get(OsStr::new("LD_PRELOAD")) {
             None => report.problem("LD_PRELOAD was not set when it started. Start it with `reuseaddr run`"),
             Some(value) => report.problem(format!(
@@ -721,7 +744,27 @@ fn process(pid: u32) -> Result<Report> {
         }
         Err(error) => report.note(arm::why_not(error, process.pid())),
     }
+    report.works = report.is_good();
     Ok(report)
+}
+
+/// What LIBREUSE_PROGRAMS may call it: the name that it was started under, unless it has changed that since, and the
+/// name of its file.
+fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
+    let started_as = process
+        .cmdline()
+        .ok()
+        .and_then(|arguments| arguments.into_iter().next());
+    [started_as.as_ref().map(Path::new), exe]
+        .into_iter()
+        .flatten()
+        .filter_map(Path::file_name)
+        .map(|name| {
+            let name = name.as_bytes();
+            // As proc(5) has it for a file that is gone.
+            name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned()
+        })
+        .collect()
 }
 
 #[cfg(test)]

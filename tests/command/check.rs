@@ -1,6 +1,8 @@
 //! `check`: the verdict is what happens.
 
-use crate::support::{Folder, Program, compile_c, own_network, program, python};
+use crate::support::{
+    Folder, Program, TcpState, compile_c, own_network, program, python, wait_for,
+};
 use crate::{assert_says, check, code, json, nobody, reuseaddr, run, script, server};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +34,10 @@ fn witnessed(path: &Path) -> String {
 
 fn refused(path: &Path, why: &str) {
     assert_ne!(witnessed(path), "with", "{}", path.display());
+    refused_unwitnessed(path, why);
+}
+
+fn refused_unwitnessed(path: &Path, why: &str) {
     let checked = check().argument(path).run();
     assert_eq!(code(&checked), 1, "{checked:#?}");
     assert_says(&checked.stdout, "no: the library does not work in");
@@ -85,14 +91,13 @@ fn refuses_static_programs_and_run_anyway_starts_them() {
 
 #[test]
 fn refuses_go_programs() {
-    // The section by which the Go toolchain marks what it makes. Such a program may well load the library, to no avail.
-    let marked = format!(
-        "{WITNESS}\n__attribute__((section(\".go.buildinfo\"), used)) static const char mark[16] = \"Go\";"
-    );
-    let path = compile_c("witness-go", &marked, &[]);
-    let started = run().argument(&path).run();
-    assert_eq!(code(&started), 125, "{started:#?}");
-    assert_says(&started.stderr, "is a Go program");
+    // One that uses cgo is dynamic and loads the library, to no avail.
+    for (name, linkage) in [("gosu", "static"), ("webhook", "dynamic")] {
+        let path = program(&[name]);
+        refused_unwitnessed(&path, "is a Go program");
+        let answer = json(&check().argument("--json").argument(&path));
+        assert_eq!(answer["format"]["linkage"], linkage, "{answer}");
+    }
 }
 
 #[test]
@@ -318,9 +323,58 @@ fn tells_of_a_process_whether_the_library_is_in_it() {
     assert_eq!(answer["sockets"][0]["reuse_address"], true, "{answer}");
     assert_eq!(answer["sockets"][0]["listening"], true, "{answer}");
 
+    let mut mistaken = server(5002).shimmed().with("LIBREUSE_WAIT", "5").start();
+    mistaken.expect("listening");
+    let finished = reuseaddr(["check", "--pid", &mistaken.pid().to_string()]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "LIBREUSE_WAIT=5: no unit; expected a duration such as 0, 500ms, 60s or 2m. The default holds",
+    );
+
     let gone = reuseaddr(["check", "--pid", "4194304"]).run();
     assert_eq!(code(&gone), 2);
     assert_says(&gone.stderr, "there is no process 4194304");
+}
+
+#[test]
+fn tells_of_a_process_that_the_library_is_in_it_to_no_avail() {
+    own_network();
+    for (names, code_expected) in [("other,pyth*", 0), ("other", 1)] {
+        let mut running = server(5000)
+            .shimmed()
+            .with("LIBREUSE_PROGRAMS", names)
+            .start();
+        running.expect("listening");
+        let finished = reuseaddr(["check", "--pid", &running.pid().to_string()]).run();
+        assert_eq!(code(&finished), code_expected, "{finished:#?}");
+        if code_expected == 1 {
+            assert_says(&finished.stdout, "the library does nothing in process");
+            assert_says(
+                &finished.stdout,
+                "LIBREUSE_PROGRAMS leaves this program out",
+            );
+        }
+    }
+
+    let folder = Folder::new("check-go");
+    let hooks = folder.join("hooks.json");
+    fs::write(&hooks, "[]").expect("the folder is ours");
+    let running = Program::new(program(&["webhook"]))
+        .arguments(["-ip", "127.0.0.1", "-port", "5001", "-nopanic", "-hooks"])
+        .argument(&hooks)
+        .shimmed()
+        .start();
+    wait_for(5001, TcpState::Listen, 1);
+    let finished = reuseaddr(["check", "--pid", &running.pid().to_string()]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stdout, "libreuse.so is mapped");
+    assert_says(&finished.stdout, "the library does nothing in process");
+    assert_says(&finished.stdout, "is a Go program");
+    assert_says(
+        &finished.stdout,
+        "the listener on 127.0.0.1:5001 carries SO_REUSEADDR",
+    );
 }
 
 #[test]
