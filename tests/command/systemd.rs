@@ -177,8 +177,8 @@ os.abort()
 const IN_THE_MACHINE: &str = r#"
 cd /opt/test
 ip link set lo up
-unit() { # name, arguments, settings
-    printf '[Service]\nExecStart=/usr/bin/python3 -I /opt/test/server.py %s\nRestart=always\nRestartSec=200ms\nLimitCORE=0\nEnvironment=KEPT=yes\n%b[Unit]\nStartLimitIntervalSec=0\n' "$2" "$3" > "/etc/systemd/system/$1.service"
+unit() { # name, arguments, settings, folder
+    printf '[Service]\nExecStart=/usr/bin/python3 -I /opt/test/server.py %s\nRestart=always\nRestartSec=200ms\nLimitCORE=0\nEnvironment=KEPT=yes\n%b[Unit]\nStartLimitIntervalSec=0\n' "$2" "$3" > "${4:-/etc/systemd/system}/$1.service"
 }
 crash() { # name: waits for the server's next start, and has it serve one connection
     for try in $(seq 100); do
@@ -217,6 +217,28 @@ echo "environment: $(systemctl show -p Environment shimmed)"
 echo "odd logs: $(ls /run/*odd*name.log | wc -l)"
 ./reuseaddr check --pid "$(systemctl show -P MainPID shimmed)"
 journalctl --no-pager -q -u fails | grep -c 'Address already in use' | sed 's/^[1-9][0-9]*$/fails says: Address already in use/'
+
+# A user's own manager, and a unit of it.
+useradd --create-home someone
+systemctl start "user@$(id -u someone).service"
+of_someone=/home/someone/.config/systemd/user
+someone() {
+    setpriv --reuid someone --regid someone --clear-groups env HOME=/home/someone XDG_RUNTIME_DIR="/run/user/$(id -u someone)" "$@"
+}
+someone mkdir -p $of_someone
+unit own "5501 own" "" $of_someone
+unit bare "5510 bare drift" "" $of_someone
+touch /run/own /run/bare; chown someone /run/own /run/bare
+someone ./reuseaddr systemd --user --install own
+someone systemctl --user daemon-reload
+someone systemctl --user start own bare
+for n in 0 1 2; do crash own $n; crash bare $n; done
+for try in $(seq 100); do
+    [ "$(wc -l < /run/own)" -ge 4 ] && [ "$(wc -l < /run/bare)" -ge 4 ] && break
+    sleep 0.1
+done
+for name in own bare; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
+someone systemctl --user stop own bare
 
 # Installed twice it is the same, and removed it is gone.
 one=$(cat /etc/systemd/system/shimmed.service.d/50-libreuse.conf)
@@ -270,6 +292,10 @@ fn brings_a_crashing_service_back_to_its_port() {
     assert_eq!(line("drifts: "), "drifts: 5100 5101 5102 5103");
     assert_eq!(line("shimmed: "), "shimmed: 5201 5201 5201 5201");
     assert_eq!(line("worker-one: "), "worker-one: 5301 5301 5301 5301");
+
+    // The same under a user's own manager.
+    assert_eq!(line("bare: "), "bare: 5510 5511 5512 5513");
+    assert_eq!(line("own: "), "own: 5501 5501 5501 5501");
 
     line("unit untouched");
     assert!(
