@@ -75,7 +75,7 @@ client = socket.create_connection(('127.0.0.1', 5000))
 listener.accept()[0].close()
 client.close()";
     let inside = format!(
-        "ip link set lo up && /usr/bin/python3 -I -c \"{text}\" && {command} status 5000; {command} evict 5000",
+        "ip link set lo up && echo 1 >/proc/sys/net/ipv4/tcp_rfc1337 && /usr/bin/python3 -I -c \"{text}\" && {command} status 5000; {command} evict 5000",
         command = command.display()
     );
     let finished = nobody()

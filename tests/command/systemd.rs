@@ -131,7 +131,7 @@ units=\"$base/root/etc/systemd/system\"
 mkdir -p \"$units\" \"$base/root/opt/test\"
 cp \"$2\" \"$base/root/opt/test/reuseaddr\"; cp \"$3\" \"$base/root/opt/test/libreuse.so\"
 cp \"$4\" \"$base/root/opt/test/script\"; cp \"$5\" \"$base/root/opt/test/server.py\"
-printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=file:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=100\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
+printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=append:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=100\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
 printf '[Unit]\\nRequires=test-run.service\\nAfter=test-run.service\\nAllowIsolate=yes\\n' > \"$units/test-run.target\"
 timeout 120 systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
   --directory \"$base/root\" --boot systemd.unit=test-run.target </dev/null >\"$base/console\" 2>&1 || true
@@ -177,6 +177,7 @@ os.abort()
 const IN_THE_MACHINE: &str = r#"
 cd /opt/test
 ip link set lo up
+echo 1 >/proc/sys/net/ipv4/tcp_rfc1337 # Each TIME_WAIT stays: see own_network in the tests' support.
 unit() { # name, arguments, settings, folder
     printf '[Service]\nExecStart=/usr/bin/python3 -I /opt/test/server.py %s\nRestart=always\nRestartSec=200ms\nLimitCORE=0\nEnvironment=KEPT=yes\n%b[Unit]\nStartLimitIntervalSec=0\n' "$2" "$3" > "${4:-/etc/systemd/system}/$1.service"
 }

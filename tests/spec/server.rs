@@ -142,7 +142,7 @@ impl Server {
         server.say("accept").expect("accepted");
         match state {
             TcpState::TimeWait => {
-                // Step by step: if both ends close at once, the connection may end in another way.
+                // Only once the acknowledgement is here, which the client's FIN may overtake (see own_network).
                 server.say("close").expect("closed");
                 wait_for(PORT, TcpState::FinWait2, 1);
                 client
