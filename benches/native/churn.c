@@ -2,8 +2,8 @@
  * churn dial FIRST COUNT closes|waits|spreads LIMIT [CHECKPOINT]...
  *
  * Short connections, one after the other, to COUNT ports in turn: a byte there, a byte back, and the end. Who `closes`
- * closes first, the other one waits for the end. Who `spreads` waits too, and takes another address of its own for every
- * thousand connections, so that no port is used twice. The dialler prints what happened at each checkpoint, where it waits
+ * closes first, the other one waits for the end. Who `spreads` waits too, and takes an address and port of its own for
+ * every connection. The dialler prints what happened at each checkpoint, where it waits
  * for a line, and at the first connection that fails or at the limit:
  *
  *     CONNECTIONS NANOSECONDS ERRNO CUT
@@ -53,15 +53,14 @@ static void say(long connections, long start, int error, long cut)
 	fflush(stdout);
 }
 
-/* Leaves the port to connect(). */
+/* connect() would choose a port that had its turn already, now and then. */
 static void bind_to(int fd, long number)
 {
-	struct sockaddr_in source = loopback(0);
-	int on = 1;
-	source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number);
-	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) ||
-	    bind(fd, (struct sockaddr *)&source, sizeof source))
-		err(1, "address %ld", number);
+	enum { FIRST_PORT = 10000, PORTS = 1000 };
+	struct sockaddr_in source = loopback(FIRST_PORT + number % PORTS);
+	source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number / PORTS);
+	if (bind(fd, (struct sockaddr *)&source, sizeof source))
+		err(1, "connection %ld", number);
 }
 
 static void dial(int first, int count, const char *how, long limit, int checkpoints, char **at)
@@ -74,7 +73,7 @@ static void dial(int first, int count, const char *how, long limit, int checkpoi
 		int fd = tcp_socket();
 		char byte = 'x';
 		if (spreads)
-			bind_to(fd, made / 1000);
+			bind_to(fd, made);
 		if (connect(fd, (struct sockaddr *)&address, sizeof address)) {
 			error = errno;
 		} else {
