@@ -106,15 +106,12 @@ int listen(int fd, int backlog)
 
 int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
-	int before = errno;
-	int bound = port(fd);
-	if ((bound > 0 || (!bound && linger_mode == GRACEFUL)) && state(fd) == TCP_CLOSE) {
-		if (reuse && bound)
-			set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-		if (linger_mode == GRACEFUL)
+	if (linger_mode == GRACEFUL) {
+		int before = errno;
+		if (state(fd) == TCP_CLOSE)
 			set(fd, IPPROTO_TCP, TCP_LINGER2, -1);
+		errno = before;
 	}
-	errno = before;
 	return real_connect(fd, address, length);
 }
 

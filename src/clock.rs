@@ -3,24 +3,28 @@
 use crate::errno;
 use core::ptr;
 
-/// The time since some fixed point in the past, in milliseconds.
-pub(crate) fn now_ms() -> u64 {
+/// The time since some fixed point in the past, in milliseconds; `None` if it can't be had, as in a sandbox that refuses
+/// the system call: programs ask without one, by way of the vDSO.
+pub(crate) fn now_ms() -> Option<u64> {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // Not by way of libc's function, which libfaketime replaces: the pause below would be until that day.
     // SAFETY: the kernel writes one timespec, which outlives the call.
-    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
-    let milliseconds = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
-    u64::try_from(now.tv_sec)
-        .unwrap_or(0)
-        .saturating_mul(1_000)
-        .saturating_add(milliseconds)
+    let result =
+        unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
+    if result != 0 {
+        return None;
+    }
+    let milliseconds = u64::try_from(now.tv_nsec / 1_000_000).ok()?;
+    let seconds = u64::try_from(now.tv_sec).ok()?;
+    Some(seconds.saturating_mul(1_000).saturating_add(milliseconds))
 }
 
-/// Sleeps until `moment`, a time as `now_ms` has it. Signal handlers run meanwhile and do not shorten it.
-pub(crate) fn sleep_until(moment: u64) {
+/// Sleeps until `moment`, a time as `now_ms` has it; false if the kernel refused. Signal handlers run meanwhile and do not
+/// shorten it.
+pub(crate) fn sleep_until(moment: u64) -> bool {
     let until = libc::timespec {
         tv_sec: libc::time_t::try_from(moment / 1_000).unwrap_or(libc::time_t::MAX),
         // Below 1 000 000 000, so it fits.
@@ -39,8 +43,11 @@ pub(crate) fn sleep_until(moment: u64) {
                 ptr::null_mut::<libc::timespec>(),
             )
         };
-        if result == 0 || errno::get() != libc::EINTR {
-            return;
+        if result == 0 {
+            return true;
+        }
+        if errno::get() != libc::EINTR {
+            return false;
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::load::settings;
 use crate::policy::{self, Decision, Options, Reason};
 use crate::socket::{Socket, size};
-use crate::{clock, errno, real, report, signals};
+use crate::{clock, errno, file, real, report, signals};
 use core::ffi::{c_int, c_void};
 use core::slice;
 use libc::{sockaddr, socklen_t};
@@ -188,30 +188,86 @@ fn bind_again(
         }
     };
 
-    let start = if settings.wait_ms == 0 {
-        0
+    let error = bind_with(options, socket, &call);
+    if error == Some(libc::EADDRINUSE) && settings.wait_ms > 0 {
+        report::waiting(address, settings.wait_ms);
+        let outcome = wait_to_bind(settings, options, fd, &call);
+        report::bound(address, outcome.options, outcome.error, outcome.waited_ms);
+        outcome.error
     } else {
-        clock::now_ms()
+        report::bound(address, options, error, 0);
+        error
+    }
+}
+
+/// What came of waiting for an address.
+struct Outcome {
+    /// What `bind` was tried with in the end.
+    options: Options,
+    error: Option<c_int>,
+    waited_ms: u64,
+}
+
+/// Tries again with a growing pause, until the address is free or the time is up.
+#[cold]
+#[inline(never)]
+fn wait_to_bind(
+    settings: &Settings,
+    options: Options,
+    fd: c_int,
+    call: &impl Fn() -> c_int,
+) -> Outcome {
+    let in_use = |waited_ms| Outcome {
+        options,
+        error: Some(libc::EADDRINUSE),
+        waited_ms,
     };
+    let file = file::identify(fd);
+    let Some(start) = clock::now_ms() else {
+        return in_use(0);
+    };
+    let mut waited_ms = 0;
     let mut pause = 1;
     loop {
-        let error = bind_with(options, socket, &call);
-        let waited = if settings.wait_ms == 0 {
-            0
-        } else {
-            clock::now_ms().saturating_sub(start)
-        };
-        let left = u64::from(settings.wait_ms).saturating_sub(waited);
-        if error != Some(libc::EADDRINUSE) || left == 0 {
-            report::bound(address, options, error, waited);
-            return error;
+        let left = u64::from(settings.wait_ms).saturating_sub(waited_ms);
+        if left == 0 {
+            return in_use(waited_ms);
         }
-        if pause == 1 {
-            report::waiting(address, settings.wait_ms);
+        let until = start
+            .saturating_add(waited_ms)
+            .saturating_add(left.min(pause));
+        // Another thread may have closed the descriptor meanwhile, and its number be another socket's.
+        if !clock::sleep_until(until) || file::identify(fd) != file {
+            return in_use(waited_ms);
         }
-        clock::sleep_until(start.saturating_add(waited).saturating_add(left.min(pause)));
+        let (options, error) = bind_plain_first(options, Socket::borrow(fd), call);
+        waited_ms = clock::now_ms().map_or(waited_ms, |now| now.saturating_sub(start));
+        if error != Some(libc::EADDRINUSE) {
+            return Outcome {
+                options,
+                error,
+                waited_ms,
+            };
+        }
         pause = LONGEST_PAUSE_MS.min(pause.saturating_mul(2));
     }
+}
+
+/// As the first try was: without any option, and with the options only if the address is in use. Another copy may wait
+/// for the same port, and take a failure of `bind` as its lock. Returns the options of the last try, and the error.
+fn bind_plain_first(
+    options: Options,
+    socket: Socket,
+    call: &impl Fn() -> c_int,
+) -> (Options, Option<c_int>) {
+    // Copies that are to share the port have to say so before they bind.
+    if !options.reuse_port {
+        let error = tried(call);
+        if error != Some(libc::EADDRINUSE) {
+            return (Options::NONE, error);
+        }
+    }
+    (options, bind_with(options, socket, call))
 }
 
 /// Binds with the options set, puts back what the program had, and returns the error.
@@ -232,11 +288,7 @@ fn bind_uninterrupted(
         && socket.set_reuse_address(true);
     let port =
         options.reuse_port && socket.reuse_port() == Some(false) && socket.set_reuse_port(true);
-    let error = if call() == 0 {
-        None
-    } else {
-        Some(errno::get())
-    };
+    let error = tried(call);
     if address {
         socket.set_reuse_address(false);
     }
@@ -245,6 +297,11 @@ fn bind_uninterrupted(
         socket.set_reuse_port(false);
     }
     error
+}
+
+/// Makes the call, and returns its error.
+fn tried(call: &impl Fn() -> c_int) -> Option<c_int> {
+    (call() != 0).then(errno::get)
 }
 
 fn prepare_listener(settings: &Settings, fd: c_int) -> Decision {

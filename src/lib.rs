@@ -8,7 +8,7 @@
 //! * `hooks` is everything that calls us: the loader once, then the program. It asks, acts and makes the caller's
 //!   own call.
 //! * `policy` decides, from the settings and from what a socket is, whether to act or to step aside, and why.
-//! * `socket` is everything we ask of the kernel about the program's sockets.
+//! * `socket` is everything we ask of the kernel about the program's sockets, and `file` about other descriptors.
 //! * `real` finds the functions that we interpose.
 //! * `config` is the table of `LIBREUSE_` variables and its parser, shared with the command.
 //! * `report` words what is reported, and `sink` writes it without disturbing the host.
@@ -39,6 +39,8 @@ mod config;
 mod endpoint;
 #[allow(unsafe_code)] // libc gives out errno by its address.
 mod errno;
+#[allow(unsafe_code)] // Calls out: which file a descriptor stands for.
+mod file;
 #[allow(unsafe_code)] // Calls in: C gives us its arguments and trusts us with its return value.
 mod hooks;
 #[allow(unsafe_code)] // Calls in: the loader's, with the program's arguments and environment.

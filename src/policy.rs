@@ -128,26 +128,20 @@ pub(crate) fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
 }
 
 /// Before a `connect`: the options that the connection is to have.
+///
+/// As long as it lives, others can bind the port of a connection that carries `SO_REUSEADDR`: a client that looks for a
+/// free port then takes one that is in use, and its `connect` fails. Nothing tells such a client from one that insists on
+/// its port, but that somebody has named the port.
 pub(crate) fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
-    let options = Options::of_a_connection(settings);
+    let options = Options {
+        reuse_address: settings.reuse_address && !settings.ports.all(),
+        ..Options::of_a_connection(settings)
+    };
     if options.is_none() {
         return Decision::StepAside(Reason::NothingSet);
     }
-    let Some(local) = socket.local() else {
-        return Decision::StepAside(Reason::NotTcp);
-    };
-    let decision = if local.port == 0 && settings.ports.all() {
-        // The kernel will choose the port: a flagged socket could be given one that is taken.
-        Options {
-            reuse_address: false,
-            ..options
-        }
-        .or(Reason::Unbound)
-    } else {
-        on_port(settings, local.port, Reason::Unbound, options)
-    };
-    match decision {
-        Decision::Act(_) => match socket.state() {
+    match on_own_port(settings, socket, options) {
+        decision @ Decision::Act(_) => match socket.state() {
             Some(State::Close) => decision,
             Some(_) => Decision::StepAside(Reason::Underway),
             None => Decision::StepAside(Reason::NotTcp),
@@ -189,6 +183,13 @@ pub(crate) fn close(settings: &Settings, socket: &impl Facts) -> Decision {
 }
 
 impl Options {
+    /// None of them.
+    pub(crate) const NONE: Self = Self {
+        reuse_address: false,
+        reuse_port: false,
+        linger: Linger::Off,
+    };
+
     /// What a listener hands to its accepted sockets, and what a connecting socket is to have.
     fn of_a_connection(settings: &Settings) -> Self {
         let linger = match settings.linger {
@@ -204,15 +205,7 @@ impl Options {
     }
 
     fn is_none(self) -> bool {
-        !self.reuse_address && !self.reuse_port && self.linger == Linger::Off
-    }
-
-    fn or(self, reason: Reason) -> Decision {
-        if self.is_none() {
-            Decision::StepAside(reason)
-        } else {
-            Decision::Act(self)
-        }
+        self == Self::NONE
     }
 }
 
@@ -323,11 +316,6 @@ mod tests {
         reuse_port: true,
         linger: Linger::Off,
     };
-    const NO_OPTION: Options = Options {
-        reuse_address: false,
-        reuse_port: false,
-        linger: Linger::Off,
-    };
 
     use Decision::{Act, StepAside};
 
@@ -356,7 +344,7 @@ mod tests {
                 &[("REUSEADDR", "off"), ("WAIT", "1s")],
                 closed(),
                 5000,
-                Act(NO_OPTION),
+                Act(Options::NONE),
             ),
             (
                 &[("REUSEADDR", "off"), ("REUSEPORT", "on")],
@@ -450,23 +438,38 @@ mod tests {
     #[test]
     fn prepares_connections() {
         for (variables, known, expected) in [
-            (&[][..], socket(5000, State::Close), Act(REUSE)),
-            (&[], socket(0, State::Close), StepAside(Reason::Unbound)),
-            (&[], file(), StepAside(Reason::NotTcp)),
-            (&[], datagram(), StepAside(Reason::NotTcp)),
+            (
+                &[][..],
+                socket(5000, State::Close),
+                StepAside(Reason::NothingSet),
+            ),
+            (&[("PORTS", "5000")], socket(5000, State::Close), Act(REUSE)),
+            (
+                &[("PORTS", "5000")],
+                socket(0, State::Close),
+                StepAside(Reason::Unbound),
+            ),
+            (&[("PORTS", "5000")], file(), StepAside(Reason::NotTcp)),
+            (&[("PORTS", "5000")], datagram(), StepAside(Reason::NotTcp)),
+            (&[("LINGER", "graceful")], file(), StepAside(Reason::NotTcp)),
             // The second call on a nonblocking socket: the kernel has chosen its port, not the program.
             (
-                &[],
+                &[("PORTS", "1-65535")],
                 socket(40000, State::Connecting),
                 StepAside(Reason::Underway),
             ),
             (
-                &[],
+                &[("PORTS", "1-65535")],
                 socket(40000, State::Connected),
                 StepAside(Reason::Underway),
             ),
             (
                 &[("LINGER", "graceful")],
+                socket(5000, State::Close),
+                Act(GRACEFUL),
+            ),
+            (
+                &[("LINGER", "graceful"), ("PORTS", "5000")],
                 socket(5000, State::Close),
                 Act(BOTH),
             ),
@@ -483,7 +486,7 @@ mod tests {
             (
                 &[("LINGER", "zero")],
                 socket(0, State::Close),
-                StepAside(Reason::Unbound),
+                StepAside(Reason::NothingSet),
             ),
             (
                 &[("PORTS", "1")],

@@ -3,22 +3,21 @@
 //! One line is built on the stack and written by one system call. Nothing here is a cancellation point (the system
 //! calls are made without libc's functions), blocks, or lets a signal arrive that the program would not have had; and no
 //! signal interrupts it. The shim keeps no descriptor: stderr is written to only while it is still the file that it was
-//! at load, and a log file is opened for each line.
+//! at load, and a log file is opened for each line, as is a terminal.
 
 use crate::config::{LOG_FILE_ROOM, Settings};
 use crate::endpoint::Decimal;
 use crate::signals::{self, KERNEL_SIGSET};
-use crate::{errno, load};
+use crate::{errno, file, load};
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
-use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{LevelFilter, Log, Metadata, Record};
 
 static SINK: Sink = Sink;
 static STDERR: Stderr = Stderr {
-    kind: AtomicU8::new(CLOSED),
+    format: AtomicU32::new(CLOSED),
     device: AtomicU64::new(0),
     inode: AtomicU64::new(0),
     birth: AtomicU64::new(0),
@@ -123,106 +122,62 @@ impl Write for Line {
 
 /// The program's stderr, as it was at load.
 struct Stderr {
-    kind: AtomicU8,
+    format: AtomicU32,
     device: AtomicU64,
     inode: AtomicU64,
     birth: AtomicU64,
 }
 
-const CLOSED: u8 = 0;
-const SOCKET: u8 = 1;
-const FILE: u8 = 2;
+/// No file has this format.
+const CLOSED: u32 = 0;
 
 impl Stderr {
     fn remember(&self) {
-        if let Some(file) = identify(libc::STDERR_FILENO) {
+        if let Some(file) = file::identify(libc::STDERR_FILENO) {
             self.device.store(file.device, Relaxed);
             self.inode.store(file.inode, Relaxed);
             self.birth.store(file.birth, Relaxed);
-            self.kind
-                .store(if file.is_socket { SOCKET } else { FILE }, Relaxed);
+            self.format.store(file.format, Relaxed);
         }
     }
 
     /// Writes the line, unless the program has put another file in stderr's place.
     fn write(&self, line: &Line) {
-        let kind = self.kind.load(Relaxed);
-        if kind == CLOSED {
+        let format = self.format.load(Relaxed);
+        if format == CLOSED || !self.is(libc::STDERR_FILENO) {
             return;
         }
-        let same = |file: Identity| {
+        match format {
+            libc::S_IFSOCK => send(libc::STDERR_FILENO, line.as_bytes()),
+            libc::S_IFCHR if self.write_without_waiting(line) => {}
+            _ if takes_bytes_now(libc::STDERR_FILENO) => {
+                write(libc::STDERR_FILENO, line.as_bytes());
+            }
+            _ => {}
+        }
+    }
+
+    fn is(&self, fd: c_int) -> bool {
+        file::identify(fd).is_some_and(|file| {
             file.device == self.device.load(Relaxed)
                 && file.inode == self.inode.load(Relaxed)
                 && file.birth == self.birth.load(Relaxed)
-        };
-        if identify(libc::STDERR_FILENO).is_some_and(same) {
-            if kind == SOCKET {
-                send(libc::STDERR_FILENO, line.as_bytes());
-            } else if takes_bytes_now(libc::STDERR_FILENO) {
-                write(libc::STDERR_FILENO, line.as_bytes());
-            }
-        }
+        })
     }
-}
 
-/// Which file a descriptor stands for.
-struct Identity {
-    device: u64,
-    inode: u64,
-    /// When it was made; 0 where the file system does not tell. The next file may well have the number of one that was
-    /// removed: ext4 gives it out again at once.
-    birth: u64,
-    is_socket: bool,
-}
-
-fn identify(fd: c_int) -> Option<Identity> {
-    identify_with_birth(fd).or_else(|| identify_without_birth(fd))
-}
-
-fn identify_with_birth(fd: c_int) -> Option<Identity> {
-    let mut status = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the kernel reads an empty C string and writes one statx, which outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_statx,
-            fd,
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            libc::STATX_TYPE | libc::STATX_INO | libc::STATX_BTIME,
-            status.as_mut_ptr(),
-        )
-    };
-    // SAFETY: all zeroes is a statx, and so is what the kernel writes.
-    let status = unsafe { status.assume_init() };
-    let seconds = status.stx_btime.tv_sec.unsigned_abs();
-    (result == 0).then_some(Identity {
-        device: u64::from(status.stx_dev_major) << 32 | u64::from(status.stx_dev_minor),
-        inode: status.stx_ino,
-        birth: seconds << 30 | u64::from(status.stx_btime.tv_nsec),
-        is_socket: u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFSOCK,
-    })
-}
-
-/// For Linux before 4.11, which has no statx, and for sandboxes that refuse it.
-fn identify_without_birth(fd: c_int) -> Option<Identity> {
-    #[cfg(target_pointer_width = "64")]
-    const FSTAT: libc::c_long = libc::SYS_fstat;
-    // The one that fills libc::stat64.
-    #[cfg(target_pointer_width = "32")]
-    const FSTAT: libc::c_long = libc::SYS_fstat64;
-
-    let mut status = MaybeUninit::<libc::stat64>::zeroed();
-    // Not libc's function: glibc before 2.33 has none of that name.
-    // SAFETY: the kernel writes one stat64, which outlives the call.
-    let result = unsafe { libc::syscall(FSTAT, fd, status.as_mut_ptr()) };
-    // SAFETY: all zeroes is a stat64, and so is what the kernel writes.
-    let status = unsafe { status.assume_init() };
-    (result == 0).then_some(Identity {
-        device: status.st_dev,
-        inode: status.st_ino,
-        birth: 0,
-        is_socket: status.st_mode & libc::S_IFMT == libc::S_IFSOCK,
-    })
+    /// Writes to a terminal, which may have room for a part of the line alone and would then wait for its reader. So the
+    /// terminal is opened once more, for this line, and not to wait; false if that can't be.
+    fn write_without_waiting(&self, line: &Line) -> bool {
+        let flags = libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+        let Some(fd) = open_file(c"/proc/self/fd/2".to_bytes_with_nul(), flags) else {
+            return false;
+        };
+        if self.is(fd) {
+            write(fd, line.as_bytes());
+        }
+        close_file(fd);
+        true
+    }
 }
 
 /// Writes the line to the log file, opened for this line alone: the shim keeps no descriptor that the program could
@@ -241,21 +196,33 @@ fn write_to_file(template: &[u8], line: &Line) {
         | libc::O_NOCTTY
         | libc::O_NOFOLLOW
         | libc::O_NONBLOCK;
-    // SAFETY: the path ends with a null byte and outlives the call.
+    let Some(fd) = open_file(&path.bytes, flags) else {
+        return;
+    };
+    write(fd, line.as_bytes());
+    close_file(fd);
+}
+
+/// Opens a file, whose path ends with a null byte.
+fn open_file(path: &[u8], flags: c_int) -> Option<c_int> {
+    if !path.contains(&0) {
+        return None;
+    }
+    // SAFETY: the path ends with a null byte, as has just been seen, and outlives the call.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_openat,
             libc::AT_FDCWD,
-            path.bytes.as_ptr(),
+            path.as_ptr(),
             flags,
             0o600,
         )
     };
-    let Ok(fd @ 0..) = c_int::try_from(fd) else {
-        return;
-    };
-    write(fd, line.as_bytes());
-    // SAFETY: the descriptor is ours: we have just opened it.
+    c_int::try_from(fd).ok().filter(|&fd| fd >= 0)
+}
+
+fn close_file(fd: c_int) {
+    // SAFETY: the descriptor is ours: `open_file` has opened it.
     unsafe { libc::syscall(libc::SYS_close, fd) };
 }
 

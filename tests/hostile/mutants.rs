@@ -315,8 +315,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "src/sink.rs",
-            ".is_some_and(same)",
-            ".is_some_and(|file| same(file) || true)",
+            "if format == CLOSED || !self.is(libc::STDERR_FILENO) {",
+            "if format == CLOSED {",
         )],
         tests: &["output::writes_into_no_file_that_took_the_place_of_stderr"],
     },
@@ -331,8 +331,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "src/sink.rs",
-            "} else if takes_bytes_now(libc::STDERR_FILENO) {",
-            "} else if takes_bytes_now(libc::STDERR_FILENO) || true {",
+            "_ if takes_bytes_now(libc::STDERR_FILENO) => {",
+            "_ if takes_bytes_now(libc::STDERR_FILENO) || true => {",
         )],
         tests: &["output::does_not_block_on_a_pipe_that_nobody_reads"],
     },
@@ -341,8 +341,8 @@ const MUTANTS: &[Mutant] = &[
         edits: &[
             edit(
                 "src/sink.rs",
-                "} else if takes_bytes_now(libc::STDERR_FILENO) {",
-                "} else {",
+                "_ if takes_bytes_now(libc::STDERR_FILENO) => {",
+                "_ if true => {",
             ),
             edit(
                 "src/sink.rs",
@@ -399,10 +399,10 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "src/sink.rs",
-            "    let Ok(fd @ 0..) = c_int::try_from(fd) else {
+            "    let Some(fd) = open_file(&path.bytes, flags) else {
         return;
     };",
-            "    let Ok(fd @ 0..) = c_int::try_from(fd) else {
+            "    let Some(fd) = open_file(&path.bytes, flags) else {
         unsafe { libc::abort() }
     };",
         )],
@@ -454,12 +454,44 @@ const MUTANTS: &[Mutant] = &[
         )],
         tests: &["rights::survives_values_of_any_content"],
     },
+    // A terminal that has room for a part of a line
+    Mutant {
+        edits: &[edit(
+            "src/sink.rs",
+            "libc::S_IFCHR if self.write_without_waiting(line) => {}",
+            "libc::S_IFCHR if false && self.write_without_waiting(line) => {}",
+        )],
+        tests: &["output::does_not_block_on_a_terminal_that_nobody_reads"],
+    },
     // The wait
+    Mutant {
+        edits: &[edit("src/hooks.rs", " || file::identify(fd) != file", "")],
+        tests: &["waiting::lets_go_of_a_descriptor_that_stands_for_something_else"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/clock.rs",
+            "    if result != 0 {
+        return None;
+    }
+",
+            "    let _ = result;\n",
+        )],
+        tests: &["rights::does_not_wait_in_a_sandbox_without_a_clock"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/clock.rs",
+            "            return false;",
+            "            return true;",
+        )],
+        tests: &["rights::does_not_wait_in_a_sandbox_without_a_clock"],
+    },
     Mutant {
         edits: &[edit(
             "src/hooks.rs",
-            "if error != Some(libc::EADDRINUSE) || left == 0 {",
-            "if error != Some(libc::EADDRINUSE) {",
+            "        if left == 0 {",
+            "        if false {",
         )],
         tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
     },

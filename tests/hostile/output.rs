@@ -53,6 +53,11 @@ fn does_not_block_on_a_socket_that_nobody_reads() {
 }
 
 #[test]
+fn does_not_block_on_a_terminal_that_nobody_reads() {
+    stderr_is("terminal that nobody reads");
+}
+
+#[test]
 fn is_not_stopped_by_a_terminal_in_the_background() {
     stderr_is("terminal in the background");
 }

@@ -1,7 +1,7 @@
 //! Programs with few rights, or with more than their callers, and variables of any content.
 
 use crate::host::{compiled, host};
-use crate::support::matrix::{LINGERS, Log, Setting, changes_nothing};
+use crate::support::matrix::{LINGERS, Log, Setting, changes_nothing, changes_nothing_when};
 use crate::support::{Folder, Program, own_network, shim};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-/// With linger off, close, a successful bind, a failed one and setsockopt cost no system call.
+/// With linger off, close, connect, a successful bind, a failed one and setsockopt cost no system call.
 #[test]
 fn makes_no_system_call_that_the_program_does_not_make() {
     let program = host("seccomp.c").argument("strict");
@@ -38,6 +38,14 @@ fn makes_no_system_call_to_be_loaded() {
 #[test]
 fn lets_a_sandbox_answer_its_system_calls() {
     changes_nothing(&host("seccomp.c").argument("trapping"));
+}
+
+/// Where the time can't be had there is no wait, and not one without end.
+#[test]
+fn does_not_wait_in_a_sandbox_without_a_clock() {
+    let control = host("seccomp.c").argument("timeless");
+    let waiting = control.clone().shimmed().with("LIBREUSE_WAIT", "10m");
+    changes_nothing_when(&control, &waiting, Setting::all());
 }
 
 #[test]

@@ -26,6 +26,18 @@ static void allow(const int *calls, size_t count, uint32_t otherwise) {
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
+static void refuse(int call) {
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
 static volatile sig_atomic_t refused;
 
 // Answers EPERM.
@@ -40,11 +52,10 @@ int main(int argc, char **argv) {
     int one = 1, none = 0;
     if (strcmp(what, "strict") == 0) {
         // What the program calls by itself; whatever an extra call would be is not among it.
-        static const int OWN[] = {SYS_bind, SYS_close, SYS_setsockopt, SYS_write, SYS_exit_group};
+        static const int OWN[] = {SYS_bind, SYS_connect, SYS_close, SYS_setsockopt, SYS_write, SYS_exit_group};
         int any = tcp(), unbound = tcp(), again_bound = tcp(), connected = tcp(), live = listener();
         int file = open("/dev/null", O_RDONLY);
         struct sockaddr_in there = at(port_of(live)), nowhere = at(0);
-        CHECK(connect(connected, (struct sockaddr *)&there, sizeof there) == 0);
         nowhere.sin_addr.s_addr = htonl(0xc0000201);
         allow(OWN, sizeof OWN / sizeof *OWN, SECCOMP_RET_KILL_PROCESS);
         SUCCEEDS(bind(any, AT(0), IN));
@@ -54,6 +65,8 @@ int main(int argc, char **argv) {
         FAILS(bind(-1, AT(0), IN), EBADF);
         FAILS(bind(file, AT(0), IN), ENOTSOCK);
         FAILS(bind(any, NULL, IN), EFAULT);
+        SUCCEEDS(connect(connected, (struct sockaddr *)&there, sizeof there));
+        FAILS(connect(-1, (struct sockaddr *)&there, sizeof there), EBADF);
         SUCCEEDS(setsockopt(any, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one));
         SUCCEEDS(setsockopt(any, SOL_SOCKET, SO_KEEPALIVE, &none, sizeof none));
         SUCCEEDS(setsockopt(connected, IPPROTO_TCP, TCP_NODELAY, &none, sizeof none));
@@ -75,6 +88,14 @@ int main(int argc, char **argv) {
             allow(OWN, sizeof OWN / sizeof *OWN, SECCOMP_RET_KILL_PROCESS);
             again(argv, "again");
         }
+    } else if (strcmp(what, "timeless") == 0) {
+        // Programs ask for the time without a system call, and a sandbox may know of none; nor of a wait.
+        int live = listener(), other = tcp();
+        struct sockaddr_in taken = at(port_of(live));
+        refuse(SYS_clock_nanosleep);
+        FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
+        refuse(SYS_clock_gettime);
+        FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
     } else if (strcmp(what, "trapping") == 0) {
         // A sandbox whose handler answers the calls that the log needs. It must be asked, not be passed over: where
         // SIGSYS is held back the kernel ends the program.

@@ -138,6 +138,16 @@ int main(int argc, char **argv) {
             again(argv, "again");
         }
         many_calls();
+    } else if (strcmp(what, "terminal that nobody reads") == 0) {
+        if (!there) {
+            int terminal, its_end;
+            CHECK(openpty(&terminal, &its_end, NULL, NULL, NULL) == 0 && dup2(its_end, 2) == 2);
+            again(argv, "again");
+        }
+        // More than it takes.
+        for (int i = 0; i < 10; i++) {
+            many_calls();
+        }
     } else if (strcmp(what, "terminal in the background") == 0) {
         // A background process that writes to such a terminal is stopped: by its own words, not by ours.
         int terminal;

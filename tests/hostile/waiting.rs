@@ -1,7 +1,8 @@
-//! `LIBREUSE_WAIT` amid signals.
+//! `LIBREUSE_WAIT` amid signals, and while another thread goes on.
 
 use crate::host::host;
 use crate::support::matrix::{Setting, changes_nothing_when};
+use crate::support::{Program, own_network, wait_until};
 
 /// Results are those without the shim, each after the whole wait and with the socket as it was; `wait.c` checks it.
 #[test]
@@ -13,4 +14,46 @@ fn waits_through_signals_and_leaves_no_trace() {
         .shimmed()
         .with("LIBREUSE_WAIT", "250ms");
     changes_nothing_when(&control, &waiting, Setting::all());
+}
+
+/// Another thread may close the socket meanwhile, and its number then be another one's.
+#[test]
+fn lets_go_of_a_descriptor_that_stands_for_something_else() {
+    let text = "
+import threading
+live = socket.create_server(('127.0.0.1', 5000))
+waiting = socket.socket()
+number = waiting.fileno()
+def bind():
+    try:
+        waiting.bind(('127.0.0.1', 5000))
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+thread = threading.Thread(target=bind)
+thread.start()
+sys.stdin.readline()
+os.close(number)
+other = socket.socket()
+live.close()
+thread.join()
+print(other.fileno() == number, other.getsockname())
+os._exit(0)
+";
+    for shimmed in [false, true] {
+        own_network();
+        let mut program = Program::python(text)
+            .shimmed_if(shimmed)
+            .with("LIBREUSE_WAIT", "10m")
+            .with("LIBREUSE_LOG", "info")
+            .start();
+        if shimmed {
+            wait_until("the bind to wait", || {
+                program.stderr_so_far().contains("waiting for up to")
+            });
+            program.say("").expect("EADDRINUSE");
+        } else {
+            program.expect("EADDRINUSE").say("");
+        }
+        program.expect("True ('0.0.0.0', 0)");
+    }
 }

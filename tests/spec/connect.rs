@@ -15,18 +15,49 @@ client.close()
 ";
 
 #[test]
-fn lets_a_bound_port_be_bound_again() {
-    for (shimmed, expected) in [(false, "EADDRINUSE"), (true, "connected")] {
+fn lets_a_bound_port_that_was_named_be_bound_again() {
+    for (shimmed, ports, expected) in [
+        (false, "5001", "EADDRINUSE"),
+        (true, "5001", "connected"),
+        (true, "5000,5002-6000", "EADDRINUSE"),
+    ] {
         own_network();
         let listener = TcpListener::bind(("127.0.0.1", PORT)).expect("the network is ours");
-        let program = Program::python(CLIENT).shimmed_if(shimmed);
+        let shim = |program: Program| program.shimmed_if(shimmed).with("LIBREUSE_PORTS", ports);
+        let program = shim(Program::python(CLIENT));
         assert_eq!(program.output(), "connected\n");
         drop(listener.accept().expect("the client came"));
         wait_for(5001, TcpState::TimeWait, 1);
         // To another server: the kernel keeps the same two ends apart for the whole minute.
         let _other = TcpListener::bind(("127.0.0.1", PORT + 2)).expect("the network is ours");
-        let again = Program::python(&CLIENT.replace("5000", "5002")).shimmed_if(shimmed);
+        let again = shim(Program::python(&CLIENT.replace("5000", "5002")));
         assert_eq!(again.output().trim(), expected);
+    }
+}
+
+/// Two copies of a client that takes the first source port that is free: the second must not get the first one's, from
+/// which it could not connect to the same server.
+#[test]
+fn leaves_the_port_of_a_live_connection_to_its_owner() {
+    let text = "
+client = socket.socket()
+for port in range(5001, 5010):
+    try:
+        client.bind(('127.0.0.1', port))
+        break
+    except OSError as error:
+        pass
+client.connect(('127.0.0.1', 5000))
+print(port)
+sys.stdin.read()
+";
+    for shimmed in [false, true] {
+        own_network();
+        let _listener = TcpListener::bind(("127.0.0.1", PORT)).expect("the network is ours");
+        let program = Program::python(text).shimmed_if(shimmed);
+        let mut first = program.start();
+        first.expect("5001");
+        program.start().expect("5002");
     }
 }
 

@@ -68,7 +68,7 @@ fn steps(shimmed: bool, linger: &str) -> BTreeMap<&'static str, Vec<String>> {
 fn is_nothing_for_what_is_called_most() {
     let control = steps(false, "off");
     let shimmed = steps(true, "off");
-    for step in ["bind", "setsockopt", "socket", "close"] {
+    for step in ["bind", "setsockopt", "socket", "connect", "close"] {
         assert_eq!(shimmed[step], control[step], "{step}");
         assert_eq!(shimmed[step], [step]);
     }
@@ -77,8 +77,6 @@ fn is_nothing_for_what_is_called_most() {
         shimmed["listen"],
         ["getsockname", "getsockopt", "setsockopt", "listen"]
     );
-    assert_eq!(control["connect"], ["connect"]);
-    assert_eq!(shimmed["connect"], ["getsockname", "connect"]);
 }
 
 #[test]

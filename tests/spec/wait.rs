@@ -66,7 +66,7 @@ fn outlasts_a_listener_that_is_about_to_go() {
     wait_until("the report", || {
         second
             .stderr_so_far()
-            .contains("was in use, bound with SO_REUSEADDR after")
+            .contains("was in use, bound with no option after")
     });
 }
 

@@ -135,17 +135,9 @@ hook! {
 hook! {
     unsafe fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int => on_connect {
         let before = errno();
-        let graceful = SETTINGS.linger == Linger::Graceful;
-        if let Some(port) = port(fd) {
-            if (port != 0 || graceful) && state(fd) == Some(CLOSE) {
-                debug!("connect {fd}");
-                if SETTINGS.reuse_address && port != 0 {
-                    set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1_i32);
-                }
-                if graceful {
-                    set(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, -1_i32);
-                }
-            }
+        if SETTINGS.linger == Linger::Graceful && state(fd) == Some(CLOSE) {
+            debug!("connect {fd}");
+            set(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, -1_i32);
         }
         set_errno(before);
         real!(connect)(fd, address, length)
