@@ -9,6 +9,7 @@ use rustix::process::getuid;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// What can be said of a port.
@@ -102,6 +103,48 @@ fn reuse(probe: &Probe) -> Outcome {
     probe.reuse
 }
 
+/// Whose ports are looked at, so that a command that is advised looks at the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scope {
+    /// A process in the network in question, if that is not ours.
+    pub(super) pid: Option<u32>,
+    /// The address that is to be bound, if not all.
+    pub(super) address: Option<IpAddr>,
+}
+
+impl Scope {
+    fn status(self, port: u16) -> String {
+        let address = self
+            .address
+            .map_or(String::new(), |address| format!(" --address {address}"));
+        format!("sudo reuseaddr status{}{address} {port}", self.option())
+    }
+
+    fn evict(self, options: &str, port: u16) -> String {
+        format!("sudo reuseaddr evict{}{options} {port}", self.option())
+    }
+
+    fn arm(self, port: u16) -> String {
+        match self.pid {
+            Some(_) => self.as_root(&format!("reuseaddr arm --port {port}")),
+            None => format!("reuseaddr arm --port {port}"),
+        }
+    }
+
+    /// A command that has no option for it.
+    fn as_root(self, command: &str) -> String {
+        match self.pid {
+            Some(pid) => format!("sudo nsenter --net --target {pid} {command}"),
+            None => format!("sudo {command}"),
+        }
+    }
+
+    fn option(self) -> String {
+        self.pid
+            .map_or(String::new(), |pid| format!(" --pid {pid}"))
+    }
+}
+
 /// How long `--wait` should be for what has so long to go: TIME_WAIT ends up to two seconds after its time.
 pub(super) fn seconds_to_wait(left_ms: u32) -> u32 {
     (left_ms.div_ceil(1000) + 3).next_multiple_of(5)
@@ -110,9 +153,10 @@ pub(super) fn seconds_to_wait(left_ms: u32) -> u32 {
 /// Judges a port by what was found on it, and by what came of binding it.
 pub(super) fn verdict(
     port: u16,
-    sockets: &[Socket],
+    sockets: &[&Socket],
     probes: Vec<Probe>,
     handed_out: &RangeInclusive<u16>,
+    scope: Scope,
 ) -> Verdict {
     let all = |outcome: fn(&Probe) -> Outcome| {
         !probes.is_empty() && probes.iter().all(|probe| outcome(probe) == Outcome::Bound)
@@ -123,12 +167,13 @@ pub(super) fn verdict(
     let absent = probes
         .iter()
         .any(|probe| probe.plain == Outcome::Failed(Errno::ADDRNOTAVAIL));
+    let all_of = |which: fn(&Socket) -> bool| -> Vec<&Socket> {
+        let sockets = sockets.iter().copied();
+        sockets.filter(|socket| which(socket)).collect()
+    };
     let in_state = |state| sockets.iter().find(|socket| socket.state == state);
-    let leftovers: Vec<&Socket> = sockets.iter().filter(|socket| socket.leftover).collect();
-    let connections: Vec<&Socket> = sockets
-        .iter()
-        .filter(|socket| socket.peer.is_some() && !socket.leftover)
-        .collect();
+    let leftovers = all_of(|socket| socket.leftover);
+    let connections = all_of(|socket| socket.peer.is_some() && !socket.leftover);
 
     let (kind, summary, advice) = if all(plain) {
         let summary = if sockets.is_empty() {
@@ -137,14 +182,14 @@ pub(super) fn verdict(
             "A plain bind succeeds: what is there is in nobody's way.".into()
         };
         (Kind::Free, summary, Vec::new())
-    } else if let Some(listener) = in_state(State::Listen) {
-        listening(port, listener)
-    } else if denied {
-        refused(port)
     } else if absent {
         let summary =
             "This machine does not have that address; `ip address` shows those that it has.";
         (Kind::Denied, summary.into(), Vec::new())
+    } else if let Some(listener) = in_state(State::Listen) {
+        listening(port, listener, scope)
+    } else if denied {
+        refused(port, scope)
     } else if all(reuse) {
         reusable(sockets)
     } else if let Some(bound) = in_state(State::Bound) {
@@ -154,16 +199,23 @@ pub(super) fn verdict(
                 "{} has bound it and may listen any time; it has to go first.",
                 bound.held_by()
             ),
-            see_as_root(port, bound),
+            see_as_root(port, bound, scope),
         )
     } else if let Some(connection) = connections.first() {
-        connected(port, connection, connections.len(), &leftovers)
+        connected(
+            port,
+            connection,
+            connections.len(),
+            &leftovers,
+            handed_out,
+            scope,
+        )
     } else if leftovers.is_empty() {
         let summary = "The kernel does not tell what holds it: perhaps a socket that is bound and neither listens nor \
                        is connected. The program that has it open has to go first.";
         (Kind::Unknown, summary.into(), Vec::new())
     } else {
-        left_behind(port, &leftovers, handed_out)
+        left_behind(port, &leftovers, handed_out, scope)
     };
 
     let timed = !leftovers.is_empty()
@@ -206,28 +258,31 @@ fn advise(command: impl Into<String>, purpose: impl Into<String>) -> Advice {
 }
 
 /// Without rights we see that somebody holds a socket, and not who.
-fn see_as_root(port: u16, socket: &Socket) -> Vec<Advice> {
+fn see_as_root(port: u16, socket: &Socket, scope: Scope) -> Vec<Advice> {
     if socket.holders.is_empty() && socket.inode != 0 && !getuid().is_root() {
-        vec![advise(
-            format!("sudo reuseaddr status {port}"),
-            "shows which process that is",
-        )]
+        vec![advise(scope.status(port), "shows which process that is")]
     } else {
         Vec::new()
     }
 }
 
-fn listening(port: u16, listener: &Socket) -> (Kind, String, Vec<Advice>) {
+fn listening(port: u16, listener: &Socket, scope: Scope) -> (Kind, String, Vec<Advice>) {
     let mut summary = format!(
         "{} listens on it, and no option takes a port from a listener.",
         listener.held_by()
     );
-    let mut advice = see_as_root(port, listener);
-    if listener.holders.len() > 1 {
-        let orphans: Vec<String> = listener
-            .holders
+    let mut advice = see_as_root(port, listener, scope);
+    let holders = &listener.holders;
+    if holders.len() > 1 {
+        // The first process of a daemon has that parent too, but has its own children here.
+        let orphans: Vec<String> = holders
             .iter()
-            .filter(|holder| holder.parent == 1)
+            .filter(|holder| {
+                holder.parent == 1
+                    && !holders
+                        .iter()
+                        .any(|other| other.pid == holder.parent || other.parent == holder.pid)
+            })
             .map(|holder| holder.pid.to_string())
             .collect();
         summary += " The processes share one listener, and the port stays taken until the last of them has gone";
@@ -238,9 +293,14 @@ fn listening(port: u16, listener: &Socket) -> (Kind, String, Vec<Advice>) {
         };
         summary += &lost;
     }
-    if let Some(holder) = listener.holders.first() {
-        let pids: Vec<String> = listener
-            .holders
+    if let Some(manager) = holders.iter().find(|holder| holder.name == "systemd") {
+        let user = if manager.pid == 1 { "" } else { " --user" };
+        advice.push(advise(
+            format!("systemctl{user} list-sockets"),
+            "shows which socket unit has bound it: stop that one to free the port",
+        ));
+    } else if let Some(holder) = holders.first() {
+        let pids: Vec<String> = holders
             .iter()
             .map(|holder| holder.pid.to_string())
             .collect();
@@ -249,29 +309,30 @@ fn listening(port: u16, listener: &Socket) -> (Kind, String, Vec<Advice>) {
             format!("if {} is not meant to run any more", holder.name),
         ));
         advice.push(advise(
-            format!("reuseaddr arm --port {port}"),
+            scope.arm(port),
             "if it is to be restarted: then `reuseaddr run` gets the port at once",
         ));
     }
     (Kind::Listening, summary, advice)
 }
 
-fn refused(port: u16) -> (Kind, String, Vec<Advice>) {
+fn refused(port: u16, scope: Scope) -> (Kind, String, Vec<Advice>) {
     let lowest = network::lowest_unprivileged();
     let summary =
         format!("Ports below {lowest} may be bound by root only, or with CAP_NET_BIND_SERVICE.");
     let advice = vec![
-        advise(format!("sudo reuseaddr status {port}"), "finds out as root"),
+        advise(scope.status(port), "finds out as root"),
         advise(
-            format!("sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port}"),
+            scope.as_root(&format!(
+                "sysctl -w net.ipv4.ip_unprivileged_port_start={port}"
+            )),
             "lets every program bind it; file capabilities (setcap) would keep the library out",
         ),
     ];
     (Kind::Denied, summary, advice)
 }
 
-fn reusable(sockets: &[Socket]) -> (Kind, String, Vec<Advice>) {
-    let all: Vec<&Socket> = sockets.iter().collect();
+fn reusable(all: &[&Socket]) -> (Kind, String, Vec<Advice>) {
     let summary = format!(
         "{} in the way of a plain bind: {}. With SO_REUSEADDR a bind succeeds now.",
         if all.is_empty() {
@@ -282,7 +343,7 @@ fn reusable(sockets: &[Socket]) -> (Kind, String, Vec<Advice>) {
         if all.is_empty() {
             "the kernel does not tell what".into()
         } else {
-            by_state(&all)
+            by_state(all)
         },
     );
     (
@@ -300,6 +361,8 @@ fn connected(
     connection: &Socket,
     number: usize,
     leftovers: &[&Socket],
+    handed_out: &RangeInclusive<u16>,
+    scope: Scope,
 ) -> (Kind, String, Vec<Advice>) {
     let peer = connection
         .peer
@@ -311,21 +374,29 @@ fn connected(
     } else {
         format!(" There is also {}.", by_state(leftovers))
     };
-    let mut advice = see_as_root(port, connection);
+    let mut advice = see_as_root(port, connection, scope);
     if connection.direction == Some(Direction::Outbound) {
-        advice.push(reserve(port));
+        let was_given = handed_out.contains(&port);
+        if was_given {
+            advice.push(reserve(port, scope));
+        }
         advice.push(advise(
-            format!("reuseaddr arm --port {port}"),
+            scope.arm(port),
             "sets SO_REUSEADDR on the connection: then `reuseaddr run` gets the port at once",
         ));
         let summary = format!(
-            "Nobody listens, but an outgoing connection of {holder} to {peer} was given this port by the kernel. The \
-             port is free when that connection has ended and its TIME_WAIT is over.{more}"
+            "Nobody listens, but an outgoing connection of {holder} to {peer} {}. The port is free when that connection \
+             has ended and its TIME_WAIT is over.{more}",
+            if was_given {
+                "was given this port by the kernel"
+            } else {
+                "comes from this port"
+            }
         );
         return (Kind::Connected, summary, advice);
     }
     advice.push(advise(
-        format!("reuseaddr arm --port {port}"),
+        scope.arm(port),
         "sets SO_REUSEADDR on what is open: then `reuseaddr run` gets the port at once",
     ));
     let summary = format!(
@@ -340,6 +411,7 @@ fn left_behind(
     port: u16,
     leftovers: &[&Socket],
     handed_out: &RangeInclusive<u16>,
+    scope: Scope,
 ) -> (Kind, String, Vec<Advice>) {
     let outbound = leftovers
         .iter()
@@ -379,7 +451,7 @@ fn left_behind(
         .any(|socket| matches!(socket.state, State::TimeWait | State::FinWait2))
     {
         advice.push(advise(
-            format!("sudo reuseaddr evict {port}"),
+            scope.evict("", port),
             "ends TIME_WAIT and FIN_WAIT2 at once",
         ));
     }
@@ -388,24 +460,26 @@ fn left_behind(
         .any(|socket| !matches!(socket.state, State::TimeWait | State::FinWait2))
     {
         advice.push(advise(
-            format!("sudo reuseaddr evict --all-states {port}"),
+            scope.evict(" --all-states", port),
             "ends the rest too; what the peer has not got yet is lost",
         ));
     }
     if outbound > 0 && handed_out.contains(&port) {
-        advice.push(reserve(port));
+        advice.push(reserve(port, scope));
     }
     (Kind::Leftover, summary, advice)
 }
 
 /// How to keep outgoing connections off a port.
-fn reserve(port: u16) -> Advice {
+fn reserve(port: u16, scope: Scope) -> Advice {
     let reserved =
         fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
     let reserved = reserved.trim();
     let separator = if reserved.is_empty() { "" } else { "," };
     advise(
-        format!("sudo sysctl -w net.ipv4.ip_local_reserved_ports={reserved}{separator}{port}"),
+        scope.as_root(&format!(
+            "sysctl -w net.ipv4.ip_local_reserved_ports={reserved}{separator}{port}"
+        )),
         "keeps outgoing connections off the port from now on",
     )
 }

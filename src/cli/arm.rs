@@ -1,7 +1,7 @@
 //! Sets `SO_REUSEADDR` on the sockets of a program that runs without the library, through copies of its descriptors
 //! (pidfd_getfd(2)). What it leaves behind then carries the flag, so that its next run can bind over it.
 
-use super::diag::{self, Which};
+use super::diag::{self, State, Which};
 use super::holders::{self, Holders};
 use super::output::{self, count, list, paragraph};
 use super::ports::PortList;
@@ -19,6 +19,8 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Set SO_REUSEADDR on a running program's sockets, so that its next start can bind their port
 #[derive(Debug, clap::Args)]
@@ -120,25 +122,95 @@ pub(super) fn why_not(error: Errno, pid: i32) -> String {
 
 /// Answers `reuseaddr arm`.
 pub(super) fn run(arguments: &Arguments) -> Result<u8> {
-    let (ports, processes) = match (&arguments.pid, &arguments.port) {
+    let (ports, alone) = match (&arguments.pid, &arguments.port) {
         (Some(pid), _) => of_process(*pid)?,
-        (None, Some(list)) => {
-            let ports = super::ports::all(std::slice::from_ref(list));
-            let processes = on_ports(&ports)?;
-            (ports, processes)
-        }
+        (None, Some(list)) => (super::ports::all(std::slice::from_ref(list)), None),
         (None, None) => bail!("a PID or --port is needed"),
     };
     let linger = arguments.linger.is_some();
-
     let mut armed = HashSet::new();
-    let mut mentioned = HashSet::new();
+    let mut failed = arm_all(&holders(alone, &ports)?, &ports, linger, &mut armed)?;
+    let mut missed = if alone.is_some() {
+        HashSet::new()
+    } else {
+        missed(&ports, &armed)?
+    };
+    let deadline = Instant::now() + ACCEPTING;
+    while failed == 0 && !missed.is_empty() && Instant::now() < deadline {
+        thread::sleep(PAUSE);
+        failed = arm_all(&holders(alone, &ports)?, &ports, linger, &mut armed)?;
+        let still = self::missed(&ports, &armed)?;
+        missed.retain(|identity| still.contains(identity));
+    }
+
+    if failed > 0 {
+        return Ok(if armed.is_empty() {
+            exit::FAILED
+        } else {
+            exit::NO
+        });
+    }
+    if armed.is_empty() {
+        output::complain(&unarmed(&ports)?);
+        return Ok(exit::NO);
+    }
+    let number = count(armed.len(), "socket", "sockets");
+    if !missed.is_empty() {
+        output::print(&paragraph("", "", &format!("{number} armed.")))?;
+        output::complain(&format!(
+            "{} not: nobody has accepted what is there, or you may not look where it is held. What it leaves behind may \
+             keep the port from the next start, so arm once more when it has been accepted",
+            count(missed.len(), "connection was", "connections were"),
+        ));
+        return Ok(exit::NO);
+    }
+    output::print(&paragraph(
+        "",
+        "",
+        &format!(
+            "{number} armed. Now the program can be stopped, and started again at once with `reuseaddr run`."
+        ),
+    ))?;
+    Ok(exit::YES)
+}
+
+/// How long a program may take to accept what waits when its listener is armed.
+const ACCEPTING: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The process alone, or every process with a socket on these ports.
+fn holders(alone: Option<u32>, ports: &[u16]) -> Result<Vec<Process>> {
+    match alone {
+        Some(pid) => Ok(vec![network::process(pid)?]),
+        None => on_ports(ports),
+    }
+}
+
+/// The connections that were there when the listeners had been armed, and are not armed themselves: those that wait to be
+/// accepted, which no descriptor leads to, and those that were accepted meanwhile.
+fn missed(
+    ports: &[u16],
+    armed: &HashSet<u64>,
+) -> Result<HashSet<(SocketAddr, SocketAddr, [u8; 8])>> {
+    Ok(diag::dump(Which::These(ports))?
+        .iter()
+        .filter(|entry| matches!(entry.state, State::Established | State::CloseWait))
+        .filter(|entry| !armed.contains(&entry.inode))
+        .map(diag::Entry::identity)
+        .collect())
+}
+
+/// Arms what these processes have on the ports and is not armed yet, and returns how much of it could not be.
+fn arm_all(
+    processes: &[Process],
+    ports: &[u16],
+    linger: bool,
+    armed: &mut HashSet<u64>,
+) -> Result<usize> {
+    let again = !armed.is_empty();
     let mut failed = 0;
     for process in processes {
-        if !mentioned.insert(process.pid()) {
-            continue;
-        }
-        let theirs = match sockets_of(&process) {
+        let theirs = match sockets_of(process) {
             Ok(theirs) => theirs,
             Err(error) => {
                 output::complain(&format!(
@@ -158,30 +230,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
             if ports.binary_search(&socket.local.port()).is_err() || !armed.insert(inode) {
                 continue;
             }
-            failed += usize::from(!arm(&socket, linger, &name, process.pid())?);
+            // What was accepted since has inherited the flag.
+            if !(again && socket.reuses_address()) {
+                failed += usize::from(!arm(&socket, linger, &name, process.pid())?);
+            }
         }
     }
-
-    if failed > 0 {
-        return Ok(if armed.is_empty() {
-            exit::FAILED
-        } else {
-            exit::NO
-        });
-    }
-    if armed.is_empty() {
-        output::complain(&unarmed(&ports)?);
-        return Ok(exit::NO);
-    }
-    output::print(&paragraph(
-        "",
-        "",
-        &format!(
-            "{} armed. Now the program can be stopped, and started again at once with `reuseaddr run`.",
-            count(armed.len(), "socket", "sockets")
-        ),
-    ))?;
-    Ok(exit::YES)
+    Ok(failed)
 }
 
 /// Sets the options on one socket, and says so.
@@ -221,8 +276,8 @@ fn arm(socket: &Theirs, linger: bool, name: &str, pid: i32) -> Result<bool> {
     Ok(true)
 }
 
-/// The ports that a process listens on; and the process, with whoever shares them.
-fn of_process(pid: u32) -> Result<(Vec<u16>, Vec<Process>)> {
+/// The ports that a process listens on; and the process, if those who share them can't be found.
+fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
     let process = network::process(pid)?;
     let theirs = sockets_of(&process).map_err(|error| {
         anyhow::anyhow!(
@@ -241,16 +296,15 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Vec<Process>)> {
              it does, or another process:\n    reuseaddr status"
         );
     }
-    let ports: Vec<u16> = ports.into_iter().collect();
-    let mut processes = vec![process];
     // Its network may not be ours, and in ours these ports are somebody else's.
-    match network::enter(pid) {
-        Ok(()) => processes.extend(on_ports(&ports)?),
-        Err(error) => output::warn(&format!(
+    let entered = network::enter(pid);
+    if let Err(error) = &entered {
+        output::warn(&format!(
             "{error:#}. Process {pid} alone is armed, and not what may share its ports"
-        )),
+        ));
     }
-    Ok((ports, processes))
+    let alone = entered.is_err().then_some(pid);
+    Ok((ports.into_iter().collect(), alone))
 }
 
 /// Every process that holds a socket on these ports.
@@ -282,7 +336,8 @@ fn unarmed(ports: &[u16]) -> Result<String> {
         .join(",");
     Ok(if entries.iter().any(|entry| entry.inode != 0) {
         format!(
-            "the port is held by a process whose descriptors you may not see; root may\n    sudo reuseaddr arm --port {spelled}"
+            "the port is held by a process whose descriptors you may not see; root may, with CAP_SYS_PTRACE\n    \
+             sudo reuseaddr arm --port {spelled}"
         )
     } else if entries.is_empty() {
         format!(

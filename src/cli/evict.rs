@@ -44,6 +44,18 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+impl Arguments {
+    /// What was asked, as it would be typed.
+    fn spelled(&self, ports: &[u16]) -> String {
+        let mut words = Vec::new();
+        words.extend(self.pid.map(|pid| format!("--pid {pid}")));
+        words.extend(self.peer.map(|peer| format!("--peer {peer}")));
+        words.extend(self.all_states.then(|| "--all-states".into()));
+        words.push(spelled(ports));
+        words.join(" ")
+    }
+}
+
 /// Which leftovers are to go.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Choice {
@@ -135,8 +147,8 @@ pub(super) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
     }
 }
 
-/// Why not everything is gone, and what else works.
-pub(super) fn explain(refusal: Option<Refusal>, ports: &str, left: &[Entry]) -> String {
+/// Why not everything is gone, and what else works. `asked` is what was asked of `evict`.
+pub(super) fn explain(refusal: Option<Refusal>, asked: &str, left: &[Entry]) -> String {
     let longest = left
         .iter()
         .filter_map(|entry| entry.left_ms)
@@ -150,7 +162,7 @@ pub(super) fn explain(refusal: Option<Refusal>, ports: &str, left: &[Entry]) -> 
     match refusal {
         Some(Refusal::NotAllowed) => format!(
             "evicting needs CAP_NET_ADMIN in the user namespace that owns this network. Any of these works instead:\n    \
-             sudo reuseaddr evict {ports}\n{wait}\nor wait for {seconds} s."
+             sudo reuseaddr evict {asked}\n{wait}\nor wait for {seconds} s."
         ),
         Some(Refusal::NotSupported) => format!(
             "Linux {} can't destroy these sockets: it was built without CONFIG_INET_DIAG_DESTROY, or is older than 6.0, \
@@ -212,7 +224,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.dry_run || eviction.left.is_empty() {
         return Ok(exit::YES);
     }
-    output::complain(&explain(eviction.refusal, &spelled(&ports), &eviction.left));
+    output::complain(&explain(
+        eviction.refusal,
+        &arguments.spelled(&ports),
+        &eviction.left,
+    ));
     Ok(if eviction.refusal.is_some() {
         exit::FAILED
     } else {

@@ -115,13 +115,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.evict {
         clear(&ports::listed(&settings.ports))?;
     }
-    // With --anyway there may be none that works.
-    let library = report.preload.unwrap_or(libraries.first.path);
-    become_it(
-        &path,
-        &arguments.program,
-        &environment(inherited, &arguments.variables, &library),
-    )
+    // With --anyway there may be none.
+    let environment = environment(inherited, &arguments.variables, report.preload.as_deref());
+    become_it(&path, &arguments.program, &environment)
 }
 
 /// Ends what earlier runs left. Where that can't be, it says so, and the program is started all the same: it may bind
@@ -145,17 +141,19 @@ fn clear(ports: &[u16]) -> Result<()> {
     Ok(())
 }
 
-/// What the program finds in its environment: our variables, and our library in front of any other.
+/// What the program finds in its environment: our variables, and the library, if there is one, in front of any other.
 fn environment(
     inherited: Vec<(OsString, OsString)>,
     variables: &Variables,
-    library: &Path,
+    library: Option<&Path>,
 ) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<OsString, OsString> = inherited.into_iter().collect();
-    let before = environment
-        .remove(OsStr::new("LD_PRELOAD"))
-        .unwrap_or_default();
-    environment.insert("LD_PRELOAD".into(), preload(library, &before));
+    if let Some(library) = library {
+        let before = environment
+            .remove(OsStr::new("LD_PRELOAD"))
+            .unwrap_or_default();
+        environment.insert("LD_PRELOAD".into(), preload(library, &before));
+    }
     for (name, value) in variables.iter() {
         environment.insert(name.into(), value.to_owned());
     }

@@ -1,6 +1,6 @@
 //! Who holds a port, and whether it can be bound: the kernel's table, with owners, and a verdict.
 
-use super::advice::{self, Verdict};
+use super::advice::{self, Scope, Verdict};
 use super::diag::{self, Entry, State, Which};
 use super::holders::{Holder, Holders};
 use super::output;
@@ -119,8 +119,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         network::enter(pid)?;
     }
     let ports = ports::all(&arguments.ports);
+    let scope = Scope {
+        pid: arguments.pid,
+        address: arguments.address,
+    };
     loop {
-        let answer = look(&ports, arguments.address)?;
+        let answer = look(&ports, scope)?;
         if arguments.json {
             output::print_json(&answer, arguments.watch)?;
         } else {
@@ -153,7 +157,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     }
 }
 
-fn look(ports: &[u16], address: Option<IpAddr>) -> Result<Answer> {
+fn look(ports: &[u16], scope: Scope) -> Result<Answer> {
     let which = if ports.is_empty() {
         Which::All
     } else {
@@ -180,8 +184,14 @@ fn look(ports: &[u16], address: Option<IpAddr>) -> Result<Answer> {
     let ports = by_port
         .into_iter()
         .map(|(port, sockets)| {
-            let verdict = (!ports.is_empty())
-                .then(|| advice::verdict(port, &sockets, probe::probe(port, address), &handed_out));
+            let in_question: Vec<&Socket> = sockets
+                .iter()
+                .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
+                .collect();
+            let verdict = (!ports.is_empty()).then(|| {
+                let probes = probe::probe(port, scope.address);
+                advice::verdict(port, &in_question, probes, &handed_out, scope)
+            });
             PerPort {
                 port,
                 verdict,
@@ -222,6 +232,20 @@ impl Socket {
             || (self.leftover && self.direction != Some(Direction::Outbound))
     }
 
+    /// Whether it may be in the way of a bind of this address.
+    fn meets(&self, address: IpAddr) -> bool {
+        let own = self.local.address.to_canonical();
+        let address = address.to_canonical();
+        if own.is_unspecified() {
+            // All of IPv6 is all of IPv4 as well, unless that is refused.
+            own.is_ipv6() == address.is_ipv6() || (own.is_ipv6() && self.dual_stack != Some(false))
+        } else if address.is_unspecified() {
+            address.is_ipv6() || own.is_ipv4()
+        } else {
+            own == address
+        }
+    }
+
     /// Whether a program has yet to accept it.
     pub(super) fn waits_to_be_accepted(&self) -> bool {
         self.inode == 0 && !self.leftover
@@ -237,7 +261,7 @@ impl Socket {
         }
         if self.holders.is_empty() {
             let somewhere = if getuid().is_root() {
-                ", in another PID namespace"
+                ", in another PID namespace or out of reach without CAP_SYS_PTRACE"
             } else {
                 ""
             };

@@ -81,6 +81,40 @@ sys.stdin.read()
     shimmed_server().start().expect("listening");
 }
 
+/// A connection that waits to be accepted has been made without the flag, and nobody has a descriptor of it.
+#[test]
+fn says_what_it_can_not_reach_yet() {
+    own_network();
+    let mut running = Program::python(
+        "
+listener = socket.create_server(('127.0.0.1', 5000))
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+print('listening')
+sys.stdin.readline()
+accepted, _ = listener.accept()
+print('accepted')
+sys.stdin.readline()
+",
+    )
+    .start();
+    running.expect("listening");
+    let _client = std::net::TcpStream::connect("127.0.0.1:5000").expect("it listens");
+    let pid = running.pid().to_string();
+    let finished = reuseaddr(["arm", &pid]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stdout, "1 socket armed.");
+    assert_says(&finished.stderr, "1 connection was not");
+    running.say("").expect("accepted");
+    let finished = reuseaddr(["arm", &pid]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "the connection of 127.0.0.1:5000 with 127.0.0.1:",
+    );
+    running.kill();
+    shimmed_server().start().expect("listening");
+}
+
 #[test]
 fn leaves_no_time_wait_with_graceful() {
     own_network();

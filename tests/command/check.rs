@@ -121,6 +121,10 @@ fn refuses_programs_of_another_c_library() {
     assert_eq!(code(&checked), 1, "{checked:#?}");
     assert_says(&checked.stdout, "is linked with musl");
     assert_eq!(code(&run().argument(&binary).run()), 125);
+    // With the library it would not start.
+    assert_eq!(witnessed(&binary), "");
+    let anyway = run().argument("--anyway").argument(&binary).run();
+    assert_eq!(anyway.stdout.trim(), "without", "{anyway:#?}");
 }
 
 /// The command as nobody, for whom a setuid or capable file is more than it is for root.
@@ -268,6 +272,30 @@ fn follows_scripts_to_what_runs_them() {
     assert_says(&checked.stdout, "neither an ELF file nor a script");
     let path = script(&folder, "damaged", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     assert_says(&check().argument(&path).run().stdout, "damaged ELF file");
+}
+
+/// A wrapper that preloads something of its own keeps what is there, or does not.
+#[test]
+fn tells_wrappers_that_keep_the_library_from_those_that_drop_it() {
+    let folder = Folder::new("wrappers");
+    let witness = build("witness-wrapped", &[]);
+    for (number, (value, expected)) in [
+        (r#""/nowhere/other.so:$LD_PRELOAD""#, "with"),
+        (r#""/nowhere/other.so${LD_PRELOAD:+:$LD_PRELOAD}""#, "with"),
+        ("/nowhere/other.so", "without"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!(
+            "#!/bin/sh\nexport LD_PRELOAD={value}\nexec {}\n",
+            witness.display()
+        );
+        let wrapper = script(&folder, &format!("wrapper-{number}"), text.as_bytes());
+        assert_eq!(witnessed(&wrapper), expected, "{value}");
+        let checked = check().argument(&wrapper).run();
+        assert_eq!(code(&checked) == 0, expected == "with", "{checked:#?}");
+    }
 }
 
 #[test]

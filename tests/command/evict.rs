@@ -39,6 +39,14 @@ fn needs_the_capability_and_nothing_more() {
     assert_says(&without.stderr, "sudo reuseaddr evict 5000");
     assert_says(&without.stderr, "reuseaddr run --wait");
     assert_eq!(count(5000, TcpState::TimeWait), 1);
+    let narrowed = nobody()
+        .argument(&command)
+        .arguments(["evict", "--peer", "127.0.0.1", "5000,5001"])
+        .run();
+    assert_says(
+        &narrowed.stderr,
+        "sudo reuseaddr evict --peer 127.0.0.1 5000-5001",
+    );
     let answer = json(
         &nobody()
             .argument(&command)

@@ -287,6 +287,87 @@ os._exit(0)
     wait_until("the port to be free", || verdict(5000) == "free");
 }
 
+/// A daemon's first process is a child of process 1 and has children; forgotten workers are its children too.
+#[test]
+fn tells_forgotten_workers_from_a_daemon() {
+    own_network();
+    // As process 1 of a PID namespace: a daemon with two workers, of which only the workers are left then.
+    let text = format!(
+        "
+import signal, subprocess
+ready, told = os.pipe()
+daemon = os.fork()
+if daemon == 0:
+    listener = socket.create_server(('127.0.0.1', 5000))
+    for _ in range(2):
+        if os.fork() == 0:
+            signal.pause()
+    os.write(told, b'.')
+    signal.pause()
+os.read(ready, 1)
+def status():
+    print(*subprocess.run(['{command}', 'status', '5000'], stdout=subprocess.PIPE, text=True).stdout.split())
+status()
+os.kill(daemon, signal.SIGKILL)
+os.waitpid(daemon, 0)
+status()
+",
+        command = env!("CARGO_BIN_EXE_reuseaddr")
+    );
+    let output = Program::new(program(&["unshare"]))
+        .arguments(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .command(&Program::python(&text))
+        .output();
+    let (before, after) = output.split_once('\n').expect("two lines");
+    assert_says(before, "until the last of them has gone.");
+    assert!(!before.contains("parent"), "{before}");
+    assert_says(after, "have lost their parent.");
+}
+
+/// Whoever kills systemd for a port that it holds for a service has a worse day than before.
+#[test]
+fn names_the_socket_unit_of_what_systemd_holds() {
+    own_network();
+    let mut manager = Program::python(
+        "
+open('/proc/self/comm', 'w').write('systemd')
+listener = socket.create_server(('127.0.0.1', 5000))
+print('listening')
+sys.stdin.read()
+",
+    )
+    .start();
+    manager.expect("listening");
+    let text = reuseaddr(["status", "5000"]).run().stdout;
+    assert_says(&text, "systemctl --user list-sockets");
+    assert!(!text.contains("kill") && !text.contains("arm"), "{text}");
+}
+
+/// What is bound to another address is in nobody's way.
+#[test]
+fn judges_one_address_by_what_is_in_its_way() {
+    own_network();
+    crash_after_serving(&server(5000), 5000);
+    let mut other = server(5000).argument("127.0.0.2").start();
+    other.expect("listening");
+    let kind = |address: &str| {
+        let answer = json(&reuseaddr([
+            "status",
+            "--json",
+            "--address",
+            address,
+            "5000",
+        ]));
+        answer["ports"][0]["verdict"]["kind"].clone()
+    };
+    assert_eq!(kind("127.0.0.1"), "leftover");
+    assert_eq!(kind("127.0.0.2"), "listening");
+    assert_eq!(kind("127.0.0.3"), "free");
+    assert_eq!(kind("0.0.0.0"), "listening");
+    assert_eq!(kind("::"), "listening");
+    assert_eq!(kind("192.0.2.1"), "denied");
+}
+
 #[test]
 fn tells_an_outgoing_connection_from_a_server() {
     own_network();
@@ -392,6 +473,13 @@ fn looks_into_another_network_namespace() {
     assert_eq!(
         answer["ports"][0]["verdict"]["kind"], "listening",
         "{answer}"
+    );
+    // What it names is done there, too.
+    let pid = inside.pid().to_string();
+    let advice = || reuseaddr(["status", "5000", "--pid", &pid]).run().stdout;
+    assert_says(
+        &advice(),
+        &format!("sudo nsenter --net --target {pid} reuseaddr arm --port 5000"),
     );
     let theirs = std::fs::read_link(format!("/proc/{}/ns/net", inside.pid())).expect("a link");
     assert_eq!(answer["network_namespace"], theirs.to_str().expect("UTF-8"));
