@@ -1,12 +1,12 @@
 //! Whether the library works in a program: everything that would make the dynamic linker leave it out in silence, or
 //! that would keep the program's calls from it.
 
-use super::elf::Elf;
+use super::elf::{Elf, HOOKED};
 use super::library::{Libraries, Library, find_program};
 use super::output::{self, BAD, GOOD, list, paragraph, readable, styled};
 use super::script::{self, Shebang};
 use super::variables::Variables;
-use super::{arm, exit, network};
+use super::{arm, exit, network, starter};
 use anyhow::{Context, Result, bail};
 use log::debug;
 use procfs::process::{MMapPath, Process};
@@ -156,6 +156,15 @@ impl Credentials {
             no_new_privileges: no_new_privs().unwrap_or(false),
         }
     }
+
+    /// The number of a user or group. Of a name all that matters is whether it is root's: file capabilities give anybody
+    /// else more than they have.
+    pub(super) fn id(user: &OsStr) -> u32 {
+        match user.to_string_lossy().as_ref() {
+            "root" => 0,
+            other => other.parse().unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// Answers `reuseaddr check`.
@@ -163,6 +172,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     let (report, shown) = match (arguments.pid, arguments.program.as_slice()) {
         (Some(pid), _) => (process(pid)?, format!("process {pid}")),
         (None, [name, rest @ ..]) => {
+            let is_ours = |word: &&OsString| {
+                ["--json", "--library", "--pid"]
+                    .iter()
+                    .any(|option| *word == option)
+            };
+            let is_starter = starter::start(&file_name(Path::new(name)), rest).is_some();
+            if let Some(ours) = rest.iter().find(is_ours).filter(|_| !is_starter) {
+                bail!(
+                    "{} after PROGRAM is an argument of PROGRAM; put it in front",
+                    readable(ours.as_bytes())
+                );
+            }
             let libraries = Libraries::find(arguments.library.as_deref())?;
             let path = locate(name)?;
             (
@@ -241,6 +262,7 @@ pub(super) fn program(
     if let Err(error) = look(path, libraries, who, &mut report) {
         report.problem(format!("{error:#}"));
     }
+    by_name(path, arguments, who, &mut report);
     follow(path, arguments, libraries, who, &mut report);
     report.works = report.is_good();
     if !report.works {
@@ -293,11 +315,7 @@ fn look(path: &Path, libraries: &Libraries, who: Credentials, report: &mut Repor
             interpreter.display()
         ));
         report.interpreters.push(interpreter.display().to_string());
-        let name = interpreter
-            .file_name()
-            .map(OsStr::to_string_lossy)
-            .unwrap_or_default()
-            .into_owned();
+        let name = file_name(&interpreter);
         if ["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"].contains(&name.as_str()) {
             shell_script(&path, report)?;
         }
@@ -345,7 +363,6 @@ fn judge(
         go: elf.go,
     });
     let shown = path.display();
-    by_name(path, report);
     if elf.go {
         report.problem(of_go(&shown.to_string()));
     }
@@ -403,22 +420,35 @@ fn of_go(program: &str) -> String {
 }
 
 /// Programs that start others with a new environment, or that have others started.
-fn by_name(path: &Path, report: &mut Report) {
-    let name = path
-        .file_name()
-        .map(OsStr::to_string_lossy)
-        .unwrap_or_default()
-        .into_owned();
+fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut Report) {
+    const OF_THE_SYSTEM: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
+    let name = file_name(path);
+    let is_login = |argument: &OsString| ["-", "-l", "--login"].iter().any(|it| argument == it);
     match name.as_str() {
+        "su" if who.uid == 0 && !arguments.iter().any(is_login) => report.note(
+            "what su starts inherits the library and was not looked at. Check that one too",
+        ),
         "sudo" | "doas" | "pkexec" | "su" => report.problem(format!(
             "{name} takes LD_PRELOAD away from what it starts. Write it in front: `{name} reuseaddr run PROGRAM`"
         )),
+        // Anybody's own program may be called so.
+        "at" | "batch"
+            if !OF_THE_SYSTEM
+                .iter()
+                .any(|folder| path.parent() == Some(Path::new(folder))) => {}
         "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.problem(format!(
             "{name} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
             if name.starts_with("system") { ", or `reuseaddr systemd UNIT`" } else { "" }
         )),
         _ => {}
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default()
+        .into_owned()
 }
 
 /// Whether the kernel will call the program more trusted than its caller (`AT_SECURE`), where ld.so takes no library.
@@ -590,11 +620,7 @@ fn loaded(listing: &[u8]) -> Vec<PathBuf> {
 
 /// The C library calls these functions for itself, past us, and is not what a program does.
 fn is_libc(file: &Path) -> bool {
-    let name = file
-        .file_name()
-        .map(OsStr::to_string_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let name = file_name(file);
     [
         "libc.so",
         "libc-",
@@ -615,52 +641,46 @@ fn follow(
     who: Credentials,
     report: &mut Report,
 ) {
-    const STARTERS: [&str; 12] = [
-        "env", "nice", "nohup", "timeout", "setsid", "stdbuf", "ionice", "taskset", "chrt", "time",
-        "prlimit", "setpriv",
-    ];
-    let name = path
-        .file_name()
-        .map(OsStr::to_string_lossy)
-        .unwrap_or_default()
-        .into_owned();
-    if !STARTERS.contains(&name.as_str()) {
+    let name = file_name(path);
+    let Some(start) = starter::start(&name, arguments) else {
         return;
-    }
-    let drops = |argument: &OsString| {
-        argument == "-i" || argument == "-" || argument == "--ignore-environment"
     };
-    if name == "env"
-        && arguments
-            .iter()
-            .take_while(|argument| argument.as_bytes().starts_with(b"-"))
-            .any(drops)
-    {
-        report.problem("env is told to drop the environment, and LD_PRELOAD with it");
+    // What the starter itself calls is nobody's concern.
+    report
+        .findings
+        .retain(|finding| finding.level == Level::Problem);
+    if start.drops_library {
+        report.problem(format!(
+            "{name} is told to take LD_PRELOAD away from what it starts"
+        ));
     }
-    if name == "setpriv" && arguments.iter().any(|argument| argument == "--reset-env") {
-        report.problem("setpriv is told to drop the environment, and LD_PRELOAD with it");
-    }
-    let started = arguments
-        .iter()
-        .enumerate()
-        .find_map(|(position, argument)| {
-            let bytes = argument.as_bytes();
-            let is_option = bytes.starts_with(b"-") || bytes.contains(&b'=');
-            if is_option {
-                None
-            } else {
-                Some((position, find_program(argument).ok()?))
-            }
-        });
-    if let Some((position, started)) = started {
-        let rest = arguments.get(position + 1..).unwrap_or_default();
-        let inner = program(&started, rest, libraries, who);
-        report.note(format!("{name} starts {}", started.display()));
-        report.preload = inner.preload;
-        report.library = inner.library;
-        report.findings.extend(inner.findings);
-    }
+    let started = start.program.and_then(|position| {
+        let (before, rest) = arguments.split_at(position + 1);
+        Some((before.last()?, rest))
+    });
+    let Some((started, rest)) = started else {
+        return;
+    };
+    let Ok(path) = find_program(started) else {
+        report.note(format!(
+            "{name} starts {}, which was not found and so not looked at",
+            readable(started.as_bytes())
+        ));
+        return;
+    };
+    let who = Credentials {
+        uid: start.user.map_or(who.uid, |user| Credentials::id(&user)),
+        gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
+        no_new_privileges: who.no_new_privileges || start.no_new_privileges,
+    };
+    let inner = program(&path, rest, libraries, who);
+    report.note(format!("{name} starts {}", path.display()));
+    report.findings.extend(inner.findings);
+    report.preload = inner.preload;
+    report.library = inner.library;
+    report.interpreters = inner.interpreters;
+    report.format = inner.format;
+    report.imports = inner.imports;
 }
 
 /// Looks at a process.
@@ -675,16 +695,15 @@ fn process(pid: u32) -> Result<Report> {
         pid: Some(pid),
         ..Report::default()
     };
+    // What it was started with: it may have changed its environment since.
+    let environment = process.environ().unwrap_or_default();
+    let given = environment.get(OsStr::new("LD_PRELOAD"));
     let mapped = maps.iter().find_map(|map| match &map.pathname {
-        MMapPath::Path(path) => {
-            let name = path.file_name()?.to_string_lossy().into_owned();
-            name.starts_with("libreuse.so")
-                .then(|| path.display().to_string())
+        MMapPath::Path(path) if is_ours(path, given.map(OsString::as_os_str)) => {
+            Some(path.display().to_string())
         }
         _ => None,
     });
-    // What it was started with: it may have changed its environment since.
-    let environment = process.environ().unwrap_or_default();
     for (name, value) in &environment {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("LIBREUSE_") {
@@ -719,7 +738,7 @@ fn process(pid: u32) -> Result<Report> {
             report.problem("LIBREUSE_PROGRAMS leaves this program out");
         }
     } else if !is_of_go {
-        match environment.get(OsStr::new("LD_PRELOAD")) {
+        match given {
             None => report.problem("LD_PRELOAD was not set when it started. Start it with `reuseaddr run`"),
             Some(value) => report.problem(format!(
                 "LD_PRELOAD was {} when it started, and the library was left out: `reuseaddr check` on its program may say why",
@@ -746,6 +765,22 @@ fn process(pid: u32) -> Result<Report> {
     }
     report.works = report.is_good();
     Ok(report)
+}
+
+/// Whether a file that is mapped is the library: by its name, or because LD_PRELOAD names it and it interposes the same.
+fn is_ours(mapped: &Path, preloaded: Option<&OsStr>) -> bool {
+    if file_name(mapped).starts_with("libreuse.so") {
+        return true;
+    }
+    let named = preloaded.is_some_and(|preloaded| {
+        let mut entries = preloaded.as_bytes().split(|byte| b" :".contains(byte));
+        entries.any(|entry| entry == mapped.as_os_str().as_bytes())
+    });
+    named
+        && Elf::read(mapped)
+            .ok()
+            .flatten()
+            .is_some_and(|elf| HOOKED.iter().all(|name| elf.exports.contains(name)))
 }
 
 /// What LIBREUSE_PROGRAMS may call it: the name that it was started under, unless it has changed that since, and the

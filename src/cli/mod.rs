@@ -18,6 +18,7 @@ mod ports;
 mod probe;
 mod run;
 mod script;
+mod starter;
 mod status;
 mod systemd;
 mod variables;

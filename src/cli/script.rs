@@ -1,6 +1,7 @@
 //! Scripts: which program runs one, and what it may do to the environment.
 
 use super::library::find_program;
+use super::starter;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -32,44 +33,34 @@ impl Shebang {
             .split(|&byte| byte == b'\n')
             .next()?
             .trim_ascii();
-        let mut words = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty());
-        let interpreter = PathBuf::from(OsStr::from_bytes(words.next()?));
-        let mut by_env = None;
-        let mut drops_environment = false;
-        if interpreter.file_name().is_some_and(|name| name == "env") {
-            let mut unset = false;
-            for word in words {
-                match word {
-                    // The name that follows is taken away.
-                    b"-u" => unset = true,
-                    _ if unset => {
-                        drops_environment |= word == b"LD_PRELOAD";
-                        unset = false;
-                    }
-                    b"-" | b"-i" | b"--ignore-environment" | b"-iS" => drops_environment = true,
-                    _ if word.starts_with(b"-S") && word.len() > 2 => {
-                        by_env = word.get(2..).map(|name| OsStr::from_bytes(name).to_owned());
-                        break;
-                    }
-                    _ if word.starts_with(b"-") || word.contains(&b'=') => {
-                        drops_environment |= word == b"-uLD_PRELOAD"
-                            || word == b"--unset=LD_PRELOAD"
-                            || word.starts_with(b"LD_PRELOAD=");
-                    }
-                    name => {
-                        by_env = Some(OsStr::from_bytes(name).to_owned());
-                        break;
-                    }
-                }
+        let end = line.iter().position(u8::is_ascii_whitespace);
+        let (interpreter, rest) = line.split_at(end.unwrap_or(line.len()));
+        if interpreter.is_empty() {
+            return None;
+        }
+        let interpreter = PathBuf::from(OsStr::from_bytes(interpreter));
+        let rest = rest.trim_ascii();
+        let mut shebang = Self {
+            by_env: None,
+            drops_environment: false,
+            interpreter,
+        };
+        if shebang
+            .interpreter
+            .file_name()
+            .is_some_and(|name| name == "env")
+        {
+            if let Some(words) = split_by_env(rest) {
+                let start = starter::start("env", &words)?;
+                shebang.drops_environment = start.drops_library;
+                shebang.by_env = start
+                    .program
+                    .and_then(|position| words.into_iter().nth(position));
+            } else if !rest.is_empty() {
+                shebang.by_env = Some(OsStr::from_bytes(rest).to_owned());
             }
         }
-        Some(Self {
-            interpreter,
-            by_env,
-            drops_environment,
-        })
+        Some(shebang)
     }
 
     /// The program that runs the script in the end, if it is there.
@@ -79,6 +70,25 @@ impl Shebang {
             None => Some(self.interpreter.clone()),
         }
     }
+}
+
+/// The words of the rest of a first line, if `env` is told to split it by `-S`, which may stand behind other letters
+/// (env(1)). The kernel hands it over as one argument (execve(2)), and otherwise that is the name of a program.
+fn split_by_env(rest: &[u8]) -> Option<Vec<OsString>> {
+    let option = rest.split(u8::is_ascii_whitespace).next()?;
+    if !option.starts_with(b"-") || option.starts_with(b"--") {
+        return None;
+    }
+    let (before, after) = rest.split_at(option.iter().position(|&byte| byte == b'S')?);
+    let before = (before.len() > 1).then_some(before);
+    let words = after.get(1..)?.split(u8::is_ascii_whitespace);
+    Some(
+        before
+            .into_iter()
+            .chain(words.filter(|word| !word.is_empty()))
+            .map(|word| OsStr::from_bytes(word).to_owned())
+            .collect(),
+    )
 }
 
 /// Whether a file is text, which shells run where the kernel does not know it.
@@ -172,27 +182,40 @@ mod tests {
                 false,
             ),
             (
-                "#!/usr/bin/env A=b python3\n",
+                "#!/usr/bin/env -S A=b python3\n",
                 "/usr/bin/env",
                 Some("python3"),
                 false,
             ),
             (
-                "#!/usr/bin/env -i python3\n",
+                "#!/usr/bin/env -S -i python3\n",
                 "/usr/bin/env",
                 Some("python3"),
                 true,
             ),
             (
-                "#!/usr/bin/env -u LD_PRELOAD python3\n",
+                "#!/usr/bin/env -iS python3\n",
                 "/usr/bin/env",
                 Some("python3"),
                 true,
             ),
             (
-                "#!/usr/bin/env -u HOME python3\n",
+                "#!/usr/bin/env -S -u LD_PRELOAD python3\n",
                 "/usr/bin/env",
                 Some("python3"),
+                true,
+            ),
+            (
+                "#!/usr/bin/env -S -u HOME python3\n",
+                "/usr/bin/env",
+                Some("python3"),
+                false,
+            ),
+            // One word, and so the name of no program.
+            (
+                "#!/usr/bin/env python3 -u\n",
+                "/usr/bin/env",
+                Some("python3 -u"),
                 false,
             ),
             ("#!/opt/my env/x\n", "/opt/my", None, false),

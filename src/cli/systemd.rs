@@ -9,7 +9,7 @@ use super::variables::Variables;
 use anyhow::{Context, Result, bail};
 use log::debug;
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,6 +43,28 @@ pub(super) struct Arguments {
     unit: String,
 }
 
+impl Arguments {
+    /// The command line that writes what this one prints.
+    fn to_install(&self, unit: &str) -> Result<String> {
+        let mut words: Vec<String> = if self.user {
+            ["reuseaddr", "systemd", "--user", "--install"]
+        } else {
+            ["sudo", "reuseaddr", "systemd", "--install"]
+        }
+        .map(str::to_owned)
+        .to_vec();
+        if let Some(library) = &self.library {
+            let library = std::path::absolute(library)?;
+            words.extend(["--library".into(), library.display().to_string()]);
+        }
+        for (option, value) in self.variables.options() {
+            words.extend([option, value.to_string_lossy().into_owned()]);
+        }
+        words.push(unit.into());
+        Ok(shell_words::join(words))
+    }
+}
+
 const FILE: &str = "50-libreuse.conf";
 const FIRST_LINE: &str =
     "# Written by `reuseaddr systemd`; remove it with `reuseaddr systemd --remove UNIT`.";
@@ -53,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     let folder = folder(arguments.user)?.join(format!("{unit}.d"));
     let file = folder.join(FILE);
     let user = if arguments.user { " --user" } else { "" };
-    let shown = quoted_for_shell(&unit);
+    let shown = shell_words::quote(&unit);
     let restart = format!("    systemctl{user} daemon-reload\n    systemctl{user} restart {shown}");
     if arguments.remove {
         remove(&folder, &file)?;
@@ -69,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     let properties = Properties::ask(&unit, arguments.user);
     let reports = properties
         .as_ref()
-        .map(|properties| properties.reports(&libraries))
+        .map(|properties| properties.reports(&libraries, arguments.user))
         .unwrap_or_default();
     match &properties {
         Some(properties) => {
@@ -84,7 +106,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
                 .into_iter()
                 .flat_map(|file| properties.warnings(file))
                 .collect();
-            for warning in &warnings {
+            let overridden = properties.overridden(&arguments.variables);
+            for warning in warnings.iter().chain(&overridden) {
                 output::warn(warning);
             }
             for problem in reports.iter().flat_map(check::Report::problems) {
@@ -99,6 +122,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         .as_ref()
         .and_then(Properties::preloaded)
         .unwrap_or_default();
+    let works_in_none = !reports.is_empty() && !reports.iter().any(check::Report::is_good);
+    if arguments.install && works_in_none {
+        bail!(
+            "the library works in nothing that {unit} starts, so nothing was written; without --install the drop-in is \
+             printed all the same"
+        );
+    }
     let mut preloads = reports.into_iter().filter_map(|report| report.preload);
     let library = preloads.next().unwrap_or(libraries.first.path);
     if let Some(other) = preloads.find(|other| *other != library) {
@@ -115,9 +145,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     } else {
         output::print(&text)?;
         output::tell(&format!(
-            "This would be {}. To write it:\n    {}reuseaddr systemd{user} --install {shown}",
+            "This would be {}. To write it:\n    {}",
             file.display(),
-            if arguments.user { "" } else { "sudo " },
+            arguments.to_install(&unit)?,
         ));
     }
     Ok(exit::YES)
@@ -256,14 +286,6 @@ fn ours(file: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn quoted_for_shell(text: &str) -> String {
-    if text.contains('\\') {
-        format!("'{text}'")
-    } else {
-        text.to_owned()
-    }
 }
 
 /// A unit's settings, as its manager has them.
@@ -415,63 +437,86 @@ impl Properties {
         warnings
     }
 
+    /// The drop-ins that systemd reads after ours, and that take away again what ours sets.
+    fn overridden(&self, variables: &Variables) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for path in words(self.get("DropInPaths")).iter().map(Path::new) {
+            if path.file_name().is_none_or(|name| name <= OsStr::new(FILE)) {
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let shown = path.display();
+            for value in text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("Environment="))
+            {
+                if value.is_empty() {
+                    warnings.push(format!(
+                        "{shown} comes after {FILE} and empties Environment=, and LD_PRELOAD with it: rename it"
+                    ));
+                }
+                for word in words(value) {
+                    let name = word.split('=').next().unwrap_or_default();
+                    if name == "LD_PRELOAD" || variables.iter().any(|(ours, _)| ours == name) {
+                        warnings.push(format!(
+                            "{shown} comes after {FILE} and sets {name}, which counts instead: take it out there"
+                        ));
+                    }
+                }
+            }
+        }
+        warnings
+    }
+
+    /// What the unit starts: programs and their arguments, of `{ path=/bin/x ; argv[]=/bin/x -a ; ignore_errors=no ; …`.
+    fn started(&self) -> Vec<(PathBuf, Vec<OsString>)> {
+        let commands = self.get("ExecStart").split("{ path=").skip(1);
+        commands
+            .filter_map(|command| {
+                let (path, rest) = command.split_once(" ; argv[]=")?;
+                let (argv, _) = rest.split_once(" ; ignore_errors=")?;
+                let arguments = argv.split_whitespace().skip(1).map(OsString::from);
+                Some((PathBuf::from(path), arguments.collect()))
+            })
+            .filter(|(path, _)| path.is_absolute())
+            .collect()
+    }
+
     /// Whether the library works in what the unit starts, as far as that is to be seen from here.
-    fn reports(&self, libraries: &Libraries) -> Vec<check::Report> {
+    fn reports(&self, libraries: &Libraries, of_user: bool) -> Vec<check::Report> {
         if !self.get("RootDirectory").is_empty() || !self.get("RootImage").is_empty() {
             return Vec::new();
         }
         let user = self.get("User");
         let no_new_privileges = self.get("NoNewPrivileges") == "yes";
-        let who = if user.is_empty() {
+        let who = if of_user {
             Credentials {
                 no_new_privileges,
                 ..Credentials::own()
             }
         } else {
-            // Anybody but root: file capabilities give such a user more than it has.
-            let id = user
-                .parse()
-                .unwrap_or(if user == "root" { 0 } else { u32::MAX });
+            let id = match (user, self.get("DynamicUser")) {
+                ("", "yes") => u32::MAX,
+                ("", _) => 0,
+                (user, _) => Credentials::id(OsStr::new(user)),
+            };
             Credentials {
                 uid: id,
                 gid: id,
                 no_new_privileges,
             }
         };
-        let mut programs: Vec<&Path> = Vec::new();
-        for part in self.get("ExecStart").split("path=").skip(1) {
-            let path = Path::new(part.split(" ; ").next().unwrap_or_default());
-            if path.is_absolute() && !programs.contains(&path) {
-                programs.push(path);
-            }
-        }
-        programs
-            .into_iter()
-            .map(|path| check::program(path, &[], libraries, who))
+        self.started()
+            .iter()
+            .map(|(path, arguments)| check::program(path, arguments, libraries, who))
             .collect()
     }
 }
 
 /// The words of a list, which may be quoted and escaped as in a shell.
 fn words(list: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = None::<String>;
-    let mut quote = None;
-    let mut letters = list.chars();
-    while let Some(letter) = letters.next() {
-        match (letter, quote) {
-            ('\\', None | Some('"')) => word.get_or_insert_default().extend(letters.next()),
-            ('"' | '\'', None) => {
-                quote = Some(letter);
-                word.get_or_insert_default();
-            }
-            (letter, Some(open)) if letter == open => quote = None,
-            (letter, None) if letter.is_whitespace() => words.extend(word.take()),
-            (letter, _) => word.get_or_insert_default().push(letter),
-        }
-    }
-    words.extend(word);
-    words
+    shell_words::split(list)
+        .unwrap_or_else(|_| list.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Whether everybody may read a file: its own permissions, and those of its folders.
@@ -547,6 +592,22 @@ mod tests {
             ["A=b", "C=d e", "F=g h", "i\"j", ""]
         );
         assert!(words("  ").is_empty());
+    }
+
+    #[test]
+    fn finds_what_is_started() {
+        let properties = Properties::parse(
+            "ExecStart={ path=/usr/bin/app ; argv[]=/usr/bin/app --db.path=/var/lib/x ; ignore_errors=no ; pid=0 }\n\
+             ExecStart={ path=/bin/env ; argv[]=/bin/env -i y ; ignore_errors=no ; start_time=[n/a] ; pid=0 }\n",
+        );
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(
+            properties.started(),
+            [
+                ("/usr/bin/app".into(), words(&["--db.path=/var/lib/x"])),
+                ("/bin/env".into(), words(&["-i", "y"])),
+            ]
+        );
     }
 
     #[test]

@@ -37,6 +37,12 @@ impl Variables {
         (settings, mistakes)
     }
 
+    /// As options on a command line, with their values.
+    pub(super) fn options(&self) -> impl Iterator<Item = (String, &OsStr)> {
+        self.iter()
+            .map(|(name, value)| (format!("--{}", option(name)), value))
+    }
+
     /// Names and values.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
         self.0

@@ -237,7 +237,7 @@ fn follows_scripts_to_what_runs_them() {
         ),
         (
             "cleans",
-            "#!/usr/bin/env -i sh\n",
+            "#!/usr/bin/env -iS sh\n",
             false,
             "makes env drop LD_PRELOAD",
         ),
@@ -246,6 +246,12 @@ fn follows_scripts_to_what_runs_them() {
             "#!/usr/bin/env no-such-program\n",
             false,
             "no-such-program, which is not in PATH",
+        ),
+        (
+            "one word",
+            "#!/usr/bin/env sh -e\n",
+            false,
+            "sh -e, which is not in PATH",
         ),
         ("by-static", &by_static, false, "statically linked"),
     ] {
@@ -304,15 +310,34 @@ fn follows_commands_that_start_another() {
     for starter in [
         &["nice", "-n", "5"][..],
         &["timeout", "5"],
+        // There is a program of that name.
+        &["timeout", "-s", "kill", "5"],
         &["env", "A=b"],
         &["nohup"],
     ] {
         let finished = run().arguments(starter).argument(&fixed).run();
         assert_eq!(code(&finished), 125, "{finished:#?}");
         assert_says(&finished.stderr, "statically linked");
+        let answer = json(
+            &check()
+                .argument("--json")
+                .arguments(starter)
+                .argument(&fixed),
+        );
+        assert_eq!(answer["format"]["linkage"], "static", "{answer}");
     }
-    let finished = run().arguments(["env", "-i", "true"]).run();
-    assert_says(&finished.stderr, "drop the environment");
+    for options in [&["-i"][..], &["-u", "LD_PRELOAD"], &["LD_PRELOAD="]] {
+        let finished = run()
+            .argument("env")
+            .arguments(options)
+            .argument("true")
+            .run();
+        assert_eq!(code(&finished), 125, "{finished:#?}");
+        assert_says(&finished.stderr, "take LD_PRELOAD away");
+    }
+    // Root's su keeps the environment, unless it is to log in.
+    assert_eq!(code(&check().arguments(["su", "nobody"]).run()), 0);
+    assert_eq!(code(&check().arguments(["su", "-", "nobody"]).run()), 1);
     let folder = Folder::new("sudo");
     let sudo = script(
         &folder,
@@ -322,6 +347,13 @@ fn follows_commands_that_start_another() {
     assert_says(
         &run().argument(&sudo).argument("true").run().stderr,
         "sudo reuseaddr run PROGRAM",
+    );
+    // Anybody's program may have the name of one that has others started.
+    let batch = folder.copy("/usr/bin/true", "batch");
+    assert_eq!(code(&run().argument(&batch).run()), 0);
+    assert_eq!(
+        code(&run().arguments(["/usr/bin/systemd-run", "true"]).run()),
+        125
     );
 }
 
@@ -359,6 +391,14 @@ fn tells_of_a_process_whether_the_library_is_in_it() {
         &finished.stdout,
         "LIBREUSE_WAIT=5: no unit; expected a duration such as 0, 500ms, 60s or 2m. The default holds",
     );
+
+    let folder = Folder::new("check-renamed");
+    let renamed = folder.copy(crate::support::shim(), "reuse-1.0.so");
+    let mut other = server(5003).with("LD_PRELOAD", &renamed).start();
+    other.expect("listening");
+    let finished = reuseaddr(["check", "--pid", &other.pid().to_string()]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(&finished.stdout, "reuse-1.0.so is mapped");
 
     let gone = reuseaddr(["check", "--pid", "4194304"]).run();
     assert_eq!(code(&gone), 2);
@@ -418,4 +458,11 @@ fn says_what_is_missing() {
         assert_says(&checked.stderr, why);
     }
     assert!(python().is_file());
+    // An option of ours that would be the program's.
+    let finished = check().arguments(["true", "--json"]).run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "--json after PROGRAM is an argument of PROGRAM",
+    );
 }

@@ -37,7 +37,10 @@ fn prints_a_drop_in() {
     );
     assert_says(
         &finished.stderr,
-        "sudo reuseaddr systemd --install myd.service",
+        &format!(
+            "sudo reuseaddr systemd --install --library {} --linger graceful --log-file '/var/log/%p \"x\".log' myd.service",
+            shim().display()
+        ),
     );
 }
 
@@ -263,6 +266,11 @@ warn 'TemporaryFileSystem=/opt'
 warn 'UnsetEnvironment=LD_PRELOAD'
 warn 'Environment="LD_PRELOAD=/usr/lib/other.so" "OTHER=a b"'
 /opt/test/reuseaddr systemd --library /opt/test/libreuse.so warned 2>/dev/null
+warn 'ExecStart=\nExecStart=/usr/bin/env -i /usr/bin/python3 --path=/x'
+mkdir /etc/systemd/system/warned.service.d
+printf '[Service]\nEnvironment="A=b c" LD_PRELOAD=/usr/lib/other.so\n' > /etc/systemd/system/warned.service.d/override.conf
+warn 'Type=exec'
+rm -r /etc/systemd/system/warned.service.d
 chmod 700 /home/x
 warn 'User=nobody' /home/x/libreuse.so
 setcap cap_net_bind_service=ep /opt/test/reuseaddr
@@ -271,6 +279,7 @@ printf '[Socket]\nListenStream=5400\n' > /etc/systemd/system/activated.socket
 printf '[Service]\nExecStart=/usr/bin/python3\n' > /etc/systemd/system/activated.service
 systemctl daemon-reload; systemctl start activated.socket
 echo "== capable"; ./reuseaddr systemd capable 2>&1 >/dev/null
+./reuseaddr systemd --install capable 2>/dev/null || echo "capable: $? $(ls -d /etc/systemd/system/capable.service.d 2>/dev/null)"
 echo "== activated"; ./reuseaddr systemd activated 2>&1 >/dev/null
 echo "== missing"; ./reuseaddr systemd missing 2>&1 >/dev/null
 echo "== end"
@@ -306,6 +315,7 @@ fn brings_a_crashing_service_back_to_its_port() {
     assert_ne!(line("odd logs: "), "odd logs: 0");
     line("loaded: the library is at work in process");
     line("install is idempotent");
+    assert_eq!(line("capable: "), "capable: 2");
     line("removed");
 
     for (case, says) in [
@@ -323,6 +333,11 @@ fn brings_a_crashing_service_back_to_its_port() {
         (
             "Environment=",
             "LD_PRELOAD=/opt/test/libreuse.so:/usr/lib/other.so",
+        ),
+        ("ExecStart=", "env is told to take LD_PRELOAD away"),
+        (
+            "Type=exec",
+            "override.conf comes after 50-libreuse.conf and sets LD_PRELOAD",
         ),
         ("User=nobody", "may not be able to read /home/x/libreuse.so"),
         ("capable", "has file capabilities"),
