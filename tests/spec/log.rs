@@ -88,7 +88,7 @@ for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
         "{stderr}"
     );
     assert!(
-        stderr.contains("connect 0.0.0.0:0: left alone, not bound to a port"),
+        stderr.contains("connect 0.0.0.0:0: left alone, nothing is set for it"),
         "{stderr}"
     );
     let stderr = program
@@ -98,6 +98,10 @@ for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
         .stderr;
     assert!(
         stderr.contains("bind 0.0.0.0:0: left alone, its port is not in LIBREUSE_PORTS"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("connect 0.0.0.0:0: left alone, not bound to a port"),
         "{stderr}"
     );
 }
