@@ -2,12 +2,8 @@
 //!
 //! A look-up of a port is to cost the same however many ranges there are; `lookup` shows it with 1, 16 and 256.
 
-#[allow(dead_code)] // A part of it is the manual's.
-#[path = "../src/config.rs"]
-mod config;
-
-use config::Settings;
 use criterion::{BenchmarkId, Criterion};
+use libreuse_rules::settings::Settings;
 use std::hint::black_box;
 
 const RANGES: [u16; 3] = [1, 16, 256];

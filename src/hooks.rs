@@ -8,15 +8,15 @@
 //! The caller's memory is read only after the kernel has read it without complaint. `errno` is the caller's: it has
 //! the value from before the call until the real function sets it.
 
-use crate::config::{Linger, Settings};
-use crate::endpoint::{self, Endpoint};
 use crate::load::settings;
-use crate::policy::{self, Decision, Options, Reason};
 use crate::socket::{Socket, size};
 use crate::{clock, errno, file, real, report, signals};
 use core::ffi::{c_int, c_void};
 use core::slice;
 use libc::{sockaddr, socklen_t};
+use libreuse_rules::endpoint::{self, Endpoint};
+use libreuse_rules::policy::{self, Decision, Options, Reason};
+use libreuse_rules::settings::{Linger, Settings};
 
 /// # Safety
 ///

@@ -1,10 +1,10 @@
 //! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`.
 
-use crate::config::{Complaint, PREFIX, SETTINGS, Settings};
 use crate::{errno, real, report, sink};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, Ordering};
+use libreuse_rules::settings::{Complaint, PREFIX, SETTINGS, Settings};
 
 static STORE: Store = Store {
     settings: UnsafeCell::new(Settings::DEFAULT),

@@ -1,13 +1,13 @@
 //! What the shim says of its work, and in which words. Whoever listens has asked for it: at `warn`, the default,
 //! only mistakes in the variables are told.
 
-use crate::config::{Complaint, Linger, Settings};
-use crate::endpoint::{Decimal, Endpoint};
-use crate::policy::{Facts, Options, Reason};
 use crate::sink;
 use crate::socket::Socket;
 use core::ffi::c_int;
 use core::fmt;
+use libreuse_rules::endpoint::{Decimal, Endpoint};
+use libreuse_rules::policy::{Facts, Options, Reason};
+use libreuse_rules::settings::{Complaint, Linger, Settings};
 use log::Level;
 
 /// A variable has a value that can't be.
@@ -119,28 +119,6 @@ impl fmt::Display for Place {
                 Decimal(fd.unsigned_abs()).fmt(f)
             }
         }
-    }
-}
-
-impl fmt::Display for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            ("SO_REUSEADDR", self.reuse_address),
-            ("SO_REUSEPORT", self.reuse_port),
-            ("TCP_LINGER2=-1", self.linger == Linger::Graceful),
-            ("SO_LINGER={1,0}", self.linger == Linger::Zero),
-        ];
-        let mut separator = "";
-        for (name, _) in names.into_iter().filter(|&(_, is_set)| is_set) {
-            f.write_str(separator)?;
-            f.write_str(name)?;
-            separator = " and ";
-        }
-        f.write_str(if separator.is_empty() {
-            "no option"
-        } else {
-            ""
-        })
     }
 }
 

@@ -5,14 +5,14 @@
 //! signal interrupts it. The shim keeps no descriptor: stderr is written to only while it is still the file that it was
 //! at load, and a log file is opened for each line, as is a terminal.
 
-use crate::config::{LOG_FILE_ROOM, Settings};
-use crate::endpoint::Decimal;
 use crate::signals::{self, KERNEL_SIGSET};
 use crate::{errno, file, load};
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use libreuse_rules::endpoint::Decimal;
+use libreuse_rules::settings::{LOG_FILE_ROOM, Settings};
 use log::{LevelFilter, Log, Metadata, Record};
 
 static SINK: Sink = Sink;

@@ -3,32 +3,18 @@
 //! Each method is one system call, by the libc function of that name: another preloaded library may have its own.
 //! None of them is a cancellation point (pthreads(7)). They may change `errno`; whoever calls them puts it back.
 
-use crate::config::Linger;
-use crate::endpoint::{self, Endpoint};
-use crate::policy::{Facts, Options};
 use crate::real;
 use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
+use libreuse_rules::calls::State;
+use libreuse_rules::endpoint::{self, Endpoint};
+use libreuse_rules::policy::{Facts, Options};
+use libreuse_rules::settings::Linger;
 
 /// A descriptor of the program's, which need not be a socket and is never kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Socket(c_int);
-
-/// A TCP state, as far as the rules tell them apart.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum State {
-    /// Neither listening nor connected.
-    Close,
-    /// Waiting for connections.
-    Listen,
-    /// SYN sent and not answered yet.
-    Connecting,
-    /// This side may be the one to close first.
-    Connected,
-    /// The peer closed first.
-    PeerClosed,
-}
 
 impl Socket {
     pub(crate) fn borrow(fd: c_int) -> Self {

@@ -25,7 +25,7 @@ class Bench:
         self.plots = self.results if quick else self.root / "docs" / "plots"
         for folder in (self.out, self.results, self.plots):
             folder.mkdir(parents=True, exist_ok=True)
-        self.reuse = self._cargo(self.root, "target", "libreuse.so", "--lib", "--no-default-features")
+        self.reuse = self._cargo(self.root, "target", "libreuse.so")
         self.redhook = self._redhook()
         self.redhook_env_logger = self._redhook("--features", "env_logger")
         self.limit = self._cc("limit.c", "liblimit.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro")

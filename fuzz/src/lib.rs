@@ -1,18 +1,9 @@
-//! What must hold for every input of the shim's pure modules, which are file modules here: the very text that the
-//! library is built from.
+//! What must hold for every input of the parsers in the rules.
 //!
 //! Each check compares with a model that is as plain as can be, and shares nothing with the code that it checks.
 
-// Each check uses a part of the modules; the shim and the command use the rest.
-#[allow(dead_code)]
-#[path = "../../src/config.rs"]
-mod config;
-#[allow(dead_code)]
-#[path = "../../src/endpoint.rs"]
-mod endpoint;
-
-use config::{Complaint, LOG_FILE_ROOM, Linger, SETTINGS, Settings};
-use endpoint::Endpoint;
+use libreuse_rules::settings::{Complaint, LOG_FILE_ROOM, Linger, SETTINGS, Settings};
+use libreuse_rules::endpoint::Endpoint;
 use log::LevelFilter;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{env, fs, io};

@@ -1,10 +1,10 @@
 //! `arm`: a program that runs without the library can be restarted all the same.
 
-use crate::support::{Folder, Program, own_network, program};
 use crate::{
     SERVER, assert_says, code, crash_after_serving, nobody, reuseaddr, run, serve_once, server,
 };
 use std::fs;
+use support::{Folder, Program, own_network, program};
 
 /// `reuseaddr run` of [`SERVER`].
 fn shimmed_server() -> Program {
@@ -201,7 +201,7 @@ fn says_what_it_can_not_do() {
 fn says_that_the_right_to_trace_is_missing() {
     own_network();
     let folder = Folder::for_other_users("arm");
-    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let mut running = server(5000).start();
     running.expect("listening");
     let finished = nobody()
@@ -221,7 +221,7 @@ fn says_that_the_right_to_trace_is_missing() {
 fn arms_nobody_else_where_the_network_is_another() {
     own_network();
     let folder = Folder::for_other_users("arm-container");
-    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let mut bystander = nobody().command(&server(5000)).start();
     bystander.expect("listening");
     let mut container = nobody()

@@ -1,13 +1,11 @@
 //! `check`: the verdict is what happens.
 
-use crate::support::{
-    Folder, Program, TcpState, compile_c, own_network, program, python, wait_for,
-};
 use crate::{assert_says, check, code, json, nobody, reuseaddr, run, script, server};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use support::{Folder, Program, TcpState, compile_c, own_network, program, python, wait_for};
 
 /// Prints which library is mapped, so that a verdict can be compared with what happens.
 const WITNESS: &str = r#"
@@ -136,8 +134,8 @@ fn as_nobody(command: &Path, arguments: &[&str]) -> Program {
 fn refuses_programs_with_more_rights_than_their_caller() {
     let folder = Folder::for_other_users("secure");
     let witness = build("witness-secure", &[]);
-    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
-    let library = folder.copy(crate::support::shim(), "libreuse.so");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let library = folder.copy(support::shim(), "libreuse.so");
     let mode = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the file is ours");
     };
@@ -393,7 +391,7 @@ fn tells_of_a_process_whether_the_library_is_in_it() {
     );
 
     let folder = Folder::new("check-renamed");
-    let renamed = folder.copy(crate::support::shim(), "reuse-1.0.so");
+    let renamed = folder.copy(support::shim(), "reuse-1.0.so");
     let mut other = server(5003).with("LD_PRELOAD", &renamed).start();
     other.expect("listening");
     let finished = reuseaddr(["check", "--pid", &other.pid().to_string()]).run();

@@ -1,14 +1,14 @@
 //! The manual is what the command does.
 
-use crate::support::{Program, own_network, program};
 use crate::{check, crash_after_serving, json, reuseaddr, server};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use support::{Program, own_network, program};
 
 fn document(name: &str) -> String {
-    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    let path = support::project().join("docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Every key of an answer, but for those that are data: states, names of functions and of variables.
@@ -82,7 +82,7 @@ fn every_key_of_the_json_is_documented_and_no_other() {
 #[test]
 fn the_manual_page_has_every_option_and_no_mistake() {
     let page = reuseaddr(["man"]).output();
-    let folder = crate::support::Folder::new("man");
+    let folder = support::Folder::new("man");
     let file = folder.join("reuseaddr.1");
     fs::write(&file, &page).expect("the folder is ours");
     let rendered = Program::new(program(&["man"]))

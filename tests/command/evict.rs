@@ -1,13 +1,13 @@
 //! `evict`: what was left behind goes at once, and nothing else does.
 
-use crate::support::{
-    Finished, Folder, Program, TcpState, count, own_network, sysctl, wait_for, wait_until,
-};
 use crate::{
     assert_says, code, crash_after_serving, fill_with_time_wait, json, nobody, reuseaddr, run,
     server,
 };
 use std::time::Instant;
+use support::{
+    Finished, Folder, Program, TcpState, count, own_network, sysctl, wait_for, wait_until,
+};
 
 #[test]
 fn forces_time_wait_out_as_root() {
@@ -26,7 +26,7 @@ fn forces_time_wait_out_as_root() {
 #[test]
 fn needs_the_capability_and_nothing_more() {
     let folder = Folder::for_other_users("evict");
-    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     own_network();
     crash_after_serving(&server(5000), 5000);
 
@@ -74,7 +74,7 @@ fn needs_the_capability_and_nothing_more() {
 #[test]
 fn works_in_the_network_of_an_unprivileged_user() {
     let folder = Folder::for_other_users("evict-userns");
-    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let text = "import socket
 listener = socket.socket()
 listener.bind(('127.0.0.1', 5000))

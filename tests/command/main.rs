@@ -1,8 +1,5 @@
 //! The specification of `reuseaddr`: the command that ships, on real sockets, processes and managers.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod arm;
 mod check;
 mod documents;
@@ -21,7 +18,7 @@ use support::{Finished, Folder, Program, Running, program, shim};
 
 /// The command, with these arguments.
 fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program {
-    Program::new(env!("CARGO_BIN_EXE_reuseaddr")).arguments(arguments)
+    Program::new(support::reuseaddr()).arguments(arguments)
 }
 
 /// `reuseaddr run` with the library that ships, and more arguments to follow.

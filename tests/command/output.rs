@@ -1,7 +1,7 @@
 //! How it speaks: to terminals and pipes, wide and narrow, with and without colour.
 
-use crate::support::{Program, own_network, program};
 use crate::{crash_after_serving, fill_with_time_wait, reuseaddr, server};
+use support::{Program, own_network, program};
 
 /// Runs the command on a terminal of so many columns, and returns what it wrote there.
 fn on_terminal(columns: u16, variables: &str, arguments: &[&str]) -> String {
@@ -36,7 +36,7 @@ sys.stdout.buffer.write(output)
         .arguments(["-I", "-c", text])
         .argument(columns.to_string())
         .argument(variables)
-        .argument(env!("CARGO_BIN_EXE_reuseaddr"))
+        .argument(support::reuseaddr())
         .arguments(arguments)
         .output()
 }
@@ -92,7 +92,7 @@ fn fits_narrow_terminals_and_is_never_wider_than_100() {
 fn is_quiet_when_its_reader_goes() {
     own_network();
     fill_with_time_wait(5000, 3000);
-    let command = env!("CARGO_BIN_EXE_reuseaddr");
+    let command = support::reuseaddr().display();
     for what in [
         "status --all 5000",
         "status --json 5000",

@@ -1,11 +1,11 @@
 //! `run`: the program gets the library and what was asked for, or is not started.
 
-use crate::support::{Folder, Program, compile_c, shim, wait_until};
 use crate::{assert_says, code, run, script};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use support::{Folder, Program, compile_c, shim, wait_until};
 
 /// What a program sees of the environment.
 fn environment(program: &Program) -> String {
@@ -190,7 +190,7 @@ os.execv(sys.argv[4], sys.argv[4:])
         };
         let without = start().argument(&state).output();
         let with = start()
-            .argument(env!("CARGO_BIN_EXE_reuseaddr"))
+            .argument(support::reuseaddr())
             .arguments(["run", "--library"])
             .argument(shim())
             .argument(&state)
@@ -240,7 +240,7 @@ fn passes_bytes_that_are_no_text() {
 
 #[test]
 fn finds_the_library_where_it_is_installed() {
-    let command = env!("CARGO_BIN_EXE_reuseaddr");
+    let command = support::reuseaddr();
     for (bin, lib) in [
         ("", ""),
         ("bin", "lib"),
@@ -368,7 +368,7 @@ fn survives_any_arguments() {
         b"=",
     ];
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    crate::support::own_network();
+    support::own_network();
     for _ in 0..300 {
         let mut arguments = Vec::new();
         for _ in 0..numbers.below(6) {

@@ -1,8 +1,5 @@
 //! `status`: everything that is on a port, entry by entry, and a verdict that holds.
 
-use crate::support::{
-    Folder, Program, TcpState, own_network, program, sysctl, wait_for, wait_until,
-};
 use crate::{
     SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, nobody, reuseaddr,
     run, serve_once, server, status,
@@ -10,6 +7,7 @@ use crate::{
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::TcpStream;
+use support::{Folder, Program, TcpState, own_network, program, sysctl, wait_for, wait_until};
 
 fn verdict(port: u16) -> String {
     status(port)["verdict"]["kind"]
@@ -312,7 +310,7 @@ os.kill(daemon, signal.SIGKILL)
 os.waitpid(daemon, 0)
 status()
 ",
-        command = env!("CARGO_BIN_EXE_reuseaddr")
+        command = support::reuseaddr().display()
     );
     let output = Program::new(program(&["unshare"]))
         .arguments(["--pid", "--fork", "--kill-child", "--mount-proc"])
@@ -513,7 +511,7 @@ fn follows_a_port_live() {
 fn says_what_it_may_not_see() {
     own_network();
     let folder = Folder::for_other_users("status");
-    let command = folder.copy(env!("CARGO_BIN_EXE_reuseaddr"), "reuseaddr");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let mut program = server(5000).start();
     program.expect("listening");
     let text = nobody()

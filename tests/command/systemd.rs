@@ -1,8 +1,8 @@
 //! `systemd`: drop-ins as systemd reads them, in a machine that it has booted.
 
-use crate::support::{Folder, Program, program, shim};
 use crate::{assert_says, code, reuseaddr};
 use std::fs;
+use support::{Folder, Program, program, shim};
 
 fn systemd() -> Program {
     reuseaddr(["systemd", "--library"]).argument(shim())
@@ -149,7 +149,7 @@ cat \"$base/upper/opt/test/output\" || cat \"$base/console\"
     Program::new(program(&["unshare"]))
         .arguments(["--mount", "/bin/sh", "-c", outer, "boot"])
         .argument(base)
-        .argument(env!("CARGO_BIN_EXE_reuseaddr"))
+        .argument(support::reuseaddr())
         .argument(shim())
         .argument(&text)
         .argument(&server)

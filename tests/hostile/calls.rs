@@ -1,7 +1,7 @@
 //! What a call returns: the kernel's answer, and errno untouched where it succeeds.
 
 use crate::host::host;
-use crate::support::matrix::changes_nothing;
+use support::matrix::changes_nothing;
 
 #[test]
 fn leaves_results_and_errno_alone() {

@@ -1,8 +1,8 @@
 //! Connections whose descriptor several processes hold: `graceful` loses no byte, whoever closes first.
 
 use crate::host::host;
-use crate::support::matrix::{Log, Setting};
-use crate::support::{Program, TcpState, count, own_network};
+use support::matrix::{Log, Setting};
+use support::{Program, TcpState, count, own_network};
 
 /// Without the shim and with `graceful` the client gets everything and a clean end. Two controls: without the shim a
 /// `TIME_WAIT` stays, so the shim was at work, and `zero` cuts the transfer, so this test would see a loss.

@@ -1,12 +1,12 @@
 //! The programs of the suite.
 
-use crate::support::{Folder, Program};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
+use support::{Folder, Program};
 
 /// A C or C++ program of the suite, compiled on first use.
 pub(crate) fn compiled(source: &str) -> PathBuf {
@@ -21,8 +21,7 @@ pub(crate) fn compiled_with(source: &str, flags: &[&str]) -> PathBuf {
     let key = format!("{source} {flags:?}").into();
     done.entry(key)
         .or_insert_with(|| {
-            let source =
-                Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile")).join(source);
+            let source = support::project().join("tests/hostile").join(source);
             let stem = source.file_stem().expect("a name").to_string_lossy();
             // The Folder is never dropped: the programs are needed until the last test has ended.
             let folder = Folder::new(&format!("hostile-{stem}-{number}"));

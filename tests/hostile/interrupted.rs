@@ -1,7 +1,7 @@
 //! Hooks that are interrupted: by signal handlers, by jumps out of them, by cancellation, and by forks.
 
 use crate::host::host;
-use crate::support::matrix::{Log, Setting, changes_nothing, changes_nothing_when};
+use support::matrix::{Log, Setting, changes_nothing, changes_nothing_when};
 
 #[test]
 fn serves_a_signal_handler_at_10_khz() {

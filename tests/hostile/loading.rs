@@ -1,10 +1,10 @@
 //! How the shim came into the process, before and after whom: constructors, plug-ins, other preloaded libraries.
 
 use crate::host::{compiled, compiled_with, host};
-use crate::support::matrix::{Log, Setting, changes_nothing, changes_nothing_when};
-use crate::support::{Folder, Program, own_network, program, shim};
 use std::path::{Path, PathBuf};
 use std::{fs, os};
+use support::matrix::{Log, Setting, changes_nothing, changes_nothing_when};
+use support::{Folder, Program, own_network, program, shim};
 
 const SHARED: [&str; 1] = ["-shared"];
 

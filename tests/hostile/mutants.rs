@@ -1,12 +1,12 @@
 //! Builds of the shim with something taken out or put in, to see that a test notices.
 
-use crate::support::Folder;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs, io};
+use support::Folder;
 
 /// A replacement in one of the crate's files.
 #[derive(Clone, Copy)]
@@ -31,16 +31,23 @@ pub(crate) fn build(edits: &[Edit]) -> PathBuf {
     let mut number = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     *number += 1;
 
-    let original = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let original = support::project();
     let copy = Folder::new("mutant");
     for entry in fs::read_dir(original).expect("the crate") {
         let name = entry.expect("the crate").file_name();
         // Cargo wants every file that Cargo.toml names, but builds only the library: a link will do for the rest.
-        if name != "src" && name != "target" && name != ".git" && name != ".cargo" {
+        if name != "src"
+            && name != "rules"
+            && name != "target"
+            && name != ".git"
+            && name != ".cargo"
+        {
             symlink(original.join(&name), copy.join(&name)).expect("a link");
         }
     }
-    copy_all(&original.join("src"), &copy.join("src"));
+    for folder in ["src", "rules"] {
+        copy_all(&original.join(folder), &copy.join(folder));
+    }
     for edit in edits {
         let path = copy.join(edit.file);
         let text = fs::read_to_string(&path).expect("a file of the crate");
@@ -51,15 +58,14 @@ pub(crate) fn build(edits: &[Edit]) -> PathBuf {
     }
 
     // Shared by all of them, so that the dependencies are built once; also by another run of the tests.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+    let target = support::scratch().join("mutants");
     fs::create_dir_all(&target).expect("the target folder is ours");
     let lock = fs::File::create(target.join("lock")).expect("the target folder is ours");
     // SAFETY: flock takes any descriptor, and this one stays open until the library is copied.
     let locked = unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) };
     assert_eq!(locked, 0, "{}", io::Error::last_os_error());
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--lib", "--locked"])
-        .arg("--no-default-features")
+        .args(["build", "--quiet", "--release", "--locked"])
         .arg("--target-dir")
         .arg(&target)
         // Where .cargo/config.toml is looked for.
@@ -278,7 +284,7 @@ const MUTANTS: &[Mutant] = &[
     // The stack
     Mutant {
         edits: &[edit(
-            "src/config.rs",
+            "rules/src/settings.rs",
             "const LOG_FILE_ROOM: usize = 512;",
             "const LOG_FILE_ROOM: usize = 16_384;",
         )],
@@ -448,7 +454,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         edits: &[edit(
-            "src/config.rs",
+            "rules/src/settings.rs",
             "if byte == b' ' || byte.is_ascii_graphic() {",
             "if byte == b' ' || byte.is_ascii_graphic() || byte == b'\\n' {",
         )],
@@ -524,7 +530,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         edits: &[edit(
-            "src/policy.rs",
+            "rules/src/policy.rs",
             "Linger::Graceful => on_own_port(settings, socket, options),",
             "Linger::Graceful => Decision::StepAside(Reason::NothingSet),",
         )],
@@ -536,7 +542,7 @@ const MUTANTS: &[Mutant] = &[
 #[test]
 fn each_finds_its_place() {
     for edit in MUTANTS.iter().flat_map(|mutant| mutant.edits) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(edit.file);
+        let path = support::project().join(edit.file);
         edit.find_in(&fs::read_to_string(path).expect("a file of the crate"));
     }
 }

@@ -1,12 +1,12 @@
 //! What the shim writes, and where the program never finds it: its own files, its limits, its signals, its time.
 
 use crate::host::host;
-use crate::support::matrix::{LINGERS, changes_nothing};
-use crate::support::{Folder, Program, own_network};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::{fs, io, os};
+use support::matrix::{LINGERS, changes_nothing};
+use support::{Folder, Program, own_network};
 
 fn stderr_is(what: &str) {
     changes_nothing(&host("stderr.c").argument(what));

@@ -1,10 +1,10 @@
 //! The library that ships, taken apart: no panic, allocation or lock can be reached from a hook.
 
 use crate::mutants::{Edit, build};
-use crate::support::shim;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use support::shim;
 
 /// The functions that are interposed, which is all that other libraries may see of this one.
 const HOOKS: [&str; 5] = ["bind", "close", "connect", "listen", "setsockopt"];

@@ -1,14 +1,14 @@
 //! Programs with few rights, or with more than their callers, and variables of any content.
 
 use crate::host::{compiled, host};
-use crate::support::matrix::{LINGERS, Log, Setting, changes_nothing, changes_nothing_when};
-use crate::support::{Folder, Program, own_network, shim};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
+use support::matrix::{LINGERS, Log, Setting, changes_nothing, changes_nothing_when};
+use support::{Folder, Program, own_network, shim};
 
 /// With linger off, close, connect, a successful bind, a failed one and setsockopt cost no system call.
 #[test]

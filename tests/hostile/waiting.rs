@@ -1,8 +1,8 @@
 //! `LIBREUSE_WAIT` amid signals, and while another thread goes on.
 
 use crate::host::host;
-use crate::support::matrix::{Setting, changes_nothing_when};
-use crate::support::{Program, own_network, wait_until};
+use support::matrix::{Setting, changes_nothing_when};
+use support::{Program, own_network, wait_until};
 
 /// Results are those without the shim, each after the whole wait and with the socket as it was; `wait.c` checks it.
 #[test]

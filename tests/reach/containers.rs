@@ -1,10 +1,10 @@
 //! Containers: what `docs/containers.md` says of them.
 
 use crate::restart::{LEGACY, port_after_crash};
-use crate::support::Program;
 use crate::systems::{Layer, System, release, temporary};
 use std::path::Path;
 use std::process::Command;
+use support::Program;
 
 /// A container with a root file system that can't be written to, for an ordinary user without any capability.
 fn confined(root: &Layer, preload: &Path, program: &Path) -> Program {

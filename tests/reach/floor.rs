@@ -1,9 +1,9 @@
 //! Old systems: what the library asks of libc, and what it does where libc has no `dlsym`.
 
-use crate::support::{own_network, shim};
 use crate::systems::{LIBRARY, SYSTEMS, System, release, succeed};
 use std::path::PathBuf;
 use std::process::Command;
+use support::{own_network, shim};
 
 /// The libraries that ship, and the one that plain cargo builds.
 fn libraries() -> [PathBuf; 4] {

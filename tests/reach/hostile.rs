@@ -1,8 +1,8 @@
 //! The core of the hostile-host suite (`tests/hostile`) on the systems that it is not written on.
 
-use crate::support::matrix::{Log, Setting, changes_nothing_when};
 use crate::systems::{LIBRARY, System, project};
 use std::fs;
+use support::matrix::{Log, Setting, changes_nothing_when};
 
 /// Programs and their arguments. They are compiled for each system from the same text.
 const CORE: &[(&str, &[&str])] = &[

@@ -1,11 +1,11 @@
 //! What the shim and the kernel hand each other has the right layout for each processor: times, files, options.
 
 use crate::restart::{LEGACY, greet};
-use crate::support::{Folder, TcpState, count, own_network, tcp_states, wait_until};
 use crate::systems::{LIBRARY, SYSTEMS};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
+use support::{Folder, TcpState, count, own_network, tcp_states, wait_until};
 
 const PRELOAD: (&str, &str) = ("LD_PRELOAD", LIBRARY);
 

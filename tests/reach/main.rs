@@ -4,9 +4,6 @@
 //! The library is the one out of `scripts/release`, and what a test needs for other systems comes from
 //! `scripts/toolchains`.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod containers;
 mod floor;
 mod hostile;

@@ -1,9 +1,9 @@
 //! `scripts/release`: what it makes is whole, and the same wherever it is made.
 
-use crate::support::Folder;
 use crate::systems::{dist, project, release, succeed, toolchains};
 use std::fs;
 use std::process::Command;
+use support::Folder;
 
 #[test]
 fn the_same_source_gives_the_same_bytes_elsewhere() {
@@ -126,8 +126,7 @@ fn the_oldest_rust_that_is_promised_builds_the_library() {
     // By way of cargo's configuration, since `succeed` takes RUSTC away.
     succeed(
         Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--lib", "--locked"])
-            .arg("--no-default-features")
+            .args(["build", "--quiet", "--release", "--locked"])
             .arg("--config")
             .arg(format!("build.rustc={rustc:?}"))
             .arg("--target-dir")

@@ -1,9 +1,9 @@
 //! The story that all of this is for, on each system.
 
-use crate::support::{Program, TcpState, own_network, wait_for};
 use crate::systems::{LIBRARY, SYSTEMS};
 use std::io::Read;
 use std::net::TcpStream;
+use support::{Program, TcpState, own_network, wait_for};
 
 pub(crate) const LEGACY: &str = include_str!("legacy.c");
 

@@ -1,12 +1,12 @@
 //! The systems that the tests run programs on, with the release installed there.
 
-use crate::support::Program;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use support::Program;
 
 /// A processor and a libc.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -235,11 +235,11 @@ fn old_root() -> PathBuf {
 }
 
 pub(crate) fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    support::project()
 }
 
 pub(crate) fn temporary() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
+    support::scratch()
 }
 
 /// Runs a command of the build, which must succeed, and returns what it printed.

@@ -3,9 +3,6 @@
 //!
 //! Memcheck sees every instruction of the shim. `AddressSanitizer` sees the host, and what the shim has libc do.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -251,9 +248,7 @@ fn run(
 
 fn finds_nothing(tool: Tool) {
     for host in HOSTS.iter().filter(|host| host.tools.contains(&tool)) {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests")
-            .join(host.source);
+        let source = support::project().join("tests").join(host.source);
         let binary = tool.compile(&source, "shim");
         let (control, expected) = run(tool, host, &binary, None, &[]);
         let has_errors = host.source == "hostile/pointers.c" && tool == Tool::Memcheck;
@@ -285,7 +280,7 @@ fn finds_nothing(tool: Tool) {
 
 /// The tool sees into a preloaded library: it finds the error in one.
 fn finds_a_planted_error(tool: Tool) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sanitizers");
+    let folder = support::project().join("tests/sanitizers");
     let text = fs::read_to_string(folder.join("planted.c")).expect("part of the repository");
     let planted = compile_c(
         &format!("planted-{tool:?}"),

@@ -1,5 +1,5 @@
 use crate::server::{PORT, Server};
-use crate::support::{Program, TcpState, own_network, python, sysctl};
+use support::{Program, TcpState, own_network, python, sysctl};
 
 /// What a program prints, without the shim and with it.
 fn both(text: &str) -> [String; 2] {

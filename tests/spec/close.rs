@@ -1,11 +1,11 @@
 use crate::server::PORT;
-use crate::support::{
-    Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
-    wait_until,
-};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
+use support::{
+    Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
+    wait_until,
+};
 
 /// Sends a body to whoever connects, and ends the connection as it is told.
 const SENDER: &str = r"

@@ -1,6 +1,6 @@
 use crate::server::PORT;
-use crate::support::{Program, TcpState, count, own_network, sysctl, wait_for};
 use std::net::TcpListener;
+use support::{Program, TcpState, count, own_network, sysctl, wait_for};
 
 /// A client that insists on its own port, run again and again.
 const CLIENT: &str = "

@@ -1,6 +1,6 @@
-use crate::support::{Folder, Program, own_network, program};
 use std::collections::BTreeMap;
 use std::fs;
+use support::{Folder, Program, own_network, program};
 
 /// Prints its marks by a system call that fails, so that the trace shows which calls lie between them.
 const CALLS: &str = "
@@ -37,7 +37,7 @@ fn steps(shimmed: bool, linger: &str) -> BTreeMap<&'static str, Vec<String>> {
         .argument(&trace);
     if shimmed {
         let mut preload = std::ffi::OsString::from("LD_PRELOAD=");
-        preload.push(crate::support::shim());
+        preload.push(support::shim());
         tracer = tracer
             .argument("-E")
             .argument(preload)

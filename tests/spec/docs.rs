@@ -1,10 +1,8 @@
 use std::fs;
-use std::path::Path;
-
-const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+use support::project;
 
 fn readme() -> String {
-    fs::read_to_string(Path::new(PROJECT).join("README.md")).expect("there is a README")
+    fs::read_to_string(project().join("README.md")).expect("there is a README")
 }
 
 #[test]
@@ -23,10 +21,7 @@ fn names_no_file_that_is_not_there() {
         .chain(scripts)
         .filter(|target| !target.contains("://"))
     {
-        assert!(
-            Path::new(PROJECT).join(path).exists(),
-            "the README names {path}"
-        );
+        assert!(project().join(path).exists(), "the README names {path}");
         checked += 1;
     }
     assert!(checked >= 4, "only {checked} were found");

@@ -1,4 +1,4 @@
-use crate::support::{Program, program, shim};
+use support::{Program, program, shim};
 
 fn tool(name: &str, arguments: &[&str]) -> String {
     Program::new(program(&[name]))

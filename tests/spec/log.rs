@@ -1,6 +1,6 @@
 use crate::server::{PORT, Server};
-use crate::support::{Finished, Folder, Program, TcpState, own_network, shim};
 use std::fs;
+use support::{Finished, Folder, Program, TcpState, own_network, shim};
 
 /// Runs the server over `TIME_WAIT` with this level, and ends it by closing its input.
 fn restarted(level: &str) -> Finished {

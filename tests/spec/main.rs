@@ -1,8 +1,5 @@
 //! The specification of `libreuse.so`: real processes on the real kernel, each effect with its control.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 /// `bind`: what an earlier run left behind is no obstacle, and everything else still is.
 mod bind;
 /// `close` and `LIBREUSE_LINGER`: how connections end, and what they leave behind.

@@ -1,9 +1,9 @@
 use crate::server::PORT;
-use crate::support::{Folder, Program, Running, TcpState, count, own_network, program, wait_until};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use support::{Folder, Program, Running, TcpState, count, own_network, program, wait_until};
 
 /// What a program does about `SO_REUSEADDR` by itself.
 #[derive(Clone, Copy, PartialEq)]

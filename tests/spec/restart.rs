@@ -1,9 +1,9 @@
 use crate::server::{PORT, Server};
-use crate::support::{
-    Program, Running, TcpState, compile_c, count, own_network, sysctl, tcp_states, wait_for,
-};
 use std::net::TcpStream;
 use std::time::Instant;
+use support::{
+    Program, Running, TcpState, compile_c, count, own_network, sysctl, tcp_states, wait_for,
+};
 
 /// Runs the server twice, and says how it went the second time: without the shim, and with it.
 fn second_run(server: &Server, leftover: TcpState) -> [String; 2] {

@@ -1,8 +1,8 @@
 //! The program that is run twice: a server on raw sockets that does what it is told, and knows nothing of the shim.
 
-use crate::support::{Program, Running, TcpState, count, wait_for};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use support::{Program, Running, TcpState, count, wait_for};
 
 /// The port that the servers want. Each test has a network of its own.
 pub(crate) const PORT: u16 = 5000;

@@ -1,4 +1,4 @@
-use crate::support::{Finished, Program, own_network};
+use support::{Finished, Program, own_network};
 
 /// A program that does nothing, with a variable set.
 fn with(variables: &[(&str, &str)]) -> Finished {

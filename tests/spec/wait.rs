@@ -1,6 +1,6 @@
 use crate::server::{PORT, Server};
-use crate::support::{TcpState, own_network, sysctl, wait_for, wait_until};
 use std::time::{Duration, Instant};
+use support::{TcpState, own_network, sysctl, wait_for, wait_until};
 
 /// The run before had no shim, so only time helps: here three seconds, which is how long such an orphan is kept.
 #[test]

@@ -1,8 +1,6 @@
 //! What every test target shares: the library that ships, a network of the test's own, real processes with bounded
 //! waits, and the kernel's table of TCP sockets.
-//!
-//! Each test target uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(missing_docs)] // A vocabulary, whose words say what they mean.
 
 pub mod matrix;
 
@@ -22,39 +20,64 @@ use std::{env, fs, io, thread};
 /// How long anything may take that takes no time of its own: long enough for a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The project's folder.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests' package is in the project")
+}
+
+/// A folder for what the tests write, which Cargo's own `clean` takes away.
+pub fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        // target/debug/deps/spec-0123456789abcdef
+        let program = env::current_exe().expect("a test program has a path");
+        let target = program.ancestors().nth(3).expect("it is below target");
+        let folder = target.join("tmp");
+        fs::create_dir_all(&folder).expect("the target folder is writable");
+        folder
+    })
+}
+
 /// The library that ships: the release build, made on first use, or the one that `LIBREUSE_TEST_LIBRARY` names.
 pub fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        if let Some(path) = env::var_os("LIBREUSE_TEST_LIBRARY") {
-            return PathBuf::from(path);
-        }
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--lib",
-                "--locked",
-                "--no-default-features",
-            ])
-            .args(["--message-format", "json", "--manifest-path", manifest])
-            .output()
-            .expect("cargo runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let messages = String::from_utf8(output.stdout).expect("cargo's messages are UTF-8");
-        let (_, path) = messages
-            .split('"')
-            .map(|part| (part, Path::new(part)))
-            .find(|(part, _)| part.ends_with("/libreuse.so"))
-            .expect("cargo names the library");
-        path.to_path_buf()
+    SHIM.get_or_init(|| match env::var_os("LIBREUSE_TEST_LIBRARY") {
+        Some(path) => PathBuf::from(path),
+        None => build(&["--release", "--package", "libreuse"], "libreuse.so"),
     })
+}
+
+/// The command: a debug build, made on first use, or the one that `LIBREUSE_TEST_COMMAND` names.
+pub fn reuseaddr() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
+        Some(path) => PathBuf::from(path),
+        None => build(&["--manifest-path", "command/Cargo.toml"], "reuseaddr"),
+    })
+}
+
+/// Has Cargo build something, and returns the file of this name that came of it.
+fn build(arguments: &[&str], name: &str) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--message-format", "json"])
+        .args(arguments)
+        .current_dir(project())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let messages = String::from_utf8(output.stdout).expect("cargo's messages are UTF-8");
+    messages
+        .split('"')
+        .map(Path::new)
+        .find(|path| path.is_absolute() && path.file_name() == Some(OsStr::new(name)))
+        .unwrap_or_else(|| panic!("cargo names no {name}"))
+        .to_path_buf()
 }
 
 /// Gives the calling thread, and every process it starts, a network namespace with nothing in it but loopback. It goes
@@ -110,7 +133,7 @@ pub fn python() -> PathBuf {
 
 /// A C program, compiled on first use from its text.
 pub fn compile_c(name: &str, text: &str, flags: &[&str]) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let folder = scratch();
     let source = folder.join(format!("{name}.{}.c", std::process::id()));
     let binary = folder.join(format!("{name}.{}", std::process::id()));
     fs::write(&source, text).expect("the folder for temporary files is writable");
@@ -545,7 +568,7 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
-        Self::inside(Path::new(env!("CARGO_TARGET_TMPDIR")), name)
+        Self::inside(scratch(), name)
     }
 
     /// One that other users reach too, who may not be let into the folder of the project.

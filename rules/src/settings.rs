@@ -7,18 +7,18 @@ use core::fmt::{self, Write};
 use log::LevelFilter;
 
 /// What every variable's name begins with; a name that has it and is not in [`SETTINGS`] is a mistake worth telling.
-pub(crate) const PREFIX: &[u8] = b"LIBREUSE_";
+pub const PREFIX: &[u8] = b"LIBREUSE_";
 
 /// One variable: what the manual says of it, and how its value is read.
-pub(crate) struct Setting {
+pub struct Setting {
     /// The variable's full name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The values as the README's table shows them.
-    pub(crate) values: &'static str,
+    pub values: &'static str,
     /// What holds when the variable is absent or wrong, as the README's table shows it.
-    pub(crate) default: &'static str,
+    pub default: &'static str,
     /// One line on what it does.
-    pub(crate) effect: &'static str,
+    pub effect: &'static str,
     /// The values as an error message names them.
     accepts: &'static str,
     /// Reads a value into the settings, and leaves them as they were when it can't.
@@ -33,7 +33,7 @@ const UNKNOWN: Fault = "";
 const EMPTY_ENTRY: Fault = "an entry is empty";
 
 /// Every variable there is, in the order in which the manual lists them.
-pub(crate) static SETTINGS: [Setting; 8] = [
+pub static SETTINGS: [Setting; 8] = [
     Setting {
         name: "LIBREUSE_REUSEADDR",
         values: "`on` `off`",
@@ -150,28 +150,28 @@ pub(crate) static SETTINGS: [Setting; 8] = [
 ];
 
 /// Everything that the variables say, read once when the library is loaded.
-pub(crate) struct Settings {
+pub struct Settings {
     /// Whether the rules around `SO_REUSEADDR` hold.
-    pub(crate) reuse_address: bool,
+    pub reuse_address: bool,
     /// How TCP connections are closed.
-    pub(crate) linger: Linger,
+    pub linger: Linger,
     /// How long `bind` may wait, in milliseconds; 0 is not at all.
-    pub(crate) wait_ms: u32,
+    pub wait_ms: u32,
     /// Whether `SO_REUSEPORT` is set as well.
-    pub(crate) reuse_port: bool,
+    pub reuse_port: bool,
     /// The local ports that the shim acts on.
-    pub(crate) ports: Ports,
+    pub ports: Ports,
     /// The programs that the shim acts in.
-    pub(crate) programs: Programs,
+    pub programs: Programs,
     /// What is reported.
-    pub(crate) log: LevelFilter,
+    pub log: LevelFilter,
     /// Where it is reported to; empty is stderr.
-    pub(crate) log_file: Text<LOG_FILE_ROOM>,
+    pub log_file: Text<LOG_FILE_ROOM>,
 }
 
 /// How TCP connections are closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Linger {
+pub enum Linger {
     /// As without the shim.
     Off,
     /// Everything is delivered, and no `TIME_WAIT` stays (`TCP_LINGER2 = -1`).
@@ -181,12 +181,12 @@ pub(crate) enum Linger {
 }
 
 /// The longest `LIBREUSE_LOG_FILE`, in bytes. Hooks build the path on the stack, and some threads have 16 KiB of it.
-pub(crate) const LOG_FILE_ROOM: usize = 512;
+pub const LOG_FILE_ROOM: usize = 512;
 const PROGRAMS_ROOM: usize = 1024;
 
 impl Settings {
     /// What holds when no variable is set.
-    pub(crate) const DEFAULT: Self = Self {
+    pub const DEFAULT: Self = Self {
         reuse_address: true,
         linger: Linger::Off,
         wait_ms: 0,
@@ -203,7 +203,7 @@ impl Settings {
     ///
     /// A complaint that names variable, value and what is accepted, when there is no such variable or no such value;
     /// the settings are then as they were.
-    pub(crate) fn set<'a>(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Complaint<'a>> {
+    pub fn set<'a>(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Complaint<'a>> {
         let complain = |setting, fault| Complaint {
             name,
             value,
@@ -221,7 +221,7 @@ impl Settings {
 }
 
 /// Why a variable was not taken, as one line without its end.
-pub(crate) struct Complaint<'a> {
+pub struct Complaint<'a> {
     name: &'a [u8],
     value: &'a [u8],
     setting: Option<&'static Setting>,
@@ -312,7 +312,7 @@ fn milliseconds(value: &[u8]) -> Result<u32, Fault> {
 
 /// The local ports that the shim acts on: one bit each, so that a look-up costs one load however many ranges there
 /// are, and no list can be too long.
-pub(crate) struct Ports {
+pub struct Ports {
     all: bool,
     bits: [u64; 1024],
 }
@@ -324,12 +324,12 @@ impl Ports {
     };
 
     /// Whether this is every port, so that nobody need ask which one a socket has.
-    pub(crate) fn all(&self) -> bool {
+    pub fn all(&self) -> bool {
         self.all
     }
 
     /// Whether the shim acts on `port`.
-    pub(crate) fn contain(&self, port: u16) -> bool {
+    pub fn contain(&self, port: u16) -> bool {
         let word = self.bits.get(usize::from(port >> 6)).copied().unwrap_or(0);
         self.all || word >> (port & 63) & 1 == 1
     }
@@ -382,7 +382,7 @@ fn port_range(entry: &[u8]) -> Result<(u16, u16), Fault> {
 }
 
 /// The programs that the shim acts in: patterns of names, or none for all of them.
-pub(crate) struct Programs(Text<PROGRAMS_ROOM>);
+pub struct Programs(Text<PROGRAMS_ROOM>);
 
 impl Programs {
     fn replace(&mut self, patterns: &[u8]) -> Result<(), Fault> {
@@ -390,12 +390,12 @@ impl Programs {
     }
 
     /// Whether this is every program, so that nobody need ask for its name.
-    pub(crate) fn all(&self) -> bool {
+    pub fn all(&self) -> bool {
         self.0.as_bytes().is_empty()
     }
 
     /// Whether the shim acts in a program of this name.
-    pub(crate) fn contain(&self, name: &[u8]) -> bool {
+    pub fn contain(&self, name: &[u8]) -> bool {
         self.all()
             || self
                 .0
@@ -438,7 +438,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// Bytes kept where they stay, since the program may overwrite its environment later.
-pub(crate) struct Text<const ROOM: usize> {
+pub struct Text<const ROOM: usize> {
     bytes: [u8; ROOM],
     length: usize,
 }
@@ -450,7 +450,7 @@ impl<const ROOM: usize> Text<ROOM> {
     };
 
     /// The bytes.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
@@ -467,6 +467,7 @@ impl<const ROOM: usize> Text<ROOM> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::prelude::rust_2024::*;
 
     fn with(name: &str, value: &str) -> Settings {
         let mut settings = Settings::DEFAULT;
@@ -735,7 +736,7 @@ mod tests {
 
     #[test]
     fn the_readme_has_the_table() {
-        let readme = include_str!("../README.md");
+        let readme = include_str!("../../README.md");
         let rows: Vec<_> = readme
             .lines()
             .filter(|line| line.starts_with("| `LIBREUSE_"))

@@ -1,11 +1,11 @@
 //! The manual page and the completions, both made from the command line itself.
 
 use super::output;
-use crate::config::SETTINGS;
 use anyhow::Result;
 use clap_complete::Shell;
 use clap_mangen::Man as Page;
 use clap_mangen::roff::{Roff, bold, roman};
+use libreuse_rules::settings::SETTINGS;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,5 @@
 //! The few calls that neither std nor rustix has, and so the only unsafe code of the command.
 #![allow(unsafe_code)]
-#![allow(clippy::disallowed_methods)] // That list is the shim's, which would meet its own hooks. Nothing is hooked here.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;

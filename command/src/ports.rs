@@ -1,6 +1,6 @@
 //! Ports as they are given on the command line, read as the library reads `LIBREUSE_PORTS`.
 
-use crate::config::{Ports, Settings};
+use libreuse_rules::settings::{Ports, Settings};
 use std::str::FromStr;
 
 const VARIABLE: &str = "LIBREUSE_PORTS";

@@ -1,8 +1,8 @@
 //! The options that stand for the library's variables: each row of `config::SETTINGS` becomes one, `LIBREUSE_LOG_FILE`
 //! becoming `--log-file`, and its parser decides what may be given.
 
-use crate::config::{PREFIX, SETTINGS, Setting, Settings};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
+use libreuse_rules::settings::{PREFIX, SETTINGS, Setting, Settings};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 

@@ -1,4 +1,14 @@
-//! The command line: what can be asked, and who answers.
+//! `reuseaddr`: says why a port is busy, and starts programs so that it is not.
+//!
+//! * `run` starts a program with `libreuse.so` preloaded, after `check` has found that it can be.
+//! * `status` shows who holds a port, and what to do about it.
+//! * `evict` ends what earlier runs left behind; `arm` prepares a running program for its next restart.
+//! * `systemd` does for a service what `run` does for a command line.
+//!
+//! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program that linked the library
+//! would be hooked itself.
+
+#![deny(unsafe_code)]
 #![allow(clippy::doc_markdown)] // Many of these comments are the help as well, where backticks would be seen.
 #![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
@@ -74,7 +84,7 @@ mod exit {
 }
 
 /// Answers the command line.
-pub(crate) fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

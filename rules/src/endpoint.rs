@@ -4,10 +4,10 @@ use core::fmt::{self, Write};
 
 /// Where a socket is, or is to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     address: Address,
     /// In host order; 0 is no port.
-    pub(crate) port: u16,
+    pub port: u16,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,7 +17,7 @@ enum Address {
 }
 
 /// The size of the largest address that is decoded, a `sockaddr_in6` (include/uapi/linux/in6.h).
-pub(crate) const LONGEST: usize = 28;
+pub const LONGEST: usize = 28;
 
 const AF_UNSPEC: u16 = 0;
 const AF_INET: u16 = 2;
@@ -27,7 +27,7 @@ impl Endpoint {
     /// Reads the bytes of a `sockaddr_in` or `sockaddr_in6`; `None` if they are neither, or too few.
     ///
     /// `AF_UNSPEC` is read as IPv4, as Linux does for the wildcard address (`__inet_bind` in `net/ipv4/af_inet.c`).
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (family, rest) = bytes.split_first_chunk::<2>()?;
         let (port, rest) = rest.split_first_chunk::<2>()?;
         let address = match u16::from_ne_bytes(*family) {
@@ -120,7 +120,7 @@ fn write_v6(f: &mut fmt::Formatter<'_>, groups: [u16; 8]) -> fmt::Result {
 }
 
 /// A number in decimal, without the panic path that the integers' own `Display` has.
-pub(crate) struct Decimal(pub(crate) u32);
+pub struct Decimal(pub u32);
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,6 +146,7 @@ impl fmt::Display for Decimal {
 mod tests {
     use super::*;
     use std::net::Ipv6Addr;
+    use std::prelude::rust_2024::*;
 
     fn v4(family: u16) -> Vec<u8> {
         [

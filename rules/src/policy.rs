@@ -1,12 +1,13 @@
 //! What to do: given the settings and what a socket is, act, or step aside and say why. Pure and safe.
 
-use crate::config::{Linger, Settings};
+use crate::calls::State;
 use crate::endpoint::Endpoint;
-use crate::socket::State;
+use crate::settings::{Linger, Settings};
+use core::fmt;
 
 /// What the kernel knows about one of the program's descriptors. Each answer costs a system call, so a decision asks
 /// only for what it still needs.
-pub(crate) trait Facts {
+pub trait Facts {
     /// The address that an IPv4 or IPv6 socket is bound to; port 0 is not bound.
     fn local(&self) -> Option<Endpoint>;
 
@@ -16,7 +17,7 @@ pub(crate) trait Facts {
 
 /// The answer to a hook.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// Set these options.
     Act(Options),
     /// Do nothing but the caller's own call.
@@ -25,18 +26,18 @@ pub(crate) enum Decision {
 
 /// The socket options to set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Options {
+pub struct Options {
     /// `SO_REUSEADDR`.
-    pub(crate) reuse_address: bool,
+    pub reuse_address: bool,
     /// `SO_REUSEPORT`.
-    pub(crate) reuse_port: bool,
+    pub reuse_port: bool,
     /// What makes the socket close in this way.
-    pub(crate) linger: Linger,
+    pub linger: Linger,
 }
 
 /// Why the shim leaves a call alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Reason {
+pub enum Reason {
     /// The descriptor is not an IPv4 or IPv6 TCP socket: two flagged UDP sockets steal each other's traffic, and
     /// nothing else has `TIME_WAIT`.
     NotTcp,
@@ -62,7 +63,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// The reason in words.
-    pub(crate) fn text(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             Self::NotTcp => "not a TCP socket",
             Self::AnyPort => "any port was asked for",
@@ -79,7 +80,7 @@ impl Reason {
 }
 
 /// After a `bind` to `port` failed with `EADDRINUSE`: the options with which to try again.
-pub(crate) fn bind(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
+pub fn bind(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
     let options = Options {
         reuse_address: settings.reuse_address,
         reuse_port: settings.reuse_port,
@@ -97,7 +98,7 @@ pub(crate) fn bind(settings: &Settings, socket: &impl Facts, port: u16) -> Decis
 
 /// After a `bind` to `port` succeeded: whether other copies may share the port. `SO_REUSEPORT` counts from the moment
 /// that somebody else binds, or that this socket listens, so it can wait until the kernel has accepted the address.
-pub(crate) fn bound(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
+pub fn bound(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
     let options = Options {
         reuse_address: false,
         reuse_port: settings.reuse_port,
@@ -113,7 +114,7 @@ pub(crate) fn bound(settings: &Settings, socket: &impl Facts, port: u16) -> Deci
 }
 
 /// Before a `listen`: the options that accepted sockets are to inherit.
-pub(crate) fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
+pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options::of_a_connection(settings);
     if options.is_none() {
         return Decision::StepAside(Reason::NothingSet);
@@ -132,7 +133,7 @@ pub(crate) fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
 /// As long as it lives, others can bind the port of a connection that carries `SO_REUSEADDR`: a client that looks for a
 /// free port then takes one that is in use, and its `connect` fails. Nothing tells such a client from one that insists on
 /// its port, but that somebody has named the port.
-pub(crate) fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
+pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options {
         reuse_address: settings.reuse_address && !settings.ports.all(),
         ..Options::of_a_connection(settings)
@@ -151,7 +152,7 @@ pub(crate) fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
 }
 
 /// After the program set one of our options itself: whether to set it again. `wanted` is the option in question.
-pub(crate) fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options) -> Decision {
+pub fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options) -> Decision {
     match socket.state() {
         None => Decision::StepAside(Reason::NotTcp),
         // Before listen or connect the program's own value holds: it may be its single-instance lock.
@@ -161,7 +162,7 @@ pub(crate) fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options)
 }
 
 /// Before a `close`: the options that decide what the connection leaves behind.
-pub(crate) fn close(settings: &Settings, socket: &impl Facts) -> Decision {
+pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options {
         reuse_address: false,
         reuse_port: false,
@@ -184,7 +185,7 @@ pub(crate) fn close(settings: &Settings, socket: &impl Facts) -> Decision {
 
 impl Options {
     /// None of them.
-    pub(crate) const NONE: Self = Self {
+    pub const NONE: Self = Self {
         reuse_address: false,
         reuse_port: false,
         linger: Linger::Off,
@@ -231,10 +232,33 @@ fn on_own_port(settings: &Settings, socket: &impl Facts, options: Options) -> De
     }
 }
 
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            ("SO_REUSEADDR", self.reuse_address),
+            ("SO_REUSEPORT", self.reuse_port),
+            ("TCP_LINGER2=-1", self.linger == Linger::Graceful),
+            ("SO_LINGER={1,0}", self.linger == Linger::Zero),
+        ];
+        let mut separator = "";
+        for (name, _) in names.into_iter().filter(|&(_, is_set)| is_set) {
+            f.write_str(separator)?;
+            f.write_str(name)?;
+            separator = " and ";
+        }
+        f.write_str(if separator.is_empty() {
+            "no option"
+        } else {
+            ""
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::prelude::rust_2024::*;
 
     /// A descriptor of which this is known, and which counts how often it is asked.
     struct Known {

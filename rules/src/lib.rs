@@ -1,0 +1,12 @@
+//! What libreuse does about a `bind`, `listen`, `connect`, `setsockopt` or `close`, apart from who makes the system calls.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod calls;
+pub mod endpoint;
+pub mod policy;
+pub mod settings;
+
+#[cfg(test)]
+#[macro_use]
+extern crate std;
