@@ -147,6 +147,7 @@ mod tests {
     use super::*;
     use std::net::Ipv6Addr;
     use std::prelude::rust_2024::*;
+    use std::vec;
 
     fn v4(family: u16) -> Vec<u8> {
         [

@@ -8,5 +8,4 @@ pub mod policy;
 pub mod settings;
 
 #[cfg(test)]
-#[macro_use]
 extern crate std;

@@ -258,6 +258,7 @@ impl fmt::Display for Options {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::format;
     use std::prelude::rust_2024::*;
 
     /// A descriptor of which this is known, and which counts how often it is asked.

@@ -468,6 +468,7 @@ impl<const ROOM: usize> Text<ROOM> {
 mod tests {
     use super::*;
     use std::prelude::rust_2024::*;
+    use std::{format, vec};
 
     fn with(name: &str, value: &str) -> Settings {
         let mut settings = Settings::DEFAULT;
