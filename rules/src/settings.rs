@@ -329,7 +329,7 @@ impl Ports {
     }
 
     /// Whether the shim acts on `port`.
-    pub fn contain(&self, port: u16) -> bool {
+    pub fn contains(&self, port: u16) -> bool {
         let word = self.bits.get(usize::from(port >> 6)).copied().unwrap_or(0);
         self.all || word >> (port & 63) & 1 == 1
     }
@@ -395,7 +395,7 @@ impl Programs {
     }
 
     /// Whether the shim acts in a program of this name.
-    pub fn contain(&self, name: &[u8]) -> bool {
+    pub fn contains(&self, name: &[u8]) -> bool {
         self.all()
             || self
                 .0
@@ -473,7 +473,7 @@ mod tests {
     fn with(name: &str, value: &str) -> Settings {
         let mut settings = Settings::DEFAULT;
         if let Err(complaint) = settings.set(name.as_bytes(), value.as_bytes()) {
-            panic!("{complaint}");
+            std::panic!("{complaint}");
         }
         settings
     }
@@ -520,9 +520,9 @@ mod tests {
             (65534, false),
             (65535, true),
         ] {
-            assert_eq!(settings.ports.contain(port), expected, "{port}");
+            assert_eq!(settings.ports.contains(port), expected, "{port}");
         }
-        assert!(Settings::DEFAULT.ports.contain(49200));
+        assert!(Settings::DEFAULT.ports.contains(49200));
     }
 
     #[test]
@@ -539,7 +539,7 @@ mod tests {
             let settings = with("LIBREUSE_PORTS", &format!("{low}-{high}"));
             assert!(
                 (1..=u16::MAX)
-                    .all(|port| settings.ports.contain(port) == (low..=high).contains(&port)),
+                    .all(|port| settings.ports.contains(port) == (low..=high).contains(&port)),
                 "{low}-{high}"
             );
         }
@@ -548,15 +548,15 @@ mod tests {
     #[test]
     fn reads_the_whole_port_range() {
         let settings = with("LIBREUSE_PORTS", "1-65535");
-        assert!((1..=u16::MAX).all(|port| settings.ports.contain(port)));
-        assert!(!settings.ports.contain(0));
+        assert!((1..=u16::MAX).all(|port| settings.ports.contains(port)));
+        assert!(!settings.ports.contains(0));
     }
 
     #[test]
     fn a_wrong_list_changes_nothing() {
         let mut settings = with("LIBREUSE_PORTS", "8000");
         assert!(settings.set(b"LIBREUSE_PORTS", b"9000,x").is_err());
-        assert!(settings.ports.contain(8000) && !settings.ports.contain(9000));
+        assert!(settings.ports.contains(8000) && !settings.ports.contains(9000));
     }
 
     #[test]
@@ -579,12 +579,12 @@ mod tests {
         ] {
             let programs = with("LIBREUSE_PROGRAMS", pattern).programs;
             assert_eq!(
-                programs.contain(name.as_bytes()),
+                programs.contains(name.as_bytes()),
                 expected,
                 "{pattern} {name}"
             );
         }
-        assert!(Settings::DEFAULT.programs.contain(b"anything"));
+        assert!(Settings::DEFAULT.programs.contains(b"anything"));
     }
 
     #[test]
