@@ -130,10 +130,12 @@ const fn place_of(option: SocketOption) -> (c_int, c_int) {
 }
 
 /// The option of ours that C has there.
-pub(crate) fn option_at(level: c_int, name: c_int) -> Option<SocketOption> {
-    [SocketOption::ReuseAddress, SocketOption::Linger2]
-        .into_iter()
-        .find(|&option| place_of(option) == (level, name))
+pub(crate) const fn option_at(level: c_int, name: c_int) -> Option<SocketOption> {
+    match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => Some(SocketOption::ReuseAddress),
+        (libc::IPPROTO_TCP, libc::TCP_LINGER2) => Some(SocketOption::Linger2),
+        _ => None,
+    }
 }
 
 #[allow(clippy::cast_possible_truncation)] // Socket options and addresses are a few bytes.

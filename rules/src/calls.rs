@@ -7,7 +7,7 @@ use crate::policy::Facts;
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// `EADDRINUSE`, of the architectures that the library is built for (include/uapi/asm-generic/errno.h).
+    /// `EADDRINUSE`, of the architectures that the library is built for (`include/uapi/asm-generic/errno.h`).
     pub const IN_USE: Self = Self(98);
 }
 
@@ -19,7 +19,7 @@ pub enum SocketOption {
     /// `SO_REUSEPORT` (socket(7)).
     ReusePort,
     /// `TCP_LINGER2` (tcp(7)). With -1 the kernel sends everything and a FIN, and on its acknowledgement forgets the
-    /// connection instead of keeping `TIME_WAIT` (`tcp_rcv_state_process` in net/ipv4/tcp_input.c). MPTCP refuses it.
+    /// connection instead of keeping `TIME_WAIT` (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`). MPTCP refuses it.
     Linger2,
 }
 
@@ -39,7 +39,7 @@ pub enum State {
 }
 
 impl State {
-    /// From the number of a state, which is the first byte of `TCP_INFO` (include/net/tcp_states.h).
+    /// From the number of a state, which is the first byte of `TCP_INFO` (`include/net/tcp_states.h`).
     #[must_use]
     pub fn from_number(number: u8) -> Self {
         match number {
@@ -96,10 +96,10 @@ pub trait Calls: Facts {
     /// Puts the program's own mask in place again.
     fn release_signals(&self, mask: Self::Mask);
 
-    /// The time since some fixed point, in milliseconds (clock_gettime(2)); `None` if it can't be had.
+    /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be had.
     fn now_ms(&self) -> Option<u64>;
 
-    /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (clock_nanosleep(2)); false if there is to be no further
+    /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further
     /// waiting.
     fn sleep_until(&self, moment_ms: u64) -> bool;
 }

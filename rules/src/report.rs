@@ -123,16 +123,19 @@ fn milliseconds(value: u64) -> Decimal {
     Decimal(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
+/// Whether anything is told of calls that were not about an address in use.
+pub(crate) fn tells_of_calls() -> bool {
+    log::log_enabled!(Level::Debug)
+}
+
 /// Options were set around a call.
 pub(crate) fn acted(function: Function, calls: &impl Calls, options: Options) {
-    if log::log_enabled!(Level::Debug) {
-        log::debug!(
-            "{} {}: set {options} {}",
-            function.name(),
-            Place::of(calls),
-            function.why(options)
-        );
-    }
+    log::debug!(
+        "{} {}: set {options} {}",
+        function.name(),
+        Place::of(calls),
+        function.why(options)
+    );
 }
 
 /// A call was left alone.

@@ -155,6 +155,9 @@ fn apply(options: Options, calls: &impl Calls) -> Options {
 }
 
 fn report(function: Function, calls: &impl Calls, wanted: Options, done: Options) {
+    if !report::tells_of_calls() {
+        return;
+    }
     if done != Options::NONE {
         report::acted(function, calls, done);
     }
@@ -208,10 +211,7 @@ fn wait_to_bind(
     let start = calls.now_ms();
     let mut now = start;
     let mut pause = 1;
-    loop {
-        let (Some(start), Some(so_far)) = (start, now) else {
-            break;
-        };
+    while let (Some(start), Some(so_far)) = (start, now) {
         let waited = so_far.saturating_sub(start);
         let left = u64::from(settings.wait_ms).saturating_sub(waited);
         let until = so_far.saturating_add(left.min(pause));

@@ -324,11 +324,13 @@ impl Ports {
     };
 
     /// Whether this is every port, so that nobody need ask which one a socket has.
+    #[must_use]
     pub fn all(&self) -> bool {
         self.all
     }
 
     /// Whether the shim acts on `port`.
+    #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         let word = self.bits.get(usize::from(port >> 6)).copied().unwrap_or(0);
         self.all || word >> (port & 63) & 1 == 1
@@ -390,11 +392,13 @@ impl Programs {
     }
 
     /// Whether this is every program, so that nobody need ask for its name.
+    #[must_use]
     pub fn all(&self) -> bool {
         self.0.as_bytes().is_empty()
     }
 
     /// Whether the shim acts in a program of this name.
+    #[must_use]
     pub fn contains(&self, name: &[u8]) -> bool {
         self.all()
             || self
@@ -450,6 +454,7 @@ impl<const ROOM: usize> Text<ROOM> {
     };
 
     /// The bytes.
+    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
