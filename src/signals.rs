@@ -23,6 +23,7 @@ const SYNCHRONOUS: [c_int; 6] = [
 ];
 
 /// A thread's signals that are held back, as the kernel has them.
+#[derive(Clone, Copy)]
 pub(crate) struct Mask(u64);
 
 /// Holds signals back; returns the program's own mask, or `None` if the kernel would not.
