@@ -72,13 +72,31 @@ fn array(strings: &[CString]) -> Vec<*const c_char> {
 
 /// Sets `TCP_LINGER2` to -1: closed by this side, the connection leaves no `TIME_WAIT` (tcp(7)).
 pub(crate) fn set_no_time_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let value: c_int = -1;
+    set_number(socket, libc::IPPROTO_TCP, libc::TCP_LINGER2, -1)
+}
+
+/// Has `connect` choose this port, which other connections may have as well, and `bind` leave the choice to it (ip(7),
+/// since Linux 6.3). A port that the kernel does not hand out is not chosen.
+pub(crate) fn set_port_of_connect(socket: BorrowedFd<'_>, port: u16) -> io::Result<()> {
+    /// From include/uapi/linux/in.h: the lowest port in the lower half, the highest in the upper.
+    const IP_LOCAL_PORT_RANGE: c_int = 51;
+    let range = u32::from(port) | u32::from(port) << 16;
+    set_number(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    set_number(
+        socket,
+        libc::IPPROTO_IP,
+        IP_LOCAL_PORT_RANGE,
+        c_int::from_ne_bytes(range.to_ne_bytes()),
+    )
+}
+
+fn set_number(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the value is an int, outlives the call, and the length is its size.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_LINGER2,
+            level,
+            option,
             (&raw const value).cast(),
             4,
         )

@@ -5,4 +5,5 @@ pub(crate) mod descriptors;
 pub(crate) mod holders;
 pub(crate) mod network;
 pub(crate) mod probe;
+pub(crate) mod reset;
 pub(crate) mod sock_diag;
