@@ -2,7 +2,7 @@
 //!
 //! * `run` starts a program with `libreuse.so` preloaded, after `check` has found that it can be.
 //! * `status` shows who holds a port, and what to do about it.
-//! * `evict` ends what earlier runs left behind; `arm` prepares a running program for its next restart.
+//! * `wait` waits until a port can be bound, and `evict` ends what earlier runs left behind; `arm` prepares a running program for its next restart.
 //! * `systemd` does for a service what `run` does for a command line.
 //!
 //! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program that linked the library
@@ -22,7 +22,7 @@ mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{arm, check, completions, evict, exit, man, run, status};
+use commands::{arm, check, completions, evict, exit, man, run, status, wait};
 use log::LevelFilter;
 use std::env;
 use std::process::ExitCode;
@@ -54,6 +54,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Status(status::Arguments),
+    Wait(wait::Arguments),
     Evict(evict::Arguments),
     Arm(arm::Arguments),
     Systemd(commands::systemd::Arguments),
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => (run::run(&arguments), exit::REFUSED),
         Command::Check(arguments) => (check::run(&arguments), exit::FAILED),
         Command::Status(arguments) => (status::run(&arguments), exit::FAILED),
+        Command::Wait(arguments) => (wait::run(&arguments), exit::FAILED),
         Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
         Command::Systemd(arguments) => (commands::systemd::run(&arguments), exit::FAILED),

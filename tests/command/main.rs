@@ -5,9 +5,11 @@ mod check;
 mod documents;
 mod evict;
 mod output;
+mod reset;
 mod run;
 mod status;
 mod systemd;
+mod wait;
 
 use serde_json::Value;
 use std::ffi::OsStr;

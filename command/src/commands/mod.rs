@@ -7,6 +7,8 @@ pub(crate) mod evict;
 pub(crate) mod exit;
 pub(crate) mod man;
 mod options;
+mod progress;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod systemd;
+pub(crate) mod wait;

@@ -7,3 +7,4 @@ pub(crate) mod list;
 pub(crate) mod model;
 mod obstacle;
 pub(crate) mod verdict;
+pub(crate) mod waiting;
