@@ -45,45 +45,31 @@ pub(crate) struct Probe {
 }
 
 /// Probes a port on an address, or else on all of IPv4 and on all of IPv6 with IPv4, as most servers bind.
-///
-/// While a socket of ours is bound, a bind of somebody else fails. That is for as long as it takes to close it, and as
-/// seldom as can be: a bind that fails keeps nobody out, and what is free for IPv6 with IPv4 is so for IPv4 too.
 pub(crate) fn probe(port: u16, address: Option<IpAddr>) -> Vec<Probe> {
-    let Some(address) = address else {
-        let [ipv4, ipv6] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        let both = probe_one(port, ipv6);
-        return match both.plain {
-            Outcome::Bound => vec![
-                Probe {
-                    address: ipv4,
-                    ..both
-                },
-                both,
-            ],
+    let addresses = match address {
+        Some(address) => vec![address],
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    };
+    addresses
+        .into_iter()
+        .filter_map(|address| {
+            let plain = try_bind(SocketAddr::new(address, port), false);
+            let reuse = match plain {
+                // The flag forbids nothing, and whoever binds while we hold the port is in our way and we in theirs.
+                Outcome::Bound => Outcome::Bound,
+                Outcome::Failed(_) => try_bind(SocketAddr::new(address, port), true),
+            };
             // A machine without IPv6 has nothing to say about it.
-            Outcome::Failed(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
-                vec![probe_one(port, ipv4)]
-            }
-            Outcome::Failed(_) => vec![probe_one(port, ipv4), both],
-        };
-    };
-    let probe = probe_one(port, address);
-    let absent = matches!(probe.plain, Outcome::Failed(Errno::AFNOSUPPORT));
-    if absent { Vec::new() } else { vec![probe] }
-}
-
-fn probe_one(port: u16, address: IpAddr) -> Probe {
-    let plain = try_bind(SocketAddr::new(address, port), false);
-    let reuse = match plain {
-        // The flag forbids nothing, and whoever binds while we hold the port is in our way and we in theirs.
-        Outcome::Bound => Outcome::Bound,
-        Outcome::Failed(_) => try_bind(SocketAddr::new(address, port), true),
-    };
-    Probe {
-        address,
-        plain,
-        reuse,
-    }
+            let absent = matches!(plain, Outcome::Failed(Errno::AFNOSUPPORT))
+                || (address == Ipv6Addr::UNSPECIFIED
+                    && plain == Outcome::Failed(Errno::ADDRNOTAVAIL));
+            (!absent).then_some(Probe {
+                address,
+                plain,
+                reuse,
+            })
+        })
+        .collect()
 }
 
 fn try_bind(address: SocketAddr, reuse: bool) -> Outcome {
