@@ -2,8 +2,8 @@
 //!
 //! What is done before, instead of and after a call is a sequence of the rules (`libreuse_rules::sequence`); a hook lends
 //! it libc. What the sequences add is advice and never a veto: if it fails, the program runs as if the shim were absent.
-//! The caller's call comes last and happens once, but for three cases: `setsockopt` makes it first, so that errors stay
-//! the kernel's; `bind` repeats it after `EADDRINUSE`; and what `listen` can't do before the call, because the socket has
+//! The caller's call comes last and happens once, but for three cases: `setsockopt` makes it before it acts, so that
+//! errors stay the kernel's; `bind` repeats it after `EADDRINUSE`; and what `listen` can't do before the call, because the socket has
 //! no port yet, it does afterwards.
 //!
 //! The caller's memory is read only after the kernel has read it without complaint. `errno` is the caller's: it has
@@ -116,26 +116,35 @@ unsafe extern "C" fn setsockopt(
     value: *const c_void,
     length: socklen_t,
 ) -> c_int {
+    let option = option_at(level, name);
+    let carried = option == Some(SocketOption::ReuseAddress) && carries_the_option(fd);
     // SAFETY: the caller's own arguments.
     let result = unsafe { real::SETSOCKOPT.get()(fd, level, name, value, length) };
     // Another preloaded library, or a seccomp filter, may have said success in the kernel's place.
     let readable = !value.is_null() && length >= size::<c_int>();
     if result == 0 && readable {
-        if let Some(option) = option_at(level, name) {
+        if let Some(option) = option {
             // SAFETY: the kernel has just read an int from there, as it does for both options (tcp(7), socket(7)).
             let value = unsafe { value.cast::<c_int>().read_unaligned() };
-            set_again(fd, option, value);
+            set_again(fd, option, value, carried);
         }
     }
     result
 }
 
+#[cold]
+#[inline(never)]
+fn carries_the_option(fd: c_int) -> bool {
+    settings()
+        .is_some_and(|settings| errno::kept(|| sequence::carries_the_option(settings, &Socket(fd))))
+}
+
 /// Sets an option of ours again if the program has just cleared it where it counts.
 #[cold]
 #[inline(never)]
-fn set_again(fd: c_int, option: SocketOption, value: c_int) {
+fn set_again(fd: c_int, option: SocketOption, value: c_int, carried: bool) {
     if let Some(settings) = settings() {
-        errno::kept(|| sequence::option_set(settings, &Socket(fd), option, value));
+        errno::kept(|| sequence::option_set(settings, &Socket(fd), option, value, carried));
     }
 }
 

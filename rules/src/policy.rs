@@ -61,9 +61,10 @@ pub enum Reason {
     PeerClosedFirst,
     /// There is no connection that could be reset.
     Unconnected,
-    /// Not listening: `bind` and `listen` set the option when it counts, and of a connection nobody can tell whether a
-    /// listener accepted it or the program made it.
-    NotListening,
+    /// Neither listening nor connected: `bind` and `listen` set the option when it counts.
+    NotInUse,
+    /// A connection that did not carry the option: no listener of ours has accepted it.
+    NeverSet,
     /// The kernel refused the option, as it does `TCP_LINGER2` for everything but TCP.
     Refused,
 }
@@ -83,7 +84,8 @@ impl Reason {
             Self::Listener => "a listener",
             Self::PeerClosedFirst => "the peer closed first",
             Self::Unconnected => "not connected",
-            Self::NotListening => "not listening",
+            Self::NotInUse => "neither listening nor connected",
+            Self::NeverSet => "a connection that did not carry the option",
             Self::Refused => "the kernel refused the option",
         }
     }
@@ -161,19 +163,23 @@ pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
 }
 
 /// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.linger`) itself:
-/// whether to set it again.
+/// whether to set it again. `carried` is whether the socket carried `SO_REUSEADDR` before.
 ///
-/// Of a connection the kernel does not tell whether it was accepted or made, and a client's live port must not be given
-/// away: its flag stays cleared, but where somebody has named the port.
-pub fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options) -> Decision {
+/// Of a connection the kernel does not tell whether it was accepted or made; but what one of our listeners has accepted
+/// carries the option, and what the program has made itself does not, unless it wanted that. Its live port must not be
+/// given away.
+pub fn cleared(
+    settings: &Settings,
+    socket: &impl Facts,
+    wanted: Options,
+    carried: bool,
+) -> Decision {
     match socket.state() {
         None => Decision::StepAside(Reason::NotTcp),
-        Some(State::Listen) => on_own_port(settings, socket, wanted),
         // Before listen or connect the program's own value holds: it may be its single-instance lock.
-        Some(State::Close) => Decision::StepAside(Reason::NotListening),
-        Some(_) if wanted.reuse_address && settings.ports.all() => {
-            Decision::StepAside(Reason::NotListening)
-        }
+        Some(State::Close) => Decision::StepAside(Reason::NotInUse),
+        Some(State::Listen) => on_own_port(settings, socket, wanted),
+        Some(_) if wanted.reuse_address && !carried => Decision::StepAside(Reason::NeverSet),
         Some(_) => on_own_port(settings, socket, wanted),
     }
 }
@@ -555,39 +561,43 @@ mod tests {
 
     #[test]
     fn sets_again_what_counts() {
-        for (variables, known, expected) in [
-            (&[][..], socket(5000, State::Listen), Act(REUSE)),
+        let in_state = |state| socket(5000, state);
+        for (variables, known, carried, expected) in [
+            (&[][..], in_state(State::Listen), true, Act(REUSE)),
+            (&[], in_state(State::Listen), false, Act(REUSE)),
+            (&[], in_state(State::Connected), true, Act(REUSE)),
+            (&[], in_state(State::PeerClosed), true, Act(REUSE)),
             (
                 &[],
-                socket(5000, State::Connected),
-                StepAside(Reason::NotListening),
+                in_state(State::Connected),
+                false,
+                StepAside(Reason::NeverSet),
             ),
             (
-                &[("PORTS", "5000")],
-                socket(5000, State::Connected),
-                Act(REUSE),
+                &[],
+                in_state(State::Connecting),
+                false,
+                StepAside(Reason::NeverSet),
             ),
             (
-                &[("PORTS", "5000")],
-                socket(5000, State::PeerClosed),
-                Act(REUSE),
+                &[],
+                in_state(State::Close),
+                true,
+                StepAside(Reason::NotInUse),
             ),
-            (
-                &[("PORTS", "5000")],
-                socket(5000, State::Close),
-                StepAside(Reason::NotListening),
-            ),
-            (&[], datagram(), StepAside(Reason::NotTcp)),
+            (&[], datagram(), true, StepAside(Reason::NotTcp)),
             (
                 &[("PORTS", "1")],
-                socket(5000, State::Listen),
+                in_state(State::Listen),
+                true,
                 StepAside(Reason::OtherPort),
             ),
         ] {
             assert_eq!(
-                cleared(&settings(variables), &known, REUSE),
+                cleared(&settings(variables), &known, REUSE, carried),
                 expected,
-                "{variables:?}"
+                "{variables:?} {:?} {carried}",
+                known.state
             );
         }
     }
