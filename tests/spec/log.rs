@@ -16,8 +16,7 @@ fn tells_what_was_done_and_why() {
     let finished = restarted("info");
     let lines: Vec<_> = finished.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    let expected =
-        format!("]: bind 127.0.0.1:{PORT}: was in use, bound with SO_REUSEADDR");
+    let expected = format!("]: bind 127.0.0.1:{PORT}: was in use, bound with SO_REUSEADDR");
     assert!(
         lines[0].starts_with("libreuse[") && lines[0].ends_with(&expected),
         "{lines:?}"
