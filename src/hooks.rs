@@ -2,8 +2,8 @@
 //!
 //! What is done before, instead of and after a call is a sequence of the rules (`libreuse_rules::sequence`); a hook lends
 //! it libc. What the sequences add is advice and never a veto: if it fails, the program runs as if the shim were absent.
-//! The caller's call comes last and happens once, but for three cases: `setsockopt` makes it first, so that errors stay
-//! the kernel's; `bind` repeats it after `EADDRINUSE`; and what `listen` can't do before the call, because the socket has
+//! The caller's call comes last and happens once, but for three cases: `setsockopt` makes it before it acts, so that
+//! errors stay the kernel's; `bind` repeats it after `EADDRINUSE`; and what `listen` can't do before the call, because the socket has
 //! no port yet, it does afterwards.
 //!
 //! The caller's memory is read only after the kernel has read it without complaint. `errno` is the caller's: it has
@@ -19,8 +19,8 @@ use core::ptr;
 use libc::{sockaddr, socklen_t};
 use libreuse_rules::calls::{Errno, OwnCall, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
-use libreuse_rules::sequence;
 use libreuse_rules::settings::{Linger, Settings};
+use libreuse_rules::{policy, sequence};
 
 /// # Safety
 ///
@@ -98,11 +98,20 @@ unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
 /// As for connect(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
-    if let Some(settings) = settings() {
-        errno::kept(|| sequence::connect(settings, &Socket(fd)));
+    match settings() {
+        Some(settings) if policy::has_something_for_connections(settings) => {
+            prepare_connect(settings, fd);
+        }
+        _ => {}
     }
     // SAFETY: the caller's own arguments.
     unsafe { real::CONNECT.get()(fd, address, length) }
+}
+
+#[cold]
+#[inline(never)]
+fn prepare_connect(settings: &Settings, fd: c_int) {
+    errno::kept(|| sequence::connect(settings, &Socket(fd)));
 }
 
 /// # Safety
@@ -116,26 +125,35 @@ unsafe extern "C" fn setsockopt(
     value: *const c_void,
     length: socklen_t,
 ) -> c_int {
+    let option = option_at(level, name);
+    let carried = option == Some(SocketOption::ReuseAddress) && carries_the_option(fd);
     // SAFETY: the caller's own arguments.
     let result = unsafe { real::SETSOCKOPT.get()(fd, level, name, value, length) };
     // Another preloaded library, or a seccomp filter, may have said success in the kernel's place.
     let readable = !value.is_null() && length >= size::<c_int>();
     if result == 0 && readable {
-        if let Some(option) = option_at(level, name) {
+        if let Some(option) = option {
             // SAFETY: the kernel has just read an int from there, as it does for both options (tcp(7), socket(7)).
             let value = unsafe { value.cast::<c_int>().read_unaligned() };
-            set_again(fd, option, value);
+            set_again(fd, option, value, carried);
         }
     }
     result
 }
 
+#[cold]
+#[inline(never)]
+fn carries_the_option(fd: c_int) -> bool {
+    settings()
+        .is_some_and(|settings| errno::kept(|| sequence::carries_the_option(settings, &Socket(fd))))
+}
+
 /// Sets an option of ours again if the program has just cleared it where it counts.
 #[cold]
 #[inline(never)]
-fn set_again(fd: c_int, option: SocketOption, value: c_int) {
+fn set_again(fd: c_int, option: SocketOption, value: c_int, carried: bool) {
     if let Some(settings) = settings() {
-        errno::kept(|| sequence::option_set(settings, &Socket(fd), option, value));
+        errno::kept(|| sequence::option_set(settings, &Socket(fd), option, value, carried));
     }
 }
 

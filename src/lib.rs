@@ -39,6 +39,7 @@ mod hooks;
 #[allow(unsafe_code)] // Calls in: the loader's, with the program's arguments and environment.
 mod load;
 #[allow(unsafe_code)] // Calls in, from code that went wrong; in the release build there is none.
+#[cfg(not(test))] // Lints look at a test build too, which brings a handler of its own.
 mod panic;
 #[allow(unsafe_code)] // The functions behind ours are reached through addresses from dlsym.
 mod real;

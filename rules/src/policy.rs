@@ -61,9 +61,10 @@ pub enum Reason {
     PeerClosedFirst,
     /// There is no connection that could be reset.
     Unconnected,
-    /// Not listening: `bind` and `listen` set the option when it counts, and of a connection nobody can tell whether a
-    /// listener accepted it or the program made it.
-    NotListening,
+    /// Neither listening nor connected: `bind` and `listen` set the option when it counts.
+    NotInUse,
+    /// A connection that did not carry the option: no listener of ours has accepted it.
+    NeverSet,
     /// The kernel refused the option, as it does `TCP_LINGER2` for everything but TCP.
     Refused,
 }
@@ -83,7 +84,8 @@ impl Reason {
             Self::Listener => "a listener",
             Self::PeerClosedFirst => "the peer closed first",
             Self::Unconnected => "not connected",
-            Self::NotListening => "not listening",
+            Self::NotInUse => "neither listening nor connected",
+            Self::NeverSet => "a connection that did not carry the option",
             Self::Refused => "the kernel refused the option",
         }
     }
@@ -143,10 +145,7 @@ pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
 /// free port then takes one that is in use, and its `connect` fails. Nothing tells such a client from one that insists on
 /// its port, but that somebody has named the port.
 pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
-    let options = Options {
-        reuse_address: settings.reuse_address && !settings.ports.all(),
-        ..Options::of_a_connection(settings)
-    };
+    let options = Options::of_a_client(settings);
     if options.is_none() {
         return Decision::StepAside(Reason::NothingSet);
     }
@@ -160,20 +159,30 @@ pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
     }
 }
 
+/// Whether anything is ever done before a `connect`, which is not so by default: then nobody need be asked.
+#[must_use]
+pub fn has_something_for_connections(settings: &Settings) -> bool {
+    !Options::of_a_client(settings).is_none()
+}
+
 /// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.linger`) itself:
-/// whether to set it again.
+/// whether to set it again. `carried` is whether the socket carried `SO_REUSEADDR` before.
 ///
-/// Of a connection the kernel does not tell whether it was accepted or made, and a client's live port must not be given
-/// away: its flag stays cleared, but where somebody has named the port.
-pub fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options) -> Decision {
+/// Of a connection the kernel does not tell whether it was accepted or made; but what one of our listeners has accepted
+/// carries the option, and what the program has made itself does not, unless it wanted that. Its live port must not be
+/// given away.
+pub fn cleared(
+    settings: &Settings,
+    socket: &impl Facts,
+    wanted: Options,
+    carried: bool,
+) -> Decision {
     match socket.state() {
         None => Decision::StepAside(Reason::NotTcp),
-        Some(State::Listen) => on_own_port(settings, socket, wanted),
         // Before listen or connect the program's own value holds: it may be its single-instance lock.
-        Some(State::Close) => Decision::StepAside(Reason::NotListening),
-        Some(_) if wanted.reuse_address && settings.ports.all() => {
-            Decision::StepAside(Reason::NotListening)
-        }
+        Some(State::Close) => Decision::StepAside(Reason::NotInUse),
+        Some(State::Listen) => on_own_port(settings, socket, wanted),
+        Some(_) if wanted.reuse_address && !carried => Decision::StepAside(Reason::NeverSet),
         Some(_) => on_own_port(settings, socket, wanted),
     }
 }
@@ -206,7 +215,7 @@ impl Options {
         linger: Linger::Off,
     };
 
-    /// What a listener hands to its accepted sockets, and what a connecting socket is to have.
+    /// What a listener hands to its accepted sockets.
     fn of_a_connection(settings: &Settings) -> Self {
         let linger = match settings.linger {
             Linger::Graceful => Linger::Graceful,
@@ -217,6 +226,14 @@ impl Options {
             reuse_address: settings.reuse_address,
             reuse_port: false,
             linger,
+        }
+    }
+
+    /// What a connecting socket is to have.
+    fn of_a_client(settings: &Settings) -> Self {
+        Self {
+            reuse_address: settings.reuse_address && !settings.ports.all(),
+            ..Self::of_a_connection(settings)
         }
     }
 
@@ -270,393 +287,4 @@ impl fmt::Display for Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-    use std::format;
-    use std::prelude::rust_2024::*;
-
-    /// A descriptor of which this is known, and which counts how often it is asked.
-    struct Known {
-        port: Option<u16>,
-        state: Option<State>,
-        asked: Cell<u32>,
-    }
-
-    impl Facts for Known {
-        fn local(&self) -> Option<Endpoint> {
-            self.asked.set(self.asked.get().saturating_add(1));
-            let port = self.port?.to_be_bytes();
-            Endpoint::decode(&[&2_u16.to_ne_bytes()[..], &port, &[127, 0, 0, 1]].concat())
-        }
-
-        fn state(&self) -> Option<State> {
-            self.asked.set(self.asked.get().saturating_add(1));
-            self.state
-        }
-    }
-
-    fn socket(port: u16, state: State) -> Known {
-        Known {
-            port: Some(port),
-            state: Some(state),
-            asked: Cell::new(0),
-        }
-    }
-
-    /// Something else than an IPv4 or IPv6 socket.
-    fn file() -> Known {
-        Known {
-            port: None,
-            state: None,
-            asked: Cell::new(0),
-        }
-    }
-
-    /// UDP, or raw: it has an address and is not TCP.
-    fn datagram() -> Known {
-        Known {
-            port: Some(5000),
-            state: None,
-            asked: Cell::new(0),
-        }
-    }
-
-    fn settings(variables: &[(&str, &str)]) -> Settings {
-        let mut settings = Settings::DEFAULT;
-        for (name, value) in variables {
-            let name = format!("LIBREUSE_{name}");
-            if let Err(complaint) = settings.set(name.as_bytes(), value.as_bytes()) {
-                std::panic!("{complaint}");
-            }
-        }
-        settings
-    }
-
-    const REUSE: Options = Options {
-        reuse_address: true,
-        reuse_port: false,
-        linger: Linger::Off,
-    };
-    const GRACEFUL: Options = Options {
-        reuse_address: false,
-        reuse_port: false,
-        linger: Linger::Graceful,
-    };
-    const BOTH: Options = Options {
-        linger: Linger::Graceful,
-        ..REUSE
-    };
-    const ZERO: Options = Options {
-        linger: Linger::Zero,
-        ..GRACEFUL
-    };
-    const SHARE: Options = Options {
-        reuse_address: false,
-        reuse_port: true,
-        linger: Linger::Off,
-    };
-
-    use Decision::{Act, StepAside};
-
-    #[test]
-    fn binds_again() {
-        let closed = || socket(0, State::Close);
-        for (variables, known, port, expected) in [
-            (&[][..], closed(), 5000, Act(REUSE)),
-            (&[], file(), 5000, StepAside(Reason::NotTcp)),
-            (&[], datagram(), 5000, StepAside(Reason::NotTcp)),
-            (&[], closed(), 0, StepAside(Reason::AnyPort)),
-            (
-                &[("PORTS", "5001")],
-                closed(),
-                5000,
-                StepAside(Reason::OtherPort),
-            ),
-            (&[("PORTS", "5001")], closed(), 5001, Act(REUSE)),
-            (
-                &[("REUSEADDR", "off")],
-                closed(),
-                5000,
-                StepAside(Reason::NothingSet),
-            ),
-            (
-                &[("REUSEADDR", "off"), ("WAIT", "1s")],
-                closed(),
-                5000,
-                Act(Options::NONE),
-            ),
-            (
-                &[("REUSEADDR", "off"), ("REUSEPORT", "on")],
-                closed(),
-                5000,
-                Act(SHARE),
-            ),
-            (&[("LINGER", "graceful")], closed(), 5000, Act(REUSE)),
-        ] {
-            assert_eq!(
-                bind(&settings(variables), &known, port, BindSoFar::InUse),
-                expected,
-                "{variables:?} {port}"
-            );
-        }
-    }
-
-    #[test]
-    fn shares_a_bound_port() {
-        let closed = || socket(5000, State::Close);
-        for (variables, known, port, expected) in [
-            (&[][..], closed(), 5000, StepAside(Reason::NothingSet)),
-            (&[("REUSEPORT", "on")], closed(), 5000, Act(SHARE)),
-            (
-                &[("REUSEPORT", "on")],
-                closed(),
-                0,
-                StepAside(Reason::AnyPort),
-            ),
-            (
-                &[("REUSEPORT", "on")],
-                datagram(),
-                5000,
-                StepAside(Reason::NotTcp),
-            ),
-            (
-                &[("REUSEPORT", "on"), ("PORTS", "1")],
-                closed(),
-                5000,
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                bind(&settings(variables), &known, port, BindSoFar::Bound),
-                expected,
-                "{variables:?} {port}"
-            );
-        }
-    }
-
-    #[test]
-    fn prepares_listeners() {
-        for (variables, known, expected) in [
-            (&[][..], socket(5000, State::Close), Act(REUSE)),
-            (&[], socket(5000, State::Listen), Act(REUSE)),
-            (
-                &[],
-                socket(5000, State::Connecting),
-                StepAside(Reason::Underway),
-            ),
-            (
-                &[],
-                socket(5000, State::Connected),
-                StepAside(Reason::Underway),
-            ),
-            (&[], socket(0, State::Close), StepAside(Reason::Unbound)),
-            (&[], file(), StepAside(Reason::NotTcp)),
-            (&[], datagram(), StepAside(Reason::NotTcp)),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Close),
-                Act(BOTH),
-            ),
-            (
-                &[("LINGER", "graceful"), ("REUSEADDR", "off")],
-                socket(5000, State::Close),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Close),
-                Act(REUSE),
-            ),
-            (
-                &[("PORTS", "1-4999")],
-                socket(5000, State::Close),
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                listen(&settings(variables), &known),
-                expected,
-                "{variables:?}"
-            );
-        }
-        let known = socket(5000, State::Close);
-        let off = settings(&[("REUSEADDR", "off"), ("LINGER", "zero")]);
-        assert_eq!(listen(&off, &known), StepAside(Reason::NothingSet));
-        assert_eq!(known.asked.get(), 0);
-    }
-
-    #[test]
-    fn prepares_connections() {
-        for (variables, known, expected) in [
-            (
-                &[][..],
-                socket(5000, State::Close),
-                StepAside(Reason::NothingSet),
-            ),
-            (&[("PORTS", "5000")], socket(5000, State::Close), Act(REUSE)),
-            (
-                &[("PORTS", "5000")],
-                socket(0, State::Close),
-                StepAside(Reason::Unbound),
-            ),
-            (&[("PORTS", "5000")], file(), StepAside(Reason::NotTcp)),
-            (&[("PORTS", "5000")], datagram(), StepAside(Reason::NotTcp)),
-            (&[("LINGER", "graceful")], file(), StepAside(Reason::NotTcp)),
-            // The second call on a nonblocking socket: the kernel has chosen its port, not the program.
-            (
-                &[("PORTS", "1-65535")],
-                socket(40000, State::Connecting),
-                StepAside(Reason::Underway),
-            ),
-            (
-                &[("PORTS", "1-65535")],
-                socket(40000, State::Connected),
-                StepAside(Reason::Underway),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Close),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "5000")],
-                socket(5000, State::Close),
-                Act(BOTH),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(0, State::Close),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "1")],
-                socket(0, State::Close),
-                StepAside(Reason::Unbound),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(0, State::Close),
-                StepAside(Reason::NothingSet),
-            ),
-            (
-                &[("PORTS", "1")],
-                socket(5000, State::Close),
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                connect(&settings(variables), &known),
-                expected,
-                "{variables:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn sets_again_what_counts() {
-        for (variables, known, expected) in [
-            (&[][..], socket(5000, State::Listen), Act(REUSE)),
-            (
-                &[],
-                socket(5000, State::Connected),
-                StepAside(Reason::NotListening),
-            ),
-            (
-                &[("PORTS", "5000")],
-                socket(5000, State::Connected),
-                Act(REUSE),
-            ),
-            (
-                &[("PORTS", "5000")],
-                socket(5000, State::PeerClosed),
-                Act(REUSE),
-            ),
-            (
-                &[("PORTS", "5000")],
-                socket(5000, State::Close),
-                StepAside(Reason::NotListening),
-            ),
-            (&[], datagram(), StepAside(Reason::NotTcp)),
-            (
-                &[("PORTS", "1")],
-                socket(5000, State::Listen),
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                cleared(&settings(variables), &known, REUSE),
-                expected,
-                "{variables:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn closes() {
-        for (variables, known, expected) in [
-            (
-                &[][..],
-                socket(5000, State::Connected),
-                StepAside(Reason::NothingSet),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Connected),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Listen),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "1")],
-                socket(5000, State::Listen),
-                StepAside(Reason::OtherPort),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "1")],
-                file(),
-                StepAside(Reason::NotTcp),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Connected),
-                Act(ZERO),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Listen),
-                StepAside(Reason::Listener),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::PeerClosed),
-                StepAside(Reason::PeerClosedFirst),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Connecting),
-                StepAside(Reason::Unconnected),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Close),
-                StepAside(Reason::Unconnected),
-            ),
-            (&[("LINGER", "zero")], file(), StepAside(Reason::NotTcp)),
-            (
-                &[("LINGER", "zero"), ("PORTS", "5001-5002")],
-                socket(5001, State::Connected),
-                Act(ZERO),
-            ),
-        ] {
-            assert_eq!(
-                close(&settings(variables), &known),
-                expected,
-                "{variables:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -106,8 +106,23 @@ pub fn connect(settings: &Settings, calls: &impl Calls) {
     carry_out(Function::Connect, calls, policy::connect(settings, calls));
 }
 
-/// After the program has set `option` to `value`: sets it again if it was cleared where it counts.
-pub fn option_set(settings: &Settings, calls: &impl Calls, option: SocketOption, value: i32) {
+/// Before the program sets `SO_REUSEADDR`: whether the socket carries it.
+pub fn carries_the_option(settings: &Settings, calls: &impl Calls) -> bool {
+    settings.reuse_address
+        && calls
+            .option(SocketOption::ReuseAddress)
+            .is_some_and(|value| value != 0)
+}
+
+/// After the program has set `option` to `value`: sets it again if it was cleared where it counts. `carried` is whether
+/// the socket carried `SO_REUSEADDR` before, see [`carries_the_option`].
+pub fn option_set(
+    settings: &Settings,
+    calls: &impl Calls,
+    option: SocketOption,
+    value: i32,
+    carried: bool,
+) {
     let graceful = settings.linger == Linger::Graceful;
     let wanted = match option {
         SocketOption::ReuseAddress if value == 0 && settings.reuse_address => Options {
@@ -120,7 +135,7 @@ pub fn option_set(settings: &Settings, calls: &impl Calls, option: SocketOption,
         },
         _ => return,
     };
-    let decision = policy::cleared(settings, calls, wanted);
+    let decision = policy::cleared(settings, calls, wanted, carried);
     carry_out(Function::Setsockopt, calls, decision);
 }
 
