@@ -2,12 +2,15 @@
 
 mod arm;
 mod check;
+mod defects;
 mod documents;
 mod evict;
 mod output;
 mod run;
 mod status;
 mod systemd;
+mod who;
+mod words;
 
 use serde_json::Value;
 use std::ffi::OsStr;
