@@ -2,6 +2,7 @@
 
 mod arm;
 mod check;
+mod defects;
 mod documents;
 mod evict;
 mod output;
@@ -10,6 +11,8 @@ mod run;
 mod status;
 mod systemd;
 mod wait;
+mod who;
+mod words;
 
 use serde_json::Value;
 use std::ffi::OsStr;

@@ -161,7 +161,7 @@ fn says_on_a_terminal_what_it_waits_for() {
     let finished = Program::new(program(&["script"]))
         .arguments(["--quiet", "--return", "--command"])
         .argument(format!(
-            "stty cols 100; {} wait --timeout 200ms 5000",
+            "stty cols 100; {} wait --timeout 2s 5000",
             support::reuseaddr().display()
         ))
         .argument("/dev/null")
@@ -169,6 +169,6 @@ fn says_on_a_terminal_what_it_waits_for() {
     assert_eq!(code(&finished), 1, "{finished:#?}");
     assert_says(
         &finished.stdout,
-        "Waiting for port 5000 (1 TIME_WAIT, 60 s to go)",
+        "Waiting for port 5000 (1 TIME_WAIT, 59 s to go)",
     );
 }

@@ -7,7 +7,6 @@ pub(crate) mod evict;
 pub(crate) mod exit;
 pub(crate) mod man;
 mod options;
-mod progress;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod systemd;

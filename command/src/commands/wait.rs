@@ -1,8 +1,8 @@
 //! Waits until ports can be bound: before a service is started, or in a container that starts before it.
 
-use super::progress::Progress;
 use super::{exit, options};
 use crate::kernel::network;
+use crate::output::progress::Progress;
 use crate::output::{self, list, paragraph};
 use crate::port::list::{self as ports, PortList, spelled};
 use crate::port::waiting::{End, Wish, wait};
@@ -50,9 +50,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         address: arguments.address,
         reuse: arguments.reuse,
     };
-    let mut progress = Progress::new();
+    let mut progress = Progress::begin();
     let end = wait(wish, deadline, |text| {
-        progress.show(&format!("Waiting for {text}"));
+        progress.tell(|| format!("Waiting for {text}"));
     })?;
     drop(progress);
     let way = if arguments.reuse {

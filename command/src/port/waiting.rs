@@ -106,7 +106,7 @@ fn now(wish: Wish<'_>, probes: &[Probe]) -> Now {
     let some = |error| outcomes.contains(&Outcome::Failed(error));
     if some(Errno::ACCESS) {
         Now::Denied
-    } else if outcomes.is_empty() || some(Errno::ADDRNOTAVAIL) {
+    } else if outcomes.is_empty() || some(Errno::ADDRNOTAVAIL) || some(Errno::AFNOSUPPORT) {
         Now::NoAddress
     } else if outcomes.iter().all(|&outcome| outcome == Outcome::Bound) {
         Now::Free

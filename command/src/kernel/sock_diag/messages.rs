@@ -6,7 +6,7 @@ use netlink_packet_core::{
     NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY;
-use netlink_packet_sock_diag::constants::IPPROTO_TCP;
+use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseBuffer, InetResponseHeader, SocketId, StateFlags,
@@ -105,6 +105,12 @@ impl Request {
             socket_id,
         };
         Self { kind, states, inet }
+    }
+
+    /// The same question about UDP.
+    pub(super) fn of_udp(mut self) -> Self {
+        self.inet.protocol = IPPROTO_UDP;
+        self
     }
 }
 

@@ -36,6 +36,25 @@ pub(crate) fn listeners() -> Result<Vec<Entry>> {
     read(Which::All, StateFlags::LISTEN.bits())
 }
 
+/// All UDP sockets with these local ports. Where the kernel can't tell (CONFIG_INET_UDP_DIAG), there are none.
+pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (family, mut id) in [
+        (AF_INET, SocketId::new_v4()),
+        (AF_INET6, SocketId::new_v6()),
+    ] {
+        if let [port] = ports {
+            id.source_port = *port;
+        }
+        let request = Request::new(SOCK_DIAG_BY_FAMILY, u32::MAX, family, id).of_udp();
+        let answers = ask(request).unwrap_or_default();
+        entries.extend(answers.into_iter().filter_map(Answer::entry));
+    }
+    entries.retain(|entry| ports.binary_search(&entry.local.port()).is_ok());
+    entries.sort_by_key(|entry| (entry.local, entry.peer, entry.inode));
+    entries
+}
+
 fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (family, mut id) in [
