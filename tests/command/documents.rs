@@ -81,8 +81,16 @@ fn every_key_of_the_json_is_documented_and_no_other() {
             "arm",
             vec![
                 json(&reuseaddr(["arm", "--json", "5001"])),
-                json(&nobody().argument(&command).arguments(["arm", "--json", "5001"])),
-                json(&nobody().argument(&command).arguments(["arm", "--json", "5002"])),
+                json(
+                    &nobody()
+                        .argument(&command)
+                        .arguments(["arm", "--json", "5001"]),
+                ),
+                json(
+                    &nobody()
+                        .argument(&command)
+                        .arguments(["arm", "--json", "5002"]),
+                ),
             ],
         ),
     ] {
