@@ -1,7 +1,8 @@
 //! `free`: the least force, and nobody who was not meant.
 
-use crate::{assert_says, code, json, nobody, reuseaddr, run, serve_once, server};
-use std::fs;
+use crate::{
+    CONTAINER, Group, assert_says, code, json, nobody, reuseaddr, run, serve_once, server,
+};
 use std::time::Duration;
 use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_until,
@@ -307,10 +308,12 @@ print(done.returncode, done.stderr.replace(chr(10), ' '))
 /// In a control group of this name a process is what a container's runtime makes, or systemd.
 #[test]
 fn names_a_container_and_leaves_a_unit_to_its_manager() {
-    const ID: &str = "3f4e1c9a2b7d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7";
     own_network();
     for (group, expected) in [
-        (format!("docker-{ID}.scope"), "docker stop 3f4e1c9a2b7d"),
+        (
+            format!("docker-{CONTAINER}.scope"),
+            "docker stop 3f4e1c9a2b7d",
+        ),
         // No manager is here to ask.
         (
             "libreuse-free.service".to_owned(),
@@ -318,15 +321,11 @@ fn names_a_container_and_leaves_a_unit_to_its_manager() {
         ),
     ] {
         let mut holder = polite(5000, 0, "ends");
-        let folder = crate::who::control_groups().join(&group);
-        fs::create_dir_all(&folder).expect("root may make groups");
-        fs::write(folder.join("cgroup.procs"), holder.pid().to_string()).expect("and use them");
+        let _group = Group::with(holder.pid(), &group);
         let finished = reuseaddr(["free", "--yes", "--kill", "5000"]).run();
         assert_ne!(code(&finished), 0, "{finished:#?}");
         assert_says(&finished.stderr, expected);
         assert!(!holder.has_ended());
-        holder.kill();
-        wait_until("the group to be empty", || fs::remove_dir(&folder).is_ok());
     }
 }
 
