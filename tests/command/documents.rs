@@ -13,9 +13,10 @@ fn document(name: &str) -> String {
 
 /// Every key of an answer, but for those that are data: states, names of functions and of variables.
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
-    const OF_DATA: [&str; 6] = [
+    const OF_DATA: [&str; 7] = [
         "found",
         "left",
+        "obstacles",
         "leftovers",
         "spared",
         "imports",
@@ -61,6 +62,8 @@ fn every_key_of_the_json_is_documented_and_no_other() {
     let mut live = server(5001).shimmed().start();
     live.expect("listening");
     let pid = live.pid().to_string();
+    let mut alone = server(5003).start();
+    alone.expect("listening");
     let _container = Group::with(live.pid(), &format!("libpod-{CONTAINER}.scope"));
     let folder = support::Folder::for_other_users("json");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
@@ -80,6 +83,13 @@ fn every_key_of_the_json_is_documented_and_no_other() {
             ],
         ),
         ("evict", vec![json(&reuseaddr(["evict", "--json", "5000"]))]),
+        (
+            "free",
+            vec![
+                json(&reuseaddr(["free", "--json", "--dry-run", "5003"])),
+                json(&reuseaddr(["free", "--json", "5001"])),
+            ],
+        ),
         (
             "arm",
             vec![
