@@ -9,7 +9,7 @@
 //!   own call.
 //! * `policy` decides, from the settings and from what a socket is, whether to act or to step aside, and why.
 //! * `socket` is everything we ask of the kernel about the program's sockets, and `file` about other descriptors.
-//! * `real` finds the functions that we interpose.
+//! * `real` finds the functions that we interpose, and `image` other copies of this library.
 //! * `config` is the table of `LIBREUSE_` variables and its parser, shared with the command.
 //! * `report` words what is reported, and `sink` writes it without disturbing the host.
 //! * `signals` holds signals back where an interruption would leave something of ours behind.
@@ -38,7 +38,9 @@ mod errno;
 mod file;
 #[allow(unsafe_code)] // Calls in: C gives us its arguments and trusts us with its return value.
 mod hooks;
-#[allow(unsafe_code)] // Calls in: the loader's, with the program's arguments and environment.
+#[allow(unsafe_code)] // Calls in: the loader's, with the files that are loaded.
+mod image;
+#[allow(unsafe_code)] // Calls in: the loader's; and the program's environment.
 mod load;
 #[allow(unsafe_code)] // The functions behind ours are reached through addresses from dlsym.
 mod real;

@@ -122,9 +122,9 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         edits: &[edit(
-            "src/load.rs",
-            "    errno::set(errno_before);\n",
-            "    let _ = errno_before;\n",
+            "src/errno.rs",
+            "    set(before);\n",
+            "    let _ = before;\n",
         )],
         tests: &["output::writes_into_no_file_where_stderr_was_closed_from_the_start"],
     },
@@ -312,10 +312,44 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "src/real.rs",
-            "        let dlsym = unsafe { DLSYM };\n",
-            "        let dlsym = unsafe { DLSYM }.filter(|_| false);\n",
+            "    let Some(dlsym) = (unsafe { DLSYM }) else {\n",
+            "    let Some(dlsym) = (unsafe { DLSYM }.filter(|_| false)) else {\n",
         )],
         tests: &["loading::stands_beside_another_interposer"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/real.rs",
+            "    if image::holds(address) {\n",
+            "    if image::holds(address) && false {\n",
+        )],
+        tests: &["loading::stands_beside_a_library_that_asks_dlsym_for_it"],
+    },
+    Mutant {
+        edits: &[edit(
+            "src/load.rs",
+            "        if image::another_copy_is_behind() {\n",
+            "        if image::another_copy_is_behind() && false {\n",
+        )],
+        tests: &["loading::acts_once_where_there_are_two_of_it"],
+    },
+    // The one that is in front, and not any other
+    Mutant {
+        edits: &[edit(
+            "src/image.rs",
+            "        search.past_us = holds(file.dlpi_phdr.cast());\n",
+            "        search.past_us = !holds(file.dlpi_phdr.cast());\n",
+        )],
+        tests: &["loading::acts_once_where_there_are_two_of_it"],
+    },
+    // musl has no other name for close, and passes the constructor no arguments
+    Mutant {
+        edits: &[edit(
+            "src/real.rs",
+            "            concat!(\".weak \", $function),\n",
+            "            concat!(\".globl \", $function),\n",
+        )],
+        tests: &["loading::serves_calls_from_constructors_and_destructors_of_the_program"],
     },
     // stderr
     Mutant {
@@ -447,8 +481,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "src/sink.rs",
-            "    if mistakes || (events && settings.log_file.as_bytes().is_empty()) {\n",
-            "    if mistakes || events || settings.log_file.as_bytes().is_empty() {\n",
+            "    if settings.log < LevelFilter::Info {\n",
+            "    if settings.log < LevelFilter::Off {\n",
         )],
         tests: &["rights::makes_no_system_call_to_be_loaded"],
     },

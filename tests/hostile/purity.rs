@@ -28,8 +28,15 @@ const SIGNAL_SAFE: [&str; 13] = [
     "syscall",
 ];
 
-/// What the constructor alone may call. `dlsym` is in the hooks' reach as well, for calls that come before it has run.
-const AT_LOAD: [&str; 3] = ["dlsym", "getauxval", "readlink"];
+/// What the constructor alone may refer to. `dlsym` is in the hooks' reach as well, for calls that come before it has run.
+const AT_LOAD: [&str; 6] = [
+    "__environ",
+    "__progname_full",
+    "dl_iterate_phdr",
+    "dlsym",
+    "getauxval",
+    "readlink",
+];
 
 /// What the C compiler's start files refer to, all of it weak.
 const START_FILES: [&str; 4] = [

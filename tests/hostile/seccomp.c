@@ -83,7 +83,11 @@ int main(int argc, char **argv) {
         static const int OWN[] = {
             SYS_execve, SYS_brk,     SYS_arch_prctl, SYS_mmap,    SYS_access,          SYS_openat,          SYS_newfstatat,
             SYS_read,   SYS_close,   SYS_mprotect,   SYS_munmap,  SYS_set_tid_address, SYS_set_robust_list, SYS_rseq,
-            SYS_write,  SYS_pread64, SYS_prlimit64,  SYS_getrandom, SYS_alarm,         SYS_exit_group};
+            SYS_write,  SYS_pread64, SYS_prlimit64,  SYS_getrandom, SYS_alarm,         SYS_exit_group,
+#ifndef __GLIBC__
+            SYS_open,   SYS_fcntl,   SYS_fstat,      SYS_setitimer,
+#endif
+        };
         if (argc == 2) {
             allow(OWN, sizeof OWN / sizeof *OWN, SECCOMP_RET_KILL_PROCESS);
             again(argv, "again");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -129,6 +129,35 @@ pub fn program(names: &[&str]) -> PathBuf {
 /// Debian's Python, and not a wrapper script of that name.
 pub fn python() -> PathBuf {
     program(&["/usr/bin/python3"])
+}
+
+/// The compiler for programs that are linked with musl. Debian's knows where musl's own headers are, but not the kernel's.
+pub fn musl_gcc() -> Command {
+    static HEADERS: OnceLock<PathBuf> = OnceLock::new();
+    let headers = HEADERS.get_or_init(|| {
+        let folder = Folder::new("kernel-headers");
+        let here = program(&["gcc"]);
+        let triplet = Command::new(here)
+            .arg("-print-multiarch")
+            .output()
+            .expect("gcc runs");
+        let triplet = String::from_utf8(triplet.stdout).expect("a name in UTF-8");
+        for (name, place) in [
+            ("linux", "linux".into()),
+            ("asm-generic", "asm-generic".into()),
+            ("asm", format!("{}/asm", triplet.trim())),
+        ] {
+            let place = Path::new("/usr/include").join(place);
+            symlink(place, folder.join(name)).expect("the folder is ours");
+        }
+        let path = folder.path().to_owned();
+        // It is needed until the last test has ended.
+        std::mem::forget(folder);
+        path
+    });
+    let mut compiler = Command::new("musl-gcc");
+    compiler.arg("-isystem").arg(headers);
+    compiler
 }
 
 /// A C program, compiled on first use from its text.
