@@ -138,6 +138,12 @@ fn offences(library: &Path) -> Vec<String> {
         }
     }
 
+    // glibc gives a process a shadow stack only if every library says that it bears one.
+    let notes = output("readelf", &["-n"], library);
+    if cfg!(target_arch = "x86_64") && !notes.contains("SHSTK") {
+        offences.push("does not say that it bears a shadow stack".into());
+    }
+
     let disassembly = output("objdump", &["-d", "--no-show-raw-insn"], library);
     let references = references(&disassembly);
     // The sink is called through the `log` facade's pointer.
