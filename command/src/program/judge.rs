@@ -58,6 +58,13 @@ fn look(path: &Path, libraries: &Libraries, who: Credentials, report: &mut Repor
             report.interpreters.push(path.display().to_string());
             continue;
         };
+        if shebang.has_carriage_return() {
+            bail!(
+                "the first line of {0} ends with a carriage return, as lines do on Windows, and so names no program; \
+                 `sed -i 's/\\r$//' {0}` takes it away",
+                path.display()
+            );
+        }
         let interpreter = shebang.program().with_context(|| {
             format!(
                 "{} wants to be run by {}, which is not in PATH",
@@ -231,11 +238,7 @@ fn follow(
             "{name} is told to take LD_PRELOAD away from what it starts"
         ));
     }
-    let started = start.program.and_then(|position| {
-        let (before, rest) = arguments.split_at(position + 1);
-        Some((before.last()?, rest))
-    });
-    let Some((started, rest)) = started else {
+    let Some((started, rest)) = start.program.split_first() else {
         return;
     };
     let Ok(path) = find_program(started) else {
