@@ -1,9 +1,10 @@
 //! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`.
 
-use crate::{errno, real, report, sink};
+use crate::{errno, real, sink};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, Ordering};
+use libreuse_rules::report;
 use libreuse_rules::settings::{Complaint, PREFIX, SETTINGS, Settings};
 
 static STORE: Store = Store {
@@ -65,7 +66,7 @@ unsafe extern "C" fn load(
         if mistakes {
             // Only now is it known whether they are to be told: LIBREUSE_LOG may be among the variables.
             read(settings, &environment, |complaint| {
-                report::mistake(&complaint);
+                sink::mistake(format_args!("{complaint}"));
             });
         }
         STORE.ready.store(true, Ordering::Release);
@@ -120,7 +121,7 @@ fn chosen(settings: &Settings, mut arguments: Strings) -> bool {
     if settings.programs.all()
         || arguments
             .next()
-            .is_some_and(|path| settings.programs.contain(file_name(path)))
+            .is_some_and(|path| settings.programs.contains(file_name(path)))
     {
         return true;
     }
@@ -136,7 +137,7 @@ fn chosen(settings: &Settings, mut arguments: Strings) -> bool {
     let path = usize::try_from(length)
         .ok()
         .and_then(|length| path.get(..length));
-    path.is_some_and(|path| settings.programs.contain(file_name(path)))
+    path.is_some_and(|path| settings.programs.contains(file_name(path)))
 }
 
 fn file_name(path: &[u8]) -> &[u8] {

@@ -26,8 +26,9 @@ static STDERR: Stderr = Stderr {
 /// Opens the sink for what the settings want reported, and for mistakes in them.
 pub(crate) fn open(settings: &Settings, mistakes: bool) {
     let mistakes = mistakes && settings.log >= LevelFilter::Warn;
-    // Hooks have nothing to say at warn: then not even stderr need be looked at.
-    let events = settings.log >= LevelFilter::Info;
+    // At warn hooks have nothing to say but of waiting: without that not even stderr need be looked at.
+    let waiting = settings.log >= LevelFilter::Warn && settings.wait_ms > 0;
+    let events = settings.log >= LevelFilter::Info || waiting;
     if mistakes || (events && settings.log_file.as_bytes().is_empty()) {
         STDERR.remember();
     }

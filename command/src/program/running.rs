@@ -64,7 +64,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
             report.note(format!("{mistake}. The default holds"));
         }
         let names = names(&process, exe.as_deref());
-        if !settings.programs.all() && !names.iter().any(|name| settings.programs.contain(name)) {
+        if !settings.programs.all() && !names.iter().any(|name| settings.programs.contains(name)) {
             report.problem("LIBREUSE_PROGRAMS leaves this program out");
         }
     } else if !is_of_go {
