@@ -62,7 +62,7 @@ fn lookup(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("port", number), |bencher| {
             bencher.iter(|| {
                 port = port.wrapping_mul(28_629).wrapping_add(12_345);
-                settings.ports.contain(black_box(port))
+                settings.ports.contains(black_box(port))
             });
         });
     }
@@ -72,7 +72,7 @@ fn lookup(criterion: &mut Criterion) {
     ] {
         let settings = with("LIBREUSE_PROGRAMS", pattern);
         group.bench_function(title, |bencher| {
-            bencher.iter(|| settings.programs.contain(black_box(b"worker-17")));
+            bencher.iter(|| settings.programs.contains(black_box(b"worker-17")));
         });
     }
     group.finish();

@@ -12,27 +12,23 @@ use core::{ptr, slice};
 global_asm!(
     ".pushsection .note.libreuse, \"a\", %note",
     ".balign 4",
-    ".4byte 9, 0, 1",
+    ".hidden libreuse_note",
+    ".globl libreuse_note",
+    "libreuse_note: .4byte 9, 0, 1",
     ".asciz \"libreuse\"",
     ".balign 4",
+    ".type libreuse_note, %object",
+    ".size libreuse_note, {size}",
     ".popsection",
+    size = const NOTE_SIZE,
 );
 
-/// The note, as it is in memory.
-const NOTE: [u8; 24] = {
-    let mut note = *b"\0\0\0\0\0\0\0\0\0\0\0\0libreuse\0\0\0\0";
-    let size = 9_u32.to_ne_bytes();
-    let kind = 1_u32.to_ne_bytes();
-    let mut index = 0;
-    while index < 4 {
-        note[index] = size[index];
-        note[index + 8] = kind[index];
-        index += 1;
-    }
-    note
-};
+const NOTE_SIZE: usize = 24;
 
 unsafe extern "C" {
+    #[link_name = "libreuse_note"]
+    static NOTE: [u8; NOTE_SIZE];
+
     // The linker's names for where the file's image begins and ends in memory.
     #[link_name = "__ehdr_start"]
     static BEGIN: u8;
@@ -118,6 +114,8 @@ unsafe fn has_the_note(file: &libc::dl_phdr_info) -> bool {
             // SAFETY: the loader has mapped so many bytes there, to be read.
             let notes =
                 unsafe { slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(address), size) };
-            notes.windows(NOTE.len()).any(|note| note == NOTE)
+            // SAFETY: it is defined above, and never changes.
+            let ours = unsafe { &NOTE };
+            notes.windows(NOTE_SIZE).any(|note| note == ours)
         })
 }

@@ -3,16 +3,14 @@
 //!
 //! The dynamic linker puts this library in front of libc, so that the program's calls of `bind`, `listen`, `connect`,
 //! `setsockopt` and `close` arrive here first. Linux lets a port be bound again over what an earlier run left behind
-//! (`TIME_WAIT` and its relatives) when both the old socket and the new one carry `SO_REUSEADDR`. So:
+//! (`TIME_WAIT` and its relatives) when both the old socket and the new one carry `SO_REUSEADDR`. What is done about a
+//! call, and in which order, is in the package `libreuse-rules`; here is who makes the system calls:
 //!
-//! * `hooks` is everything that calls us: the loader once, then the program. It asks, acts and makes the caller's
-//!   own call.
-//! * `policy` decides, from the settings and from what a socket is, whether to act or to step aside, and why.
-//! * `socket` is everything we ask of the kernel about the program's sockets, and `file` about other descriptors.
+//! * `hooks` is everything that calls us: the loader once (`load`), then the program.
+//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `clock` about
+//!   the time, and `signals` holds signals back where an interruption would leave something of ours behind.
 //! * `real` finds the functions that we interpose, and `image` other copies of this library.
-//! * `config` is the table of `LIBREUSE_` variables and its parser, shared with the command.
-//! * `report` words what is reported, and `sink` writes it without disturbing the host.
-//! * `signals` holds signals back where an interruption would leave something of ours behind.
+//! * `sink` writes what is reported, without disturbing the host.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
 //! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
@@ -42,20 +40,14 @@ mod hooks;
 mod image;
 #[allow(unsafe_code)] // Calls in: the loader's; and the program's environment.
 mod load;
+#[allow(unsafe_code)] // Calls in, from code that went wrong; in the release build there is none.
+#[cfg(not(test))] // Lints look at a test build too, which brings a handler of its own.
+mod panic;
 #[allow(unsafe_code)] // The functions behind ours are reached through addresses from dlsym.
 mod real;
-mod report;
 #[allow(unsafe_code)] // Calls out: the thread's signal mask.
 mod signals;
 #[allow(unsafe_code)] // Calls out: what is reported.
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
-
-#[panic_handler]
-#[allow(unsafe_code)]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // Where rustc shows these lines, something in this build asks for std, as env_logger does of `log`.
-    // The library that ships is built by itself: cargo build --release
-    loop {}
-}

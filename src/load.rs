@@ -1,10 +1,11 @@
 //! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`.
 
-use crate::{errno, image, real, report, sink};
+use crate::{errno, image, real, sink};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
+use libreuse_rules::report;
 use libreuse_rules::settings::{Complaint, PREFIX, SETTINGS, Settings};
 
 static STORE: Store = Store {
@@ -51,7 +52,7 @@ unsafe extern "C" fn load() {
         // SAFETY: this is the only call, and `ready` is not set yet: nobody else looks at them.
         let settings: &'static mut Settings = unsafe { &mut *STORE.settings.get() };
         // SAFETY: libc has set it before it called this.
-        let environment = unsafe { (&raw const ENVIRON).read() };
+        let environment = unsafe { ENVIRON };
         // SAFETY: it is null, or an array of strings as execve(2) describes it; and it stays as it is, since no other
         // thread may change it while one calls what reads it, as dlopen does (environ(7), attributes(7)).
         let environment = unsafe { Strings::borrow(environment) };
@@ -66,7 +67,7 @@ unsafe extern "C" fn load() {
         if mistakes && sink::open_for_mistakes(settings) {
             // Only now is it known whether they are to be told: LIBREUSE_LOG may be among the variables.
             read(settings, &environment, &mut |complaint| {
-                report::mistake(&complaint);
+                sink::mistake(format_args!("{complaint}"));
             });
         }
         let settings = &*settings;
@@ -131,16 +132,16 @@ fn variables<'a>(environment: &Strings<'a>) -> impl Iterator<Item = (&'a [u8], &
 /// Whether the shim is to act in this program: by the name it was started under, or by that of its file.
 fn chosen(settings: &Settings) -> bool {
     let programs = &settings.programs;
-    programs.all() || programs.contain(file_name(started_as())) || {
+    programs.all() || programs.contains(file_name(started_as())) || {
         let mut path = [0; 4096];
-        programs.contain(file_name(executable(&mut path)))
+        programs.contains(file_name(executable(&mut path)))
     }
 }
 
 /// The program's `argv[0]`.
 fn started_as<'a>() -> &'a [u8] {
     // SAFETY: libc has set it before it called the constructor.
-    let name = unsafe { (&raw const NAME).read() };
+    let name = unsafe { NAME };
     if name.is_null() {
         return &[];
     }

@@ -22,19 +22,30 @@ const SYNCHRONOUS: [c_int; 6] = [
     libc::SIGTRAP,
 ];
 
-/// Does something of ours with signals held back, and puts the program's mask in place again; `None` if it wasn't done
-/// because the kernel would not.
-pub(crate) fn held<T>(ours: impl FnOnce() -> T) -> Option<T> {
+/// A thread's signals that are held back, as the kernel has them.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask(u64);
+
+/// Holds signals back; returns the program's own mask, or `None` if the kernel would not.
+pub(crate) fn hold() -> Option<Mask> {
     let signals = SYNCHRONOUS
         .into_iter()
         .fold(u64::MAX, |set, signal| set & !only(signal));
     let mut before = 0_u64;
-    if !change_mask(libc::SIG_BLOCK, signals, Some(&mut before)) {
-        return None;
+    change_mask(libc::SIG_BLOCK, signals, Some(&mut before)).then_some(Mask(before))
+}
+
+/// Puts the program's mask in place again.
+pub(crate) fn release(before: Mask) {
+    change_mask(libc::SIG_SETMASK, before.0, None);
+}
+
+/// Does something of ours with signals held back; nothing, if the kernel would not hold them.
+pub(crate) fn held(ours: impl FnOnce()) {
+    if let Some(before) = hold() {
+        ours();
+        release(before);
     }
-    let result = ours();
-    change_mask(libc::SIG_SETMASK, before, None);
-    Some(result)
 }
 
 /// Does something that may raise a signal in the calling thread, which is then taken off again. Signals are held back;

@@ -38,8 +38,9 @@ pub(crate) fn open_for_mistakes(settings: &Settings) -> bool {
 
 /// Opens the sink for what the settings want reported.
 pub(crate) fn open(settings: &'static Settings) {
-    // Hooks have nothing to say at warn: then not even stderr need be looked at.
-    if settings.log < LevelFilter::Info {
+    // At warn hooks have nothing to say but of waiting: without that not even stderr need be looked at.
+    let waiting = settings.log >= LevelFilter::Warn && settings.wait_ms > 0;
+    if settings.log < LevelFilter::Info && !waiting {
         return;
     }
     if settings.log_file.as_bytes().is_empty() {

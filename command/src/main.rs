@@ -12,29 +12,17 @@
 #![allow(clippy::doc_markdown)] // Many of these comments are the help as well, where backticks would be seen.
 #![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
-mod advice;
-mod arm;
-mod check;
-mod diag;
-mod elf;
-mod evict;
-mod holders;
+mod commands;
+mod kernel;
 mod library;
-mod manual;
-mod network;
-mod os;
 mod output;
-mod ports;
-mod probe;
-mod run;
-mod script;
-mod starter;
-mod status;
+mod port;
+mod program;
 mod systemd;
-mod variables;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use commands::{arm, check, completions, evict, exit, man, run, status};
 use log::LevelFilter;
 use std::env;
 use std::process::ExitCode;
@@ -68,19 +56,9 @@ enum Command {
     Status(status::Arguments),
     Evict(evict::Arguments),
     Arm(arm::Arguments),
-    Systemd(systemd::Arguments),
-    Completions(manual::Completions),
-    Man(manual::Man),
-}
-
-/// The exit codes that subcommands have in common; `manual::EXIT_STATUS` documents all of them.
-mod exit {
-    /// It is as was asked for.
-    pub(super) const YES: u8 = 0;
-    /// It is not.
-    pub(super) const NO: u8 = 1;
-    /// It could not be found out or done.
-    pub(super) const FAILED: u8 = 2;
+    Systemd(commands::systemd::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Answers the command line.
@@ -99,14 +77,16 @@ fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let (result, failed) = match cli.command {
-        Command::Run(arguments) => (run::run(&arguments), run::REFUSED),
+        Command::Run(arguments) => (run::run(&arguments), exit::REFUSED),
         Command::Check(arguments) => (check::run(&arguments), exit::FAILED),
         Command::Status(arguments) => (status::run(&arguments), exit::FAILED),
         Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
-        Command::Systemd(arguments) => (systemd::run(&arguments), exit::FAILED),
-        Command::Completions(arguments) => (manual::completions(&arguments), exit::FAILED),
-        Command::Man(arguments) => (manual::man(&arguments), exit::FAILED),
+        Command::Systemd(arguments) => (commands::systemd::run(&arguments), exit::FAILED),
+        Command::Completions(arguments) => {
+            (completions::run(&arguments, Cli::command()), exit::FAILED)
+        }
+        Command::Man(arguments) => (man::run(&arguments, Cli::command()), exit::FAILED),
     };
     ExitCode::from(result.unwrap_or_else(|error| {
         output::complain(&format!("{error:#}"));
@@ -130,21 +110,18 @@ fn usage(error: &clap::Error) -> ExitCode {
         .skip(1)
         .find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
     ExitCode::from(if runs.is_some_and(|name| name == "run") {
-        run::REFUSED
+        exit::REFUSED
     } else {
         exit::FAILED
     })
 }
 
-/// The command line as clap knows it, for manual and completions.
-fn command() -> clap::Command {
-    Cli::command()
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     #[test]
     fn the_command_line_is_well_formed() {
-        super::command().debug_assert();
+        super::Cli::command().debug_assert();
     }
 }

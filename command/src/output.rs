@@ -9,12 +9,12 @@ use textwrap::{Options, WordSplitter};
 
 const WIDEST: usize = 100;
 
-pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
-pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-pub(super) const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
 
 /// Text in a colour; `print` and `complain` drop the colour where it is not wanted.
-pub(super) fn styled(style: Style, text: &str) -> String {
+pub(crate) fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
@@ -28,12 +28,12 @@ fn width() -> usize {
 }
 
 /// Whether stdout is a terminal.
-pub(super) fn on_terminal() -> bool {
+pub(crate) fn on_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Wraps a paragraph. Words stay whole: a path or command that was cut in two could not be copied.
-pub(super) fn paragraph(first: &str, rest: &str, text: &str) -> String {
+pub(crate) fn paragraph(first: &str, rest: &str, text: &str) -> String {
     let options = Options::new(width())
         .initial_indent(first)
         .subsequent_indent(rest)
@@ -43,7 +43,7 @@ pub(super) fn paragraph(first: &str, rest: &str, text: &str) -> String {
 }
 
 /// A command to type, and what it is good for; on two lines where one is too short.
-pub(super) fn command(command: &str, purpose: &str) -> String {
+pub(crate) fn command(command: &str, purpose: &str) -> String {
     const COLUMN: usize = 44;
     let one_line = format!("    {command:<COLUMN$} {purpose}\n");
     if command.len() <= COLUMN && one_line.trim_end().chars().count() <= width() {
@@ -57,7 +57,7 @@ pub(super) fn command(command: &str, purpose: &str) -> String {
 }
 
 /// A table as wide as the terminal. Where there is none, each row is one line, however long: it may be meant for grep.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
     if on_terminal() {
@@ -77,7 +77,7 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// Prints an answer. A reader that has gone, such as `head`, has seen enough: that is no failure.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::AutoStream::auto(io::stdout()).lock();
     tolerate(
         stdout
@@ -87,7 +87,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints an answer as JSON, on one line if there are to be more.
-pub(super) fn print_json(answer: &impl Serialize, one_line: bool) -> anyhow::Result<()> {
+pub(crate) fn print_json(answer: &impl Serialize, one_line: bool) -> anyhow::Result<()> {
     let text = if one_line {
         serde_json::to_string(answer)?
     } else {
@@ -98,7 +98,7 @@ pub(super) fn print_json(answer: &impl Serialize, one_line: bool) -> anyhow::Res
 }
 
 /// Whether the reader of stdout has gone, which `--watch` asks.
-pub(super) fn reader_has_gone() -> bool {
+pub(crate) fn reader_has_gone() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdout = io::stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
@@ -122,17 +122,17 @@ fn tolerate(result: io::Result<()>) -> anyhow::Result<()> {
 }
 
 /// Says on stderr what is wrong. Nothing is left to do if stderr is closed.
-pub(super) fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     say("reuseaddr: ", text);
 }
 
 /// Says on stderr what may go wrong.
-pub(super) fn warn(text: &str) {
+pub(crate) fn warn(text: &str) {
     say("reuseaddr: warning: ", text);
 }
 
 /// Says on stderr what has been done.
-pub(super) fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     say("", text);
 }
 
@@ -155,12 +155,12 @@ fn say(prefix: &str, text: &str) {
 }
 
 /// `1 socket`, `3 sockets`.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// `a`, `a and b`, `a, b and c`.
-pub(super) fn list(items: &[String]) -> String {
+pub(crate) fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [only] => only.clone(),
@@ -169,7 +169,7 @@ pub(super) fn list(items: &[String]) -> String {
 }
 
 /// Bytes as a person can read them, and without what would confuse a terminal.
-pub(super) fn readable(bytes: &[u8]) -> String {
+pub(crate) fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .map(|letter| if letter.is_control() { '?' } else { letter })

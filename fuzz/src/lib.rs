@@ -67,7 +67,7 @@ pub fn ports(input: &[u8]) {
                 .iter()
                 .any(|&(low, high)| (low..=high).contains(&port))
         });
-        assert_eq!(settings.ports.contain(port), expected, "{port}");
+        assert_eq!(settings.ports.contains(port), expected, "{port}");
     }
 }
 
@@ -88,7 +88,7 @@ pub fn programs(input: &[u8]) {
     assert_eq!(taken, model.is_some(), "{}", patterns.escape_ascii());
     assert_eq!(settings.programs.all(), !taken);
     let expected = model.is_none_or(|patterns| patterns.iter().any(|pattern| fits(pattern, name)));
-    assert_eq!(settings.programs.contain(name), expected);
+    assert_eq!(settings.programs.contains(name), expected);
 }
 
 /// Decodes a `sockaddr`.
@@ -191,13 +191,13 @@ impl Model {
                 let expected = ranges
                     .iter()
                     .any(|&(low, high)| low <= port && port <= high);
-                assert_eq!(settings.ports.contain(port), expected, "{port}");
+                assert_eq!(settings.ports.contains(port), expected, "{port}");
             }
         }
         assert_eq!(settings.programs.all(), self.programs.is_none());
         for pattern in self.programs.iter().flatten() {
             // Each pattern fits itself: a wildcard stands for any sign, so for its own as well.
-            assert!(settings.programs.contain(pattern));
+            assert!(settings.programs.contains(pattern));
         }
     }
 }

@@ -1,4 +1,27 @@
-//! calls
+//! The system calls that the rules make, and what comes back from them.
+
+use crate::policy::Facts;
+
+/// An error number, as errno(3) has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// `EADDRINUSE`, of the architectures that the library is built for (`include/uapi/asm-generic/errno.h`).
+    pub const IN_USE: Self = Self(98);
+}
+
+/// A socket option whose value is an int.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SocketOption {
+    /// `SO_REUSEADDR` (socket(7)).
+    ReuseAddress,
+    /// `SO_REUSEPORT` (socket(7)).
+    ReusePort,
+    /// `TCP_LINGER2` (tcp(7)). With -1 the kernel sends everything and a FIN, and on its acknowledgement forgets the
+    /// connection instead of keeping `TIME_WAIT` (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`). MPTCP refuses it.
+    Linger2,
+}
 
 /// A TCP state, as far as the rules tell them apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,4 +36,70 @@ pub enum State {
     Connected,
     /// The peer closed first.
     PeerClosed,
+}
+
+impl State {
+    /// From the number of a state, which is the first byte of `TCP_INFO` (`include/net/tcp_states.h`).
+    #[must_use]
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            2 => Self::Connecting,
+            // CLOSE_WAIT, LAST_ACK
+            8 | 9 => Self::PeerClosed,
+            10 => Self::Listen,
+            // ESTABLISHED, SYN_RECV (accepted by TCP Fast Open), FIN_WAIT1, FIN_WAIT2, CLOSING
+            1 | 3 | 4 | 5 | 11 => Self::Connected,
+            _ => Self::Close,
+        }
+    }
+}
+
+/// The call that the program makes, with its own arguments.
+pub trait OwnCall {
+    /// Makes it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    fn make(&self) -> Result<(), Errno>;
+}
+
+/// What is asked of the kernel about one of the program's descriptors, beside the [`Facts`].
+///
+/// Each method is one system call at most: in the library a call of libc, in the tracer one that is injected into the
+/// program. None may end the program or be seen by it.
+pub trait Calls: Facts {
+    /// What tells the file behind the descriptor from every other one.
+    type File: PartialEq;
+    /// The signals that the program held back itself.
+    type Mask;
+
+    /// The number of the descriptor, for reports.
+    fn descriptor(&self) -> i32;
+
+    /// The value of an option (getsockopt(2)); `None` if it can't be had.
+    fn option(&self, option: SocketOption) -> Option<i32>;
+
+    /// Sets an option (setsockopt(2)); false if the kernel refused.
+    fn set_option(&self, option: SocketOption, value: i32) -> bool;
+
+    /// Sets `SO_LINGER` to `{1, 0}`: `close` resets the connection and throws away what is not sent yet (socket(7)); false
+    /// if the kernel refused.
+    fn reset_on_close(&self) -> bool;
+
+    /// Which file the descriptor stands for (statx(2)): its number may become another file's at any time.
+    fn file(&self) -> Option<Self::File>;
+
+    /// Holds signals back, so that no handler runs and jumps out (sigprocmask(2)); `None` if the kernel would not.
+    fn hold_signals(&self) -> Option<Self::Mask>;
+
+    /// Puts the program's own mask in place again.
+    fn release_signals(&self, mask: Self::Mask);
+
+    /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be had.
+    fn now_ms(&self) -> Option<u64>;
+
+    /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further
+    /// waiting.
+    fn sleep_until(&self, moment_ms: u64) -> bool;
 }

@@ -27,6 +27,7 @@ impl Endpoint {
     /// Reads the bytes of a `sockaddr_in` or `sockaddr_in6`; `None` if they are neither, or too few.
     ///
     /// `AF_UNSPEC` is read as IPv4, as Linux does for the wildcard address (`__inet_bind` in `net/ipv4/af_inet.c`).
+    #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (family, rest) = bytes.split_first_chunk::<2>()?;
         let (port, rest) = rest.split_first_chunk::<2>()?;

@@ -5,6 +5,8 @@
 pub mod calls;
 pub mod endpoint;
 pub mod policy;
+pub mod report;
+pub mod sequence;
 pub mod settings;
 
 #[cfg(test)]

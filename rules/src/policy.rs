@@ -1,4 +1,4 @@
-//! What to do: given the settings and what a socket is, act, or step aside and say why. Pure and safe.
+//! What to do: given the settings and what a socket is, act, or step aside and say why.
 
 use crate::calls::State;
 use crate::endpoint::Endpoint;
@@ -8,14 +8,16 @@ use core::fmt;
 /// What the kernel knows about one of the program's descriptors. Each answer costs a system call, so a decision asks
 /// only for what it still needs.
 pub trait Facts {
-    /// The address that an IPv4 or IPv6 socket is bound to; port 0 is not bound.
+    /// The address that an IPv4 or IPv6 socket is bound to, with port 0 if it is not (getsockname(2)); `None` for anything
+    /// else.
     fn local(&self) -> Option<Endpoint>;
 
-    /// The TCP state of a TCP or MPTCP socket; anything else has none.
+    /// The TCP state of a TCP or MPTCP socket: the first byte of `TCP_INFO` (getsockopt(2)), which UDP, raw and Unix
+    /// sockets and other descriptors refuse, so that one call tells what it is and how it is.
     fn state(&self) -> Option<State>;
 }
 
-/// The answer to a hook.
+/// What is to be done about a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// Set these options.
@@ -35,7 +37,7 @@ pub struct Options {
     pub linger: Linger,
 }
 
-/// Why the shim leaves a call alone.
+/// Why a call is left alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
     /// The descriptor is not an IPv4 or IPv6 TCP socket: two flagged UDP sockets steal each other's traffic, and
@@ -49,20 +51,27 @@ pub enum Reason {
     OtherPort,
     /// The settings have nothing for this call.
     NothingSet,
-    /// The connection is already under way.
+    /// The program has set the option itself.
+    SetAlready,
+    /// The connection is under way, or made.
     Underway,
     /// A listener: its accepted sockets inherit what is set on it, so a reset must not be.
     Listener,
     /// The peer closed first, so this side leaves no `TIME_WAIT`, and a reset would only do harm.
     PeerClosedFirst,
+    /// There is no connection that could be reset.
+    Unconnected,
     /// Neither listening nor connected: `bind` and `listen` set the option when it counts.
     NotInUse,
+    /// A connection that did not carry the option: no listener of ours has accepted it.
+    NeverSet,
     /// The kernel refused the option, as it does `TCP_LINGER2` for everything but TCP.
     Refused,
 }
 
 impl Reason {
     /// The reason in words.
+    #[must_use]
     pub fn text(self) -> &'static str {
         match self {
             Self::NotTcp => "not a TCP socket",
@@ -70,41 +79,39 @@ impl Reason {
             Self::Unbound => "not bound to a port",
             Self::OtherPort => "its port is not in LIBREUSE_PORTS",
             Self::NothingSet => "nothing is set for it",
+            Self::SetAlready => "the program has set SO_REUSEADDR itself",
             Self::Underway => "already connecting or connected",
             Self::Listener => "a listener",
-            Self::PeerClosedFirst => "no connection, or one that the peer closed first",
+            Self::PeerClosedFirst => "the peer closed first",
+            Self::Unconnected => "not connected",
             Self::NotInUse => "neither listening nor connected",
+            Self::NeverSet => "a connection that did not carry the option",
             Self::Refused => "the kernel refused the option",
         }
     }
 }
 
-/// After a `bind` to `port` failed with `EADDRINUSE`: the options with which to try again.
-pub fn bind(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
+/// How far a `bind` has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BindSoFar {
+    /// The plain call failed with `EADDRINUSE`.
+    InUse,
+    /// It succeeded. `SO_REUSEPORT` counts from the moment that somebody else binds, or that this socket listens, so it can
+    /// wait until the kernel has accepted the address.
+    Bound,
+}
+
+/// A `bind` to `port`: the options with which to try again, or which other copies need to find on the socket.
+pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoFar) -> Decision {
+    let in_use = so_far == BindSoFar::InUse;
     let options = Options {
-        reuse_address: settings.reuse_address,
+        reuse_address: in_use && settings.reuse_address,
         reuse_port: settings.reuse_port,
         linger: Linger::Off,
     };
     // A wait alone is worth a try without any option: whoever holds the port may leave.
-    if options.is_none() && settings.wait_ms == 0 {
-        Decision::StepAside(Reason::NothingSet)
-    } else if socket.state().is_none() {
-        Decision::StepAside(Reason::NotTcp)
-    } else {
-        on_port(settings, port, Reason::AnyPort, options)
-    }
-}
-
-/// After a `bind` to `port` succeeded: whether other copies may share the port. `SO_REUSEPORT` counts from the moment
-/// that somebody else binds, or that this socket listens, so it can wait until the kernel has accepted the address.
-pub fn bound(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
-    let options = Options {
-        reuse_address: false,
-        reuse_port: settings.reuse_port,
-        linger: Linger::Off,
-    };
-    if options.is_none() {
+    let waits = in_use && settings.wait_ms > 0;
+    if options.is_none() && !waits {
         Decision::StepAside(Reason::NothingSet)
     } else if socket.state().is_none() {
         Decision::StepAside(Reason::NotTcp)
@@ -114,17 +121,21 @@ pub fn bound(settings: &Settings, socket: &impl Facts, port: u16) -> Decision {
 }
 
 /// Before a `listen`: the options that accepted sockets are to inherit.
+///
+/// A socket that connects or is connected can't listen, and its port must not be given away.
 pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options::of_a_connection(settings);
     if options.is_none() {
         return Decision::StepAside(Reason::NothingSet);
     }
-    let Some(local) = socket.local() else {
-        return Decision::StepAside(Reason::NotTcp);
-    };
-    match on_port(settings, local.port, Reason::Unbound, options) {
-        Decision::Act(_) if socket.state().is_none() => Decision::StepAside(Reason::NotTcp),
-        decision => decision,
+    match socket.state() {
+        None => return Decision::StepAside(Reason::NotTcp),
+        Some(State::Close | State::Listen) => {}
+        Some(_) => return Decision::StepAside(Reason::Underway),
+    }
+    match socket.local() {
+        Some(local) => on_port(settings, local.port, Reason::Unbound, options),
+        None => Decision::StepAside(Reason::NotTcp),
     }
 }
 
@@ -151,12 +162,24 @@ pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
     }
 }
 
-/// After the program set one of our options itself: whether to set it again. `wanted` is the option in question.
-pub fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options) -> Decision {
+/// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.linger`) itself:
+/// whether to set it again. `carried` is whether the socket carried `SO_REUSEADDR` before.
+///
+/// Of a connection the kernel does not tell whether it was accepted or made; but what one of our listeners has accepted
+/// carries the option, and what the program has made itself does not, unless it wanted that. Its live port must not be
+/// given away.
+pub fn cleared(
+    settings: &Settings,
+    socket: &impl Facts,
+    wanted: Options,
+    carried: bool,
+) -> Decision {
     match socket.state() {
         None => Decision::StepAside(Reason::NotTcp),
         // Before listen or connect the program's own value holds: it may be its single-instance lock.
         Some(State::Close) => Decision::StepAside(Reason::NotInUse),
+        Some(State::Listen) => on_own_port(settings, socket, wanted),
+        Some(_) if wanted.reuse_address && !carried => Decision::StepAside(Reason::NeverSet),
         Some(_) => on_own_port(settings, socket, wanted),
     }
 }
@@ -164,9 +187,8 @@ pub fn cleared(settings: &Settings, socket: &impl Facts, wanted: Options) -> Dec
 /// Before a `close`: the options that decide what the connection leaves behind.
 pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options {
-        reuse_address: false,
-        reuse_port: false,
         linger: settings.linger,
+        ..Options::NONE
     };
     match options.linger {
         Linger::Off => Decision::StepAside(Reason::NothingSet),
@@ -175,9 +197,8 @@ pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
         Linger::Zero => match socket.state() {
             None => Decision::StepAside(Reason::NotTcp),
             Some(State::Listen) => Decision::StepAside(Reason::Listener),
-            Some(State::Close | State::Connecting | State::PeerClosed) => {
-                Decision::StepAside(Reason::PeerClosedFirst)
-            }
+            Some(State::Close | State::Connecting) => Decision::StepAside(Reason::Unconnected),
+            Some(State::PeerClosed) => Decision::StepAside(Reason::PeerClosedFirst),
             Some(State::Connected) => on_own_port(settings, socket, options),
         },
     }
@@ -214,7 +235,7 @@ impl Options {
 fn on_port(settings: &Settings, port: u16, zero: Reason, options: Options) -> Decision {
     if port == 0 {
         Decision::StepAside(zero)
-    } else if settings.ports.contain(port) {
+    } else if settings.ports.contains(port) {
         Decision::Act(options)
     } else {
         Decision::StepAside(Reason::OtherPort)
@@ -255,365 +276,4 @@ impl fmt::Display for Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-    use std::format;
-    use std::prelude::rust_2024::*;
-
-    /// A descriptor of which this is known, and which counts how often it is asked.
-    struct Known {
-        port: Option<u16>,
-        state: Option<State>,
-        asked: Cell<u32>,
-    }
-
-    impl Facts for Known {
-        fn local(&self) -> Option<Endpoint> {
-            self.asked.set(self.asked.get().saturating_add(1));
-            let port = self.port?.to_be_bytes();
-            Endpoint::decode(&[&2_u16.to_ne_bytes()[..], &port, &[127, 0, 0, 1]].concat())
-        }
-
-        fn state(&self) -> Option<State> {
-            self.asked.set(self.asked.get().saturating_add(1));
-            self.state
-        }
-    }
-
-    fn socket(port: u16, state: State) -> Known {
-        Known {
-            port: Some(port),
-            state: Some(state),
-            asked: Cell::new(0),
-        }
-    }
-
-    /// Something else than an IPv4 or IPv6 socket.
-    fn file() -> Known {
-        Known {
-            port: None,
-            state: None,
-            asked: Cell::new(0),
-        }
-    }
-
-    /// UDP, or raw: it has an address and is not TCP.
-    fn datagram() -> Known {
-        Known {
-            port: Some(5000),
-            state: None,
-            asked: Cell::new(0),
-        }
-    }
-
-    fn settings(variables: &[(&str, &str)]) -> Settings {
-        let mut settings = Settings::DEFAULT;
-        for (name, value) in variables {
-            let name = format!("LIBREUSE_{name}");
-            if let Err(complaint) = settings.set(name.as_bytes(), value.as_bytes()) {
-                panic!("{complaint}");
-            }
-        }
-        settings
-    }
-
-    const REUSE: Options = Options {
-        reuse_address: true,
-        reuse_port: false,
-        linger: Linger::Off,
-    };
-    const GRACEFUL: Options = Options {
-        reuse_address: false,
-        reuse_port: false,
-        linger: Linger::Graceful,
-    };
-    const BOTH: Options = Options {
-        linger: Linger::Graceful,
-        ..REUSE
-    };
-    const ZERO: Options = Options {
-        linger: Linger::Zero,
-        ..GRACEFUL
-    };
-    const SHARE: Options = Options {
-        reuse_address: false,
-        reuse_port: true,
-        linger: Linger::Off,
-    };
-
-    use Decision::{Act, StepAside};
-
-    #[test]
-    fn binds_again() {
-        let closed = || socket(0, State::Close);
-        for (variables, known, port, expected) in [
-            (&[][..], closed(), 5000, Act(REUSE)),
-            (&[], file(), 5000, StepAside(Reason::NotTcp)),
-            (&[], datagram(), 5000, StepAside(Reason::NotTcp)),
-            (&[], closed(), 0, StepAside(Reason::AnyPort)),
-            (
-                &[("PORTS", "5001")],
-                closed(),
-                5000,
-                StepAside(Reason::OtherPort),
-            ),
-            (&[("PORTS", "5001")], closed(), 5001, Act(REUSE)),
-            (
-                &[("REUSEADDR", "off")],
-                closed(),
-                5000,
-                StepAside(Reason::NothingSet),
-            ),
-            (
-                &[("REUSEADDR", "off"), ("WAIT", "1s")],
-                closed(),
-                5000,
-                Act(Options::NONE),
-            ),
-            (
-                &[("REUSEADDR", "off"), ("REUSEPORT", "on")],
-                closed(),
-                5000,
-                Act(SHARE),
-            ),
-            (&[("LINGER", "graceful")], closed(), 5000, Act(REUSE)),
-        ] {
-            assert_eq!(
-                bind(&settings(variables), &known, port),
-                expected,
-                "{variables:?} {port}"
-            );
-        }
-    }
-
-    #[test]
-    fn shares_a_bound_port() {
-        let closed = || socket(5000, State::Close);
-        for (variables, known, port, expected) in [
-            (&[][..], closed(), 5000, StepAside(Reason::NothingSet)),
-            (&[("REUSEPORT", "on")], closed(), 5000, Act(SHARE)),
-            (
-                &[("REUSEPORT", "on")],
-                closed(),
-                0,
-                StepAside(Reason::AnyPort),
-            ),
-            (
-                &[("REUSEPORT", "on")],
-                datagram(),
-                5000,
-                StepAside(Reason::NotTcp),
-            ),
-            (
-                &[("REUSEPORT", "on"), ("PORTS", "1")],
-                closed(),
-                5000,
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                bound(&settings(variables), &known, port),
-                expected,
-                "{variables:?} {port}"
-            );
-        }
-    }
-
-    #[test]
-    fn prepares_listeners() {
-        for (variables, known, expected) in [
-            (&[][..], socket(5000, State::Close), Act(REUSE)),
-            (&[], socket(0, State::Close), StepAside(Reason::Unbound)),
-            (&[], file(), StepAside(Reason::NotTcp)),
-            (&[], datagram(), StepAside(Reason::NotTcp)),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Close),
-                Act(BOTH),
-            ),
-            (
-                &[("LINGER", "graceful"), ("REUSEADDR", "off")],
-                socket(5000, State::Close),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Close),
-                Act(REUSE),
-            ),
-            (
-                &[("PORTS", "1-4999")],
-                socket(5000, State::Close),
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                listen(&settings(variables), &known),
-                expected,
-                "{variables:?}"
-            );
-        }
-        let known = socket(5000, State::Close);
-        let off = settings(&[("REUSEADDR", "off"), ("LINGER", "zero")]);
-        assert_eq!(listen(&off, &known), StepAside(Reason::NothingSet));
-        assert_eq!(known.asked.get(), 0);
-    }
-
-    #[test]
-    fn prepares_connections() {
-        for (variables, known, expected) in [
-            (
-                &[][..],
-                socket(5000, State::Close),
-                StepAside(Reason::NothingSet),
-            ),
-            (&[("PORTS", "5000")], socket(5000, State::Close), Act(REUSE)),
-            (
-                &[("PORTS", "5000")],
-                socket(0, State::Close),
-                StepAside(Reason::Unbound),
-            ),
-            (&[("PORTS", "5000")], file(), StepAside(Reason::NotTcp)),
-            (&[("PORTS", "5000")], datagram(), StepAside(Reason::NotTcp)),
-            (&[("LINGER", "graceful")], file(), StepAside(Reason::NotTcp)),
-            // The second call on a nonblocking socket: the kernel has chosen its port, not the program.
-            (
-                &[("PORTS", "1-65535")],
-                socket(40000, State::Connecting),
-                StepAside(Reason::Underway),
-            ),
-            (
-                &[("PORTS", "1-65535")],
-                socket(40000, State::Connected),
-                StepAside(Reason::Underway),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Close),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "5000")],
-                socket(5000, State::Close),
-                Act(BOTH),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(0, State::Close),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "1")],
-                socket(0, State::Close),
-                StepAside(Reason::Unbound),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(0, State::Close),
-                StepAside(Reason::NothingSet),
-            ),
-            (
-                &[("PORTS", "1")],
-                socket(5000, State::Close),
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                connect(&settings(variables), &known),
-                expected,
-                "{variables:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn sets_again_what_counts() {
-        for (variables, known, expected) in [
-            (&[][..], socket(5000, State::Listen), Act(REUSE)),
-            (&[], socket(5000, State::Connected), Act(REUSE)),
-            (&[], socket(5000, State::PeerClosed), Act(REUSE)),
-            (&[], socket(5000, State::Close), StepAside(Reason::NotInUse)),
-            (&[], datagram(), StepAside(Reason::NotTcp)),
-            (
-                &[("PORTS", "1")],
-                socket(5000, State::Listen),
-                StepAside(Reason::OtherPort),
-            ),
-        ] {
-            assert_eq!(
-                cleared(&settings(variables), &known, REUSE),
-                expected,
-                "{variables:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn closes() {
-        for (variables, known, expected) in [
-            (
-                &[][..],
-                socket(5000, State::Connected),
-                StepAside(Reason::NothingSet),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Connected),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful")],
-                socket(5000, State::Listen),
-                Act(GRACEFUL),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "1")],
-                socket(5000, State::Listen),
-                StepAside(Reason::OtherPort),
-            ),
-            (
-                &[("LINGER", "graceful"), ("PORTS", "1")],
-                file(),
-                StepAside(Reason::NotTcp),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Connected),
-                Act(ZERO),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Listen),
-                StepAside(Reason::Listener),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::PeerClosed),
-                StepAside(Reason::PeerClosedFirst),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Connecting),
-                StepAside(Reason::PeerClosedFirst),
-            ),
-            (
-                &[("LINGER", "zero")],
-                socket(5000, State::Close),
-                StepAside(Reason::PeerClosedFirst),
-            ),
-            (&[("LINGER", "zero")], file(), StepAside(Reason::NotTcp)),
-            (
-                &[("LINGER", "zero"), ("PORTS", "5001-5002")],
-                socket(5001, State::Connected),
-                Act(ZERO),
-            ),
-        ] {
-            assert_eq!(
-                close(&settings(variables), &known),
-                expected,
-                "{variables:?}"
-            );
-        }
-    }
-}
+mod tests;

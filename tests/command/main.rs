@@ -6,6 +6,7 @@ mod documents;
 mod evict;
 mod output;
 mod run;
+mod started;
 mod status;
 mod systemd;
 

@@ -97,7 +97,9 @@ fn acts_once_where_there_are_two_of_it() {
             changes_nothing_when(&control, &both, vec![Setting::new("off", Log::Stderr)]);
             // What it says, it says once.
             own_network();
-            let mistaken = both.with("LIBREUSE_COLOUR", "red").run();
+            let mistaken = preloading(&libc.host("plain.c"), &two)
+                .with("LIBREUSE_COLOUR", "red")
+                .run();
             assert_eq!(mistaken.stderr.lines().count(), 1, "{mistaken:#?}");
         }
     }

@@ -18,7 +18,7 @@ fn bind_waits_as_long_as_it_is_told_to() {
         let variables = [
             PRELOAD,
             ("LIBREUSE_WAIT", "300ms"),
-            ("LIBREUSE_LOG", "info"),
+            ("LIBREUSE_LOG", "debug"),
         ];
         let mut running = system.program(&binary, &variables).start();
         running.expect("port 49201");
@@ -83,7 +83,7 @@ fn reports_arrive_on_stderr_and_at_the_end_of_a_large_file() {
     for system in SYSTEMS {
         let binary = system.compile("nothing", "int main(void) { return 0; }", &[]);
         let to_stderr = system
-            .program(&binary, &[PRELOAD, ("LIBREUSE_LOG", "info")])
+            .program(&binary, &[PRELOAD, ("LIBREUSE_LOG", "debug")])
             .run()
             .succeeded();
         assert!(to_stderr.stderr.contains(REPORT), "{to_stderr:#?}");
@@ -98,7 +98,7 @@ fn reports_arrive_on_stderr_and_at_the_end_of_a_large_file() {
         let name = path.to_str().expect("the target folder's path is UTF-8");
         let variables = [
             PRELOAD,
-            ("LIBREUSE_LOG", "info"),
+            ("LIBREUSE_LOG", "debug"),
             ("LIBREUSE_LOG_FILE", name),
         ];
         let to_file = system.program(&binary, &variables).run().succeeded();

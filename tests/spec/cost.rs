@@ -75,7 +75,15 @@ fn is_nothing_for_what_is_called_most() {
     assert_eq!(control["listen"], ["listen"]);
     assert_eq!(
         shimmed["listen"],
-        ["getsockname", "getsockopt", "setsockopt", "listen"]
+        [
+            "getsockopt",
+            "getsockopt",
+            "getsockname",
+            "rt_sigprocmask",
+            "setsockopt",
+            "listen",
+            "rt_sigprocmask"
+        ]
     );
 }
 

@@ -1,0 +1,113 @@
+//! Says whether the library works in a program, or in a process.
+
+use super::{exit, options};
+use crate::output::{self, BAD, GOOD, paragraph, readable, styled};
+use crate::program::file::{file_name, find_program};
+use crate::program::report::Report;
+use crate::program::rights::Credentials;
+use crate::program::{judge, running, starter};
+use anyhow::{Result, bail};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Say whether the library works in a program, or in a process that runs
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct Arguments {
+    /// A process: is the library loaded, with which variables, and which sockets carry SO_REUSEADDR
+    #[arg(long, group = "what", value_name = "PID")]
+    pid: Option<u32>,
+
+    #[command(flatten)]
+    library: options::Library,
+
+    #[command(flatten)]
+    format: options::Format,
+
+    /// A program, by path or name, with its arguments if they name another program
+    #[arg(group = "what", value_name = "PROGRAM", trailing_var_arg = true)]
+    program: Vec<OsString>,
+}
+
+/// Answers `reuseaddr check`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let (report, shown) = match (arguments.pid, arguments.program.as_slice()) {
+        (Some(pid), _) => (running::process(pid)?, format!("process {pid}")),
+        (None, [name, rest @ ..]) => {
+            let is_ours = |word: &&OsString| {
+                ["--json", "--library", "--pid"]
+                    .iter()
+                    .any(|option| *word == option)
+            };
+            let is_starter = starter::start(&file_name(Path::new(name)), rest).is_some();
+            if let Some(ours) = rest.iter().find(is_ours).filter(|_| !is_starter) {
+                bail!(
+                    "{} after PROGRAM is an argument of PROGRAM; put it in front",
+                    readable(ours.as_bytes())
+                );
+            }
+            let libraries = arguments.library.find()?;
+            let path = locate(name)?;
+            (
+                judge::program(&path, rest, &libraries, Credentials::own()),
+                readable(name.as_bytes()),
+            )
+        }
+        (None, []) => bail!("a PROGRAM or --pid is needed"),
+    };
+    if arguments.format.json {
+        output::print_json(&report, false)?;
+    } else {
+        output::print(&text(&report, &shown))?;
+    }
+    Ok(if report.works { exit::YES } else { exit::NO })
+}
+
+/// Finds a program, or says in words that help why not.
+fn locate(name: &OsStr) -> Result<PathBuf> {
+    let shown = readable(name.as_bytes());
+    find_program(name).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("{shown} is there and can't be executed; see `ls -l` on it")
+        }
+        _ if shown.contains('/') => anyhow::anyhow!("there is no file {shown}"),
+        _ => anyhow::anyhow!("there is no program {shown} in PATH; give its path"),
+    })
+}
+
+fn text(report: &Report, shown: &str) -> String {
+    let (style, verdict, sentence) = match (report.pid, report.works, report.loaded) {
+        (None, true, _) => (GOOD, "yes", "the library works in"),
+        (None, false, _) => (BAD, "no", "the library does not work in"),
+        (Some(_), true, _) => (GOOD, "loaded", "the library is at work in"),
+        (Some(_), false, true) => (BAD, "loaded in vain", "the library does nothing in"),
+        (Some(_), false, false) => (BAD, "not loaded", "the library is not in"),
+    };
+    let verdict = styled(style, verdict);
+    let mut text = paragraph("", "", &format!("{verdict}: {sentence} {shown}."));
+    for finding in &report.findings {
+        text += &paragraph("  - ", "    ", &finding.text);
+    }
+    for socket in &report.sockets {
+        text += &paragraph(
+            "  - ",
+            "    ",
+            &format!(
+                "{} {} SO_REUSEADDR",
+                if socket.listening {
+                    format!("the listener on {}", socket.local)
+                } else {
+                    format!("the socket at {}", socket.local)
+                },
+                if socket.reuse_address {
+                    "carries"
+                } else {
+                    "does not carry"
+                },
+            ),
+        );
+    }
+    text
+}

@@ -1,0 +1,198 @@
+//! Ends what earlier runs left on ports, and says what came of it.
+
+use super::{exit, options};
+use crate::kernel::network;
+use crate::kernel::probe::{self, Outcome};
+use crate::kernel::sock_diag::{Entry, Refusal};
+use crate::output::{self, count, list, paragraph};
+use crate::port::eviction::{Choice, Eviction, evict, explain};
+use crate::port::list::{self as ports, PortList, spelled};
+use anyhow::Result;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+/// Force what earlier runs left on a port out of TIME_WAIT, now
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Needs CAP_NET_ADMIN: use sudo. A connection that a process owns is never touched."
+)]
+pub(crate) struct Arguments {
+    /// Local ports: 49200, 8000-8100, or several with commas
+    #[arg(required = true, value_name = "PORT")]
+    ports: Vec<PortList>,
+
+    /// End orphans in FIN_WAIT1, CLOSING and LAST_ACK too: data that the peer has not got yet is lost
+    #[arg(long)]
+    all_states: bool,
+
+    /// Only those whose peer has this address
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<IpAddr>,
+
+    /// Show what would be ended, and end nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    network: options::Network,
+
+    #[command(flatten)]
+    format: options::Format,
+}
+
+impl Arguments {
+    /// What was asked, as it would be typed.
+    fn spelled(&self, ports: &[u16]) -> String {
+        let mut words = Vec::new();
+        words.extend(self.network.pid.map(|pid| format!("--pid {pid}")));
+        words.extend(self.peer.map(|peer| format!("--peer {peer}")));
+        words.extend(self.all_states.then(|| "--all-states".into()));
+        words.push(spelled(ports));
+        words.join(" ")
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    network_namespace: String,
+    dry_run: bool,
+    /// Why the kernel refused: `not-allowed`, `not-supported` or `errno N`.
+    refusal: Option<String>,
+    ports: Vec<PerPort>,
+}
+
+#[derive(Debug, Serialize)]
+struct PerPort {
+    port: u16,
+    found: BTreeMap<&'static str, usize>,
+    evicted: usize,
+    left: BTreeMap<&'static str, usize>,
+    spared: BTreeMap<&'static str, usize>,
+    /// Whether a plain bind of all addresses succeeds now.
+    free: bool,
+}
+
+/// Answers `reuseaddr evict`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    arguments.network.enter()?;
+    let ports = ports::all(&arguments.ports);
+    let choice = Choice {
+        all_states: arguments.all_states,
+        peer: arguments.peer,
+    };
+    if arguments.all_states && !arguments.dry_run {
+        output::warn("--all-states: what the peers have not got yet is lost");
+    }
+    let eviction = evict(&ports, choice, arguments.dry_run)?;
+    let answer = answer(&ports, &eviction, arguments.dry_run);
+    if arguments.format.json {
+        output::print_json(&answer, false)?;
+    } else {
+        output::print(&text(&answer))?;
+    }
+    if arguments.dry_run || eviction.left.is_empty() {
+        return Ok(exit::YES);
+    }
+    output::complain(&explain(
+        eviction.refusal,
+        &arguments.spelled(&ports),
+        &eviction.left,
+    ));
+    Ok(if eviction.refusal.is_some() {
+        exit::FAILED
+    } else {
+        exit::NO
+    })
+}
+
+fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
+    let touched: HashSet<u16> = [&eviction.found, &eviction.spared]
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.local.port())
+        .collect();
+    let on = |entries: &[Entry], port: u16| {
+        let mut numbers = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.local.port() == port) {
+            *numbers.entry(entry.state.name()).or_insert(0) += 1;
+        }
+        numbers
+    };
+    Answer {
+        network_namespace: network::namespace(),
+        dry_run,
+        refusal: eviction.refusal.map(|refusal| match refusal {
+            Refusal::NotAllowed => "not-allowed".into(),
+            Refusal::NotSupported => "not-supported".into(),
+            Refusal::Other(code) => format!("errno {code}"),
+        }),
+        ports: ports
+            .iter()
+            // Of a range, those that have something; of what was named, all.
+            .filter(|port| ports.len() <= 20 || touched.contains(port))
+            .map(|&port| {
+                let found = on(&eviction.found, port);
+                let left = on(&eviction.left, port);
+                PerPort {
+                    port,
+                    evicted: found
+                        .values()
+                        .sum::<usize>()
+                        .saturating_sub(left.values().sum()),
+                    found,
+                    left,
+                    spared: on(&eviction.spared, port),
+                    free: probe::probe(port, None)
+                        .iter()
+                        .all(|probe| probe.plain == Outcome::Bound),
+                }
+            })
+            .collect(),
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = String::new();
+    for port in &answer.ports {
+        let mut line = format!("Port {}: ", port.port);
+        line += &if port.found.is_empty() {
+            "there is nothing to evict.".into()
+        } else if answer.dry_run {
+            format!("{} would be evicted.", spell(&port.found))
+        } else if port.left.is_empty() {
+            format!("{} evicted, and nothing of it is left.", spell(&port.found))
+        } else {
+            format!(
+                "{} of {} evicted; {} left.",
+                port.evicted,
+                spell(&port.found),
+                spell(&port.left)
+            )
+        };
+        if !port.spared.is_empty() {
+            line += &format!(" Not touched: {}.", spell(&port.spared));
+        }
+        line += if port.free {
+            " A plain bind succeeds now."
+        } else if answer.dry_run {
+            ""
+        } else {
+            " A plain bind still fails; `reuseaddr status` says why."
+        };
+        text += &paragraph("", "  ", &line);
+    }
+    if answer.ports.is_empty() {
+        text += &paragraph("", "", "There is nothing to evict on any of these ports.");
+    }
+    text
+}
+
+fn spell(numbers: &BTreeMap<&'static str, usize>) -> String {
+    list(
+        &numbers
+            .iter()
+            .map(|(state, number)| count(*number, state, state))
+            .collect::<Vec<_>>(),
+    )
+}

@@ -1,0 +1,12 @@
+//! One file for each command: its arguments, and its answer.
+
+pub(crate) mod arm;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod evict;
+pub(crate) mod exit;
+pub(crate) mod man;
+mod options;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod systemd;

@@ -1,0 +1,145 @@
+//! Prints, installs or removes the drop-in that preloads the library into a service.
+
+use super::{exit, options};
+use crate::library::variables::Variables;
+use crate::output;
+use crate::program::report::Report;
+use crate::systemd::drop_in::{self, FILE};
+use crate::systemd::properties::Properties;
+use crate::systemd::unit;
+use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Print, install or remove the drop-in that preloads the library into a service
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("action"))]
+pub(crate) struct Arguments {
+    /// Write the drop-in where systemd finds it
+    #[arg(long, group = "action")]
+    install: bool,
+
+    /// Remove the drop-in that --install wrote
+    #[arg(long, group = "action")]
+    remove: bool,
+
+    /// A unit of the user's own manager
+    #[arg(long)]
+    user: bool,
+
+    #[command(flatten)]
+    library: options::Library,
+
+    #[command(flatten)]
+    variables: Variables,
+
+    /// The service: `myd`, `myd.service`, `myd@.service` for all instances of a template
+    #[arg(value_name = "UNIT")]
+    unit: String,
+}
+
+impl Arguments {
+    /// The command line that writes what this one prints.
+    fn to_install(&self, unit: &str) -> Result<String> {
+        let mut words: Vec<String> = if self.user {
+            ["reuseaddr", "systemd", "--user", "--install"]
+        } else {
+            ["sudo", "reuseaddr", "systemd", "--install"]
+        }
+        .map(str::to_owned)
+        .to_vec();
+        if let Some(library) = &self.library.library {
+            let library = std::path::absolute(library)?;
+            words.extend(["--library".into(), library.display().to_string()]);
+        }
+        for (option, value) in self.variables.options() {
+            words.extend([option, value.to_string_lossy().into_owned()]);
+        }
+        words.push(unit.into());
+        Ok(shell_words::join(words))
+    }
+}
+
+/// Answers `reuseaddr systemd`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let unit = unit::service(&arguments.unit)?;
+    let folder = unit::folder(arguments.user)?.join(format!("{unit}.d"));
+    let file = folder.join(FILE);
+    let user = if arguments.user { " --user" } else { "" };
+    let shown = shell_words::quote(&unit);
+    let restart = format!("    systemctl{user} daemon-reload\n    systemctl{user} restart {shown}");
+    if arguments.remove {
+        drop_in::remove(&folder, &file)?;
+        output::tell(&format!("{} is removed. Now:\n{restart}", file.display()));
+        return Ok(exit::YES);
+    }
+
+    let (_, mistakes) = arguments.variables.read(std::iter::empty());
+    if !mistakes.is_empty() {
+        bail!("{}", mistakes.join("\n"));
+    }
+    let libraries = arguments.library.find()?;
+    let properties = Properties::ask(&unit, arguments.user);
+    let reports = properties
+        .as_ref()
+        .map(|properties| properties.reports(&libraries, arguments.user))
+        .unwrap_or_default();
+    match &properties {
+        Some(properties) => {
+            let mut files: BTreeSet<&Path> = reports
+                .iter()
+                .filter_map(|report| report.library.as_deref())
+                .collect();
+            if files.is_empty() {
+                files.insert(&libraries.first.path);
+            }
+            let warnings: BTreeSet<String> = files
+                .into_iter()
+                .flat_map(|file| properties.warnings(file))
+                .collect();
+            let overridden = properties.overridden(&arguments.variables);
+            for warning in warnings.iter().chain(&overridden) {
+                output::warn(warning);
+            }
+            for problem in reports.iter().flat_map(Report::problems) {
+                output::warn(&format!("ExecStart: {problem}"));
+            }
+        }
+        None => output::warn(&format!(
+            "systemd could not be asked about {unit}, so whether its settings defeat the library is not known"
+        )),
+    }
+    let before = properties
+        .as_ref()
+        .and_then(Properties::preloaded)
+        .unwrap_or_default();
+    let works_in_none = !reports.is_empty() && !reports.iter().any(Report::is_good);
+    if arguments.install && works_in_none {
+        bail!(
+            "the library works in nothing that {unit} starts, so nothing was written; without --install the drop-in is \
+             printed all the same"
+        );
+    }
+    let mut preloads = reports.into_iter().filter_map(|report| report.preload);
+    let library = preloads.next().unwrap_or(libraries.first.path);
+    if let Some(other) = preloads.find(|other| *other != library) {
+        output::warn(&format!(
+            "ExecStart starts programs of two kinds: {} is for the first, and the other would need {}",
+            library.display(),
+            other.display()
+        ));
+    }
+    let text = drop_in::text(&library, &before, &arguments.variables)?;
+    if arguments.install {
+        drop_in::install(&folder, &file, &text)?;
+        output::tell(&format!("{} is written. Now:\n{restart}", file.display()));
+    } else {
+        output::print(&text)?;
+        output::tell(&format!(
+            "This would be {}. To write it:\n    {}",
+            file.display(),
+            arguments.to_install(&unit)?,
+        ));
+    }
+    Ok(exit::YES)
+}

@@ -1,0 +1,8 @@
+//! What the kernel knows of ports, sockets and processes, and the calls that ask it.
+
+pub(crate) mod calls;
+pub(crate) mod descriptors;
+pub(crate) mod holders;
+pub(crate) mod network;
+pub(crate) mod probe;
+pub(crate) mod sock_diag;

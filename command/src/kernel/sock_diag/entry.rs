@@ -1,0 +1,106 @@
+//! What sock_diag tells of a socket.
+
+use netlink_packet_sock_diag::constants::AF_INET6;
+use netlink_packet_sock_diag::inet::SocketId;
+use serde::Serialize;
+use std::net::SocketAddr;
+
+/// A TCP state, as sock_diag has it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum State {
+    Listen,
+    /// Bound, and neither listening nor connected.
+    Bound,
+    Established,
+    SynSent,
+    SynRecv,
+    CloseWait,
+    #[serde(rename = "FIN_WAIT1")]
+    FinWait1,
+    #[serde(rename = "FIN_WAIT2")]
+    FinWait2,
+    Closing,
+    LastAck,
+    TimeWait,
+}
+
+impl State {
+    /// From include/net/tcp_states.h.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 | 12 => Self::SynRecv,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            // A closed socket is in the table only if it is bound, since Linux 6.8 and if TCP_BOUND_INACTIVE is asked for.
+            7 | 13 => Self::Bound,
+            _ => return None,
+        })
+    }
+
+    /// As the field writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Listen => "LISTEN",
+            Self::Bound => "BOUND",
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::FinWait1 => "FIN_WAIT1",
+            Self::FinWait2 => "FIN_WAIT2",
+            Self::Closing => "CLOSING",
+            Self::LastAck => "LAST_ACK",
+            Self::TimeWait => "TIME_WAIT",
+        }
+    }
+
+    /// Whether a socket in this state that no process owns is what a closed connection left behind. A connection that
+    /// waits to be accepted has no owner either, but is established, or was closed by its peer.
+    pub(crate) fn is_of_the_dead(self) -> bool {
+        matches!(
+            self,
+            Self::FinWait1 | Self::FinWait2 | Self::Closing | Self::LastAck | Self::TimeWait
+        )
+    }
+}
+
+/// A socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) state: State,
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    /// Of an IPv6 listener: whether it refuses IPv4.
+    pub(crate) v6only: Option<bool>,
+    /// How long until it is gone by itself, if a timer says so.
+    pub(crate) left_ms: Option<u32>,
+    pub(crate) uid: u32,
+    /// 0 when no process owns it.
+    pub(crate) inode: u64,
+    pub(super) family: u8,
+    pub(super) id: SocketId,
+}
+
+impl Entry {
+    pub(crate) fn is_v6(&self) -> bool {
+        self.family == AF_INET6
+    }
+
+    /// What tells it from every other socket, also from a later one with the same addresses.
+    pub(crate) fn identity(&self) -> (SocketAddr, SocketAddr, [u8; 8]) {
+        (self.local, self.peer, self.id.cookie)
+    }
+
+    /// Whether it is what a closed connection left behind.
+    pub(crate) fn is_leftover(&self) -> bool {
+        self.inode == 0 && self.state.is_of_the_dead()
+    }
+}

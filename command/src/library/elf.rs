@@ -1,0 +1,131 @@
+//! What an ELF file says of itself, as far as it decides whether a library can be preloaded into it.
+
+use anyhow::{Context, Result};
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use object::{Endianness, FileKind, ReadCache, ReadRef};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// The functions that the library interposes.
+pub(crate) const HOOKED: [&str; 5] = ["bind", "listen", "connect", "setsockopt", "close"];
+
+/// An ELF file.
+#[derive(Debug)]
+pub(crate) struct Elf {
+    pub(crate) class: u8,
+    pub(crate) machine: String,
+    /// The dynamic linker that it asks for; without one it is static, or a library.
+    pub(crate) interpreter: Option<PathBuf>,
+    /// Whether the Go toolchain made it.
+    pub(crate) go: bool,
+    /// Which of the hooked functions it takes from a library.
+    pub(crate) imports: BTreeSet<&'static str>,
+    /// Which of them it has itself.
+    pub(crate) exports: BTreeSet<&'static str>,
+}
+
+impl Elf {
+    /// Reads a file; `None` if it is no ELF file.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
+        let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
+        // Programs can be hundreds of megabytes, of which this takes a few pages.
+        let data = ReadCache::new(file);
+        let parsed = match FileKind::parse(&data) {
+            Ok(FileKind::Elf32) => parse::<FileHeader32<Endianness>, _>(&data),
+            Ok(FileKind::Elf64) => parse::<FileHeader64<Endianness>, _>(&data),
+            // Too short to be anything, or something else.
+            _ => return Ok(None),
+        };
+        let parsed = parsed.with_context(|| format!("{} is a damaged ELF file", path.display()))?;
+        Ok(Some(parsed))
+    }
+
+    /// `64-bit x86-64`.
+    pub(crate) fn kind(&self) -> String {
+        format!("{}-bit {}", self.class, self.machine)
+    }
+
+    /// Whether both can be in one process.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        self.class == other.class && self.machine == other.machine
+    }
+
+    /// Which C library its dynamic linker belongs to.
+    pub(crate) fn libc(&self) -> Option<&'static str> {
+        let name = self
+            .interpreter
+            .as_ref()?
+            .file_name()?
+            .to_string_lossy()
+            .into_owned();
+        Some(if name.starts_with("ld-musl") {
+            "musl"
+        } else if name.starts_with("ld-linux")
+            || name.starts_with("ld64")
+            || name.starts_with("ld-2.")
+            || name == "ld.so.1"
+        {
+            "glibc"
+        } else {
+            "unknown"
+        })
+    }
+}
+
+fn parse<'data, Header, R>(data: R) -> Result<Elf>
+where
+    Header: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let header = Header::parse(data)?;
+    let endian = header.endian()?;
+    let mut interpreter = None;
+    for segment in header.program_headers(endian, data)? {
+        if let Some(path) = segment.interpreter(endian, data)? {
+            interpreter = Some(PathBuf::from(OsString::from_vec(path.to_vec())));
+        }
+    }
+    let sections = header.sections(endian, data)?;
+    let go = [&b".go.buildinfo"[..], b".note.go.buildid"]
+        .iter()
+        .any(|name| sections.section_by_name(endian, name).is_some());
+    let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
+    let mut imports = BTreeSet::new();
+    let mut exports = BTreeSet::new();
+    for symbol in symbols.iter() {
+        let name = symbol.name(endian, symbols.strings())?;
+        if let Some(name) = HOOKED.into_iter().find(|hooked| hooked.as_bytes() == name) {
+            if symbol.is_undefined(endian) {
+                &mut imports
+            } else {
+                &mut exports
+            }
+            .insert(name);
+        }
+    }
+    Ok(Elf {
+        class: if header.is_class_64() { 64 } else { 32 },
+        machine: machine(header.e_machine(endian)),
+        interpreter,
+        go,
+        imports,
+        exports,
+    })
+}
+
+fn machine(machine: elf::Machine) -> String {
+    match machine {
+        elf::EM_X86_64 => "x86-64".into(),
+        elf::EM_386 => "i386".into(),
+        elf::EM_AARCH64 => "arm64".into(),
+        elf::EM_ARM => "arm".into(),
+        elf::EM_RISCV => "RISC-V".into(),
+        elf::EM_PPC64 => "ppc64".into(),
+        elf::EM_S390 => "s390".into(),
+        other => format!("machine {}", other.0),
+    }
+}

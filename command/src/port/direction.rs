@@ -1,0 +1,84 @@
+//! Who opened a connection, which the kernel does not say.
+
+use crate::kernel::network;
+use crate::kernel::sock_diag::{self, Entry, State};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Direction {
+    /// The peer, so this side is a server's.
+    Inbound,
+    /// This side, so the port is a client's.
+    Outbound,
+    /// It can't be told.
+    Unknown,
+}
+
+/// Tells who opened a connection, which the kernel does not say.
+pub(crate) struct Judge {
+    listeners: HashMap<u16, Vec<Entry>>,
+    handed_out: RangeInclusive<u16>,
+    /// Local addresses with several connections from one peer.
+    shared: HashSet<(SocketAddr, IpAddr)>,
+}
+
+impl Judge {
+    pub(crate) fn new(entries: &[Entry], listeners: Vec<Entry>) -> Self {
+        let mut by_port = HashMap::<u16, Vec<Entry>>::new();
+        for listener in listeners {
+            by_port
+                .entry(listener.local.port())
+                .or_default()
+                .push(listener);
+        }
+        let mut once = HashSet::new();
+        let shared = entries
+            .iter()
+            .map(|entry| (entry.local, entry.peer.ip()))
+            .filter(|&pair| !once.insert(pair))
+            .collect();
+        Self {
+            listeners: by_port,
+            handed_out: network::handed_out(),
+            shared,
+        }
+    }
+
+    pub(crate) fn direction(&self, entry: &Entry) -> Direction {
+        if self.listens(entry.local) {
+            return Direction::Inbound;
+        }
+        let (local, peer) = (entry.local, entry.peer);
+        // Both ends are on this machine.
+        if (peer.ip().to_canonical().is_loopback() || peer.ip() == local.ip()) && self.listens(peer)
+        {
+            return Direction::Outbound;
+        }
+        if entry.state == State::SynSent {
+            return Direction::Outbound;
+        }
+        match (
+            self.handed_out.contains(&local.port()),
+            self.handed_out.contains(&peer.port()),
+        ) {
+            // The kernel does not hand this port out, so somebody has chosen it.
+            (false, _) => Direction::Inbound,
+            (true, false) => Direction::Outbound,
+            // Two connections from one port of ours to one peer: clients get a port each.
+            (true, true) if self.shared.contains(&(local, peer.ip())) => Direction::Inbound,
+            (true, true) => Direction::Unknown,
+        }
+    }
+
+    fn listens(&self, address: SocketAddr) -> bool {
+        self.listeners.get(&address.port()).is_some_and(|all| {
+            all.iter()
+                .any(|listener| sock_diag::covers(listener, address.ip()))
+        })
+    }
+}

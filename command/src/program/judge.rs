@@ -1,0 +1,264 @@
+//! Whether the library works in a program: everything that would make the dynamic linker leave it out in silence, or
+//! that would keep the program's calls from it.
+
+use super::file::{file_name, find_program};
+use super::report::{Format, Level, Report};
+use super::rights::{Credentials, more_rights};
+use super::script::{self, Shebang};
+use super::{loader, starter};
+use crate::library::elf::Elf;
+use crate::library::installed::Libraries;
+use crate::output::readable;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Looks at a program that would be started with these arguments.
+pub(crate) fn program(
+    path: &Path,
+    arguments: &[OsString],
+    libraries: &Libraries,
+    who: Credentials,
+) -> Report {
+    let mut report = Report {
+        program: Some(path.display().to_string()),
+        ..Report::default()
+    };
+    if let Err(error) = look(path, libraries, who, &mut report) {
+        report.problem(format!("{error:#}"));
+    }
+    by_name(path, arguments, who, &mut report);
+    follow(path, arguments, libraries, who, &mut report);
+    report.works = report.is_good();
+    if !report.works {
+        report.preload = None;
+    }
+    report
+}
+
+fn look(path: &Path, libraries: &Libraries, who: Credentials, report: &mut Report) -> Result<()> {
+    // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
+    const DEEPEST: usize = 8;
+    let mut path = path.to_owned();
+    for _ in 0..DEEPEST {
+        if let Some(elf) = Elf::read(&path)? {
+            return judge(&path, &elf, libraries, who, report);
+        }
+        let Some(shebang) = Shebang::read(&path)? else {
+            if !script::is_text(&path)? {
+                bail!("{} is neither an ELF file nor a script", path.display());
+            }
+            report.note(format!(
+                "{} has no #! line: /bin/sh runs it, as shells do",
+                path.display()
+            ));
+            shell_script(&path, report)?;
+            path = PathBuf::from("/bin/sh");
+            report.interpreters.push(path.display().to_string());
+            continue;
+        };
+        if shebang.has_carriage_return() {
+            bail!(
+                "the first line of {0} ends with a carriage return, as lines do on Windows, and so names no program; \
+                 `sed -i 's/\\r$//' {0}` takes it away",
+                path.display()
+            );
+        }
+        let interpreter = shebang.program().with_context(|| {
+            format!(
+                "{} wants to be run by {}, which is not in PATH",
+                path.display(),
+                shebang
+                    .by_env
+                    .as_deref()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+            )
+        })?;
+        if shebang.drops_environment {
+            report.problem(format!(
+                "the first line of {} makes env drop LD_PRELOAD",
+                path.display()
+            ));
+        }
+        report.note(format!(
+            "{} is a script, which {} runs",
+            path.display(),
+            interpreter.display()
+        ));
+        report.interpreters.push(interpreter.display().to_string());
+        let name = file_name(&interpreter);
+        if ["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"].contains(&name.as_str()) {
+            shell_script(&path, report)?;
+        }
+        path = interpreter;
+    }
+    bail!("its interpreters are scripts without end")
+}
+
+/// Says what a shell script does to the library.
+fn shell_script(path: &Path, report: &mut Report) -> Result<()> {
+    let (starts, drops) = script::remarkable_lines(path)?;
+    for line in drops {
+        report.problem(format!("{} takes LD_PRELOAD away, {line}", path.display()));
+    }
+    if let Some(line) = starts.last() {
+        report.note(format!(
+            "it wraps another program, which inherits the library and was not looked at ({line}). Check that one too{}",
+            if line.contains("pyenv") { ": `reuseaddr check \"$(pyenv which NAME)\"`" } else { "" }
+        ));
+    }
+    Ok(())
+}
+
+/// Judges an ELF program.
+fn judge(
+    path: &Path,
+    elf: &Elf,
+    libraries: &Libraries,
+    who: Credentials,
+    report: &mut Report,
+) -> Result<()> {
+    report.format = Some(Format {
+        class: elf.class,
+        machine: elf.machine.clone(),
+        linkage: if elf.interpreter.is_some() {
+            "dynamic"
+        } else {
+            "static"
+        },
+        interpreter: elf
+            .interpreter
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        libc: elf.libc(),
+        go: elf.go,
+    });
+    let shown = path.display();
+    if elf.go {
+        report.problem(of_go(&shown.to_string()));
+    }
+    let Some(interpreter) = &elf.interpreter else {
+        report.problem(format!(
+            "{shown} is statically linked: there is no dynamic linker that would load the library. Build it dynamically, \
+             or let it wait and use `sudo reuseaddr evict PORT` before it starts"
+        ));
+        return Ok(());
+    };
+    let Some(library) = libraries.fitting(elf) else {
+        report.problem(format!(
+            "{shown} is {}, and the library is here for {}. Install the one for that machine as well (docs/install.md), \
+             or name it with --library",
+            elf.kind(),
+            libraries.described()
+        ));
+        return Ok(());
+    };
+    match elf.libc() {
+        Some("glibc") => {}
+        Some("musl") => {
+            report.problem(format!(
+                "{shown} is linked with musl ({}), and the library needs glibc",
+                interpreter.display()
+            ));
+            return Ok(());
+        }
+        _ => {
+            report.problem(format!(
+                "{shown} asks for the dynamic linker {}, which is not glibc's",
+                interpreter.display()
+            ));
+            return Ok(());
+        }
+    }
+    more_rights(path, who, report)?;
+    report.library = Some(library.path.clone());
+    loader::dry_run(
+        path,
+        elf,
+        interpreter,
+        library,
+        &libraries.spellings(library),
+        report,
+    );
+    Ok(())
+}
+
+pub(crate) fn of_go(program: &str) -> String {
+    format!(
+        "{program} is a Go program: Go calls the kernel without libc, so nothing can be interposed. Its net package sets \
+         SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
+    )
+}
+
+/// Programs that start others with a new environment, or that have others started.
+fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut Report) {
+    const OF_THE_SYSTEM: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
+    let name = file_name(path);
+    let is_login = |argument: &OsString| ["-", "-l", "--login"].iter().any(|it| argument == it);
+    match name.as_str() {
+        "su" if who.uid == 0 && !arguments.iter().any(is_login) => report.note(
+            "what su starts inherits the library and was not looked at. Check that one too",
+        ),
+        "sudo" | "doas" | "pkexec" | "su" => report.problem(format!(
+            "{name} takes LD_PRELOAD away from what it starts. Write it in front: `{name} reuseaddr run PROGRAM`"
+        )),
+        // Anybody's own program may be called so.
+        "at" | "batch"
+            if !OF_THE_SYSTEM
+                .iter()
+                .any(|folder| path.parent() == Some(Path::new(folder))) => {}
+        "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.problem(format!(
+            "{name} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
+            if name.starts_with("system") { ", or `reuseaddr systemd UNIT`" } else { "" }
+        )),
+        _ => {}
+    }
+}
+
+/// A program that starts the one named in its arguments: that one is what matters.
+fn follow(
+    path: &Path,
+    arguments: &[OsString],
+    libraries: &Libraries,
+    who: Credentials,
+    report: &mut Report,
+) {
+    let name = file_name(path);
+    let Some(start) = starter::start(&name, arguments) else {
+        return;
+    };
+    // What the starter itself calls is nobody's concern.
+    report
+        .findings
+        .retain(|finding| finding.level == Level::Problem);
+    if start.drops_library {
+        report.problem(format!(
+            "{name} is told to take LD_PRELOAD away from what it starts"
+        ));
+    }
+    let Some((started, rest)) = start.program.split_first() else {
+        return;
+    };
+    let Ok(path) = find_program(started) else {
+        report.note(format!(
+            "{name} starts {}, which was not found and so not looked at",
+            readable(started.as_bytes())
+        ));
+        return;
+    };
+    let who = Credentials {
+        uid: start.user.map_or(who.uid, |user| Credentials::id(&user)),
+        gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
+        no_new_privileges: who.no_new_privileges || start.no_new_privileges,
+    };
+    let inner = program(&path, rest, libraries, who);
+    report.note(format!("{name} starts {}", path.display()));
+    report.findings.extend(inner.findings);
+    report.preload = inner.preload;
+    report.library = inner.library;
+    report.interpreters = inner.interpreters;
+    report.format = inner.format;
+    report.imports = inner.imports;
+}

@@ -1,0 +1,100 @@
+//! What was found about a program or process.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// How much something matters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// The library does not work.
+    Problem,
+    /// It works, and something about it should be known.
+    Note,
+}
+
+/// One thing that was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) level: Level,
+    pub(crate) text: String,
+}
+
+/// What was found about a program or process.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    /// The program's file, or that of the process.
+    pub(crate) program: Option<String>,
+    pub(crate) pid: Option<u32>,
+    /// Whether the library works in it.
+    pub(crate) works: bool,
+    /// Whether the process has it loaded.
+    #[serde(skip)]
+    pub(crate) loaded: bool,
+    /// What LD_PRELOAD has to be so that the dynamic linker takes the library into the program.
+    pub(crate) preload: Option<PathBuf>,
+    /// The file that it then takes.
+    #[serde(skip)]
+    pub(crate) library: Option<PathBuf>,
+    pub(crate) findings: Vec<Finding>,
+    /// Programs that run it, if it is a script.
+    pub(crate) interpreters: Vec<String>,
+    pub(crate) format: Option<Format>,
+    /// Hooked functions, and the files that call them: the program's, or those of libraries that it loads at start.
+    pub(crate) imports: BTreeMap<&'static str, Vec<String>>,
+    /// `LIBREUSE_` variables of the process.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// TCP sockets of the process that have a port.
+    pub(crate) sockets: Vec<Socket>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Format {
+    pub(crate) class: u8,
+    pub(crate) machine: String,
+    /// `dynamic` or `static`.
+    pub(crate) linkage: &'static str,
+    pub(crate) interpreter: Option<String>,
+    /// `glibc`, `musl` or `unknown`.
+    pub(crate) libc: Option<&'static str>,
+    pub(crate) go: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Socket {
+    pub(crate) local: String,
+    pub(crate) listening: bool,
+    pub(crate) reuse_address: bool,
+}
+
+impl Report {
+    pub(crate) fn problem(&mut self, text: impl Into<String>) {
+        self.findings.push(Finding {
+            level: Level::Problem,
+            text: text.into(),
+        });
+    }
+
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.findings.push(Finding {
+            level: Level::Note,
+            text: text.into(),
+        });
+    }
+
+    /// Whether nothing was found that keeps the library out.
+    pub(crate) fn is_good(&self) -> bool {
+        self.findings
+            .iter()
+            .all(|finding| finding.level != Level::Problem)
+    }
+
+    /// Everything that keeps the library out.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &str> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.level == Level::Problem)
+            .map(|finding| finding.text.as_str())
+    }
+}

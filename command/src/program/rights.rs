@@ -1,0 +1,78 @@
+//! Who starts a program, and whether the kernel will call it more trusted than that.
+
+use super::report::Report;
+use anyhow::Result;
+use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
+use rustix::process::{getgid, getuid};
+use rustix::thread::no_new_privs;
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Who would start the program: the kernel drops LD_PRELOAD where the file gives more rights than that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Setuid and setgid give nothing. File capabilities give nothing either, but count as if they did.
+    pub(crate) no_new_privileges: bool,
+}
+
+impl Credentials {
+    /// Ours.
+    pub(crate) fn own() -> Self {
+        Self {
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+            no_new_privileges: no_new_privs().unwrap_or(false),
+        }
+    }
+
+    /// The number of a user or group. Of a name all that matters is whether it is root's: file capabilities give anybody
+    /// else more than they have.
+    pub(crate) fn id(user: &OsStr) -> u32 {
+        match user.to_string_lossy().as_ref() {
+            "root" => 0,
+            other => other.parse().unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// Whether the kernel will call the program more trusted than its caller (`AT_SECURE`), where ld.so takes no library.
+pub(crate) fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()> {
+    const SETUID: u32 = 0o4000;
+    const SETGID: u32 = 0o2000;
+    const GROUP_EXECUTE: u32 = 0o010;
+    let metadata = path.metadata()?;
+    let nosuid = statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID));
+    if nosuid {
+        return Ok(());
+    }
+    let shown = path.display();
+    let mode = metadata.mode();
+    if mode & SETUID != 0 && metadata.uid() != who.uid && !who.no_new_privileges {
+        report.problem(format!(
+            "{shown} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {}",
+            metadata.uid()
+        ));
+    }
+    if mode & (SETGID | GROUP_EXECUTE) == SETGID | GROUP_EXECUTE
+        && metadata.gid() != who.gid
+        && !who.no_new_privileges
+    {
+        report.problem(format!(
+            "{shown} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid {}",
+            metadata.gid()
+        ));
+    }
+    let mut capabilities = [0_u8; 64];
+    let length = getxattr(path, c"security.capability", &mut capabilities[..]).unwrap_or(0);
+    if length > 0 && who.uid != 0 {
+        report.problem(format!(
+            "{shown} has file capabilities, and the dynamic linker ignores LD_PRELOAD in it. Take them away (`setcap -r`) \
+             and give the capability otherwise: AmbientCapabilities= in a unit, `setpriv --ambient-caps`, or \
+             net.ipv4.ip_unprivileged_port_start for low ports"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! A process: whether it has the library, with which variables, and which of its sockets carry `SO_REUSEADDR`.
+
+use super::file::file_name;
+use super::judge::of_go;
+use super::report::{Report, Socket};
+use crate::kernel::{descriptors, network};
+use crate::library::elf::{Elf, HOOKED};
+use crate::library::variables::Variables;
+use crate::output::readable;
+use anyhow::{Context, Result};
+use procfs::process::{MMapPath, Process};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Looks at a process.
+pub(crate) fn process(pid: u32) -> Result<Report> {
+    let process = network::process(pid)?;
+    let maps = process.maps().with_context(|| {
+        format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
+    })?;
+    let exe = process.exe().ok();
+    let mut report = Report {
+        program: exe.as_ref().map(|path| path.display().to_string()),
+        pid: Some(pid),
+        ..Report::default()
+    };
+    // What it was started with: it may have changed its environment since.
+    let environment = process.environ().unwrap_or_default();
+    let given = environment.get(OsStr::new("LD_PRELOAD"));
+    let mapped = maps.iter().find_map(|map| match &map.pathname {
+        MMapPath::Path(path) if is_ours(path, given.map(OsString::as_os_str)) => {
+            Some(path.display().to_string())
+        }
+        _ => None,
+    });
+    for (name, value) in &environment {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("LIBREUSE_") {
+            report.variables.insert(name, readable(value.as_bytes()));
+        }
+    }
+    let is_of_go = Elf::read(&PathBuf::from(format!("/proc/{pid}/exe")))
+        .ok()
+        .flatten()
+        .is_some_and(|elf| elf.go);
+    if is_of_go {
+        report.problem(of_go(report.program.as_deref().unwrap_or("it")));
+    }
+    if let Some(path) = &mapped {
+        report.loaded = true;
+        report.note(format!("{path} is mapped"));
+        if report.variables.is_empty() {
+            report.note("no LIBREUSE_ variable was set when it started, so the defaults hold");
+        }
+        for (name, value) in report.variables.clone() {
+            report.note(format!("{name}={value}"));
+        }
+        let borrowed = environment
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let (settings, mistakes) = Variables::default().read(borrowed);
+        for mistake in mistakes {
+            report.note(format!("{mistake}. The default holds"));
+        }
+        let names = names(&process, exe.as_deref());
+        if !settings.programs.all() && !names.iter().any(|name| settings.programs.contains(name)) {
+            report.problem("LIBREUSE_PROGRAMS leaves this program out");
+        }
+    } else if !is_of_go {
+        match given {
+            None => report.problem("LD_PRELOAD was not set when it started. Start it with `reuseaddr run`"),
+            Some(value) => report.problem(format!(
+                "LD_PRELOAD was {} when it started, and the library was left out: `reuseaddr check` on its program may say why",
+                readable(value.as_bytes())
+            )),
+        }
+    }
+    match descriptors::sockets_of(&process) {
+        Ok(sockets) => {
+            report.sockets = sockets
+                .iter()
+                .map(|(_, socket)| Socket {
+                    local: socket.local.to_string(),
+                    listening: socket.listening,
+                    reuse_address: socket.reuses_address(),
+                })
+                .collect();
+            // A server may have thousands of connections; its listeners say what they inherit.
+            if report.sockets.iter().any(|socket| socket.listening) {
+                report.sockets.retain(|socket| socket.listening);
+            }
+        }
+        Err(error) => report.note(descriptors::why_not(error, process.pid())),
+    }
+    report.works = report.is_good();
+    Ok(report)
+}
+
+/// Whether a file that is mapped is the library: by its name, or because LD_PRELOAD names it and it interposes the same.
+fn is_ours(mapped: &Path, preloaded: Option<&OsStr>) -> bool {
+    if file_name(mapped).starts_with("libreuse.so") {
+        return true;
+    }
+    let named = preloaded.is_some_and(|preloaded| {
+        let mut entries = preloaded.as_bytes().split(|byte| b" :".contains(byte));
+        entries.any(|entry| entry == mapped.as_os_str().as_bytes())
+    });
+    named
+        && Elf::read(mapped)
+            .ok()
+            .flatten()
+            .is_some_and(|elf| HOOKED.iter().all(|name| elf.exports.contains(name)))
+}
+
+/// What LIBREUSE_PROGRAMS may call it: the name that it was started under, unless it has changed that since, and the
+/// name of its file.
+fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
+    let started_as = process
+        .cmdline()
+        .ok()
+        .and_then(|arguments| arguments.into_iter().next());
+    [started_as.as_ref().map(Path::new), exe]
+        .into_iter()
+        .flatten()
+        .filter_map(Path::file_name)
+        .map(|name| {
+            let name = name.as_bytes();
+            // As proc(5) has it for a file that is gone.
+            name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned()
+        })
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! Drop-ins: what makes systemd preload the library into a service, without a change to the unit's own file.
+
+use crate::library::preload::preload;
+use crate::library::variables::Variables;
+use anyhow::{Context, Result, bail};
+use log::debug;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+pub(crate) const FILE: &str = "50-libreuse.conf";
+
+const FIRST_LINE: &str =
+    "# Written by `reuseaddr systemd`; remove it with `reuseaddr systemd --remove UNIT`.";
+
+/// The drop-in's text.
+pub(crate) fn text(library: &Path, before: &str, variables: &Variables) -> Result<String> {
+    let preload = preload(library, OsStr::new(before));
+    let mut text = format!(
+        "{FIRST_LINE}\n[Service]\n{}\n",
+        assignment("LD_PRELOAD", &preload)?
+    );
+    for (name, value) in variables.iter() {
+        text += &format!("{}\n", assignment(name, value)?);
+    }
+    Ok(text)
+}
+
+/// An `Environment=` line that systemd reads as this (systemd.syntax(7), systemd.unit(5) on specifiers).
+fn assignment(name: &str, value: &OsStr) -> Result<String> {
+    let value = value
+        .to_str()
+        .with_context(|| format!("{name} is not UTF-8, which systemd wants it to be"))?;
+    let mut quoted = String::new();
+    for letter in value.chars() {
+        match letter {
+            '\\' | '"' => quoted.extend(['\\', letter]),
+            '%' => quoted.push_str("%%"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            other if other.is_control() => {
+                bail!("{name} has a control character in it, which systemd does not take")
+            }
+            other => quoted.push(other),
+        }
+    }
+    Ok(format!("Environment=\"{name}={quoted}\""))
+}
+
+pub(crate) fn install(folder: &Path, file: &Path, text: &str) -> Result<()> {
+    let cannot = || {
+        format!(
+            "{} can't be written; as root: `sudo reuseaddr systemd --install …`",
+            file.display()
+        )
+    };
+    if file.exists() {
+        ours(file)?;
+    }
+    fs::create_dir_all(folder).with_context(cannot)?;
+    // In one step, so that systemd never reads half of it.
+    let temporary = folder.join(format!(".{FILE}.{}", std::process::id()));
+    fs::write(&temporary, text).with_context(cannot)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644)).with_context(cannot)?;
+    fs::rename(&temporary, file).with_context(cannot)
+}
+
+pub(crate) fn remove(folder: &Path, file: &Path) -> Result<()> {
+    if !file.exists() {
+        bail!(
+            "there is no {}; `systemctl cat UNIT` shows the drop-ins that a unit has",
+            file.display()
+        );
+    }
+    ours(file)?;
+    fs::remove_file(file).with_context(|| {
+        format!(
+            "{} can't be removed; as root: `sudo reuseaddr systemd --remove …`",
+            file.display()
+        )
+    })?;
+    // Other drop-ins may be there, which are not ours.
+    if let Err(error) = fs::remove_dir(folder) {
+        debug!("{} stays: {error}", folder.display());
+    }
+    Ok(())
+}
+
+/// Refuses a file that somebody else wrote.
+fn ours(file: &Path) -> Result<()> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+    if !text.starts_with(FIRST_LINE) {
+        bail!(
+            "{} was not written by this command, and is left alone; see to it yourself",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn quotes_for_systemd() {
+        for (value, expected) in [
+            (
+                "/usr/lib/libreuse.so",
+                r#"Environment="A=/usr/lib/libreuse.so""#,
+            ),
+            ("/var/log/%p.log", r#"Environment="A=/var/log/%%p.log""#),
+            (r#"a "b" \c"#, r#"Environment="A=a \"b\" \\c""#),
+            ("a\nb", r#"Environment="A=a\nb""#),
+        ] {
+            assert_eq!(assignment("A", OsStr::new(value)).unwrap(), expected);
+        }
+        assert!(assignment("A", OsStr::new("\x07")).is_err());
+        assert!(assignment("A", OsStr::from_bytes(b"\xff")).is_err());
+    }
+}

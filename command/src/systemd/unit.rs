@@ -1,0 +1,90 @@
+//! Units: their names, and where their drop-ins are.
+
+use crate::output;
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::path::PathBuf;
+
+/// The full name of a service, if it can be one (systemd.unit(5)).
+pub(crate) fn service(name: &str) -> Result<String> {
+    const LONGEST: usize = 255;
+    let full = match name.rsplit_once('.') {
+        Some((_, "service")) => name.to_owned(),
+        Some((_, "socket")) => bail!(
+            "{name} is a socket unit: systemd binds the port once and sets SO_REUSEADDR itself, so neither it nor its \
+             service needs the library"
+        ),
+        Some((
+            _,
+            kind @ ("timer" | "target" | "mount" | "path" | "slice" | "scope" | "device" | "swap"
+            | "automount"),
+        )) => {
+            bail!("{name} is a {kind} unit and starts no program; name the service")
+        }
+        _ => format!("{name}.service"),
+    };
+    let legal = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
+    let prefix = full.strip_suffix(".service").unwrap_or_default();
+    if prefix.is_empty()
+        || prefix.starts_with('@')
+        || full.len() > LONGEST
+        || !full.chars().all(legal)
+    {
+        bail!(
+            "{} can't be the name of a unit; `systemctl list-units --type=service` shows those there are, and \
+             `systemd-escape` spells odd ones",
+            output::readable(name.as_bytes())
+        );
+    }
+    Ok(full)
+}
+
+/// Where drop-ins are looked for first.
+pub(crate) fn folder(user: bool) -> Result<PathBuf> {
+    if !user {
+        return Ok(PathBuf::from("/etc/systemd/system"));
+    }
+    let configuration = env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".config")))
+        .context(
+            "neither XDG_CONFIG_HOME nor HOME is set, so there is no folder for units of the user",
+        )?;
+    Ok(configuration.join("systemd/user"))
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn spells_unit_names() {
+        for (name, expected) in [
+            ("myd", "myd.service"),
+            ("myd.service", "myd.service"),
+            ("my.d", "my.d.service"),
+            ("myd@", "myd@.service"),
+            ("myd@a.service", "myd@a.service"),
+            (r"dev\x2dmyd", r"dev\x2dmyd.service"),
+        ] {
+            assert_eq!(service(name).unwrap(), expected);
+        }
+        for name in [
+            "",
+            ".service",
+            "@.service",
+            "a/b",
+            "../etc/passwd",
+            "a b",
+            "a\nb",
+            "ü",
+            "myd.socket",
+            "my.timer",
+        ] {
+            assert!(service(name).is_err(), "{name}");
+        }
+        assert!(service(&"x".repeat(300)).is_err());
+    }
+}

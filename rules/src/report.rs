@@ -1,0 +1,181 @@
+//! What is said of the work, and in which words. Whoever listens has asked for it: at `warn`, the default, only mistakes in
+//! the variables are told, and waiting.
+
+use crate::calls::Calls;
+use crate::endpoint::{Decimal, Endpoint};
+use crate::policy::{Options, Reason};
+use crate::settings::{Linger, Settings};
+use core::fmt;
+use log::Level;
+
+/// A call of the program's that is attended to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Function {
+    /// bind(2)
+    Bind,
+    /// listen(2)
+    Listen,
+    /// connect(2)
+    Connect,
+    /// setsockopt(2)
+    Setsockopt,
+    /// close(2)
+    Close,
+}
+
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Connect => "connect",
+            Self::Setsockopt => "setsockopt",
+            Self::Close => "close",
+        }
+    }
+
+    /// Why options are set around it.
+    fn why(self, options: Options) -> &'static str {
+        match self {
+            Self::Bind => "so that other copies can share the port",
+            Self::Close if options.linger == Linger::Zero => {
+                "so that it is reset and leaves no TIME_WAIT"
+            }
+            Self::Close => "so that it leaves no TIME_WAIT",
+            Self::Setsockopt => "because the program had cleared it",
+            Self::Listen | Self::Connect => "so that what it leaves behind can be bound over",
+        }
+    }
+}
+
+/// The settings are read, and hold in this program.
+pub fn loaded(settings: &Settings) {
+    log::debug!(
+        "loaded: reuseaddr {}, linger {}, wait {} ms, reuseport {}, ports {}",
+        on_or_off(settings.reuse_address),
+        match settings.linger {
+            Linger::Off => "off",
+            Linger::Graceful => "graceful",
+            Linger::Zero => "zero",
+        },
+        Decimal(settings.wait_ms),
+        on_or_off(settings.reuse_port),
+        if settings.ports.all() {
+            "all"
+        } else {
+            "listed"
+        },
+    );
+}
+
+fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// A `bind` that had failed with `EADDRINUSE` succeeded when it was tried again at once.
+pub(crate) fn bound(address: Endpoint, options: Options) {
+    log::info!("bind {address}: was in use, bound with {options}");
+}
+
+/// A `bind` that had failed with `EADDRINUSE` failed again.
+pub(crate) fn not_bound(address: Endpoint, options: Options, still_in_use: bool) {
+    if still_in_use {
+        log::info!(
+            "bind {address}: in use, with {options} too: by a live listener (stop it), by what a run without the shim \
+             left behind (LIBREUSE_WAIT=60s outlasts it), or by another program's connection from this port \
+             (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows which"
+        );
+    } else {
+        log::info!("bind {address}: failed otherwise when tried again with {options}");
+    }
+}
+
+/// A `bind` that had failed with `EADDRINUSE` will be tried again for some time.
+pub(crate) fn waiting(address: Endpoint, wait_ms: u32) {
+    log::warn!(
+        "bind {address}: in use, waiting for up to {} ms",
+        Decimal(wait_ms)
+    );
+}
+
+/// A wait has ended, with the address bound.
+pub(crate) fn bound_after(address: Endpoint, options: Options, waited_ms: u64) {
+    log::warn!(
+        "bind {address}: bound with {options} after {} ms",
+        milliseconds(waited_ms)
+    );
+}
+
+/// A wait has ended in vain.
+pub(crate) fn waited_in_vain(address: Endpoint, still_in_use: bool, waited_ms: u64) {
+    let waited = milliseconds(waited_ms);
+    if still_in_use {
+        log::warn!(
+            "bind {address}: still in use after {waited} ms; `reuseaddr status {}` shows by whom",
+            Decimal(address.port.into())
+        );
+    } else {
+        log::warn!("bind {address}: failed otherwise after {waited} ms");
+    }
+}
+
+fn milliseconds(value: u64) -> Decimal {
+    Decimal(u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+/// Whether anything is told of calls that were not about an address in use.
+pub(crate) fn tells_of_calls() -> bool {
+    log::log_enabled!(Level::Debug)
+}
+
+/// Options were set around a call.
+pub(crate) fn acted(function: Function, calls: &impl Calls, options: Options) {
+    log::debug!(
+        "{} {}: set {options} {}",
+        function.name(),
+        Place::of(calls),
+        function.why(options)
+    );
+}
+
+/// A call was left alone.
+pub(crate) fn left_alone(function: Function, calls: &impl Calls, reason: Reason) {
+    if log::log_enabled!(Level::Trace) {
+        log::trace!(
+            "{} {}: left alone, {}",
+            function.name(),
+            Place::of(calls),
+            reason.text()
+        );
+    }
+}
+
+/// A descriptor as a person knows it: by its local address, or else by its number.
+enum Place {
+    At(Endpoint),
+    Descriptor(i32),
+}
+
+impl Place {
+    fn of(calls: &impl Calls) -> Self {
+        calls
+            .local()
+            .map_or(Self::Descriptor(calls.descriptor()), Self::At)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(endpoint) => endpoint.fmt(f),
+            Self::Descriptor(number) => {
+                f.write_str(if *number < 0 {
+                    "descriptor -"
+                } else {
+                    "descriptor "
+                })?;
+                Decimal(number.unsigned_abs()).fmt(f)
+            }
+        }
+    }
+}

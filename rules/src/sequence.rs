@@ -1,0 +1,272 @@
+//! What is done before, instead of and after a call, in which order.
+//!
+//! What is added is advice and never a veto: if it fails, the program runs as if nobody had attended to it. Its own call is
+//! made with its own arguments, and once; `bind` alone is made again, and only after `EADDRINUSE`.
+
+use crate::calls::{Calls, Errno, OwnCall, SocketOption};
+use crate::endpoint::Endpoint;
+use crate::policy::{self, BindSoFar, Decision, Options, Reason};
+use crate::report::{self, Function};
+use crate::settings::{Linger, Settings};
+
+/// Between two tries at an address: the pause grows up to this.
+const LONGEST_PAUSE_MS: u64 = 100;
+
+/// After the plain `bind` has failed with `EADDRINUSE`: binds over what an earlier run left behind, waiting for it if the
+/// settings allow. `address` is what the kernel has read of the program's address; `None` if it is neither IPv4 nor IPv6.
+///
+/// # Errors
+///
+/// The last of the kernel's.
+pub fn bind_in_use(
+    settings: &Settings,
+    calls: &impl Calls,
+    bind: &impl OwnCall,
+    address: Option<Endpoint>,
+) -> Result<(), Errno> {
+    let Some(address) = address else {
+        report::left_alone(Function::Bind, calls, Reason::NotTcp);
+        return Err(Errno::IN_USE);
+    };
+    let options = match policy::bind(settings, calls, address.port, BindSoFar::InUse) {
+        Decision::Act(options) => options,
+        Decision::StepAside(reason) => {
+            report::left_alone(Function::Bind, calls, reason);
+            return Err(Errno::IN_USE);
+        }
+    };
+    let result = bind_with(options, calls, bind);
+    match result {
+        Ok(()) => report::bound(address, options),
+        Err(Errno::IN_USE) if settings.wait_ms > 0 => {
+            return wait_to_bind(settings, options, calls, bind, address);
+        }
+        Err(error) => report::not_bound(address, options, error == Errno::IN_USE),
+    }
+    result
+}
+
+/// After a `bind` has succeeded: lets other copies of the program bind the port as well, if the settings have it so.
+pub fn bound(settings: &Settings, calls: &impl Calls, address: Option<Endpoint>) {
+    if let Some(address) = address {
+        let decision = policy::bind(settings, calls, address.port, BindSoFar::Bound);
+        carry_out(Function::Bind, calls, decision);
+    }
+}
+
+/// A `listen`, with what its accepted sockets are to inherit.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) -> Result<(), Errno> {
+    // One question tells what most servers need no more than: they have set the option themselves.
+    let before = if settings.reuse_address {
+        calls.option(SocketOption::ReuseAddress)
+    } else {
+        Some(0)
+    };
+    let decision = match before {
+        None => Decision::StepAside(Reason::NotTcp),
+        Some(1..) if settings.linger != Linger::Graceful => Decision::StepAside(Reason::SetAlready),
+        Some(_) => policy::listen(settings, calls),
+    };
+    match decision {
+        Decision::Act(options) => {
+            let options = Options {
+                reuse_address: options.reuse_address && before == Some(0),
+                ..options
+            };
+            // A handler that jumped out in the middle would leave the option set on a socket that does not listen: another
+            // copy could bind its port, which may be the program's lock.
+            held(calls, || {
+                let done = apply(options, calls);
+                let result = listen.make();
+                if result.is_err() && done.reuse_address {
+                    calls.set_option(SocketOption::ReuseAddress, 0);
+                }
+                report(Function::Listen, calls, options, done);
+                result
+            })
+        }
+        Decision::StepAside(reason) => {
+            report::left_alone(Function::Listen, calls, reason);
+            let result = listen.make();
+            if result.is_ok() && reason == Reason::Unbound {
+                // The kernel has chosen a port.
+                carry_out(Function::Listen, calls, policy::listen(settings, calls));
+            }
+            result
+        }
+    }
+}
+
+/// Before a `connect`.
+pub fn connect(settings: &Settings, calls: &impl Calls) {
+    carry_out(Function::Connect, calls, policy::connect(settings, calls));
+}
+
+/// Before the program sets `SO_REUSEADDR`: whether the socket carries it.
+pub fn carries_the_option(settings: &Settings, calls: &impl Calls) -> bool {
+    settings.reuse_address
+        && calls
+            .option(SocketOption::ReuseAddress)
+            .is_some_and(|value| value != 0)
+}
+
+/// After the program has set `option` to `value`: sets it again if it was cleared where it counts. `carried` is whether
+/// the socket carried `SO_REUSEADDR` before, see [`carries_the_option`].
+pub fn option_set(
+    settings: &Settings,
+    calls: &impl Calls,
+    option: SocketOption,
+    value: i32,
+    carried: bool,
+) {
+    let graceful = settings.linger == Linger::Graceful;
+    let wanted = match option {
+        SocketOption::ReuseAddress if value == 0 && settings.reuse_address => Options {
+            reuse_address: true,
+            ..Options::NONE
+        },
+        SocketOption::Linger2 if value >= 0 && graceful => Options {
+            linger: Linger::Graceful,
+            ..Options::NONE
+        },
+        _ => return,
+    };
+    let decision = policy::cleared(settings, calls, wanted, carried);
+    carry_out(Function::Setsockopt, calls, decision);
+}
+
+/// Before a `close`.
+pub fn close(settings: &Settings, calls: &impl Calls) {
+    carry_out(Function::Close, calls, policy::close(settings, calls));
+}
+
+/// Does what is decided, and reports it.
+fn carry_out(function: Function, calls: &impl Calls, decision: Decision) {
+    match decision {
+        Decision::Act(options) => {
+            let done = apply(options, calls);
+            report(function, calls, options, done);
+        }
+        Decision::StepAside(reason) => report::left_alone(function, calls, reason),
+    }
+}
+
+/// Sets the options; returns those that the kernel took.
+fn apply(options: Options, calls: &impl Calls) -> Options {
+    let linger = match options.linger {
+        Linger::Graceful if calls.set_option(SocketOption::Linger2, -1) => Linger::Graceful,
+        Linger::Zero if calls.reset_on_close() => Linger::Zero,
+        _ => Linger::Off,
+    };
+    Options {
+        reuse_address: options.reuse_address && calls.set_option(SocketOption::ReuseAddress, 1),
+        reuse_port: options.reuse_port && calls.set_option(SocketOption::ReusePort, 1),
+        linger,
+    }
+}
+
+fn report(function: Function, calls: &impl Calls, wanted: Options, done: Options) {
+    if !report::tells_of_calls() {
+        return;
+    }
+    if done != Options::NONE {
+        report::acted(function, calls, done);
+    }
+    if done != wanted {
+        report::left_alone(function, calls, Reason::Refused);
+    }
+}
+
+/// Does something with signals held back; and all the same where the kernel would not hold them.
+fn held<T>(calls: &impl Calls, ours: impl FnOnce() -> T) -> T {
+    let mask = calls.hold_signals();
+    let result = ours();
+    if let Some(mask) = mask {
+        calls.release_signals(mask);
+    }
+    result
+}
+
+/// Binds with the options set, and puts back what the program had.
+fn bind_with(options: Options, calls: &impl Calls, bind: &impl OwnCall) -> Result<(), Errno> {
+    let set = |wanted: bool, option| {
+        // Only what is off is set, and only what was set is put back.
+        wanted && calls.option(option) == Some(0) && calls.set_option(option, 1)
+    };
+    // A handler that jumped out in the middle would leave an option set on the program's socket.
+    held(calls, || {
+        let address = set(options.reuse_address, SocketOption::ReuseAddress);
+        let port = set(options.reuse_port, SocketOption::ReusePort);
+        let result = bind.make();
+        if address {
+            calls.set_option(SocketOption::ReuseAddress, 0);
+        }
+        // A bound socket keeps it: the next copy needs it there.
+        if port && result.is_err() {
+            calls.set_option(SocketOption::ReusePort, 0);
+        }
+        result
+    })
+}
+
+/// Tries again with a growing pause, until the address is free or the time is up.
+fn wait_to_bind(
+    settings: &Settings,
+    options: Options,
+    calls: &impl Calls,
+    bind: &impl OwnCall,
+    address: Endpoint,
+) -> Result<(), Errno> {
+    report::waiting(address, settings.wait_ms);
+    let file = calls.file();
+    let start = calls.now_ms();
+    let mut now = start;
+    let mut pause = 1;
+    while let (Some(start), Some(so_far)) = (start, now) {
+        let waited = so_far.saturating_sub(start);
+        let left = u64::from(settings.wait_ms).saturating_sub(waited);
+        let until = so_far.saturating_add(left.min(pause));
+        // Another thread may have closed the descriptor meanwhile, and its number be another socket's.
+        if left == 0 || !calls.sleep_until(until) || calls.file() != file {
+            break;
+        }
+        let (options, result) = bind_plain_first(options, calls, bind);
+        now = calls.now_ms();
+        if result != Err(Errno::IN_USE) {
+            let waited = now.map_or(waited, |now| now.saturating_sub(start));
+            match result {
+                Ok(()) => report::bound_after(address, options, waited),
+                Err(_) => report::waited_in_vain(address, false, waited),
+            }
+            return result;
+        }
+        pause = LONGEST_PAUSE_MS.min(pause.saturating_mul(2));
+    }
+    let waited = match (start, now.or(start)) {
+        (Some(start), Some(now)) => now.saturating_sub(start),
+        _ => 0,
+    };
+    report::waited_in_vain(address, true, waited);
+    Err(Errno::IN_USE)
+}
+
+/// As the first try was: without any option, and with the options only if the address is in use. Another copy may wait
+/// for the same port, and take a failure of `bind` as its lock. Returns the options of the last try.
+fn bind_plain_first(
+    options: Options,
+    calls: &impl Calls,
+    bind: &impl OwnCall,
+) -> (Options, Result<(), Errno>) {
+    // Copies that are to share the port have to say so before they bind.
+    if !options.reuse_port {
+        let result = bind.make();
+        if result != Err(Errno::IN_USE) {
+            return (Options::NONE, result);
+        }
+    }
+    (options, bind_with(options, calls, bind))
+}
