@@ -14,6 +14,8 @@ mod docs;
 mod library;
 /// `LIBREUSE_LOG`: what is reported, and where.
 mod log;
+/// Programs of musl, by the same file.
+mod musl;
 /// Real programs, unmodified.
 mod programs;
 /// A second run of a program, over whatever the first one left behind.

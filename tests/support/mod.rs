@@ -18,7 +18,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
@@ -165,18 +165,30 @@ pub fn musl_gcc() -> Command {
     compiler
 }
 
-/// A C program, compiled on first use from its text.
+/// A C program, compiled from its text.
 pub fn compile_c(name: &str, text: &str, flags: &[&str]) -> PathBuf {
-    let folder = scratch();
-    let source = folder.join(format!("{name}.{}.c", std::process::id()));
-    let binary = folder.join(format!("{name}.{}", std::process::id()));
+    compile(Command::new("cc"), name, text, flags)
+}
+
+/// The same for musl, on first use of its name.
+pub fn compile_for_musl(name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    static DONE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    done.entry(name.into())
+        .or_insert_with(|| compile(musl_gcc(), name, text, flags))
+        .clone()
+}
+
+fn compile(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    let binary = scratch().join(format!("{name}.{}", std::process::id()));
+    let source = binary.with_extension("c");
     fs::write(&source, text).expect("the folder for temporary files is writable");
-    let output = Command::new("cc")
+    let output = compiler
         .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
         .args([&binary, &source])
         .args(flags)
         .output()
-        .expect("cc runs");
+        .expect("the compiler runs");
     assert!(
         output.status.success(),
         "{}",
