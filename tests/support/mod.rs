@@ -181,7 +181,7 @@ pub fn compile_for_musl(name: &str, text: &str, flags: &[&str]) -> PathBuf {
 
 fn compile(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
     let binary = scratch().join(format!("{name}.{}", std::process::id()));
-    let source = binary.with_extension("c");
+    let source = scratch().join(format!("{name}.{}.c", std::process::id()));
     fs::write(&source, text).expect("the folder for temporary files is writable");
     let output = compiler
         .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
