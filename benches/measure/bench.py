@@ -27,6 +27,7 @@ class Bench:
             folder.mkdir(parents=True, exist_ok=True)
         self.reuse = self._cargo(self.root, "target", "libreuse.so")
         self.redhook = self._redhook()
+        self.redhook_static = self._redhook(unwinder="static")
         self.redhook_env_logger = self._redhook("--features", "env_logger")
         self.limit = self._cc("limit.c", "liblimit.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro")
         for driver in ("spawn", "calls", "churn", "recovery"):
@@ -37,14 +38,24 @@ class Bench:
         """How many, by how much time there is."""
         return quick if self.quick else full
 
-    def _cargo(self, folder, target, name, *arguments):
+    def _cargo(self, folder, target, name, *arguments, flags=""):
         command = ["cargo", "build", "--quiet", "--release", "--locked", *arguments]
-        run(command, cwd=folder, env=os.environ | {"CARGO_TARGET_DIR": str(self.root / target)})
+        variables = {"CARGO_TARGET_DIR": str(self.root / target), "RUSTFLAGS": flags}
+        run(command, cwd=folder, env=os.environ | variables)
         return self.root / target / "release" / name
 
-    def _redhook(self, *features):
-        target = "-".join(["target/bench/redhook", *features[1:]])
-        return self._cargo(self.root / "benches" / "redhook", target, "libredhook_variant.so", *features)
+    def _redhook(self, *features, unwinder="shared"):
+        """The variant; with the unwinder linked in, it is spared libgcc_s, most of what it costs at start-up."""
+        target = "-".join(["target/bench/redhook", *features[1:], *(["static"] if unwinder == "static" else [])])
+        flags = ""
+        if unwinder == "static":
+            # rustc names libgcc_s itself, so gcc's -static-libgcc changes nothing: a linker script of that name does.
+            scripts = self.out / "static-unwinder"
+            scripts.mkdir(exist_ok=True)
+            (scripts / "libgcc_s.so").write_text("INPUT(-lgcc_eh)\n")
+            flags = f"-L native={scripts}"
+        folder = self.root / "benches" / "redhook"
+        return self._cargo(folder, target, "libredhook_variant.so", *features, flags=flags)
 
     def _cc(self, source, name, *flags):
         output = self.out / name
@@ -69,12 +80,10 @@ class Bench:
         }
 
     def command(self):
-        """The reuseaddr command, if there is one."""
+        """The reuseaddr command."""
         if path := os.environ.get("REUSEADDR"):
             return Path(path)
-        if not (self.root / "src" / "main.rs").is_file():
-            return None
-        return self._cargo(self.root, "target", "reuseaddr", "--bin", "reuseaddr")
+        return self._cargo(self.root / "command", "target/bench/command", "reuseaddr")
 
 
 def first_in_line(command):

@@ -13,6 +13,7 @@ from .startup import loaded
 def measure(bench):
     libraries = {
         "C limit": bench.limit, "libreuse": bench.reuse, "redhook": bench.redhook,
+        "redhook, static unwinder": bench.redhook_static,
         "redhook, env_logger": bench.redhook_env_logger,
     }
     words = [bench.spawn, bench.samples(1000, 200), "/bin/true", "--", "none"]

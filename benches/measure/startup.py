@@ -17,6 +17,7 @@ def variants(bench):
         "libreuse": preload(bench.reuse),
         **bench.peers,
         "redhook": preload(bench.redhook),
+        "redhook, static unwinder": preload(bench.redhook_static),
         "redhook, env_logger": preload(bench.redhook_env_logger),
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{env, fs};
 use support::Program;
 
 /// A processor and a libc.
@@ -211,10 +211,13 @@ fn package_of(name: &str, architecture: &str) -> PathBuf {
     ))
 }
 
-/// What `scripts/release` makes.
+/// What `scripts/release` makes, or has made where `LIBREUSE_TEST_DIST` says.
 pub(crate) fn dist() -> &'static Path {
     static DIST: OnceLock<PathBuf> = OnceLock::new();
     DIST.get_or_init(|| {
+        if let Some(made) = env::var_os("LIBREUSE_TEST_DIST") {
+            return made.into();
+        }
         toolchains();
         succeed(&mut Command::new(project().join("scripts/release")));
         project().join("target/dist")
