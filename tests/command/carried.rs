@@ -150,6 +150,12 @@ fn takes_the_first_place_that_will_do() {
              as_nobody XDG_RUNTIME_DIR=/srv/a HOME=/srv/b/c TMPDIR=/srv/t $COMMAND run env",
             "/srv/t/libreuse-65534/",
         ),
+        // Root of a user namespace alone.
+        (
+            "mkdir /srv/b; chown 65534 /srv/b
+             as_nobody HOME=/srv/b unshare -Ur $COMMAND run env",
+            "/srv/b/.cache/libreuse/",
+        ),
         // The home that the user database tells.
         (
             "sed 's,^\\(nobody:.*\\):/nonexistent:,\\1:/srv/home:,' /etc/passwd > /srv/passwd

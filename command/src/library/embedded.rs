@@ -1,13 +1,14 @@
 //! The libraries that this command carries, and where it puts them so that programs can load them.
 
 use super::elf::Elf;
-use super::layout::{self, NAME};
+use super::layout::{self, NAME, unspeakable};
 use super::store::Folder;
 use log::debug;
 use procfs::process::{MMapPath, Process, all_processes};
 use rustix::process::geteuid;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs};
@@ -94,24 +95,13 @@ fn write(folder: &Folder, libraries: &[Embedded]) -> Result<(), String> {
     Ok(())
 }
 
-/// What LD_PRELOAD can't carry of a path, in words: entries are separated by spaces or colons, nothing escapes either,
-/// and `$ORIGIN` and the like expand (ld.so(8)).
-pub(super) fn unspeakable(path: &Path) -> Option<String> {
-    let mut bytes = path.as_os_str().as_bytes().iter();
-    let byte = bytes.find(|byte| b" :$".contains(byte) || byte.is_ascii_control())?;
-    Some(match byte {
-        b' ' => "a space".into(),
-        b':' => "a colon".into(),
-        b'$' => "a dollar sign".into(),
-        other => format!("the byte {other:#04x}"),
-    })
-}
-
 /// Where they may be put, the best place first. What root starts may become any user, so root's are for all to read; and
 /// nobody else's will do for it.
 fn places() -> Vec<PathBuf> {
     const FOLDER: &str = "libreuse";
-    if geteuid().is_root() {
+    // In a user namespace, whoever is called root may be an ordinary user of the machine.
+    let owns_the_system = fs::metadata("/").is_ok_and(|root| root.uid() == 0);
+    if geteuid().is_root() && owns_the_system {
         return ["/run", "/var/cache"]
             .map(|place| Path::new(place).join(FOLDER))
             .to_vec();

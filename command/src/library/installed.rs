@@ -1,8 +1,7 @@
 //! The library as it is installed.
 
 use super::elf::{Elf, HOOKED};
-use super::embedded::unspeakable;
-use super::layout::NAME;
+use super::layout::{NAME, unspeakable};
 use crate::output::readable;
 use anyhow::{Result, bail};
 use rustix::fs::{Access, access};

@@ -1,6 +1,7 @@
 //! Where the libraries for 64-bit and for 32-bit programs lie, so that one LD_PRELOAD names both: the dynamic linker puts
 //! the folder for its own kind in the place of `$LIB`.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The library's file.
@@ -23,6 +24,19 @@ impl Spelling {
             files: vec![path],
         }
     }
+}
+
+/// What LD_PRELOAD can't carry of a path, in words: entries are separated by spaces or colons, nothing escapes either,
+/// and `$ORIGIN` and the like expand (ld.so(8)).
+pub(super) fn unspeakable(path: &Path) -> Option<String> {
+    let mut bytes = path.as_os_str().as_bytes().iter();
+    let byte = bytes.find(|byte| b" :$".contains(byte) || byte.is_ascii_control())?;
+    Some(match byte {
+        b' ' => "a space".into(),
+        b':' => "a colon".into(),
+        b'$' => "a dollar sign".into(),
+        other => format!("the byte {other:#04x}"),
+    })
 }
 
 /// What glibc's dynamic linkers put in the place of `$LIB`, for 64-bit and for 32-bit programs: on Debian, on Red Hat
