@@ -11,6 +11,7 @@
 //!   the time, and `signals` holds signals back where an interruption would leave something of ours behind.
 //! * `real` finds the functions that we interpose, and `image` other copies of this library.
 //! * `sink` writes what is reported, without disturbing the host.
+//! * `version` tells whoever has the file which version it is.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
 //! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
@@ -51,3 +52,5 @@ mod signals;
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
+#[allow(unsafe_code)] // A note for the file alone, which is in no segment and so runs nowhere.
+mod version;

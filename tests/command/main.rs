@@ -1,6 +1,7 @@
 //! The specification of `reuseaddr`: the command that ships, on real sockets, processes and managers.
 
 mod arm;
+mod carried;
 mod check;
 mod documents;
 mod evict;

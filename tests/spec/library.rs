@@ -1,4 +1,4 @@
-use support::{Program, program, shim};
+use support::{Folder, Program, program, shim};
 
 fn tool(name: &str, arguments: &[&str]) -> String {
     Program::new(program(&[name]))
@@ -46,4 +46,38 @@ fn holds_no_panic() {
         .filter(|line| line.contains("panic") || line.contains("unwrap_failed"))
         .collect();
     assert!(panics.is_empty(), "{panics:#?}");
+}
+
+/// Whoever has the file can tell which version it is; a process that loads it has nothing of that.
+#[test]
+fn says_its_version_in_a_note_that_no_process_loads() {
+    let expected = format!("{}\0", env!("CARGO_PKG_VERSION"));
+    let bytes: Vec<String> = expected.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let folder = Folder::new("stripped");
+    let stripped = folder.copy(shim(), "libreuse.so");
+    Program::new(program(&["strip"]))
+        .argument("--strip-all")
+        .argument(&stripped)
+        .output();
+    for library in [shim(), &stripped] {
+        let readelf = |option: &str| {
+            Program::new(program(&["readelf"]))
+                .arguments(["--wide", option])
+                .argument(library)
+                .output()
+        };
+        let notes = readelf("--notes");
+        assert!(notes.contains(&bytes.join(" ")), "{notes}");
+        let sections = readelf("--sections");
+        let note = sections
+            .lines()
+            .find(|line| line.contains(".note.libreuse"))
+            .unwrap_or_else(|| panic!("no note in {sections}"));
+        // Its address and its flags.
+        assert!(note.contains(" 0000000000000000 "), "{note}");
+        assert!(!note.contains(" A "), "{note}");
+        let segments = readelf("--segments");
+        assert!(!segments.contains(".note.libreuse"), "{segments}");
+        assert!(segments.contains(".text"), "{segments}");
+    }
 }

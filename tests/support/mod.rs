@@ -59,8 +59,38 @@ pub fn reuseaddr() -> &'static Path {
     static COMMAND: OnceLock<PathBuf> = OnceLock::new();
     COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
         Some(path) => PathBuf::from(path),
-        None => build(&["--manifest-path", "command/Cargo.toml"], "reuseaddr"),
+        None => build_command("command", &[]),
     })
+}
+
+/// The command as distributions build it, which carries no library.
+pub fn reuseaddr_without_library() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        let command = build_command("external", &["--features", "external-library"]);
+        // Whoever looks there next expects the usual one.
+        build_command("command", &[]);
+        command
+    })
+}
+
+/// Has Cargo build the command, and puts it into a folder of its own: Cargo has one place for both.
+fn build_command(folder: &str, options: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let arguments = [&["--manifest-path", "command/Cargo.toml"], options].concat();
+    let built = build(&arguments, "reuseaddr");
+    let folder = scratch().join(folder);
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    let command = folder.join("reuseaddr");
+    let beside = folder.join(format!("reuseaddr.{}", std::process::id()));
+    fs::hard_link(&built, &beside)
+        .or_else(|_| fs::copy(&built, &beside).map(drop))
+        .and_then(|()| fs::rename(&beside, &command))
+        .expect("the folder is ours");
+    // It stays if both names were those of one file before.
+    let _ = fs::remove_file(&beside);
+    command
 }
 
 /// Has Cargo build something, and returns the file of this name that came of it.

@@ -7,7 +7,7 @@ use super::rights::{Credentials, more_rights};
 use super::script::{self, Shebang};
 use super::{loader, starter};
 use crate::library::elf::Elf;
-use crate::library::installed::Libraries;
+use crate::library::libraries::Libraries;
 use crate::output::readable;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -173,15 +173,23 @@ fn judge(
         }
     }
     more_rights(path, who, report)?;
-    report.library = Some(library.path.clone());
-    loader::dry_run(
-        path,
-        elf,
-        interpreter,
-        library,
-        &libraries.spellings(library),
-        report,
-    );
+    let spellings = match libraries.spellings(library) {
+        Ok(spellings) => spellings,
+        Err(error) => {
+            report.problem(error.to_string());
+            return Ok(());
+        }
+    };
+    report.library = spellings
+        .last()
+        .and_then(|by_path| by_path.files.first().cloned());
+    loader::dry_run(path, elf, interpreter, &spellings, report);
+    if let Some(file) = report.library.as_ref().filter(|_| library.is_embedded()) {
+        report.note(format!(
+            "the library is the one that this command carries, as {}",
+            file.display()
+        ));
+    }
     Ok(())
 }
 
