@@ -9,9 +9,9 @@
 //! * `hooks` is everything that calls us: the loader once (`load`), then the program.
 //! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `clock` about
 //!   the time, and `signals` holds signals back where an interruption would leave something of ours behind.
-//! * `real` finds the functions that we interpose, and `image` other copies of this library.
+//! * `real` finds the functions that we interpose, and `image` other copies of this library, by a note that says its version
+//!   too.
 //! * `sink` writes what is reported, without disturbing the host.
-//! * `version` tells whoever has the file which version it is.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
 //! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
@@ -52,5 +52,3 @@ mod signals;
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
-#[allow(unsafe_code)] // A note for the file alone, which is in no segment and so runs nowhere.
-mod version;
