@@ -13,7 +13,14 @@ fn document(name: &str) -> String {
 
 /// Every key of an answer, but for those that are data: states, names of functions and of variables.
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
-    const OF_DATA: [&str; 5] = ["found", "left", "spared", "imports", "variables"];
+    const OF_DATA: [&str; 6] = [
+        "found",
+        "left",
+        "leftovers",
+        "spared",
+        "imports",
+        "variables",
+    ];
     match value {
         Value::Array(values) => {
             for value in values {
@@ -70,6 +77,14 @@ fn every_key_of_the_json_is_documented_and_no_other() {
             ],
         ),
         ("evict", vec![json(&reuseaddr(["evict", "--json", "5000"]))]),
+        (
+            "arm",
+            vec![
+                json(&reuseaddr(["arm", "--json", "5001"])),
+                json(&nobody().argument(&command).arguments(["arm", "--json", "5001"])),
+                json(&nobody().argument(&command).arguments(["arm", "--json", "5002"])),
+            ],
+        ),
     ] {
         let mut found = BTreeSet::new();
         for answer in &answers {

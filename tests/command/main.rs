@@ -3,13 +3,18 @@
 mod arm;
 mod carried;
 mod check;
+mod defects;
 mod documents;
 mod evict;
 mod output;
+mod reset;
 mod run;
 mod started;
 mod status;
 mod systemd;
+mod wait;
+mod who;
+mod words;
 
 use serde_json::Value;
 use std::ffi::OsStr;

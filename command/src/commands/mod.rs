@@ -10,3 +10,4 @@ mod options;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod systemd;
+pub(crate) mod wait;

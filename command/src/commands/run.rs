@@ -155,11 +155,7 @@ fn clear(ports: &[u16]) -> Result<()> {
             eviction.left.len(),
             eviction.found.len()
         ));
-        output::warn(&eviction::explain(
-            eviction.refusal,
-            &list::spelled(ports),
-            &eviction.left,
-        ));
+        output::warn(&eviction::explain(&eviction, &list::spelled(ports)));
     }
     Ok(())
 }
