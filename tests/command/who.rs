@@ -1,9 +1,8 @@
 //! `status`: who has a port, as a person would ask.
 
-use crate::{assert_says, json, reuseaddr, server, status};
+use crate::{CONTAINER, Group, assert_says, json, reuseaddr, server, status};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
 use support::{Folder, Program, own_network, program};
 
 fn holder(port: u16) -> Value {
@@ -73,23 +72,9 @@ fn names_user_command_line_age_and_parents() {
     );
 }
 
-/// Where the cgroups of version 1's tree of systemd are, or of version 2.
-fn control_groups() -> PathBuf {
-    [
-        "/sys/fs/cgroup/systemd",
-        "/sys/fs/cgroup/unified",
-        "/sys/fs/cgroup",
-    ]
-    .map(PathBuf::from)
-    .into_iter()
-    .find(|path| path.join("cgroup.procs").is_file())
-    .expect("control groups")
-}
-
 /// A process in a control group of this name is what systemd or a container's runtime makes.
 #[test]
 fn names_unit_and_container_and_what_stops_them() {
-    const ID: &str = "3f4e1c9a2b7d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7";
     for (group, unit, container, stops) in [
         (
             "libreuse-test.service".to_owned(),
@@ -98,7 +83,7 @@ fn names_unit_and_container_and_what_stops_them() {
             "sudo systemctl stop libreuse-test.service",
         ),
         (
-            format!("docker-{ID}.scope"),
+            format!("docker-{CONTAINER}.scope"),
             "docker 3f4e1c9a2b7d",
             Some("docker"),
             "docker stop 3f4e1c9a2b7d",
@@ -107,9 +92,7 @@ fn names_unit_and_container_and_what_stops_them() {
         own_network();
         let mut running = server(5000).start();
         running.expect("listening");
-        let folder = control_groups().join(&group);
-        fs::create_dir_all(&folder).expect("root may make groups");
-        fs::write(folder.join("cgroup.procs"), running.pid().to_string()).expect("and use them");
+        let group = Group::with(running.pid(), &group);
 
         let holder = holder(5000);
         assert_eq!(
@@ -120,7 +103,7 @@ fn names_unit_and_container_and_what_stops_them() {
         if container.is_none() {
             assert_eq!(holder["unit"], unit, "{holder}");
         } else {
-            assert_eq!(holder["container"]["id"], ID, "{holder}");
+            assert_eq!(holder["container"]["id"], CONTAINER, "{holder}");
         }
         let text = reuseaddr(["status", "5000"]).run().stdout;
         assert!(
@@ -134,7 +117,7 @@ fn names_unit_and_container_and_what_stops_them() {
             "its manager would start it again: {text}"
         );
         running.kill();
-        support::wait_until("the group to be empty", || fs::remove_dir(&folder).is_ok());
+        drop(group);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::kernel::network;
 use crate::kernel::sock_diag::{self, Which};
 use crate::output::{self, count, list, paragraph};
 use crate::port::advice::seconds_to_wait;
-use crate::port::arming::{Armed, Arming, Job, Kind, arm, is_out_of_sight};
+use crate::port::arming::{Armed, Arming, Job, Kind, arm};
 use crate::port::list::{self as ports, PortList, spelled};
 use anyhow::{Result, bail};
 use procfs::process::Process;
@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             count(answer.missed, "connection was", "connections were"),
         ));
     }
-    code(&answer, &ports)
+    Ok(code(&answer))
 }
 
 impl Arguments {
@@ -86,20 +86,20 @@ impl Arguments {
 }
 
 /// What the exit code is.
-fn code(answer: &Arming, ports: &[u16]) -> Result<u8> {
+fn code(answer: &Arming) -> u8 {
     let failed =
         !answer.refused.is_empty() || answer.sockets.iter().any(|socket| socket.error.is_some());
     let done = answer
         .sockets
         .iter()
         .any(|socket| socket.kind != Kind::Bound && socket.error.is_none());
-    Ok(if done && !failed && answer.missed == 0 {
+    if done && !failed && answer.missed == 0 {
         exit::YES
-    } else if !done && (failed || is_out_of_sight(ports)?) {
+    } else if !done && failed {
         exit::FAILED
     } else {
         exit::NO
-    })
+    }
 }
 
 /// What was done, one line for all that is alike.
@@ -253,12 +253,6 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
 fn unarmed(ports: &[u16]) -> Result<String> {
     let entries = sock_diag::dump(Which::These(ports))?;
     let spelled = spelled(ports);
-    if is_out_of_sight(ports)? {
-        return Ok(format!(
-            "the port is held by a process whose descriptors you may not see; root may, with CAP_SYS_PTRACE\n    \
-             sudo reuseaddr arm {spelled}"
-        ));
-    }
     Ok(if entries.iter().any(|entry| entry.inode != 0) {
         format!(
             "nothing on the port listens or is connected, so that there is nothing to arm\n    reuseaddr status {spelled}"

@@ -1,15 +1,17 @@
 //! Arms sockets of other programs: sets `SO_REUSEADDR` through copies of their descriptors (pidfd_getfd(2)), and looks
 //! again for what has come meanwhile.
 
+use super::model;
 use crate::kernel::descriptors::{Theirs, sockets_of, why_not};
 use crate::kernel::holders::Holders;
-use crate::kernel::sock_diag::{self, State, Which};
+use crate::kernel::sock_diag::{self, Entry, State, Which};
 use crate::kernel::{calls, network};
 use crate::output;
 use crate::output::progress::Progress;
 use anyhow::{Context, Result};
 use procfs::process::Process;
 use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::process::getuid;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -61,7 +63,8 @@ pub(crate) enum Kind {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Refused {
-    pub(crate) pid: i32,
+    /// Unknown of one that is out of sight.
+    pub(crate) pid: Option<i32>,
     pub(crate) why: String,
 }
 
@@ -115,12 +118,12 @@ pub(crate) fn arm(job: &Job<'_>) -> Result<Arming> {
             missed.retain(|identity| still.contains(identity));
         }
         arming.missed = missed.len();
-        for entry in sock_diag::dump(Which::These(job.ports))? {
-            if entry.is_leftover() {
-                *arming.leftovers.entry(entry.state.name()).or_insert(0) += 1;
-                arming.leftovers_left_ms = arming.leftovers_left_ms.max(entry.left_ms);
-            }
+        let entries = sock_diag::dump(Which::These(job.ports))?;
+        for entry in entries.iter().filter(|entry| entry.is_leftover()) {
+            *arming.leftovers.entry(entry.state.name()).or_insert(0) += 1;
+            arming.leftovers_left_ms = arming.leftovers_left_ms.max(entry.left_ms);
         }
+        arming.refused.extend(out_of_sight(&entries));
     }
     Ok(arming)
 }
@@ -157,7 +160,10 @@ fn arm_all(
             Ok(theirs) => theirs,
             Err(error) => {
                 let why = why_not(error, pid);
-                arming.refused.push(Refused { pid, why });
+                arming.refused.push(Refused {
+                    pid: Some(pid),
+                    why,
+                });
                 continue;
             }
         };
@@ -235,11 +241,21 @@ fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
         .collect())
 }
 
-/// Whether somebody holds a socket there whom we may not see.
-pub(crate) fn is_out_of_sight(ports: &[u16]) -> Result<bool> {
-    let entries = sock_diag::dump(Which::These(ports))?;
+/// Somebody who holds a socket there and whom we may not see.
+fn out_of_sight(entries: &[Entry]) -> Option<Refused> {
     let holders = Holders::find(entries.iter().map(|entry| entry.inode));
-    Ok(entries
+    let hidden = entries
         .iter()
-        .any(|entry| entry.inode != 0 && holders.of(entry.inode).is_empty()))
+        .find(|entry| entry.inode != 0 && holders.of(entry.inode).is_empty())?;
+    let why = if getuid().is_root() {
+        "even root does not see here who holds the port: the process is in another PID namespace, or CAP_SYS_PTRACE is \
+         missing"
+            .into()
+    } else {
+        format!(
+            "the port is held by {}, whose descriptors you may not see; root may, with CAP_SYS_PTRACE",
+            model::unseen(hidden.uid)
+        )
+    };
+    Some(Refused { pid: None, why })
 }

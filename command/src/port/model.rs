@@ -178,7 +178,7 @@ impl UdpSocket {
 }
 
 /// Somebody who is not to be seen, by the socket's owner.
-fn unseen(uid: u32) -> String {
+pub(crate) fn unseen(uid: u32) -> String {
     let user = who::user(uid).map_or_else(|| format!("user {uid}"), ToOwned::to_owned);
     if getuid().is_root() {
         format!("a process of {user} that is not to be seen from here")
