@@ -27,6 +27,11 @@ impl Edit<'_> {
 
 /// The library that ships, with these edits.
 pub(crate) fn build(edits: &[Edit]) -> PathBuf {
+    try_build(edits).unwrap_or_else(|complaint| panic!("{complaint}"))
+}
+
+/// The same, or what the compiler or the linker has against it.
+pub(crate) fn try_build(edits: &[Edit]) -> Result<PathBuf, String> {
     static ONE_AT_A_TIME: Mutex<u32> = Mutex::new(0);
     let mut number = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     *number += 1;
@@ -73,15 +78,13 @@ pub(crate) fn build(edits: &[Edit]) -> PathBuf {
         .stdin(Stdio::null())
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     let library = target.join(format!("libreuse-{}-{number}.so", std::process::id()));
     fs::copy(target.join("release/libreuse.so"), &library).expect("the library");
     drop(lock);
-    library
+    Ok(library)
 }
 
 fn copy_all(from: &Path, to: &Path) {
