@@ -481,7 +481,11 @@ fn carry_out_locked(function: Function, calls: &impl Calls, decision: Decision) 
     },
     // The wait
     Mutant {
-        edits: &[edit("rules/src/sequence.rs", " || calls.file() != file", "")],
+        edits: &[edit(
+            "rules/src/sequence.rs",
+            " || calls.file() != file",
+            "",
+        )],
         tests: &["waiting::lets_go_of_a_descriptor_that_stands_for_something_else"],
     },
     Mutant {
@@ -526,8 +530,8 @@ fn carry_out_locked(function: Function, calls: &impl Calls, decision: Decision) 
     Mutant {
         edits: &[edit(
             "rules/src/sequence.rs",
-            "Linger::Graceful if calls.set_option(SocketOption::Linger2, -1) =>",
-            "Linger::Graceful if calls.reset_on_close() =>",
+            "Ending::Forgotten => calls.set_option(SocketOption::Linger2, -1),",
+            "Ending::Forgotten => calls.reset_on_close(),",
         )],
         tests: &[
             "handed::loses_no_byte_that_a_forked_worker_sends",
@@ -541,8 +545,8 @@ fn carry_out_locked(function: Function, calls: &impl Calls, decision: Decision) 
     Mutant {
         edits: &[edit(
             "rules/src/policy.rs",
-            "Linger::Graceful => on_own_port(settings, socket, options),",
-            "Linger::Graceful => Decision::StepAside(Reason::NothingSet),",
+            "        _ if heard => Ending::Forgotten,",
+            "        _ if heard => Ending::AsItIs,",
         )],
         tests: &["handed::loses_no_byte_under_socket_activation"],
     },
