@@ -10,7 +10,7 @@ use std::{fs, io};
 use support::matrix::{LINGERS, Log, Setting, changes_nothing_when};
 use support::{Folder, Program, own_network, shim};
 
-/// With linger off, close, connect, a successful bind, a failed one and setsockopt cost no system call.
+/// With linger off, close, connect, a successful bind, a failed one and setsockopt of other options cost no system call.
 #[test]
 fn makes_no_system_call_that_the_program_does_not_make() {
     for libc in Libc::BOTH {
