@@ -9,9 +9,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static int (*real_bind)(int, const struct sockaddr *, socklen_t);
 static int (*real_close)(int);
@@ -62,6 +65,18 @@ static int set(int fd, int level, int name, int value)
 	return real_setsockopt(fd, level, name, &value, sizeof value);
 }
 
+/* Whether it carries SO_REUSEADDR, or -1 if it is no socket. */
+static int carries_reuse(int fd)
+{
+	int value = 0;
+	socklen_t size = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &value, &size) ? -1 : value;
+}
+
+/* What is never held back: a signal that comes from the instruction itself. */
+#define BIT(signal) (1ull << ((signal) - 1))
+#define SYNCHRONOUS (BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGSEGV) | BIT(SIGSYS) | BIT(SIGTRAP))
+
 int bind(int fd, const struct sockaddr *address, socklen_t length)
 {
 	int before = errno;
@@ -80,9 +95,9 @@ int bind(int fd, const struct sockaddr *address, socklen_t length)
 	return result;
 }
 
-static void prepare_listener(int fd)
+static void prepare_listener(int fd, int carries)
 {
-	if (reuse)
+	if (reuse && !carries)
 		set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (linger_mode == GRACEFUL)
 		set(fd, IPPROTO_TCP, TCP_LINGER2, -1);
@@ -91,17 +106,40 @@ static void prepare_listener(int fd)
 int listen(int fd, int backlog)
 {
 	int before = errno;
-	int bound = port(fd);
-	if (bound > 0 && state(fd) >= 0)
-		prepare_listener(fd);
-	errno = before;
-	int result = real_listen(fd, backlog);
-	if (!result && !bound) {
-		if (port(fd) > 0 && state(fd) >= 0)
-			prepare_listener(fd);
+	int carries = reuse ? carries_reuse(fd) : 0;
+	int now, bound, result, after;
+	unsigned long long held = ~SYNCHRONOUS, mask;
+
+	if (carries < 0 || (carries && linger_mode != GRACEFUL) || (!reuse && linger_mode != GRACEFUL))
+		goto plain;
+	now = state(fd);
+	if (now != TCP_CLOSE && now != TCP_LISTEN)
+		goto plain;
+	bound = port(fd);
+	if (bound < 0)
+		goto plain;
+	if (bound == 0) {
 		errno = before;
+		result = real_listen(fd, backlog);
+		if (!result && port(fd) > 0)
+			prepare_listener(fd, carries);
+		if (!result)
+			errno = before;
+		return result;
 	}
+	syscall(SYS_rt_sigprocmask, SIG_BLOCK, &held, &mask, sizeof mask);
+	prepare_listener(fd, carries);
+	errno = before;
+	result = real_listen(fd, backlog);
+	after = errno;
+	if (result && reuse && !carries)
+		set(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
+	errno = after;
 	return result;
+plain:
+	errno = before;
+	return real_listen(fd, backlog);
 }
 
 int connect(int fd, const struct sockaddr *address, socklen_t length)
@@ -117,13 +155,20 @@ int connect(int fd, const struct sockaddr *address, socklen_t length)
 
 int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
+	int ours = level == SOL_SOCKET && name == SO_REUSEADDR;
+	int before = errno;
+	int carried = ours && reuse && carries_reuse(fd) > 0;
+	errno = before;
 	int result = real_setsockopt(fd, level, name, value, length);
 	if (result)
 		return result;
-	int before = errno;
-	if (level == SOL_SOCKET && name == SO_REUSEADDR) {
-		if (reuse && !*(const int *)value && state(fd) != TCP_CLOSE)
-			set(fd, level, name, 1);
+	before = errno;
+	if (ours) {
+		if (reuse && !*(const int *)value) {
+			int now = state(fd);
+			if (now == TCP_LISTEN || (carried && now >= 0 && now != TCP_CLOSE))
+				set(fd, level, name, 1);
+		}
 	} else if (level == IPPROTO_TCP && name == TCP_LINGER2) {
 		if (linger_mode == GRACEFUL && *(const int *)value >= 0 && state(fd) != TCP_CLOSE)
 			set(fd, level, name, -1);

@@ -19,8 +19,8 @@ use core::ptr;
 use libc::{sockaddr, socklen_t};
 use libreuse_rules::calls::{Errno, OwnCall, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
-use libreuse_rules::sequence;
 use libreuse_rules::settings::{Linger, Settings};
+use libreuse_rules::{policy, sequence};
 
 /// # Safety
 ///
@@ -98,11 +98,20 @@ unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
 /// As for connect(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
-    if let Some(settings) = settings() {
-        errno::kept(|| sequence::connect(settings, &Socket(fd)));
+    match settings() {
+        Some(settings) if policy::has_something_for_connections(settings) => {
+            prepare_connect(settings, fd);
+        }
+        _ => {}
     }
     // SAFETY: the caller's own arguments.
     unsafe { real::CONNECT.get()(fd, address, length) }
+}
+
+#[cold]
+#[inline(never)]
+fn prepare_connect(settings: &Settings, fd: c_int) {
+    errno::kept(|| sequence::connect(settings, &Socket(fd)));
 }
 
 /// # Safety

@@ -145,10 +145,7 @@ pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
 /// free port then takes one that is in use, and its `connect` fails. Nothing tells such a client from one that insists on
 /// its port, but that somebody has named the port.
 pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
-    let options = Options {
-        reuse_address: settings.reuse_address && !settings.ports.all(),
-        ..Options::of_a_connection(settings)
-    };
+    let options = Options::of_a_client(settings);
     if options.is_none() {
         return Decision::StepAside(Reason::NothingSet);
     }
@@ -160,6 +157,12 @@ pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
         },
         aside @ Decision::StepAside(_) => aside,
     }
+}
+
+/// Whether anything is ever done before a `connect`, which is not so by default: then nobody need be asked.
+#[must_use]
+pub fn has_something_for_connections(settings: &Settings) -> bool {
+    !Options::of_a_client(settings).is_none()
 }
 
 /// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.linger`) itself:
@@ -212,7 +215,7 @@ impl Options {
         linger: Linger::Off,
     };
 
-    /// What a listener hands to its accepted sockets, and what a connecting socket is to have.
+    /// What a listener hands to its accepted sockets.
     fn of_a_connection(settings: &Settings) -> Self {
         let linger = match settings.linger {
             Linger::Graceful => Linger::Graceful,
@@ -223,6 +226,14 @@ impl Options {
             reuse_address: settings.reuse_address,
             reuse_port: false,
             linger,
+        }
+    }
+
+    /// What a connecting socket is to have.
+    fn of_a_client(settings: &Settings) -> Self {
+        Self {
+            reuse_address: settings.reuse_address && !settings.ports.all(),
+            ..Self::of_a_connection(settings)
         }
     }
 
