@@ -22,8 +22,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// How long anything may take that takes no time of its own: long enough for a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that takes no time of its own: long enough for a loaded machine. `LIBREUSE_TEST_PATIENCE`
+/// says how many times as long it may take on an emulated one.
+pub fn patience() -> Duration {
+    static PATIENCE: OnceLock<Duration> = OnceLock::new();
+    *PATIENCE.get_or_init(|| {
+        let times = env::var("LIBREUSE_TEST_PATIENCE").map_or(1, |value| {
+            value
+                .parse()
+                .expect("LIBREUSE_TEST_PATIENCE is a whole number")
+        });
+        Duration::from_secs(30) * times
+    })
+}
 
 /// The project's folder.
 pub fn project() -> &'static Path {
@@ -322,7 +333,7 @@ impl Program {
             command.current_dir(folder);
         }
         let mut child = None;
-        wait_until_by(Instant::now() + PATIENCE, || {
+        wait_until_by(Instant::now() + patience(), || {
             child = Some(command.spawn());
             // If the test has just written the program, a child of another test may still hold it open for writing,
             // from its fork on until it executes something else.
@@ -404,7 +415,7 @@ impl Running {
 
     /// The next line of its output.
     pub fn line(&mut self) -> String {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(patience()) {
             Ok(line) => {
                 self.stdout.push_str(&line);
                 self.stdout.push('\n');
@@ -472,7 +483,7 @@ impl Running {
     /// Closes its input and waits for its end.
     pub fn finish(mut self) -> Finished {
         drop(self.stdin.take());
-        let deadline = Instant::now() + PATIENCE * 4;
+        let deadline = Instant::now() + patience() * 4;
         wait_until_by(deadline, || {
             self.status = self.child.try_wait().expect("the child is ours");
             self.status.is_some() || Instant::now() > deadline
@@ -539,7 +550,7 @@ impl Finished {
 /// Waits until something holds, and fails the test if it does not.
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     assert!(
-        wait_until_by(Instant::now() + PATIENCE, holds),
+        wait_until_by(Instant::now() + patience(), holds),
         "waited in vain for {what}"
     );
 }
@@ -624,7 +635,7 @@ pub fn count(local_port: u16, state: TcpState) -> usize {
 
 /// Waits until so many sockets with this local port are in this state.
 pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
-    let there = wait_until_by(Instant::now() + PATIENCE, || {
+    let there = wait_until_by(Instant::now() + patience(), || {
         count(local_port, state) == number
     });
     let tally = tcp_states(local_port)
