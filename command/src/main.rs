@@ -2,7 +2,8 @@
 //!
 //! * `run` starts a program with `libreuse.so` preloaded, after `check` has found that it can be.
 //! * `status` shows who holds a port, and what to do about it.
-//! * `wait` waits until a port can be bound, and `evict` ends what earlier runs left behind; `arm` prepares a running program for its next restart.
+//! * `wait` waits until a port can be bound, `evict` ends what earlier runs left behind, and `free` whoever has it.
+//! * `arm` prepares a running program for its next restart.
 //! * `systemd` does for a service what `run` does for a command line.
 //!
 //! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program that linked the library
@@ -22,7 +23,7 @@ mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{arm, check, completions, evict, exit, man, run, status, wait};
+use commands::{arm, check, completions, evict, exit, free, man, run, status, wait};
 use log::LevelFilter;
 use port::list::PortList;
 use std::env;
@@ -83,6 +84,7 @@ enum Command {
     Status(status::Arguments),
     Wait(wait::Arguments),
     Evict(evict::Arguments),
+    Free(free::Arguments),
     Arm(arm::Arguments),
     Systemd(commands::systemd::Arguments),
     Completions(completions::Arguments),
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => (status::run(&arguments), exit::FAILED),
         Command::Wait(arguments) => (wait::run(&arguments), exit::FAILED),
         Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
+        Command::Free(arguments) => (free::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
         Command::Systemd(arguments) => (commands::systemd::run(&arguments), exit::FAILED),
         Command::Completions(arguments) => {

@@ -6,6 +6,7 @@ mod check;
 mod defects;
 mod documents;
 mod evict;
+mod free;
 mod output;
 mod reset;
 mod run;

@@ -69,6 +69,20 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "free",
+        &[
+            (
+                "0",
+                "every PORT can be bound now; or, with --dry-run, could be",
+            ),
+            ("1", "all was done that may be, and some PORT is still busy"),
+            (
+                "2",
+                "somebody has a PORT who may not be ended, or nobody agreed, and nobody was",
+            ),
+        ],
+    ),
+    (
         "arm",
         &[
             ("0", "every socket of the port is armed"),

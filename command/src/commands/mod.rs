@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod evict;
 pub(crate) mod exit;
+pub(crate) mod free;
 pub(crate) mod man;
 mod options;
 pub(crate) mod run;

@@ -46,7 +46,11 @@ impl Drop for Progress {
 /// As much of a text as fits on one line: what is wrapped could not be taken away again.
 fn cut(text: &str) -> String {
     let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
-    let columns = if columns == 0 { 80 } else { usize::from(columns) };
+    let columns = if columns == 0 {
+        80
+    } else {
+        usize::from(columns)
+    };
     super::shortened(text, columns.saturating_sub(1))
 }
 

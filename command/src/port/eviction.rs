@@ -99,10 +99,13 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
                     .filter_map(|entry| Some((entry.identity(), resetter.obstacle(entry)?))),
             );
         }
-        let hopeless = !left.is_empty()
-            && left
-                .iter()
-                .all(|entry| in_the_way.contains_key(&entry.identity()));
+        let is_hopeless = |entry: &Entry| {
+            // A peer that has just been told of the end may be about to close its own.
+            in_the_way
+                .get(&entry.identity())
+                .is_some_and(|&obstacle| obstacle != Obstacle::PeerInUse)
+        };
+        let hopeless = !left.is_empty() && left.iter().all(is_hopeless);
         if dry_run || settled || late || hopeless {
             let mut obstacles = BTreeMap::new();
             for obstacle in left
@@ -127,7 +130,7 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
                 refusal = sock_diag::destroy(&left)?;
             }
             if refusal.is_some() {
-                left.retain(|entry| !in_the_way.contains_key(&entry.identity()));
+                left.retain(|entry| !is_hopeless(entry));
                 debug!("{} are to be ended from their peers' side", left.len());
                 let came_of_it = Resetter::new(choice.past_listeners)?.reset(&left);
                 in_the_way.extend(

@@ -3,18 +3,16 @@
 
 use super::direction::Judge;
 use super::model::Socket;
+use crate::kernel::handle::{self, Handle};
 use crate::kernel::holders::Holders;
 use crate::kernel::probe::{self, Outcome, Probe};
 use crate::kernel::sock_diag::{self, State, Which};
 use crate::output::count;
 use anyhow::Result;
 use log::debug;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// What is waited for.
@@ -163,6 +161,16 @@ fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(Obstacle
     ))
 }
 
+/// What is in the way of these ports now, in a few words.
+pub(crate) fn what_holds(ports: &[u16]) -> Result<String> {
+    let wish = Wish {
+        ports,
+        address: None,
+        reuse: false,
+    };
+    Ok(look(wish, ports, &mut Watched::default())?.0.text)
+}
+
 /// What is in the way of a port, in a few words.
 fn in_the_way(sockets: &[Socket]) -> String {
     let in_state = |state| sockets.iter().find(|socket| socket.state == state);
@@ -202,7 +210,7 @@ fn in_the_way(sockets: &[Socket]) -> String {
 struct Watched {
     inodes: BTreeSet<u64>,
     holders: Holders,
-    pidfds: Vec<OwnedFd>,
+    handles: Vec<Handle>,
 }
 
 impl Watched {
@@ -218,10 +226,10 @@ impl Watched {
             .flat_map(|&inode| self.holders.of(inode))
             .map(|holder| holder.pid)
             .collect();
-        // Before Linux 5.3 there is no pidfd; then we look now and then.
-        self.pidfds = pids
+        // Before Linux 5.3 there are no handles; then we look now and then.
+        self.handles = pids
             .into_iter()
-            .filter_map(|pid| pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok())
+            .filter_map(|pid| Handle::open(pid).ok())
             .collect();
         self.inodes = inodes;
         true
@@ -231,26 +239,9 @@ impl Watched {
     fn sleep(&mut self, time: Duration) {
         debug!(
             "sleeping for {time:?}, or until one of {} has ended",
-            self.pidfds.len()
+            self.handles.len()
         );
-        let time = Timespec {
-            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: time.subsec_nanos().into(),
-        };
-        let mut fds: Vec<PollFd<'_>> = self
-            .pidfds
-            .iter()
-            .map(|pidfd| PollFd::new(pidfd, PollFlags::IN))
-            .collect();
-        if poll(&mut fds, Some(&time)).is_err() {
-            // Interrupted: then we look a little early.
-            return;
-        }
-        let mut alive = fds
-            .iter()
-            .map(|fd| fd.revents().is_empty())
-            .collect::<Vec<_>>()
-            .into_iter();
-        self.pidfds.retain(|_| alive.next().unwrap_or(false));
+        let mut ended = handle::sleep(&self.handles, time).into_iter();
+        self.handles.retain(|_| ended.next() == Some(false));
     }
 }
