@@ -1,6 +1,7 @@
 //! The specification of `reuseaddr`: the command that ships, on real sockets, processes and managers.
 
 mod arm;
+mod carried;
 mod check;
 mod defects;
 mod documents;
@@ -9,6 +10,7 @@ mod free;
 mod output;
 mod reset;
 mod run;
+mod started;
 mod status;
 mod systemd;
 mod wait;

@@ -1,7 +1,7 @@
 //! Options that several commands have.
 
 use crate::kernel::network;
-use crate::library::installed::Libraries;
+use crate::library::libraries::Libraries;
 use anyhow::Result;
 use libreuse_rules::settings::Settings;
 use std::path::PathBuf;
