@@ -34,7 +34,12 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-pub(crate) fn listening(port: u16, listeners: &[&Socket], scope: Scope) -> Found {
+pub(crate) fn listening(
+    port: u16,
+    listeners: &[&Socket],
+    leftovers: &[&Socket],
+    scope: Scope,
+) -> Found {
     let holders = all_holders(listeners);
     let who = holder_of(listeners, &holders);
     let number = if holders.len() > 1 {
@@ -96,12 +101,20 @@ pub(crate) fn listening(port: u16, listeners: &[&Socket], scope: Scope) -> Found
         advice.push(if flagged {
             advise(
                 "reuseaddr run PROGRAM",
-                "once it has ended: gets the port at once",
+                if leftovers.is_empty() {
+                    "once it has ended: gets the port at once"
+                } else {
+                    "once it has ended: gets the port, unless some of the above lacks SO_REUSEADDR"
+                },
             )
         } else {
             advise(
                 scope.arm(port, &holders),
-                "if it is to be restarted: then `reuseaddr run` gets the port at once",
+                if leftovers.is_empty() {
+                    "if it is to be restarted: then `reuseaddr run` gets the port at once"
+                } else {
+                    "if it is to be restarted: what it leaves behind from then on is in nobody's way"
+                },
             )
         });
     }
