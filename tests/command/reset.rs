@@ -9,7 +9,7 @@ use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
 };
 
-/// The command where everybody reaches it, and a network in which a reset ends TIME_WAIT, as Linux has it.
+/// The command where everybody reaches it, and a network in which a reset ends `TIME_WAIT`, as Linux has it.
 fn prepared(name: &str) -> (Folder, PathBuf) {
     let folder = Folder::for_other_users(name);
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
