@@ -7,6 +7,7 @@ mod documents;
 mod evict;
 mod output;
 mod run;
+mod shells;
 mod status;
 mod systemd;
 mod who;
