@@ -10,6 +10,7 @@ mod free;
 mod output;
 mod reset;
 mod run;
+mod shells;
 mod started;
 mod status;
 mod systemd;
