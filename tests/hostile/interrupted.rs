@@ -31,6 +31,17 @@ fn leaves_nothing_behind_when_a_handler_jumps_out() {
     changes_nothing(&host("jump.c").argument("sig"));
 }
 
+/// A listener's option on a socket that does not listen would let another copy bind its port, which may be its lock.
+#[test]
+fn leaves_no_option_on_a_socket_that_does_not_listen() {
+    changes_nothing(&host("listen.c").argument("jump"));
+}
+
+#[test]
+fn leaves_no_option_behind_a_listen_that_fails() {
+    changes_nothing(&host("listen.c").argument("fail"));
+}
+
 #[test]
 fn leaves_the_signal_mask_alone_when_a_handler_jumps_out() {
     changes_nothing(&host("jump.c").argument("plain"));
@@ -50,7 +61,7 @@ fn lets_cancelled_threads_clean_up() {
 #[test]
 fn is_not_cancelled_where_the_program_would_not_be() {
     let program = host("cancel.cpp").argument("no asynchronous ones");
-    changes_nothing(&program.with("LIBREUSE_WAIT", "30ms"));
+    changes_nothing(&program.with("LIBREUSE_WAIT", "30ms,listeners"));
 }
 
 #[test]
