@@ -13,6 +13,7 @@
 #![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
 mod commands;
+mod engine;
 mod kernel;
 mod library;
 mod output;
@@ -23,7 +24,7 @@ mod systemd;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use commands::{arm, check, completions, evict, exit, man, run, status};
-use log::LevelFilter;
+use log::{LevelFilter, Log, Metadata, Record};
 use std::env;
 use std::process::ExitCode;
 
@@ -67,15 +68,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    env_logger::Builder::new()
-        .filter_level(match cli.verbose {
-            0 => LevelFilter::Warn,
-            1 => LevelFilter::Debug,
-            _ => LevelFilter::Trace,
-        })
-        .format_target(false)
-        .format_timestamp(None)
-        .init();
+    Logger::install(match cli.verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    });
     let (result, failed) = match cli.command {
         Command::Run(arguments) => (run::run(&arguments), exit::REFUSED),
         Command::Check(arguments) => (check::run(&arguments), exit::FAILED),
@@ -92,6 +89,37 @@ fn main() -> ExitCode {
         output::complain(&format!("{error:#}"));
         failed
     }))
+}
+
+/// Writes what the command does to stderr; of a tracer, what it reports to where the library would report it.
+struct Logger(env_logger::Logger);
+
+impl Logger {
+    fn install(level: LevelFilter) {
+        let ours = env_logger::Builder::new()
+            .filter_level(level)
+            .format_target(false)
+            .format_timestamp(None)
+            .build();
+        // This is the only one.
+        if log::set_boxed_logger(Box::new(Self(ours))).is_ok() {
+            log::set_max_level(level);
+        }
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !engine::trace::log::report(record) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// Says what is wrong with the command line, or gives the help that it asks for.

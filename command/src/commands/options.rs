@@ -3,7 +3,10 @@
 use crate::kernel::network;
 use crate::library::installed::Libraries;
 use anyhow::Result;
+use libreuse_rules::settings::Settings;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 /// Which library is meant.
 #[derive(Debug, clap::Args)]
@@ -17,6 +20,28 @@ impl Library {
     /// The one that was named, or those that are found.
     pub(crate) fn find(&self) -> Result<Libraries> {
         Libraries::find(self.library.as_deref())
+    }
+}
+
+/// A duration as `LIBREUSE_WAIT` has it: `500ms`, `60s`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settings = Settings::DEFAULT;
+        settings
+            .set(b"LIBREUSE_WAIT", text.as_bytes())
+            .map_err(|complaint| {
+                // clap has already named the value.
+                let complaint = complaint.to_string();
+                complaint
+                    .split_once(": ")
+                    .map_or(complaint.clone(), |(_, why)| why.to_owned())
+            })?;
+        Ok(Self(Duration::from_millis(settings.wait_ms.into())))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The few calls that neither std nor rustix has, and so the only unsafe code of the command.
+//! The few calls that neither std nor rustix has. Beside `engine/trace`, this is the only unsafe code of the command.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -70,15 +70,30 @@ fn array(strings: &[CString]) -> Vec<*const c_char> {
         .collect()
 }
 
+/// Where C has a socket option.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) level: c_int,
+    pub(crate) name: c_int,
+}
+
 /// Sets `TCP_LINGER2` to -1: closed by this side, the connection leaves no `TIME_WAIT` (tcp(7)).
 pub(crate) fn set_no_time_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let value: c_int = -1;
+    let place = Place {
+        level: libc::IPPROTO_TCP,
+        name: libc::TCP_LINGER2,
+    };
+    set_option(socket, place, -1)
+}
+
+/// Sets a socket option whose value is an int (setsockopt(2)).
+pub(crate) fn set_option(socket: BorrowedFd<'_>, place: Place, value: c_int) -> io::Result<()> {
     // SAFETY: the value is an int, outlives the call, and the length is its size.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_LINGER2,
+            place.level,
+            place.name,
             (&raw const value).cast(),
             4,
         )
@@ -88,4 +103,52 @@ pub(crate) fn set_no_time_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The value of a socket option that is an int, if it can be had (getsockopt(2)).
+pub(crate) fn option(socket: BorrowedFd<'_>, place: Place) -> Option<c_int> {
+    let mut value = [0; 4];
+    let length = get(socket, place, &mut value)?;
+    (length == value.len()).then(|| c_int::from_ne_bytes(value))
+}
+
+/// The number of the state of a TCP socket: the first byte of `TCP_INFO` (tcp(7)).
+pub(crate) fn tcp_state(socket: BorrowedFd<'_>) -> Option<u8> {
+    let place = Place {
+        level: libc::IPPROTO_TCP,
+        name: libc::TCP_INFO,
+    };
+    let mut state = [0];
+    get(socket, place, &mut state).map(|_| state[0])
+}
+
+/// Reads a socket option; returns its length.
+fn get(socket: BorrowedFd<'_>, place: Place, into: &mut [u8]) -> Option<usize> {
+    let mut length = libc::socklen_t::try_from(into.len()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            place.level,
+            place.name,
+            into.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(usize::try_from(length).ok()?)
+}
+
+/// The address that a socket is bound to, as the kernel has it (getsockname(2)); returns its length, which may be more than
+/// there is room for.
+pub(crate) fn local(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize> {
+    let mut length = libc::socklen_t::try_from(into.len()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which outlives the call.
+    let result = unsafe {
+        libc::getsockname(
+            socket.as_raw_fd(),
+            into.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(usize::try_from(length).ok()?)
 }

@@ -9,7 +9,7 @@ use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-const NAME: &str = "libreuse.so";
+pub(crate) const NAME: &str = "libreuse.so";
 
 /// The library as it is installed for one kind of program, found and looked at.
 #[derive(Debug)]
@@ -91,6 +91,13 @@ impl Libraries {
     /// The one that the dynamic linker takes into a program of this kind.
     pub(crate) fn fitting(&self, program: &Elf) -> Option<&Library> {
         self.all().find(|library| library.elf.fits(program))
+    }
+
+    /// The width and machine of the programs that it is there for.
+    pub(crate) fn kinds(&self) -> Vec<(u8, String)> {
+        self.all()
+            .map(|library| (library.elf.class, library.elf.machine.clone()))
+            .collect()
     }
 
     /// What there is, in words: `64-bit x86-64 (/usr/lib/libreuse.so)`; and what was left aside.

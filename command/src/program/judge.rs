@@ -3,9 +3,11 @@
 
 use super::file::{file_name, find_program};
 use super::report::{Format, Level, Report};
-use super::rights::{Credentials, more_rights};
+use super::rights::{Credentials, gains, more_rights};
 use super::script::{self, Shebang};
 use super::{loader, starter};
+use crate::engine::trace::{self, spared};
+use crate::engine::{self, Engine};
 use crate::library::elf::Elf;
 use crate::library::installed::Libraries;
 use crate::output::readable;
@@ -26,12 +28,14 @@ pub(crate) fn program(
         ..Report::default()
     };
     if let Err(error) = look(path, libraries, who, &mut report) {
-        report.problem(format!("{error:#}"));
+        report.hopeless(format!("{error:#}"));
     }
     by_name(path, arguments, who, &mut report);
     follow(path, arguments, libraries, who, &mut report);
-    report.works = report.is_good();
-    if !report.works {
+    report.engine = engine::choose(&report);
+    let engine = report.engine.as_ref().map(|choice| choice.name);
+    report.works = matches!(engine, Some(Engine::Preload | Engine::Trace));
+    if engine != Some(Engine::Preload) {
         report.preload = None;
     }
     report
@@ -132,10 +136,10 @@ fn judge(
     if elf.go {
         report.problem(of_go(&shown.to_string()));
     }
+    traceable(path, elf, who, report)?;
     let Some(interpreter) = &elf.interpreter else {
         report.problem(format!(
-            "{shown} is statically linked: there is no dynamic linker that would load the library. Build it dynamically, \
-             or let it wait and use `sudo reuseaddr evict PORT` before it starts"
+            "{shown} is statically linked: there is no dynamic linker that would load the library"
         ));
         return Ok(());
     };
@@ -178,6 +182,28 @@ fn judge(
     Ok(())
 }
 
+/// Says why a program can't be traced, if it can't.
+fn traceable(path: &Path, elf: &Elf, who: Credentials, report: &mut Report) -> Result<()> {
+    let shown = path.display();
+    let is_known = trace::MACHINES
+        .iter()
+        .any(|&(machine, class)| machine == elf.machine && class == elf.class);
+    if !is_known {
+        report.untraceable.push(format!(
+            "{shown} is {}, whose system calls the tracer does not know",
+            elf.kind()
+        ));
+    }
+    if !gains(path, who)?.is_empty() && !spared::may_trace_the_privileged() {
+        report.untraceable.push(format!(
+            "{shown} gives whoever starts it more rights (setuid, setgid or file capabilities), and the kernel takes them \
+             from a program that is traced"
+        ));
+    }
+    report.untraceable.extend(spared::why_not(&file_name(path)));
+    Ok(())
+}
+
 pub(crate) fn of_go(program: &str) -> String {
     format!(
         "{program} is a Go program: Go calls the kernel without libc, so nothing can be interposed. Its net package sets \
@@ -194,7 +220,7 @@ fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut R
         "su" if who.uid == 0 && !arguments.iter().any(is_login) => report.note(
             "what su starts inherits the library and was not looked at. Check that one too",
         ),
-        "sudo" | "doas" | "pkexec" | "su" => report.problem(format!(
+        "sudo" | "doas" | "pkexec" | "su" => report.hopeless(format!(
             "{name} takes LD_PRELOAD away from what it starts. Write it in front: `{name} reuseaddr run PROGRAM`"
         )),
         // Anybody's own program may be called so.
@@ -202,7 +228,7 @@ fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut R
             if !OF_THE_SYSTEM
                 .iter()
                 .any(|folder| path.parent() == Some(Path::new(folder))) => {}
-        "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.problem(format!(
+        "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.hopeless(format!(
             "{name} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
             if name.starts_with("system") { ", or `reuseaddr systemd UNIT`" } else { "" }
         )),
@@ -253,6 +279,8 @@ fn follow(
     let inner = program(&path, rest, libraries, who);
     report.note(format!("{name} starts {}", path.display()));
     report.findings.extend(inner.findings);
+    report.untraceable.extend(inner.untraceable);
+    report.hopeless |= inner.hopeless;
     report.preload = inner.preload;
     report.library = inner.library;
     report.interpreters = inner.interpreters;

@@ -1,5 +1,6 @@
 //! What was found about a program or process.
 
+use crate::engine::Choice;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,6 +38,14 @@ pub(crate) struct Report {
     /// The file that it then takes.
     #[serde(skip)]
     pub(crate) library: Option<PathBuf>,
+    /// How `run` starts the program; `None` if it does not, and of a process that nobody attends to.
+    pub(crate) engine: Option<Choice>,
+    /// Why the program can't be traced.
+    #[serde(skip)]
+    pub(crate) untraceable: Vec<String>,
+    /// Whether nothing can be done for it.
+    #[serde(skip)]
+    pub(crate) hopeless: bool,
     pub(crate) findings: Vec<Finding>,
     /// Programs that run it, if it is a script.
     pub(crate) interpreters: Vec<String>,
@@ -76,11 +85,24 @@ impl Report {
         });
     }
 
+    /// Something that keeps every engine from doing anything.
+    pub(crate) fn hopeless(&mut self, text: impl Into<String>) {
+        self.hopeless = true;
+        self.problem(text);
+    }
+
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.findings.push(Finding {
             level: Level::Note,
             text: text.into(),
         });
+    }
+
+    /// Whether what runs in the end has no dynamic linker.
+    pub(crate) fn is_static(&self) -> bool {
+        self.format
+            .as_ref()
+            .is_some_and(|format| format.linkage == "static")
     }
 
     /// Whether nothing was found that keeps the library out.
