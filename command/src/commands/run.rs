@@ -6,6 +6,7 @@ use crate::engine::preload::{Inherited, environment};
 use crate::engine::trace::spared::Preloaded;
 use crate::engine::trace::{self, Terms};
 use crate::engine::{Engine, wait};
+use crate::library::elf::Elf;
 use crate::library::installed;
 use crate::library::variables::Variables;
 use crate::output::{self, readable};
@@ -23,6 +24,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Start a program so that it can bind its port again at once
@@ -132,8 +134,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     let in_environment = match (&way, &report) {
         (Way::By(Engine::Preload), Some(report)) => report.preload.clone(),
-        // What it starts may be dynamic. It is no library for a program that is traced itself.
-        (Way::By(Engine::Trace), Some(report)) if report.is_static() => libraries
+        // What it starts may be dynamic, and the library then serves that. No library is for what is traced itself.
+        (Way::By(Engine::Trace), _) if is_static(&path) => libraries
             .as_ref()
             .and_then(|libraries| libraries.spellings(&libraries.first).into_iter().next()),
         _ => None,
@@ -150,7 +152,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             }
         }
         Way::By(Engine::Wait) => {
-            wait::until_free(&list::listed(&settings.ports), patience(&settings))
+            wait::until_free(&list::listed(&settings.ports), patience(&settings));
         }
         Way::By(Engine::Preload) | Way::Plain => {}
     }
@@ -170,6 +172,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     } else {
         exit::NOT_EXECUTABLE
     })
+}
+
+/// Whether a file is a program without a dynamic linker.
+fn is_static(path: &Path) -> bool {
+    Elf::read(path).is_ok_and(|elf| elf.is_some_and(|elf| elf.interpreter.is_none()))
 }
 
 /// How a program is started.

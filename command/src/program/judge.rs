@@ -206,8 +206,8 @@ fn traceable(path: &Path, elf: &Elf, who: Credentials, report: &mut Report) -> R
 
 pub(crate) fn of_go(program: &str) -> String {
     format!(
-        "{program} is a Go program: Go calls the kernel without libc, so nothing can be interposed. Its net package sets \
-         SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
+        "{program} is a Go program: Go calls the kernel without libc, so that nothing can be interposed. Its net package \
+         sets SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
     )
 }
 

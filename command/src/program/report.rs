@@ -98,13 +98,6 @@ impl Report {
         });
     }
 
-    /// Whether what runs in the end has no dynamic linker.
-    pub(crate) fn is_static(&self) -> bool {
-        self.format
-            .as_ref()
-            .is_some_and(|format| format.linkage == "static")
-    }
-
     /// Whether nothing was found that keeps the library out.
     pub(crate) fn is_good(&self) -> bool {
         self.findings

@@ -148,12 +148,12 @@ pub(super) fn syscall(tid: Tid) -> Option<Syscall> {
     let head = kind.to_ne_bytes();
     let arch = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
     match (head[0], rest) {
-        (1, [number, a, b, c, d, e, f, ..]) => Some(Syscall::Entry(Entry {
+        (1, [number, arguments @ .., _]) => Some(Syscall::Entry(Entry {
             arch,
             number,
-            arguments: [a, b, c, d, e, f],
+            arguments,
         })),
-        (2, [value, ..]) => Some(Syscall::Exit(value.cast_signed())),
+        (2, [value, ..]) => Some(Syscall::Exit(i64::from_ne_bytes(value.to_ne_bytes()))),
         _ => None,
     }
 }
@@ -171,6 +171,7 @@ pub(super) fn set_registers(tid: Tid, mut registers: libc::user_regs_struct) -> 
     transfer(tid, Transfer::Set, &raw mut registers)
 }
 
+#[derive(Clone, Copy)]
 enum Transfer {
     Get,
     Set,

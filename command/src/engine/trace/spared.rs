@@ -98,7 +98,8 @@ pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
 
 /// The path that a tracee has at this address, as it is to be opened from here.
 fn read_path(tid: Tid, folder: i32, address: u64) -> Option<PathBuf> {
-    let mut bytes = [0; libc::PATH_MAX.cast_unsigned() as usize];
+    // PATH_MAX
+    let mut bytes = [0; 4096];
     let length = ptrace::read(tid, address, &mut bytes);
     let bytes = bytes.get(..length)?;
     let path = bytes.get(..bytes.iter().position(|&byte| byte == 0)?)?;

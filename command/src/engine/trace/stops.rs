@@ -163,10 +163,11 @@ impl Tracer {
         tracee.entry = Some(entry);
         tracee.call = call;
         match call {
-            Some(Call::Listen { fd }) if self.attends(tid) => {
-                if self.attend(tid, entry, Stage::Before, Attended::Listen { fd }) {
-                    return Ok(());
-                }
+            Some(Call::Listen { fd })
+                if self.attends(tid)
+                    && self.attend(tid, entry, Stage::Before, Attended::Listen { fd }) =>
+            {
+                return Ok(());
             }
             Some(Call::Connect { fd }) if self.connections_matter() && self.attends(tid) => {
                 self.briefly(tid, fd, sequence::connect);
@@ -221,7 +222,7 @@ impl Tracer {
                 let address = read_address(tid, address, length);
                 if self.attends(tid) {
                     self.briefly(tid, fd, |settings, socket| {
-                        sequence::bound(settings, socket, address)
+                        sequence::bound(settings, socket, address);
                     });
                 }
             }
@@ -298,13 +299,12 @@ impl Tracer {
                     Stage::Before => Ok(Stage::Within),
                     _ => make_again(tid, &attended.entry).map(|()| Stage::Returning),
                 };
-                match stage.and_then(|stage| ptrace::go_on(tid, 0).map(|()| stage)) {
-                    Ok(stage) => attended.stage = stage,
+                if let Ok(stage) = stage.and_then(|stage| ptrace::go_on(tid, 0).map(|()| stage)) {
+                    attended.stage = stage;
+                } else {
                     // It has been killed, which is told later on.
-                    Err(_) => {
-                        self.thinking += 1;
-                        attended.sequence.made(Err(INTERRUPTED));
-                    }
+                    self.thinking += 1;
+                    attended.sequence.made(Err(INTERRUPTED));
                 }
             }
             // It asks for a tracee that has gone, and has been told so.

@@ -13,30 +13,31 @@ pub(in crate::engine::trace) fn call(_: Tid, entry: &Entry) -> Option<Call> {
     if entry.arch != AUDIT_ARCH_AARCH64 {
         return None;
     }
-    let [a, b, c, d, e, _] = entry.arguments;
+    let [fd, second, third, fourth, fifth, _] = entry.arguments;
+    let first = int(fd);
     Some(match entry.number {
         94 => Call::Exit,
         200 => Call::Bind {
-            fd: int(a),
-            address: b,
-            length: c,
+            fd: first,
+            address: second,
+            length: third,
         },
-        201 => Call::Listen { fd: int(a) },
-        203 => Call::Connect { fd: int(a) },
+        201 => Call::Listen { fd: first },
+        203 => Call::Connect { fd: first },
         208 => Call::SetOption {
-            fd: int(a),
-            level: int(b),
-            name: int(c),
-            value: d,
-            length: e,
+            fd: first,
+            level: int(second),
+            name: int(third),
+            value: fourth,
+            length: fifth,
         },
         221 => Call::Exec {
             folder: libc::AT_FDCWD,
-            path: a,
+            path: fd,
         },
         281 => Call::Exec {
-            folder: int(a),
-            path: b,
+            folder: first,
+            path: second,
         },
         _ => return None,
     })

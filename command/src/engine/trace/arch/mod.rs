@@ -53,5 +53,5 @@ pub(super) enum Call {
 /// A descriptor or another int, of which the kernel looks at the lower half of a register.
 #[allow(clippy::cast_possible_truncation)] // As the kernel does.
 fn int(argument: u64) -> i32 {
-    (argument as u32).cast_signed()
+    argument as i32
 }

@@ -21,7 +21,7 @@ pub(in crate::engine::trace) fn call(tid: Tid, entry: &Entry) -> Option<Call> {
 
 /// `arch/x86/entry/syscalls/syscall_64.tbl`. The numbers of x32 have another bit set, and are none of these.
 fn wide(entry: &Entry) -> Option<Call> {
-    let [a, b, c, d, e, _] = entry.arguments;
+    let [a, b, c, ..] = entry.arguments;
     Some(match entry.number {
         42 => Call::Connect { fd: int(a) },
         49 => Call::Bind {
@@ -30,7 +30,7 @@ fn wide(entry: &Entry) -> Option<Call> {
             length: c,
         },
         50 => Call::Listen { fd: int(a) },
-        54 => set_option([a, b, c, d, e]),
+        54 => set_option(entry),
         59 => Call::Exec {
             folder: libc::AT_FDCWD,
             path: a,
@@ -46,7 +46,7 @@ fn wide(entry: &Entry) -> Option<Call> {
 
 /// `arch/x86/entry/syscalls/syscall_32.tbl`.
 fn narrow(tid: Tid, entry: &Entry) -> Option<Call> {
-    let [a, b, c, d, e, _] = entry.arguments;
+    let [a, b, c, ..] = entry.arguments;
     Some(match entry.number {
         11 => Call::Exec {
             folder: libc::AT_FDCWD,
@@ -64,7 +64,7 @@ fn narrow(tid: Tid, entry: &Entry) -> Option<Call> {
         },
         362 => Call::Connect { fd: int(a) },
         363 => Call::Listen { fd: int(a) },
-        366 => set_option([a, b, c, d, e]),
+        366 => set_option(entry),
         102 => return multiplexed(tid, a, b),
         _ => return None,
     })
@@ -106,7 +106,8 @@ fn multiplexed(tid: Tid, which: u64, arguments: u64) -> Option<Call> {
     })
 }
 
-fn set_option([fd, level, name, value, length]: [u64; 5]) -> Call {
+fn set_option(entry: &Entry) -> Call {
+    let [fd, level, name, value, length, _] = entry.arguments;
     Call::SetOption {
         fd: int(fd),
         level: int(level),
