@@ -154,16 +154,22 @@ pub fn python() -> PathBuf {
 
 /// A C program, compiled on first use from its text.
 pub fn compile_c(name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    let usual = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
+    compile_c_by("cc", name, text, &[&usual, flags].concat())
+}
+
+/// The same by another compiler, and with these flags alone.
+pub fn compile_c_by(compiler: &str, name: &str, text: &str, flags: &[&str]) -> PathBuf {
     let folder = scratch();
     let source = folder.join(format!("{name}.{}.c", std::process::id()));
     let binary = folder.join(format!("{name}.{}", std::process::id()));
     fs::write(&source, text).expect("the folder for temporary files is writable");
-    let output = Command::new("cc")
-        .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
+    let output = Command::new(program(&[compiler]))
+        .arg("-o")
         .args([&binary, &source])
         .args(flags)
         .output()
-        .expect("cc runs");
+        .expect("the compiler runs");
     assert!(
         output.status.success(),
         "{}",

@@ -49,12 +49,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                     readable(ours.as_bytes())
                 );
             }
-            let libraries = arguments.library.find()?;
+            let libraries = arguments.library.find();
             let path = locate(name)?;
-            (
-                judge::program(&path, rest, &libraries, Credentials::own()),
-                readable(name.as_bytes()),
-            )
+            let report = judge::program(&path, rest, libraries.as_ref().ok(), Credentials::own());
+            if report.needs_library || arguments.library.library.is_some() {
+                libraries?;
+            }
+            (report, readable(name.as_bytes()))
         }
         (None, []) => bail!("a PROGRAM or --pid is needed"),
     };

@@ -89,13 +89,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.engine == Some(Engine::Trace) {
         mistakes.extend(not_while_traced(&settings));
     }
-    let needs_library = matches!(arguments.engine, None | Some(Engine::Preload));
-    let libraries = arguments.library.find().map_err(|error| {
-        if needs_library {
+    let path = find_program(name);
+    let libraries = arguments.library.find();
+    let report = path
+        .as_ref()
+        .ok()
+        .map(|path| judge::program(path, rest, libraries.as_ref().ok(), Credentials::own()));
+    if let Err(error) = &libraries {
+        let may_be_preload = matches!(arguments.engine, None | Some(Engine::Preload));
+        let is_needed = report.as_ref().is_none_or(|report| report.needs_library);
+        if arguments.library.library.is_some() || (may_be_preload && is_needed) {
             mistakes.push(format!("{error:#}"));
         }
-    });
-    let path = find_program(name);
+    }
     for mistake in &mistakes {
         output::complain(mistake);
     }
@@ -122,10 +128,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(exit::REFUSED);
     }
     let libraries = libraries.ok();
-
-    let report = libraries
-        .as_ref()
-        .map(|libraries| judge::program(&path, rest, libraries, Credentials::own()));
     let Some(way) = choose(arguments, &settings, report.as_ref(), &shown) else {
         return Ok(exit::REFUSED);
     };

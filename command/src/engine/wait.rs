@@ -17,17 +17,24 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(125);
 
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How often it tries to end what there is: more may have come.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Waits until these ports can be bound by a program that sets no option, or the time is up; says on stderr what it waits
 /// for.
 pub(crate) fn until_free(ports: &[u16], longest: Duration) {
     if busy(ports).is_empty() {
         return;
     }
-    // What it may not end it has to wait for.
-    let _ = eviction::evict(ports, Choice::default(), false);
     let begin = Instant::now();
     let mut told = false;
+    let mut evicted = None::<Instant>;
     loop {
+        if evicted.is_none_or(|then| then.elapsed() > AGAIN) {
+            // What it may not end it has to wait for.
+            let _ = eviction::evict(ports, Choice::default(), false);
+            evicted = Some(Instant::now());
+        }
         let busy = busy(ports);
         let waited = begin.elapsed();
         if busy.is_empty() {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn program(
     path: &Path,
     arguments: &[OsString],
-    libraries: &Libraries,
+    libraries: Option<&Libraries>,
     who: Credentials,
 ) -> Report {
     let mut report = Report {
@@ -41,7 +41,12 @@ pub(crate) fn program(
     report
 }
 
-fn look(path: &Path, libraries: &Libraries, who: Credentials, report: &mut Report) -> Result<()> {
+fn look(
+    path: &Path,
+    libraries: Option<&Libraries>,
+    who: Credentials,
+    report: &mut Report,
+) -> Result<()> {
     // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
@@ -113,7 +118,7 @@ fn shell_script(path: &Path, report: &mut Report) -> Result<()> {
 fn judge(
     path: &Path,
     elf: &Elf,
-    libraries: &Libraries,
+    libraries: Option<&Libraries>,
     who: Credentials,
     report: &mut Report,
 ) -> Result<()> {
@@ -141,6 +146,11 @@ fn judge(
         report.problem(format!(
             "{shown} is statically linked: there is no dynamic linker that would load the library"
         ));
+        return Ok(());
+    };
+    let Some(libraries) = libraries else {
+        report.needs_library = true;
+        report.problem("the library is not installed");
         return Ok(());
     };
     let Some(library) = libraries.fitting(elf) else {
@@ -240,7 +250,7 @@ fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut R
 fn follow(
     path: &Path,
     arguments: &[OsString],
-    libraries: &Libraries,
+    libraries: Option<&Libraries>,
     who: Credentials,
     report: &mut Report,
 ) {
@@ -280,6 +290,7 @@ fn follow(
     report.note(format!("{name} starts {}", path.display()));
     report.findings.extend(inner.findings);
     report.untraceable.extend(inner.untraceable);
+    report.needs_library |= inner.needs_library;
     report.hopeless |= inner.hopeless;
     report.preload = inner.preload;
     report.library = inner.library;

@@ -43,6 +43,9 @@ pub(crate) struct Report {
     /// Why the program can't be traced.
     #[serde(skip)]
     pub(crate) untraceable: Vec<String>,
+    /// Whether it could be served by the library, if there was one.
+    #[serde(skip)]
+    pub(crate) needs_library: bool,
     /// Whether nothing can be done for it.
     #[serde(skip)]
     pub(crate) hopeless: bool,

@@ -7,6 +7,7 @@ use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
 use super::{launch, log};
+use ::log::{Level, log_enabled};
 use libreuse_rules::calls::Errno;
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::settings::{Linger, Settings};
@@ -183,9 +184,10 @@ impl Tracer {
         ptrace::go_on(tid, 0)
     }
 
-    /// Whether anything is to be done about a `connect`.
+    /// Whether anything is to be done about a `connect`, or said of it.
     fn connections_matter(&self) -> bool {
         self.settings.linger == Linger::Graceful
+            || log_enabled!(Level::Trace)
             || (self.settings.reuse_address && !self.settings.ports.all())
     }
 
