@@ -14,7 +14,8 @@ mod wait;
 
 use std::ffi::OsStr;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use support::{
     Program, Running, TcpState, compile_c, own_network, program, shim, wait_for, wait_until,
 };
@@ -41,11 +42,14 @@ fn nobody() -> Program {
 
 /// The server that nobody can change, linked statically.
 fn victim() -> Program {
-    let path = compile_c(
-        "static-victim",
-        include_str!("../spec/victim.c"),
-        &["-static"],
-    );
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    let path = PATH.get_or_init(|| {
+        compile_c(
+            "static-victim",
+            include_str!("../spec/victim.c"),
+            &["-static"],
+        )
+    });
     Program::new(path).argument(PORT.to_string())
 }
 

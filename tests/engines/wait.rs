@@ -1,4 +1,5 @@
-use crate::{PORT, crash, run, run_with};
+use crate::{PORT, run, run_with, waiting_to_be_accepted};
+use std::net::TcpStream;
 use support::{Program, TcpState, compile_c, own_network, wait_for, wait_until};
 
 /// While somebody listens nothing can be done but wait; what it leaves behind is ended, or else waited for.
@@ -15,8 +16,11 @@ fn starts_the_program_when_the_port_is_free() {
         let said = second.stderr_so_far();
         said.contains("waiting for port 5000, for 125 s at the most: 1 LISTEN")
     });
-    crash(first, PORT);
+    let client = TcpStream::connect(("127.0.0.1", PORT)).expect("it listens");
+    wait_until("it to accept", || waiting_to_be_accepted(PORT) == 0);
+    first.kill();
     second.expect("listening");
+    drop(client);
     wait_until("it to say that it is free", || {
         second.stderr_so_far().contains("port 5000 is free after")
     });

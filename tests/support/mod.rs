@@ -427,6 +427,11 @@ impl Running {
         self.status.is_some()
     }
 
+    /// The signal that has ended it, once it [has ended](Self::has_ended).
+    pub fn ended_by(&self) -> Option<i32> {
+        self.status?.signal()
+    }
+
     /// Sends it a signal.
     pub fn signal(&mut self, signal: libc::c_int) -> &mut Self {
         let pid = libc::pid_t::try_from(self.child.id()).expect("a pid");
