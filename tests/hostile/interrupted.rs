@@ -36,12 +36,12 @@ fn leaves_nothing_behind_when_a_handler_jumps_out() {
 /// A listener's option on a socket that does not listen would let another copy bind its port, which may be its lock.
 #[test]
 fn leaves_no_option_on_a_socket_that_does_not_listen() {
-    changes_nothing(&host("listen.c").argument("jump"));
+    changes_nothing_in("listen.c", &["jump"]);
 }
 
 #[test]
 fn leaves_no_option_behind_a_listen_that_fails() {
-    changes_nothing(&host("listen.c").argument("fail"));
+    changes_nothing_in("listen.c", &["fail"]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn does_not_wait_in_a_sandbox_without_a_clock() {
 /// The clock stops while it waits: a handler brings the sandbox.
 #[test]
 fn ends_its_wait_when_the_clock_stops() {
-    let control = host("seccomp.c").argument("stopping");
+    let control = Libc::Glibc.host("seccomp.c").argument("stopping");
     let waiting = control.clone().shimmed().with("LIBREUSE_WAIT", "10m");
     changes_nothing_when(&control, &waiting, Setting::all());
 }
@@ -69,7 +69,7 @@ fn ends_its_wait_when_the_clock_stops() {
 /// Where nobody may look for listeners, the wait is as if there were none: here it goes on to its end.
 #[test]
 fn waits_in_a_sandbox_that_shows_no_listeners() {
-    let program = host("seccomp.c").argument("unseeing").shimmed();
+    let program = Libc::Glibc.host("seccomp.c").argument("unseeing").shimmed();
     for (argument, expected) in [
         ("unseeing", "still in use after"),
         ("seeing", "not waiting"),
