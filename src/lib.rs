@@ -9,7 +9,8 @@
 //! * `hooks` is everything that calls us: the loader once (`load`), then the program.
 //! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `clock` about
 //!   the time, and `signals` holds signals back where an interruption would leave something of ours behind.
-//! * `real` finds the functions that we interpose.
+//! * `real` finds the functions that we interpose, and `image` other copies of this library, by a note that says its version
+//!   too.
 //! * `sink` writes what is reported, without disturbing the host.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
@@ -36,7 +37,9 @@ mod errno;
 mod file;
 #[allow(unsafe_code)] // Calls in: C gives us its arguments and trusts us with its return value.
 mod hooks;
-#[allow(unsafe_code)] // Calls in: the loader's, with the program's arguments and environment.
+#[allow(unsafe_code)] // Calls in: the loader's, with the files that are loaded.
+mod image;
+#[allow(unsafe_code)] // Calls in: the loader's; and the program's environment.
 mod load;
 #[allow(unsafe_code)] // Calls in, from code that went wrong; in the release build there is none.
 #[cfg(not(test))] // Lints look at a test build too, which brings a handler of its own.

@@ -7,7 +7,7 @@ use crate::{clock, file, real, signals};
 use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
-use libreuse_rules::calls::{Calls, SocketOption, State};
+use libreuse_rules::calls::{Calls, Connection, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::policy::Facts;
 
@@ -70,6 +70,11 @@ impl Facts for Socket {
     fn state(&self) -> Option<State> {
         self.get(libc::IPPROTO_TCP, libc::TCP_INFO, 0)
             .map(State::from_number)
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.get(libc::IPPROTO_TCP, libc::TCP_INFO, [0; Connection::INFO])
+            .map(|info| Connection::decode(&info))
     }
 }
 

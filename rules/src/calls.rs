@@ -54,6 +54,33 @@ impl State {
     }
 }
 
+/// A TCP or MPTCP socket, as far as its end goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Connection {
+    /// Its state.
+    pub state: State,
+    /// Whether the peer is known to have sent something after the handshake. Who has done so knows that he is connected.
+    pub heard: bool,
+}
+
+impl Connection {
+    /// As much of `TCP_INFO` as is needed, in bytes (`struct tcp_info` in `include/uapi/linux/tcp.h`).
+    pub const INFO: usize = 136;
+
+    /// From the bytes of `TCP_INFO`; zeroes are where the kernel tells nothing, as before Linux 4.1.
+    #[must_use]
+    pub fn decode(info: &[u8; Self::INFO]) -> Self {
+        // Bytes came in the SYN, from a program that need not have been told of the connection yet.
+        const TCPI_OPT_SYN_DATA: u8 = 32;
+        let [state, _, _, _, _, options, ..] = *info;
+        let received = info.last_chunk::<8>().is_some_and(|&bytes| bytes != [0; 8]);
+        Self {
+            state: State::from_number(state),
+            heard: received && options & TCPI_OPT_SYN_DATA == 0,
+        }
+    }
+}
+
 /// The call that the program makes, with its own arguments.
 pub trait OwnCall {
     /// Makes it.
@@ -102,4 +129,32 @@ pub trait Calls: Facts {
     /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further
     /// waiting.
     fn sleep_until(&self, moment_ms: u64) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_peer_has_sent() {
+        const ESTABLISHED: u8 = 1;
+        let info = |options: u8, received: u64| {
+            let mut info = [0; Connection::INFO];
+            info[0] = ESTABLISHED;
+            info[5] = options;
+            info[128..].copy_from_slice(&received.to_ne_bytes());
+            info
+        };
+        // TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK and TCPI_OPT_WSCALE are usual; 32 is TCPI_OPT_SYN_DATA.
+        for (options, received, expected) in [
+            (7, 0, false),
+            (7, 1, true),
+            (0, u64::MAX, true),
+            (7 | 32, 4, false),
+        ] {
+            let connection = Connection::decode(&info(options, received));
+            assert_eq!(connection.heard, expected, "{options} {received}");
+            assert_eq!(connection.state, State::Connected);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::calls::Calls;
 use crate::endpoint::{Decimal, Endpoint};
-use crate::policy::{Options, Reason};
+use crate::policy::{Ending, Options, Reason};
 use crate::settings::{Linger, Settings};
 use core::fmt;
 use log::Level;
@@ -38,10 +38,11 @@ impl Function {
     fn why(self, options: Options) -> &'static str {
         match self {
             Self::Bind => "so that other copies can share the port",
-            Self::Close if options.linger == Linger::Zero => {
-                "so that it is reset and leaves no TIME_WAIT"
-            }
-            Self::Close => "so that it leaves no TIME_WAIT",
+            Self::Close => match options.ending {
+                Ending::Reset => "so that it is reset and leaves no TIME_WAIT",
+                Ending::Remembered => "so that it keeps its TIME_WAIT: the peer has sent nothing",
+                Ending::Forgotten | Ending::AsItIs => "so that it leaves no TIME_WAIT",
+            },
             Self::Setsockopt => "because the program had cleared it",
             Self::Listen | Self::Connect => "so that what it leaves behind can be bound over",
         }

@@ -183,16 +183,30 @@ pub const LOG_FILE_ROOM: usize = 512;
 
 impl Settings {
     /// What holds when no variable is set.
-    pub const DEFAULT: Self = Self {
-        reuse_address: true,
+    pub const DEFAULT: Self = {
+        let mut settings = Self::UNSET;
+        settings.set_defaults();
+        settings
+    };
+
+    /// Nothing but zeroes, so that a static which begins as this takes no room in the library's file. What it then needs
+    /// first is [`set_defaults`](Self::set_defaults).
+    pub const UNSET: Self = Self {
+        reuse_address: false,
         linger: Linger::Off,
         wait_ms: 0,
         reuse_port: false,
         ports: Ports::ALL,
         programs: Programs::ALL,
-        log: LevelFilter::Warn,
+        log: LevelFilter::Off,
         log_file: Text::EMPTY,
     };
+
+    /// Makes what is unset what holds when no variable is set.
+    pub const fn set_defaults(&mut self) {
+        self.reuse_address = true;
+        self.log = LevelFilter::Warn;
+    }
 
     /// Takes the value of the variable `name` into the settings.
     ///

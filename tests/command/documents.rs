@@ -1,6 +1,6 @@
 //! The manual is what the command does.
 
-use crate::{check, crash_after_serving, json, reuseaddr, server};
+use crate::{CONTAINER, Group, check, crash_after_serving, json, nobody, reuseaddr, server};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,14 @@ fn document(name: &str) -> String {
 
 /// Every key of an answer, but for those that are data: states, names of functions and of variables.
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
-    const OF_DATA: [&str; 5] = ["found", "left", "spared", "imports", "variables"];
+    const OF_DATA: [&str; 6] = [
+        "found",
+        "left",
+        "leftovers",
+        "spared",
+        "imports",
+        "variables",
+    ];
     match value {
         Value::Array(values) => {
             for value in values {
@@ -54,6 +61,9 @@ fn every_key_of_the_json_is_documented_and_no_other() {
     let mut live = server(5001).shimmed().start();
     live.expect("listening");
     let pid = live.pid().to_string();
+    let _container = Group::with(live.pid(), &format!("libpod-{CONTAINER}.scope"));
+    let folder = support::Folder::for_other_users("json");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     for (section, answers) in [
         (
             "status",
@@ -70,6 +80,17 @@ fn every_key_of_the_json_is_documented_and_no_other() {
             ],
         ),
         ("evict", vec![json(&reuseaddr(["evict", "--json", "5000"]))]),
+        (
+            "arm",
+            vec![
+                json(&reuseaddr(["arm", "--json", "5001"])),
+                json(
+                    &nobody()
+                        .argument(&command)
+                        .arguments(["arm", "--json", "5001"]),
+                ),
+            ],
+        ),
     ] {
         let mut found = BTreeSet::new();
         for answer in &answers {

@@ -96,6 +96,8 @@ for done in range(200):
     except OSError as error:
         sys.exit(print(done, errno.errorcode[error.errno]))
     accepted, _ = peer.accept()
+    accepted.sendall(b'!')
+    client.recv(1)
     client.close()
     accepted.recv(1)
     accepted.close()

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
@@ -70,8 +70,38 @@ pub fn reuseaddr() -> &'static Path {
     static COMMAND: OnceLock<PathBuf> = OnceLock::new();
     COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
         Some(path) => PathBuf::from(path),
-        None => build(&["--manifest-path", "command/Cargo.toml"], "reuseaddr"),
+        None => build_command("command", &[]),
     })
+}
+
+/// The command as distributions build it, which carries no library.
+pub fn reuseaddr_without_library() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        let command = build_command("external", &["--features", "external-library"]);
+        // Whoever looks there next expects the usual one.
+        build_command("command", &[]);
+        command
+    })
+}
+
+/// Has Cargo build the command, and puts it into a folder of its own: Cargo has one place for both.
+fn build_command(folder: &str, options: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let arguments = [&["--manifest-path", "command/Cargo.toml"], options].concat();
+    let built = build(&arguments, "reuseaddr");
+    let folder = scratch().join(folder);
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    let command = folder.join("reuseaddr");
+    let beside = folder.join(format!("reuseaddr.{}", std::process::id()));
+    fs::hard_link(&built, &beside)
+        .or_else(|_| fs::copy(&built, &beside).map(drop))
+        .and_then(|()| fs::rename(&beside, &command))
+        .expect("the folder is ours");
+    // It stays if both names were those of one file before.
+    let _ = fs::remove_file(&beside);
+    command
 }
 
 /// Has Cargo build something, and returns the file of this name that came of it.
@@ -147,18 +177,59 @@ pub fn python() -> PathBuf {
     program(&["/usr/bin/python3"])
 }
 
-/// A C program, compiled on first use from its text.
+/// The compiler for programs that are linked with musl. Debian's knows where musl's own headers are, but not the kernel's.
+pub fn musl_gcc() -> Command {
+    static HEADERS: OnceLock<PathBuf> = OnceLock::new();
+    let headers = HEADERS.get_or_init(|| {
+        let folder = Folder::new("kernel-headers");
+        let here = program(&["gcc"]);
+        let triplet = Command::new(here)
+            .arg("-print-multiarch")
+            .output()
+            .expect("gcc runs");
+        let triplet = String::from_utf8(triplet.stdout).expect("a name in UTF-8");
+        for (name, place) in [
+            ("linux", "linux".into()),
+            ("asm-generic", "asm-generic".into()),
+            ("asm", format!("{}/asm", triplet.trim())),
+        ] {
+            let place = Path::new("/usr/include").join(place);
+            symlink(place, folder.join(name)).expect("the folder is ours");
+        }
+        let path = folder.path().to_owned();
+        // It is needed until the last test has ended.
+        std::mem::forget(folder);
+        path
+    });
+    let mut compiler = Command::new("musl-gcc");
+    compiler.arg("-isystem").arg(headers);
+    compiler
+}
+
+/// A C program, compiled from its text.
 pub fn compile_c(name: &str, text: &str, flags: &[&str]) -> PathBuf {
-    let folder = scratch();
-    let source = folder.join(format!("{name}.{}.c", std::process::id()));
-    let binary = folder.join(format!("{name}.{}", std::process::id()));
+    compile(Command::new("cc"), name, text, flags)
+}
+
+/// The same for musl, on first use of its name.
+pub fn compile_for_musl(name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    static DONE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    done.entry(name.into())
+        .or_insert_with(|| compile(musl_gcc(), name, text, flags))
+        .clone()
+}
+
+fn compile(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    let binary = scratch().join(format!("{name}.{}", std::process::id()));
+    let source = scratch().join(format!("{name}.{}.c", std::process::id()));
     fs::write(&source, text).expect("the folder for temporary files is writable");
-    let output = Command::new("cc")
+    let output = compiler
         .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
         .args([&binary, &source])
         .args(flags)
         .output()
-        .expect("cc runs");
+        .expect("the compiler runs");
     assert!(
         output.status.success(),
         "{}",

@@ -7,9 +7,9 @@ use crate::program::report::Report;
 use crate::systemd::drop_in::{self, FILE};
 use crate::systemd::properties::Properties;
 use crate::systemd::unit;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Print, install or remove the drop-in that preloads the library into a service
 #[derive(Debug, clap::Args)]
@@ -84,17 +84,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         .as_ref()
         .map(|properties| properties.reports(&libraries, arguments.user))
         .unwrap_or_default();
+    // What run puts there for the moment would be gone with the next boot.
+    let home = if libraries.carried() {
+        unit::library_folder(arguments.user)?
+    } else {
+        PathBuf::new()
+    };
+    let to_stay = |path: &Path| {
+        let stays = libraries.lasting(path, &home);
+        stays.unwrap_or_else(|| path.to_owned())
+    };
+    let by_default = libraries.for_any_program(&home);
     match &properties {
         Some(properties) => {
-            let mut files: BTreeSet<&Path> = reports
+            let mut files: BTreeSet<PathBuf> = reports
                 .iter()
                 .filter_map(|report| report.library.as_deref())
+                .map(to_stay)
                 .collect();
             if files.is_empty() {
-                files.insert(&libraries.first.path);
+                files.extend(by_default.clone());
             }
             let warnings: BTreeSet<String> = files
-                .into_iter()
+                .iter()
                 .flat_map(|file| properties.warnings(file))
                 .collect();
             let overridden = properties.overridden(&arguments.variables);
@@ -120,8 +132,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
              printed all the same"
         );
     }
-    let mut preloads = reports.into_iter().filter_map(|report| report.preload);
-    let library = preloads.next().unwrap_or(libraries.first.path);
+    let mut preloads = reports
+        .iter()
+        .filter_map(|report| report.preload.as_deref())
+        .map(to_stay);
+    let library = preloads
+        .next()
+        .or(by_default)
+        .context("there is no library")?;
     if let Some(other) = preloads.find(|other| *other != library) {
         output::warn(&format!(
             "ExecStart starts programs of two kinds: {} is for the first, and the other would need {}",
@@ -130,14 +148,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         ));
     }
     let text = drop_in::text(&library, &before, &arguments.variables)?;
+    let is_carried = libraries.carried() && library.starts_with(&home);
     if arguments.install {
+        if is_carried {
+            libraries.put_to_stay(&home)?;
+            let home = home.display();
+            output::tell(&format!(
+                "The library that this command carries is put into {home}."
+            ));
+        }
         drop_in::install(&folder, &file, &text)?;
         output::tell(&format!("{} is written. Now:\n{restart}", file.display()));
     } else {
         output::print(&text)?;
         output::tell(&format!(
-            "This would be {}. To write it:\n    {}",
+            "This would be {}. To write it{}:\n    {}",
             file.display(),
+            if is_carried {
+                ", and to put the library there"
+            } else {
+                ""
+            },
             arguments.to_install(&unit)?,
         ));
     }

@@ -7,7 +7,7 @@ use super::rights::{Credentials, more_rights};
 use super::script::{self, Shebang};
 use super::{loader, starter};
 use crate::library::elf::Elf;
-use crate::library::installed::Libraries;
+use crate::library::libraries::Libraries;
 use crate::output::readable;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -58,6 +58,13 @@ fn look(path: &Path, libraries: &Libraries, who: Credentials, report: &mut Repor
             report.interpreters.push(path.display().to_string());
             continue;
         };
+        if shebang.has_carriage_return() {
+            bail!(
+                "the first line of {0} ends with a carriage return, as lines do on Windows, and so names no program; \
+                 `sed -i 's/\\r$//' {0}` takes it away",
+                path.display()
+            );
+        }
         let interpreter = shebang.program().with_context(|| {
             format!(
                 "{} wants to be run by {}, which is not in PATH",
@@ -166,15 +173,23 @@ fn judge(
         }
     }
     more_rights(path, who, report)?;
-    report.library = Some(library.path.clone());
-    loader::dry_run(
-        path,
-        elf,
-        interpreter,
-        library,
-        &libraries.spellings(library),
-        report,
-    );
+    let spellings = match libraries.spellings(library) {
+        Ok(spellings) => spellings,
+        Err(error) => {
+            report.problem(error.to_string());
+            return Ok(());
+        }
+    };
+    report.library = spellings
+        .last()
+        .and_then(|by_path| by_path.files.first().cloned());
+    loader::dry_run(path, elf, interpreter, &spellings, report);
+    if let Some(file) = report.library.as_ref().filter(|_| library.is_embedded()) {
+        report.note(format!(
+            "the library is the one that this command carries, as {}",
+            file.display()
+        ));
+    }
     Ok(())
 }
 
@@ -231,11 +246,7 @@ fn follow(
             "{name} is told to take LD_PRELOAD away from what it starts"
         ));
     }
-    let started = start.program.and_then(|position| {
-        let (before, rest) = arguments.split_at(position + 1);
-        Some((before.last()?, rest))
-    });
-    let Some((started, rest)) = started else {
+    let Some((started, rest)) = start.program.split_first() else {
         return;
     };
     let Ok(path) = find_program(started) else {

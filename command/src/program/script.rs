@@ -1,6 +1,6 @@
 //! Scripts: which program runs one, and what it may do to the environment.
 
-use super::file::find_program;
+use super::file::{file_name, find_program};
 use super::starter;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -31,15 +31,15 @@ impl Shebang {
         let line = start
             .strip_prefix(b"#!")?
             .split(|&byte| byte == b'\n')
-            .next()?
-            .trim_ascii();
-        let end = line.iter().position(u8::is_ascii_whitespace);
+            .next()?;
+        let line = trim_blanks(line);
+        let end = line.iter().position(|byte| BLANKS.contains(byte));
         let (interpreter, rest) = line.split_at(end.unwrap_or(line.len()));
         if interpreter.is_empty() {
             return None;
         }
         let interpreter = PathBuf::from(OsStr::from_bytes(interpreter));
-        let rest = rest.trim_ascii();
+        let rest = trim_blanks(rest);
         let mut shebang = Self {
             by_env: None,
             drops_environment: false,
@@ -50,17 +50,26 @@ impl Shebang {
             .file_name()
             .is_some_and(|name| name == "env")
         {
-            if let Some(words) = split_by_env(rest) {
-                let start = starter::start("env", &words)?;
-                shebang.drops_environment = start.drops_library;
-                shebang.by_env = start
-                    .program
-                    .and_then(|position| words.into_iter().nth(position));
-            } else if !rest.is_empty() {
-                shebang.by_env = Some(OsStr::from_bytes(rest).to_owned());
-            }
+            // The kernel hands it over as one argument (execve(2)), which `-S` has env split.
+            let start = starter::start("env", &[OsStr::from_bytes(rest)])?;
+            shebang.drops_environment = start.drops_library;
+            shebang.by_env = start
+                .program
+                .into_iter()
+                .next()
+                .or_else(|| Some(OsStr::from_bytes(rest).to_owned()))
+                .filter(|name| !name.is_empty());
         }
         Some(shebang)
+    }
+
+    /// Whether the line ends as lines do on Windows, so that the kernel or `env` looks for a program of such a name.
+    pub(crate) fn has_carriage_return(&self) -> bool {
+        let name = self
+            .by_env
+            .as_deref()
+            .unwrap_or(self.interpreter.as_os_str());
+        name.as_bytes().ends_with(b"\r")
     }
 
     /// The program that runs the script in the end, if it is there.
@@ -72,23 +81,17 @@ impl Shebang {
     }
 }
 
-/// The words of the rest of a first line, if `env` is told to split it by `-S`, which may stand behind other letters
-/// (env(1)). The kernel hands it over as one argument (execve(2)), and otherwise that is the name of a program.
-fn split_by_env(rest: &[u8]) -> Option<Vec<OsString>> {
-    let option = rest.split(u8::is_ascii_whitespace).next()?;
-    if !option.starts_with(b"-") || option.starts_with(b"--") {
-        return None;
-    }
-    let (before, after) = rest.split_at(option.iter().position(|&byte| byte == b'S')?);
-    let before = (before.len() > 1).then_some(before);
-    let words = after.get(1..)?.split(u8::is_ascii_whitespace);
-    Some(
-        before
-            .into_iter()
-            .chain(words.filter(|word| !word.is_empty()))
-            .map(|word| OsStr::from_bytes(word).to_owned())
-            .collect(),
-    )
+/// What the kernel takes for space in a first line (fs/binfmt_script.c).
+const BLANKS: [u8; 2] = *b" \t";
+
+fn trim_blanks(line: &[u8]) -> &[u8] {
+    let is_not_blank = |byte: &u8| !BLANKS.contains(byte);
+    let start = line.iter().position(is_not_blank).unwrap_or(line.len());
+    let end = line
+        .iter()
+        .rposition(is_not_blank)
+        .map_or(start, |last| last + 1);
+    line.get(start..end).unwrap_or_default()
 }
 
 /// Whether a file is text, which shells run where the kernel does not know it.
@@ -128,8 +131,10 @@ pub(crate) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<Stri
             {
                 drops.push(where_and_what());
             }
-            ["env" | "/usr/bin/env", "-i" | "-", ..]
-            | ["exec", "env" | "/usr/bin/env", "-i" | "-", ..] => {
+            ["exec", program, arguments @ ..] | [program, arguments @ ..]
+                if starter::start(&file_name(Path::new(program)), arguments)
+                    .is_some_and(|start| start.drops_library) =>
+            {
                 drops.push(where_and_what());
             }
             ["exec", program, ..]
@@ -218,7 +223,32 @@ mod tests {
                 Some("python3 -u"),
                 false,
             ),
+            (
+                "#!/usr/bin/env -S 'my python' -u\n",
+                "/usr/bin/env",
+                Some("my python"),
+                false,
+            ),
+            (
+                "#!/usr/bin/env -i python3\n",
+                "/usr/bin/env",
+                Some("-i python3"),
+                true,
+            ),
             ("#!/opt/my env/x\n", "/opt/my", None, false),
+            ("#!/bin/sh\r\n", "/bin/sh\r", None, false),
+            (
+                "#!/usr/bin/env python3\r\n",
+                "/usr/bin/env",
+                Some("python3\r"),
+                false,
+            ),
+            (
+                "#!/usr/bin/env -S python3\r\n",
+                "/usr/bin/env",
+                Some("python3"),
+                false,
+            ),
         ] {
             assert_eq!(
                 parsed(line),

@@ -1,7 +1,7 @@
 //! A unit's settings, as its manager has them, and which of them defeat the library.
 
 use super::drop_in::FILE;
-use crate::library::installed::Libraries;
+use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::program::judge;
 use crate::program::report::Report;
