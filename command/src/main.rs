@@ -23,7 +23,7 @@ mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{arm, check, completions, evict, exit, free, man, run, status, wait};
+use commands::{arm, check, complete, completions, evict, exit, free, man, run, status, wait};
 use log::LevelFilter;
 use port::list::PortList;
 use std::env;
@@ -88,6 +88,7 @@ enum Command {
     Arm(arm::Arguments),
     Systemd(commands::systemd::Arguments),
     Completions(completions::Arguments),
+    Complete(complete::Arguments),
     Man(man::Arguments),
 }
 
@@ -120,6 +121,7 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => {
             (completions::run(&arguments, Cli::command()), exit::FAILED)
         }
+        Command::Complete(arguments) => (complete::run(&arguments, Cli::command()), exit::FAILED),
         Command::Man(arguments) => (man::run(&arguments, Cli::command()), exit::FAILED),
     };
     ExitCode::from(result.unwrap_or_else(|error| {

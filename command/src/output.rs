@@ -79,7 +79,7 @@ pub(crate) fn line(prefix: &str, text: &str) -> String {
     format!("{prefix}{}\n", shortened(text, room))
 }
 
-/// The same for a text whose end matters most.
+/// The same for a chain of words whose end matters most.
 pub(crate) fn line_from_the_end(prefix: &str, text: &str) -> String {
     let room = terminal_width().saturating_sub(display_width(prefix));
     if !on_terminal() || display_width(text) <= room {
@@ -94,7 +94,10 @@ pub(crate) fn line_from_the_end(prefix: &str, text: &str) -> String {
         }
         start = position;
     }
-    format!("{prefix}…{}\n", text.get(start..).unwrap_or_default())
+    let end = text.get(start..).unwrap_or_default();
+    // No half of a word, if there is a whole one.
+    let whole = end.find(" > ").map_or(end, |at| &end[at..]);
+    format!("{prefix}…{whole}\n")
 }
 
 /// A text of no more than this width, with a mark where it was cut.

@@ -1,10 +1,7 @@
 //! What was once wrong in `status`, `arm` and `check`, each as somebody met it.
 
-use crate::{
-    assert_says, code, crash_after_serving, json, nobody, reuseaddr, serve_once, server, status,
-};
-use std::net::TcpStream;
-use support::{Folder, Program, Running, TcpState, own_network, program, wait_for};
+use crate::{assert_says, code, nobody, reuseaddr, serve_once, server, status};
+use support::{Folder, Program, Running, own_network, program};
 
 fn status_text(port: u16) -> String {
     reuseaddr(["status", &port.to_string()]).run().stdout
@@ -268,21 +265,4 @@ fn a_free_port_of_many_is_told_in_the_singular() {
         &reuseaddr(["status", "5000-5020"]).run().stdout,
         "1 more port is free",
     );
-}
-
-/// What is open and what was left behind on one address is in nobody's way on another.
-#[test]
-fn the_verdict_is_of_what_is_in_the_way() {
-    own_network();
-    crash_after_serving(&server(5000), 5000);
-    let answer = json(&reuseaddr([
-        "status",
-        "--json",
-        "--address",
-        "127.0.0.2",
-        "5000",
-    ]));
-    assert_eq!(answer["ports"][0]["verdict"]["kind"], "free", "{answer}");
-    wait_for(5000, TcpState::TimeWait, 1);
-    assert!(TcpStream::connect("127.0.0.1:5000").is_err());
 }

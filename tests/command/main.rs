@@ -11,6 +11,7 @@ mod free;
 mod output;
 mod reset;
 mod run;
+mod shells;
 mod started;
 mod status;
 mod systemd;

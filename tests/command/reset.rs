@@ -9,7 +9,7 @@ use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
 };
 
-/// The command where everybody reaches it, and a network in which a reset ends TIME_WAIT, as Linux has it.
+/// The command where everybody reaches it, and a network in which a reset ends `TIME_WAIT`, as Linux has it.
 fn prepared(name: &str) -> (Folder, PathBuf) {
     let folder = Folder::for_other_users(name);
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
@@ -350,4 +350,77 @@ fn makes_the_first_restart_succeed_as_nobody() {
     let mut running = start(&["--evict", "--ports", "5000"]);
     running.expect("listening");
     assert_eq!(running.stderr_so_far(), "");
+}
+
+#[test]
+fn is_what_status_advises_where_it_helps() {
+    let (_folder, command) = prepared("reset-advice");
+    let advised = || {
+        let answer = json(
+            &nobody()
+                .argument(&command)
+                .arguments(["status", "--json", "5000"]),
+        );
+        let advice = answer["ports"][0]["verdict"]["advice"]
+            .as_array()
+            .expect("advice")
+            .clone();
+        advice
+            .iter()
+            .map(|one| one["command"].as_str().expect("a command").to_owned())
+            .collect::<Vec<_>>()
+    };
+    leave("127.0.0.1", "127.0.0.1", "").0.kill();
+    assert_eq!(
+        advised(),
+        [
+            "reuseaddr run --evict --ports 5000 PROGRAM",
+            "reuseaddr evict 5000"
+        ]
+    );
+    // The control: where it does not help, root is needed or time.
+    sysctl("net.ipv4.tcp_rfc1337", "1");
+    assert_eq!(
+        advised(),
+        [
+            "reuseaddr run --wait 65s PROGRAM",
+            "sudo reuseaddr evict 5000"
+        ]
+    );
+}
+
+/// A connection that this side has opened and closed first: its server has the peer's port, and keeps it.
+#[test]
+fn leaves_a_servers_port_alone() {
+    let (_folder, command) = prepared("reset-outbound");
+    let mut running = Program::python(
+        "
+listener = socket.create_server(('127.0.0.1', 6000))
+client = socket.create_connection(('127.0.0.1', 6000), source_address=('127.0.0.1', 5000))
+accepted, _ = listener.accept()
+client.close()
+accepted.recv(1)
+accepted.close()
+print('closed')
+sys.stdin.readline()
+listener.setblocking(False)
+try:
+    listener.accept()
+    print('somebody came')
+except BlockingIOError:
+    print('nobody came')
+listener.close()
+print('gone')
+sys.stdin.read()
+",
+    )
+    .start();
+    running.expect("closed");
+    wait_for(5000, TcpState::TimeWait, 1);
+    let (answer, finished) = evict(&command, &[]);
+    assert_eq!(answer["obstacles"], json!({"peer-in-use": 1}), "{answer}");
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    running.say("").expect("nobody came").expect("gone");
+    let (answer, _) = evict(&command, &[]);
+    assert_eq!(answer["ports"][0]["evicted"], 1, "{answer}");
 }

@@ -107,7 +107,7 @@ fn a_bind_with_the_flag_is_enough_if_it_is_said_to_be() {
     assert_says(&reuse.stdout, "a bind with SO_REUSEADDR succeeds");
 }
 
-/// `FIN_WAIT2` has a timer as TIME_WAIT does, and this one can be made short.
+/// `FIN_WAIT2` has a timer as `TIME_WAIT` does, and this one can be made short.
 #[test]
 fn sleeps_until_the_timer_of_what_was_left_behind_is_over() {
     own_network();

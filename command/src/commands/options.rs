@@ -26,7 +26,7 @@ impl Library {
 /// Who reads the answer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Format {
-    /// Answer in JSON (docs/json.md)
+    /// Answer in JSON, of which the manual has every key (`reuseaddr man`)
     #[arg(long)]
     pub(crate) json: bool,
 }

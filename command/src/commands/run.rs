@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     anyway: bool,
 
-    /// First end what earlier runs left on the ports of --ports, if that is allowed
+    /// First end what earlier runs left on the ports of --ports: without any right where the peers were on this host
     #[arg(long)]
     evict: bool,
 

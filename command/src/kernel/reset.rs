@@ -92,20 +92,25 @@ impl Resetter {
         if self.protected && entry.state == State::TimeWait {
             return Some(Obstacle::Protected);
         }
-        if !self.is_here(entry) {
+        let (local, peer) = ends(entry);
+        if !self.is_here(local, peer) {
             return Some(Obstacle::Remote);
         }
-        let heard = !self.past_listeners
-            && self.listeners.iter().any(|listener| {
-                listener.local.port() == entry.local.port()
-                    && sock_diag::covers(listener, entry.local.ip().to_canonical())
-            });
-        heard.then_some(Obstacle::Listener)
+        // The server of a connection that this side has opened: its port can't be bound while it lives.
+        if self.listens(peer) {
+            return Some(Obstacle::PeerInUse);
+        }
+        (!self.past_listeners && self.listens(local)).then_some(Obstacle::Listener)
+    }
+
+    fn listens(&self, address: SocketAddr) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.local.port() == address.port() && sock_diag::covers(listener, address.ip())
+        })
     }
 
     /// Whether the peer is on this host: only its own addresses can be bound.
-    fn is_here(&mut self, entry: &Entry) -> bool {
-        let (local, mut peer) = ends(entry);
+    fn is_here(&mut self, local: SocketAddr, mut peer: SocketAddr) -> bool {
         let [in_ipv4, in_ipv6] = self.binds_foreign;
         if if peer.is_ipv4() { in_ipv4 } else { in_ipv6 } {
             return peer.ip().is_loopback() || peer.ip() == local.ip();
@@ -195,6 +200,20 @@ impl Resetter {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether `TIME_WAIT` between these ends, the local one first, can be ended without any right, as far as that can be
+/// told beforehand.
+pub(crate) fn takes_no_right(ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>) -> bool {
+    let Ok(mut resetter) = Resetter::new(false) else {
+        return false;
+    };
+    let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+    !resetter.protected
+        && ends.into_iter().all(|(local, peer)| {
+            let (local, peer) = (canonical(local), canonical(peer));
+            resetter.is_here(local, peer) && !resetter.listens(peer) && !resetter.listens(local)
+        })
 }
 
 /// Both ends as they are in packets: of a connection that an IPv6 socket had over IPv4, those of IPv4.

@@ -89,7 +89,8 @@ impl Ending {
         force: Force,
         mut tell: impl FnMut(&[Holding]),
     ) -> Result<Came> {
-        let mut deadline = Instant::now() + force.grace;
+        // From the first signal on, however long it took to find them.
+        let mut deadline: Option<Instant> = None;
         let mut killed = false;
         let mut pause = SHORTEST;
         loop {
@@ -102,7 +103,7 @@ impl Ending {
                 return Ok(Came::Ended);
             }
             tell(&alive);
-            let late = Instant::now() >= deadline;
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if late && (killed || !force.kill) {
                 return Ok(Came::Stubborn(named(&alive)));
             }
@@ -134,9 +135,11 @@ impl Ending {
             }
             if late {
                 killed = true;
-                deadline = Instant::now() + DYING;
+                deadline = Some(Instant::now() + DYING);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline
+                .get_or_insert_with(|| Instant::now() + force.grace)
+                .saturating_duration_since(Instant::now());
             self.sleep(&pids, pause.min(left));
             pause = (pause * 2).min(OFTEN);
         }

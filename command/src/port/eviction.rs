@@ -87,6 +87,7 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
             // What has come since is another matter.
             left.retain(|entry| asked.contains(&entry.identity()));
         }
+        found.reserve(left.len());
         for entry in &left {
             found
                 .entry((entry.local, entry.peer))

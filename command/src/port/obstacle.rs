@@ -6,6 +6,7 @@ use super::family;
 use super::model::Socket;
 use crate::kernel::holders::Holder;
 use crate::kernel::network;
+use crate::kernel::reset;
 use crate::kernel::sock_diag::State;
 use crate::output::{count, list};
 use serde::Serialize;
@@ -34,7 +35,12 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-pub(crate) fn listening(port: u16, listeners: &[&Socket], scope: Scope) -> Found {
+pub(crate) fn listening(
+    port: u16,
+    listeners: &[&Socket],
+    leftovers: &[&Socket],
+    scope: Scope,
+) -> Found {
     let holders = all_holders(listeners);
     let who = holder_of(listeners, &holders);
     let number = if holders.len() > 1 {
@@ -96,12 +102,20 @@ pub(crate) fn listening(port: u16, listeners: &[&Socket], scope: Scope) -> Found
         advice.push(if flagged {
             advise(
                 "reuseaddr run PROGRAM",
-                "once it has ended: gets the port at once",
+                if leftovers.is_empty() {
+                    "once it has ended: gets the port at once"
+                } else {
+                    "once it has ended: gets the port, unless some of the above lacks SO_REUSEADDR"
+                },
             )
         } else {
             advise(
                 scope.arm(port, &holders),
-                "if it is to be restarted: then `reuseaddr run` gets the port at once",
+                if leftovers.is_empty() {
+                    "if it is to be restarted: then `reuseaddr run` gets the port at once"
+                } else {
+                    "if it is to be restarted: what it leaves behind from then on is in nobody's way"
+                },
             )
         });
     }
@@ -329,13 +343,36 @@ pub(crate) fn left_behind(
     };
     summary += &until;
 
-    let mut advice = vec![advise(
-        format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),
-        "starts PROGRAM now; its bind waits for the port, this once",
-    )];
-    if leftovers
-        .iter()
-        .any(|socket| matches!(socket.state, State::TimeWait | State::FinWait2))
+    let takes_no_right = scope.pid.is_none()
+        && leftovers
+            .iter()
+            .all(|socket| socket.state == State::TimeWait)
+        && reset::takes_no_right(
+            leftovers
+                .iter()
+                .filter_map(|socket| Some((socket.local.into(), socket.peer?.into()))),
+        );
+    let mut advice = if takes_no_right {
+        vec![
+            advise(
+                format!("reuseaddr run --evict --ports {port} PROGRAM"),
+                "ends what was left behind, and starts PROGRAM",
+            ),
+            advise(
+                format!("reuseaddr evict {port}"),
+                "ends what was left behind, at once",
+            ),
+        ]
+    } else {
+        vec![advise(
+            format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),
+            "starts PROGRAM now; its bind waits for the port, this once",
+        )]
+    };
+    if !takes_no_right
+        && leftovers
+            .iter()
+            .any(|socket| matches!(socket.state, State::TimeWait | State::FinWait2))
     {
         advice.push(advise(
             scope.evict("", port),

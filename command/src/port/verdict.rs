@@ -164,7 +164,7 @@ pub(crate) fn verdict(
             "This machine does not have that address; `ip address` shows those that it has.";
         (Kind::Denied, summary.into(), Vec::new())
     } else if !listeners.is_empty() {
-        obstacle::listening(port, &listeners, scope)
+        obstacle::listening(port, &listeners, &leftovers, scope)
     } else if failed_with(Errno::ACCESS) {
         obstacle::refused(port, scope)
     } else if !bound.is_empty() {

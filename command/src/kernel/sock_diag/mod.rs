@@ -79,7 +79,7 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
         entries.retain(|entry| ports.binary_search(&entry.local.port()).is_ok());
     }
     // A table that changes while it is read may give an entry twice.
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::with_capacity(entries.len());
     entries.retain(|entry| seen.insert(entry.identity()));
     entries.sort_by_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
     debug!("sock_diag tells of {} sockets", entries.len());
