@@ -1,5 +1,6 @@
 use crate::{PORT, run, run_with, status, victim};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use support::{Program, Running, TcpState, compile_c, own_network, wait_for, wait_until};
 
@@ -220,7 +221,6 @@ fn lets_go_of_a_child_that_gains_rights() {
         "starter",
     );
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&id, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
     let seen = crate::nobody()
         .argument(command)

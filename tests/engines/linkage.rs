@@ -141,7 +141,7 @@ fn serves_go_programs() {
     }
 }
 
-/// It leaves `TIME_WAIT` at each request, since it closes first, and sets SO_REUSEADDR by itself: nothing breaks.
+/// It leaves `TIME_WAIT` at each request, since it closes first, and sets `SO_REUSEADDR` by itself: nothing breaks.
 #[test]
 fn serves_busybox() {
     let busybox = program(&["busybox"]);
