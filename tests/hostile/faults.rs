@@ -209,8 +209,7 @@ for number in range({CONNECTIONS} // SHARE):
 signal.pause()
 "
     );
-    let clients = format!(
-        "
+    let clients = "
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 for number in range(4):
@@ -223,8 +222,7 @@ for number in range(4):
         os._exit(0)
 for _ in range(4):
     os.wait()
-"
-    );
+";
     for (shimmed, expected) in [(false, "EADDRINUSE"), (true, "bound")] {
         own_network();
         let mut server = Program::new("/usr/bin/setsid")
@@ -232,7 +230,7 @@ for _ in range(4):
             .shimmed_if(shimmed)
             .start();
         server.expect("listening");
-        let mut peers = Program::python(&clients).start();
+        let mut peers = Program::python(clients).start();
         for _ in 0..4 {
             server.expect_containing("accepted");
             peers.expect_containing("connected");

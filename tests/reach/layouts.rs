@@ -1,6 +1,6 @@
 //! What the shim and the kernel hand each other has the right layout for each processor: times, files, options.
 
-use crate::restart::{LEGACY, greet};
+use crate::restart::{LEGACY, ask};
 use crate::systems::{LIBRARY, SYSTEMS};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -59,9 +59,12 @@ fn connections_close_as_they_are_told_to() {
         for (linger, time_waits) in [("off", 1), ("graceful", 0)] {
             own_network();
             let variables = [PRELOAD, ("LIBREUSE_LINGER", linger)];
-            let mut running = system.program(&binary, &variables).start();
+            let mut running = system
+                .program(&binary, &variables)
+                .argument("hears first")
+                .start();
             running.expect("port 49200");
-            greet(49200);
+            ask(49200);
             wait_until("the connection's end", || {
                 tcp_states(49200)
                     .iter()
