@@ -104,7 +104,10 @@ fn stops_and_continues_with_its_process_group() {
     // SAFETY: kill takes numbers; the program has just named its tracer.
     unsafe { libc::kill(tracer, libc::SIGKILL) };
     wait_until("the tracer to go", || status(pid, "TracerPid") == "0");
-    assert_eq!(status(pid, "State"), "T (stopped)");
+    // The kernel wakes it for a moment, to go from the tracer's stop to its own.
+    wait_until("it to stand still", || {
+        status(pid, "State") == "T (stopped)"
+    });
     server.signal(libc::SIGCONT);
     wait_until("it to go on", || status(pid, "State").starts_with('S'));
     drop(std::net::TcpStream::connect(("127.0.0.1", PORT)).expect("it listens"));
@@ -146,7 +149,7 @@ int main(void)
 }
 "#;
     let waiter = Program::new(compile_c("waiter", text, &["-static"]));
-    let mut waiter = run_with(["--wait", "60s"], &waiter).start();
+    let mut waiter = run_with(["--wait", "60s,listeners"], &waiter).start();
     waiter.expect("ready");
     wait_until("it to wait", || {
         waiter
@@ -190,7 +193,7 @@ int main(void)
 }
 "#;
     let program = Program::new(compile_c("waiting-thread", text, &["-static"]));
-    let mut program = run_with(["--wait", "60s"], &program).start();
+    let mut program = run_with(["--wait", "60s,listeners"], &program).start();
     wait_until("a thread to wait", || {
         program
             .stderr_so_far()
