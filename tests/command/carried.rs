@@ -28,7 +28,7 @@ as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups env -i \"$@\"; 
         .with("COMMAND", command)
 }
 
-/// What LD_PRELOAD was in the program that was started, or why none was.
+/// What `LD_PRELOAD` was in the program that was started, or why none was.
 fn preload(finished: &Finished) -> String {
     let line = finished
         .stdout

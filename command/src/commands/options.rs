@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Which library is meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Library {
-    /// The library, if it is not beside this command or in a usual place
+    /// Take this library, and neither an installed one nor the one that this command carries
     #[arg(long, value_name = "PATH")]
     pub(crate) library: Option<PathBuf>,
 }
