@@ -11,9 +11,10 @@ fn main() {
     let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let libc = env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
     if os != "linux" || libc != "gnu" {
-        // musl hands its .init_array no arguments and has another dlsym; elsewhere TIME_WAIT follows other rules.
+        // Elsewhere TIME_WAIT follows other rules.
         println!(
-            "cargo::error=libreuse needs Linux with glibc, and this target is {os} with {libc:?}"
+            "cargo::error=the target {os} with {libc:?} has no library of its own: the one for Linux with gnu serves \
+             programs of glibc and of musl, and nothing else is served"
         );
         return;
     }
@@ -31,19 +32,9 @@ fn main() {
         return;
     }
 
-    let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
-    if release && env::var_os("CARGO_FEATURE_COMMAND").is_some() {
-        // With the command comes a `log` that needs std, and with std a shim seven times as big that loads libgcc_s.
-        println!(
-            "cargo::warning=this builds the command; `cargo build --release --lib --no-default-features` builds the \
-             libreuse.so to install"
-        );
-    }
-
     let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
 
-    // With a soname, ld.so knows the library under one name, however LD_PRELOAD spells its path: given twice, it is
-    // still loaded once.
+    // What lies in a folder that the loader searches has a soname: ldconfig and packages know it by that.
     link("-Wl,-soname,libreuse.so");
 
     // Bind every symbol while loading: lazy binding would take the loader's locks in the middle of a hook, which may
@@ -65,4 +56,12 @@ fn main() {
     link("-fuse-ld=bfd");
     link("-Wl,-z,noseparate-code");
     link("-Wl,-z,relro");
+
+    // From 2.39 on glibc gives a process a shadow stack only if every library says that it bears one. This one does:
+    // nothing in it changes a return address. The linker says so only if every object does, and rustc's never do. Of IBT,
+    // the other half of the feature, nothing is said: rustc does not mark the targets of indirect calls, and Linux gives
+    // no process IBT.
+    if processor == "x86_64" {
+        link("-Wl,-z,shstk");
+    }
 }

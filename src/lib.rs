@@ -7,11 +7,12 @@
 //! call, and in which order, is in the package `libreuse-rules`; here is who makes the system calls:
 //!
 //! * `hooks` is everything that calls us: the loader once (`load`), then the program.
-//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `clock` about
-//!   the time, and `signals` holds signals back where an interruption would leave something of ours behind.
-//! * `real` finds the functions that we interpose.
+//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `diag` about
+//!   listeners, `clock` about the time, and `signals` holds signals back where an interruption would leave something of
+//!   ours behind.
+//! * `real` finds the functions that we interpose, and `image` other copies of this library, by a note that says its version
+//!   too.
 //! * `sink` writes what is reported, without disturbing the host.
-//! * `version` tells whoever has the file which version it is.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
 //! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
@@ -31,13 +32,17 @@
 
 #[allow(unsafe_code)] // Calls out: the time.
 mod clock;
+#[allow(unsafe_code)] // Calls out: the kernel's table of listeners.
+mod diag;
 #[allow(unsafe_code)] // libc gives out errno by its address.
 mod errno;
 #[allow(unsafe_code)] // Calls out: which file a descriptor stands for.
 mod file;
 #[allow(unsafe_code)] // Calls in: C gives us its arguments and trusts us with its return value.
 mod hooks;
-#[allow(unsafe_code)] // Calls in: the loader's, with the program's arguments and environment.
+#[allow(unsafe_code)] // Calls in: the loader's, with the files that are loaded.
+mod image;
+#[allow(unsafe_code)] // Calls in: the loader's; and the program's environment.
 mod load;
 #[allow(unsafe_code)] // Calls in, from code that went wrong; in the release build there is none.
 #[cfg(not(test))] // Lints look at a test build too, which brings a handler of its own.
@@ -50,5 +55,3 @@ mod signals;
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
-#[allow(unsafe_code)] // A note for the file alone, which is in no segment and so runs nowhere.
-mod version;

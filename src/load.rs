@@ -1,14 +1,15 @@
 //! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`.
 
-use crate::{errno, real, sink};
+use crate::{errno, image, real, sink};
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char};
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
 use libreuse_rules::report;
 use libreuse_rules::settings::{Complaint, PREFIX, SETTINGS, Settings};
 
 static STORE: Store = Store {
-    settings: UnsafeCell::new(Settings::DEFAULT),
+    settings: UnsafeCell::new(Settings::UNSET),
     ready: AtomicBool::new(false),
 };
 
@@ -33,48 +34,57 @@ pub(crate) fn settings() -> Option<&'static Settings> {
     }
 }
 
-// SAFETY: the section holds functions of this type, and glibc calls each of them once (elf/dl-init.c).
+// SAFETY: the section holds functions, each of which the loader calls once (elf/dl-init.c in glibc, ldso/dynlink.c in
+// musl). glibc hands them the program's arguments and environment; musl hands them nothing.
 #[unsafe(link_section = ".init_array")]
 #[used]
-static CONSTRUCTOR: unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char) = load;
+static CONSTRUCTOR: unsafe extern "C" fn() = load;
 
 /// # Safety
 ///
-/// * This is the only call.
-/// * `arguments` and `environment` are arrays of C strings, each ending with a null pointer, which nobody changes
-///   during the call. glibc hands them to every constructor, also of a library that is opened later.
-unsafe extern "C" fn load(
-    _: c_int,
-    arguments: *const *const c_char,
-    environment: *const *const c_char,
-) {
-    let errno_before = errno::get();
-    real::resolve_all();
-    // SAFETY: this is the only call, and `ready` is not set yet: nobody else looks at them.
-    let settings = unsafe { &mut *STORE.settings.get() };
-    // SAFETY: the caller's promise.
-    let arguments = unsafe { Strings::borrow(arguments) };
-    // SAFETY: the caller's promise.
-    let environment = unsafe { Strings::borrow(environment) };
+/// This is the only call, and libc has been initialised.
+unsafe extern "C" fn load() {
+    errno::kept(|| {
+        real::resolve_all();
+        if image::another_copy_is_behind() {
+            return;
+        }
+        // SAFETY: this is the only call, and `ready` is not set yet: nobody else looks at them.
+        let settings: &'static mut Settings = unsafe { &mut *STORE.settings.get() };
+        settings.set_defaults();
+        // SAFETY: libc has set it before it called this.
+        let environment = unsafe { ENVIRON };
+        // SAFETY: it is null, or an array of strings as execve(2) describes it; and it stays as it is, since no other
+        // thread may change it while one calls what reads it, as dlopen does (environ(7), attributes(7)).
+        let environment = unsafe { Strings::borrow(environment) };
 
-    let mut mistakes = false;
-    if !runs_with_more_rights_than_its_caller() {
-        read(settings, &environment, |_| mistakes = true);
-    }
-    if chosen(settings, arguments) {
-        sink::open(settings, mistakes);
-        if mistakes {
+        let mut mistakes = false;
+        if !runs_with_more_rights_than_its_caller() {
+            read(settings, &environment, &mut |_| mistakes = true);
+        }
+        if !chosen(settings) {
+            return;
+        }
+        if mistakes && sink::open_for_mistakes(settings) {
             // Only now is it known whether they are to be told: LIBREUSE_LOG may be among the variables.
-            read(settings, &environment, |complaint| {
+            read(settings, &environment, &mut |complaint| {
                 sink::mistake(format_args!("{complaint}"));
             });
         }
+        let settings = &*settings;
         STORE.ready.store(true, Ordering::Release);
-        if let Some(settings) = self::settings() {
-            report::loaded(settings);
-        }
-    }
-    errno::set(errno_before);
+        sink::open(settings);
+        report::loaded(settings);
+    });
+}
+
+unsafe extern "C" {
+    // The names that both glibc and musl have, and that fewer programs define for themselves than `environ` and
+    // `program_invocation_name`, which are the same variables.
+    #[link_name = "__environ"]
+    static mut ENVIRON: *const *const c_char;
+    #[link_name = "__progname_full"]
+    static mut NAME: *const c_char;
 }
 
 /// Whether the program is setuid or the like, where the caller's variables must count for nothing: the question that
@@ -85,7 +95,11 @@ fn runs_with_more_rights_than_its_caller() -> bool {
 }
 
 /// Takes every `LIBREUSE_` variable into the settings. Of two with the same name the first counts, as for `getenv`.
-fn read(settings: &mut Settings, environment: &Strings, mut complain: impl FnMut(Complaint<'_>)) {
+fn read(
+    settings: &mut Settings,
+    environment: &Strings<'_>,
+    mut complain: &mut dyn FnMut(Complaint<'_>),
+) {
     if variables(environment).next().is_none() {
         return;
     }
@@ -106,7 +120,7 @@ fn read(settings: &mut Settings, environment: &Strings, mut complain: impl FnMut
 }
 
 /// The names and values of the `LIBREUSE_` variables.
-fn variables(environment: &Strings) -> impl Iterator<Item = (&'static [u8], &'static [u8])> {
+fn variables<'a>(environment: &Strings<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     environment
         .clone()
         .filter(|entry| entry.starts_with(PREFIX))
@@ -117,61 +131,79 @@ fn variables(environment: &Strings) -> impl Iterator<Item = (&'static [u8], &'st
 }
 
 /// Whether the shim is to act in this program: by the name it was started under, or by that of its file.
-fn chosen(settings: &Settings, mut arguments: Strings) -> bool {
-    if settings.programs.all()
-        || arguments
-            .next()
-            .is_some_and(|path| settings.programs.contains(file_name(path)))
-    {
-        return true;
+fn chosen(settings: &Settings) -> bool {
+    let programs = &settings.programs;
+    programs.all() || programs.contains(file_name(started_as())) || {
+        let mut path = [0; 4096];
+        programs.contains(file_name(executable(&mut path)))
     }
-    let mut path = [0_u8; 4096];
-    // SAFETY: the kernel writes at most as many bytes as the buffer has.
+}
+
+/// The program's `argv[0]`.
+fn started_as<'a>() -> &'a [u8] {
+    // SAFETY: libc has set it before it called the constructor.
+    let name = unsafe { NAME };
+    if name.is_null() {
+        return &[];
+    }
+    // SAFETY: it is a C string, which the program does not change meanwhile (see `load`).
+    unsafe { CStr::from_ptr(name) }.to_bytes()
+}
+
+/// The path of the program's file, as far as there is room for it.
+fn executable(room: &mut [u8]) -> &[u8] {
+    // SAFETY: the kernel writes at most as many bytes as there is room for.
     let length = unsafe {
         libc::readlink(
             c"/proc/self/exe".as_ptr(),
-            (&raw mut path).cast::<c_char>(),
-            path.len(),
+            room.as_mut_ptr().cast(),
+            room.len(),
         )
     };
-    let path = usize::try_from(length)
+    usize::try_from(length)
         .ok()
-        .and_then(|length| path.get(..length));
-    path.is_some_and(|path| settings.programs.contains(file_name(path)))
+        .and_then(|length| room.get(..length))
+        .unwrap_or_default()
 }
 
 fn file_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
-/// The strings of an array such as `argv`.
+/// The strings of an array such as `environ`.
 #[derive(Clone)]
-struct Strings(*const *const c_char);
+struct Strings<'a> {
+    next: *const *const c_char,
+    strings: PhantomData<&'a [u8]>,
+}
 
-impl Strings {
+impl Strings<'_> {
     /// # Safety
     ///
     /// * `array` is null, or an array of C strings that ends with a null pointer.
-    /// * Array and strings stay as they are while the iterator and its strings are in use.
+    /// * Array and strings stay as they are as long as the lifetime says.
     unsafe fn borrow(array: *const *const c_char) -> Self {
-        Self(array)
+        Self {
+            next: array,
+            strings: PhantomData,
+        }
     }
 }
 
-impl Iterator for Strings {
-    type Item = &'static [u8];
+impl<'a> Iterator for Strings<'a> {
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'static [u8]> {
-        if self.0.is_null() {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.next.is_null() {
             return None;
         }
         // SAFETY: the array has not ended yet (see `borrow`).
-        let string = unsafe { self.0.read() };
+        let string = unsafe { self.next.read() };
         if string.is_null() {
             return None;
         }
         // SAFETY: an entry was there, so there is another one or the end.
-        self.0 = unsafe { self.0.add(1) };
+        self.next = unsafe { self.next.add(1) };
         // SAFETY: an entry that is not null is a C string (see `borrow`).
         Some(unsafe { CStr::from_ptr(string) }.to_bytes())
     }

@@ -5,11 +5,12 @@
 //! `Once`: a child forked at the wrong moment finds that locked for ever, a failure to resolve is a panic, and both
 //! need the standard library, which is most of what a Rust shim adds to the start of every process.
 //!
-//! `dlsym` finds them. It is in libc since glibc 2.34 and was in `libdl.so.2` before, which not every program loads; to
-//! load it everywhere would add three quarters to what this library costs at the start of a program. Where it is
-//! missing, no library in the process can have asked it for the functions behind its own, so none passes calls on, and
-//! libc's are the real ones.
+//! `dlsym` finds them. musl has it in libc, and so has glibc since 2.34; before, it was in `libdl.so.2`, which not every
+//! program loads, and to load it everywhere would add three quarters to what this library costs at the start of a
+//! program. Where it is missing, no library in the process can have asked it for the functions behind its own, so none
+//! passes calls on, and libc's are the real ones.
 
+use crate::image;
 use core::arch::global_asm;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::marker::PhantomData;
@@ -27,9 +28,9 @@ pub(crate) type Setsockopt =
 // SAFETY: each type is that of the function's declaration in its manual page, and of what stands in for it.
 pub(crate) static BIND: Real<Bind> = unsafe { Real::new(c"bind", bind) };
 // SAFETY: as above.
-pub(crate) static CLOSE: Real<Close> = unsafe { Real::new(c"close", __close) };
+pub(crate) static CLOSE: Real<Close> = unsafe { Real::new(c"close", close) };
 // SAFETY: as above.
-pub(crate) static CONNECT: Real<Connect> = unsafe { Real::new(c"connect", __connect) };
+pub(crate) static CONNECT: Real<Connect> = unsafe { Real::new(c"connect", connect) };
 // SAFETY: as above.
 pub(crate) static LISTEN: Real<Listen> = unsafe { Real::new(c"listen", listen) };
 // SAFETY: as above.
@@ -51,7 +52,8 @@ pub(crate) struct Real<F> {
     /// neither a signal handler nor a forked child can find one held.
     address: AtomicPtr<c_void>,
     function: PhantomData<F>,
-    without_dlsym: F,
+    /// libc's, without dlsym.
+    libcs: F,
 }
 
 impl<F: Copy> Real<F> {
@@ -59,12 +61,12 @@ impl<F: Copy> Real<F> {
     ///
     /// * `F` is a function pointer type.
     /// * The function called `name` is of that type.
-    const unsafe fn new(name: &'static CStr, without_dlsym: F) -> Self {
+    const unsafe fn new(name: &'static CStr, libcs: F) -> Self {
         Self {
             name,
             address: AtomicPtr::new(ptr::null_mut()),
             function: PhantomData,
-            without_dlsym,
+            libcs,
         }
     }
 
@@ -85,20 +87,37 @@ impl<F: Copy> Real<F> {
     #[cold]
     #[inline(never)]
     fn resolve(&self) -> *mut c_void {
-        // SAFETY: the loader filled it in before it called anything in this library.
-        let dlsym = unsafe { DLSYM };
-        let mut address = dlsym.map_or(ptr::null_mut(), |dlsym| {
-            // SAFETY: the name is a C string. RTLD_NEXT asks from the caller of dlsym, which is this library: the null
-            // check below keeps the call from becoming a jump.
-            unsafe { dlsym(libc::RTLD_NEXT, self.name.as_ptr()) }
-        });
+        let mut address = look_up(self.name);
         if address.is_null() {
             // SAFETY: a function pointer is as large as an address (see `new`).
-            address = unsafe { mem::transmute_copy(&self.without_dlsym) };
+            address = unsafe { mem::transmute_copy(&self.libcs) };
         }
         self.address.store(address, Relaxed);
         address
     }
+}
+
+/// The function behind ours, as dlsym finds it; null if there is no dlsym, or it finds none.
+#[inline]
+fn look_up(name: &CStr) -> *mut c_void {
+    // SAFETY: the loader filled it in before it called anything in this library.
+    let Some(dlsym) = (unsafe { DLSYM }) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: the name is a C string. RTLD_NEXT asks from the caller of dlsym, which is this library: what follows
+    // keeps the call from becoming a jump.
+    let mut address = unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    if address.is_null() {
+        // To musl, what is opened as a plug-in comes after all others, libc included: nothing is behind it.
+        // SAFETY: as above.
+        address = unsafe { dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    }
+    // A library in front that has a dlsym of its own, and passes the question on by an ordinary call, asks from where it
+    // stands itself: next to that are we.
+    if image::holds(address) {
+        return ptr::null_mut();
+    }
+    address
 }
 
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
@@ -124,30 +143,40 @@ macro_rules! dlsym_version {
     };
 }
 
-// A weak reference, which stays null if nobody provides the symbol. Rust has no stable word for one.
-global_asm!(
-    ".weak dlsym",
-    concat!(".symver dlsym, dlsym@", dlsym_version!()),
-    ".pushsection .data.rel.ro.libreuse_dlsym, \"aw\"",
-    ".balign {size}",
-    ".hidden libreuse_dlsym",
-    ".globl libreuse_dlsym",
-    "libreuse_dlsym: .dc.a dlsym",
-    ".type libreuse_dlsym, %object",
-    ".size libreuse_dlsym, {size}",
-    ".popsection",
-    size = const size_of::<Option<Dlsym>>(),
-);
+/// Keeps the address of a function in a static, null if nobody in the process has it: a weak reference, for which Rust
+/// has no stable word. With a version, that one is asked for.
+macro_rules! weak {
+    ($holder:literal, $function:literal $(, $version:expr)?) => {
+        global_asm!(
+            concat!(".weak ", $function),
+            $(concat!(".symver ", $function, ", ", $function, "@", $version),)?
+            concat!(".pushsection .data.rel.ro.", $holder, ", \"aw\""),
+            ".balign {size}",
+            concat!(".hidden ", $holder),
+            concat!(".globl ", $holder),
+            concat!($holder, ": .dc.a ", $function),
+            concat!(".type ", $holder, ", %object"),
+            concat!(".size ", $holder, ", {size}"),
+            ".popsection",
+            size = const size_of::<Option<Dlsym>>(),
+        );
+    };
+}
+
+weak!("libreuse_dlsym", "dlsym", dlsym_version!());
+weak!("libreuse_close", "__close");
+weak!("libreuse_connect", "__connect");
 
 unsafe extern "C" {
-    /// The address of `dlsym`, if the process has one.
     #[link_name = "libreuse_dlsym"]
     static DLSYM: Option<Dlsym>;
 
-    // libc's own, under names that nobody interposes. They are cancellation points like the ones that they stand in
-    // for, as a bare system call would not be.
-    fn __close(fd: c_int) -> c_int;
-    fn __connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int;
+    // glibc's own, under names that nobody interposes. They are cancellation points like the ones that they stand in
+    // for, as a bare system call is not. musl has no such names.
+    #[link_name = "libreuse_close"]
+    static LIBCS_CLOSE: Option<Close>;
+    #[link_name = "libreuse_connect"]
+    static LIBCS_CONNECT: Option<Connect>;
 }
 
 /// Makes a socket call without libc's function for it.
@@ -174,11 +203,33 @@ macro_rules! socket_call {
 #[cfg(target_arch = "x86")]
 const SYS_BIND: c_int = 2;
 #[cfg(target_arch = "x86")]
+const SYS_CONNECT: c_int = 3;
+#[cfg(target_arch = "x86")]
 const SYS_LISTEN: c_int = 4;
 #[cfg(target_arch = "x86")]
 const SYS_SETSOCKOPT: c_int = 14;
 
-// libc has no second name for the other three, which are no cancellation points: the system call is all they are.
+unsafe extern "C" fn close(fd: c_int) -> c_int {
+    // SAFETY: the loader filled it in before it called anything in this library.
+    if let Some(close) = unsafe { LIBCS_CLOSE } {
+        // SAFETY: the caller's own arguments.
+        return unsafe { close(fd) };
+    }
+    // SAFETY: as above.
+    result(unsafe { libc::syscall(libc::SYS_close, fd) })
+}
+
+unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    // SAFETY: the loader filled it in before it called anything in this library.
+    if let Some(connect) = unsafe { LIBCS_CONNECT } {
+        // SAFETY: the caller's own arguments.
+        return unsafe { connect(fd, address, length) };
+    }
+    // SAFETY: as above.
+    result(unsafe { socket_call!(SYS_connect, SYS_CONNECT, fd, address, length) })
+}
+
+// No libc has a second name for the other three, which are no cancellation points: the system call is all they are.
 
 unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     // SAFETY: the caller's own arguments, which the kernel checks.

@@ -6,13 +6,14 @@
 //! at load, and a log file is opened for each line, as is a terminal.
 
 use crate::signals::{self, KERNEL_SIGSET};
-use crate::{errno, file, load};
+use crate::{errno, file};
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use libreuse_rules::endpoint::Decimal;
-use libreuse_rules::settings::{LOG_FILE_ROOM, Settings};
+use libreuse_rules::settings::{LOG_FILE_ROOM, Settings, Text};
 use log::{LevelFilter, Log, Metadata, Record};
 
 static SINK: Sink = Sink;
@@ -23,16 +24,30 @@ static STDERR: Stderr = Stderr {
     birth: AtomicU64::new(0),
 };
 
-/// Opens the sink for what the settings want reported, and for mistakes in them.
-pub(crate) fn open(settings: &Settings, mistakes: bool) {
-    let mistakes = mistakes && settings.log >= LevelFilter::Warn;
-    // At warn hooks have nothing to say but of waiting: without that not even stderr need be looked at.
-    let waiting = settings.log >= LevelFilter::Warn && settings.wait_ms > 0;
-    let events = settings.log >= LevelFilter::Info || waiting;
-    if mistakes || (events && settings.log_file.as_bytes().is_empty()) {
+/// The path of the log file, of which the empty one stands for stderr; null while the sink is not open.
+static LOG_FILE: AtomicPtr<Text<LOG_FILE_ROOM>> = AtomicPtr::new(ptr::null_mut());
+
+/// Opens the sink for mistakes in the variables; false if nobody wants to hear of them.
+pub(crate) fn open_for_mistakes(settings: &Settings) -> bool {
+    let wanted = settings.log >= LevelFilter::Warn;
+    if wanted {
         STDERR.remember();
     }
-    if events && log::set_logger(&SINK).is_ok() {
+    wanted
+}
+
+/// Opens the sink for what the settings want reported.
+pub(crate) fn open(settings: &'static Settings) {
+    // At warn hooks have nothing to say but of waiting: without that not even stderr need be looked at.
+    let waiting = settings.log >= LevelFilter::Warn && settings.wait_ms > 0;
+    if settings.log < LevelFilter::Info && !waiting {
+        return;
+    }
+    if settings.log_file.as_bytes().is_empty() {
+        STDERR.remember();
+    }
+    LOG_FILE.store(ptr::from_ref(&settings.log_file).cast_mut(), Release);
+    if log::set_logger(&SINK).is_ok() {
         log::set_max_level(settings.log);
     }
 }
@@ -60,7 +75,8 @@ impl Log for Sink {
                 Decimal(pid()),
                 record.args()
             ));
-            let path = load::settings().map_or(&[][..], |settings| settings.log_file.as_bytes());
+            // SAFETY: it is null, or `open` has stored a reference there that holds for ever.
+            let path = unsafe { LOG_FILE.load(Acquire).as_ref() }.map_or(&[][..], Text::as_bytes);
             // A handler that jumped out from between open and close would leave the descriptor behind, and one that
             // gave stderr another file would do so after the look at it. If they can't be held back, it stays unsaid.
             signals::held(|| {

@@ -122,7 +122,7 @@ fn refuses_what_is_no_service() {
 }
 
 /// Boots systemd over the root file system, which stays as it is, and runs the text there.
-fn boot(folder: &Folder, script: &str) -> String {
+pub(crate) fn boot(folder: &Folder, script: &str) -> String {
     let outer = "
 set -eu
 base=$1

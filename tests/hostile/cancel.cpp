@@ -1,31 +1,48 @@
 // Threads that are cancelled at close and connect: what C++ and C have to clean up is cleaned up, and the cancellation
-// acts where it would have acted.
+// acts where it would have acted. It is C as well, for musl, whose cancellation knows cleanup handlers alone.
 #include "host.h"
-#include <atomic>
 #include <pthread.h>
 #include <sched.h>
 
-static std::atomic<int> destroyed, cleaned, ready;
+#ifdef __cplusplus
+#include <atomic>
+using std::atomic_int;
+
+static atomic_int destroyed;
 
 struct Guard {
     ~Guard() { destroyed++; }
 };
+#define GUARD Guard guard
+enum { GUARDS = 1 };
+#else
+#include <stdatomic.h>
 
-static void cleanup(void *) { cleaned++; }
+static atomic_int destroyed;
+#define GUARD (void)0
+enum { GUARDS = 0 };
+#endif
+
+static atomic_int cleaned, ready;
+
+static void cleanup(void *unused) {
+    (void)unused;
+    cleaned++;
+}
 
 // A listener whose queue is full: a connect to it blocks.
-static sockaddr_in crowded;
+static struct sockaddr_in crowded;
 static int descriptor;
 
-static void blocking_connect() {
+static void blocking_connect(void) {
     int fd = tcp();
     ready = 1;
-    connect(fd, reinterpret_cast<sockaddr *>(&crowded), sizeof crowded);
+    connect(fd, (struct sockaddr *)&crowded, sizeof crowded);
     // Only a signal ends it.
     CHECK(!"connected");
 }
 
-static void pending_close() {
+static void pending_close(void) {
     int old;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     ready = 1;
@@ -37,7 +54,7 @@ static void pending_close() {
     CHECK(!"closed");
 }
 
-static void pending_connect() {
+static void pending_connect(void) {
     int old;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     ready = 1;
@@ -45,17 +62,17 @@ static void pending_connect() {
         sched_yield();
     }
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
-    connect(-1, nullptr, 0);
+    connect(-1, NULL, 0);
     CHECK(!"connect returned");
 }
 
 // bind, listen and setsockopt are no cancellation points, not even where the shim has much to do.
-static void pending_elsewhere() {
+static void pending_elsewhere(void) {
     int old;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     int live = listener();
     int fd = tcp();
-    sockaddr_in taken = at(port_of(live));
+    struct sockaddr_in taken = at(port_of(live));
     ready = 1;
     while (ready != 2) {
         sched_yield();
@@ -63,7 +80,7 @@ static void pending_elsewhere() {
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
     int none = 0;
     setsockopt(live, SOL_SOCKET, SO_REUSEADDR, &none, sizeof none);
-    FAILS(bind(fd, reinterpret_cast<sockaddr *>(&taken), sizeof taken), EADDRINUSE);
+    FAILS(bind(fd, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
     SUCCEEDS(listen(live, 4));
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     close(live);
@@ -76,7 +93,7 @@ static void pending_elsewhere() {
 static int asynchronous_listener, asynchronous_socket;
 
 // Interrupted anywhere in here and in the hooks.
-__attribute__((noinline)) static void hooks_for_ever() {
+__attribute__((noinline)) static void hooks_for_ever(void) {
     int old;
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
     ready = 1;
@@ -86,42 +103,43 @@ __attribute__((noinline)) static void hooks_for_ever() {
 }
 
 static void *guarded(void *body) {
-    pthread_cleanup_push(cleanup, nullptr);
-    Guard guard;
-    reinterpret_cast<void (*)()>(body)();
+    pthread_cleanup_push(cleanup, NULL);
+    GUARD;
+    ((void (*)(void))body)();
     pthread_cleanup_pop(0);
-    return nullptr;
+    return NULL;
 }
 
-static void run(const char *name, void (*body)(), int pause_us) {
+static void run(const char *name, void (*body)(void), int pause_us) {
     pthread_t thread;
     destroyed = cleaned = ready = 0;
-    CHECK(pthread_create(&thread, nullptr, guarded, reinterpret_cast<void *>(body)) == 0);
+    CHECK(pthread_create(&thread, NULL, guarded, (void *)body) == 0);
     while (ready != 1) {
         sched_yield();
     }
-    timespec pause = {0, pause_us * 1000L};
-    nanosleep(&pause, nullptr);
+    struct timespec pause = {0, pause_us * 1000L};
+    nanosleep(&pause, NULL);
     CHECK(pthread_cancel(thread) == 0);
     ready = 2;
     void *result;
     CHECK(pthread_join(thread, &result) == 0);
-    if (name != nullptr) {
+    if (name != NULL) {
         printf("%s: cancelled %d, destructors %d, cleanup handlers %d\n", name, result == PTHREAD_CANCELED,
-               destroyed.load(), cleaned.load());
+               (int)destroyed, (int)cleaned);
     } else {
-        CHECK(result == PTHREAD_CANCELED && destroyed == 1 && cleaned == 1);
+        CHECK(result == PTHREAD_CANCELED && destroyed == GUARDS && cleaned == 1);
     }
 }
 
 // With an argument only the first part, which is enough where bind waits.
-int main(int argc, char **) {
+int main(int argc, char **argv) {
+    (void)argv;
     int full = tcp();
-    sockaddr_in any = at(0);
-    CHECK(bind(full, reinterpret_cast<sockaddr *>(&any), sizeof any) == 0 && listen(full, 0) == 0);
+    struct sockaddr_in any = at(0);
+    CHECK(bind(full, (struct sockaddr *)&any, sizeof any) == 0 && listen(full, 0) == 0);
     crowded = at(port_of(full));
     int first = tcp();
-    CHECK(connect(first, reinterpret_cast<sockaddr *>(&crowded), sizeof crowded) == 0);
+    CHECK(connect(first, (struct sockaddr *)&crowded, sizeof crowded) == 0);
 
     run("blocked in connect", blocking_connect, 2000);
     run("blocked in connect, soon", blocking_connect, 0);
@@ -138,7 +156,7 @@ int main(int argc, char **) {
     asynchronous_socket = tcp();
     uint64_t descriptors = open_descriptors();
     for (int i = 0; i < 60; i++) {
-        run(nullptr, hooks_for_ever, i % 40);
+        run(NULL, hooks_for_ever, i % 40);
         CHECK(open_descriptors() == descriptors);
         CHECK(option(asynchronous_socket, SOL_SOCKET, SO_REUSEADDR) == 0);
     }

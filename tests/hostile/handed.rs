@@ -1,14 +1,19 @@
 //! Connections whose descriptor several processes hold: `graceful` loses no byte, whoever closes first.
 
-use crate::host::host;
+use crate::host::Libc;
 use support::matrix::{Log, Setting};
 use support::{Program, TcpState, count, own_network};
 
 /// Without the shim and with `graceful` the client gets everything and a clean end. Two controls: without the shim a
 /// `TIME_WAIT` stays, so the shim was at work, and `zero` cuts the transfer, so this test would see a loss.
 fn loses_no_byte(how: &str) {
+    for libc in Libc::BOTH {
+        loses_no_byte_in(&libc.host("handoff.c").argument(how));
+    }
+}
+
+fn loses_no_byte_in(program: &Program) {
     const ALL: &str = "client: 3000000 bytes, 0 wrong, error 0\n";
-    let program: Program = host("handoff.c").argument(how);
 
     own_network();
     assert_eq!(program.output(), ALL);
@@ -22,7 +27,7 @@ fn loses_no_byte(how: &str) {
     }
 
     own_network();
-    let zero = Setting::new("zero", Log::Off).applied_to(program.shimmed());
+    let zero = Setting::new("zero", Log::Off).applied_to(program.clone().shimmed());
     let cut = zero.output();
     assert!(cut.contains("error 104"), "{cut}");
 }

@@ -1,11 +1,11 @@
 //! Hooks that are interrupted: by signal handlers, by jumps out of them, by cancellation, and by forks.
 
-use crate::host::host;
-use support::matrix::{Log, Setting, changes_nothing, changes_nothing_when};
+use crate::host::{Libc, changes_nothing_in, host};
+use support::matrix::{Log, Setting, changes_nothing_when};
 
 #[test]
 fn serves_a_signal_handler_at_10_khz() {
-    changes_nothing(&host("storm.c"));
+    changes_nothing_in("storm.c", &[]);
 }
 
 #[test]
@@ -19,41 +19,60 @@ fn serves_2000_forked_children_of_four_busy_threads() {
     // The fewer system calls, the smaller a chance to be interrupted in one: a quarter of the forks will do.
     let fewer = program.argument("500");
     changes_nothing_when(&fewer, &fewer.clone().shimmed(), elsewhere);
+    let musl = Libc::Musl.host("forks.c").argument("500");
+    changes_nothing_when(&musl, &musl.clone().shimmed(), Libc::Musl.settings());
 }
 
 #[test]
 fn serves_children_that_share_memory_and_65536_closes() {
-    changes_nothing(&host("children.c"));
+    changes_nothing_in("children.c", &[]);
 }
 
 #[test]
 fn leaves_nothing_behind_when_a_handler_jumps_out() {
-    changes_nothing(&host("jump.c").argument("sig"));
+    changes_nothing_in("jump.c", &["sig"]);
+}
+
+/// A listener's option on a socket that does not listen would let another copy bind its port, which may be its lock.
+#[test]
+fn leaves_no_option_on_a_socket_that_does_not_listen() {
+    changes_nothing(&host("listen.c").argument("jump"));
+}
+
+#[test]
+fn leaves_no_option_behind_a_listen_that_fails() {
+    changes_nothing(&host("listen.c").argument("fail"));
 }
 
 #[test]
 fn leaves_the_signal_mask_alone_when_a_handler_jumps_out() {
-    changes_nothing(&host("jump.c").argument("plain"));
+    changes_nothing_in("jump.c", &["plain"]);
 }
 
 #[test]
 fn swallows_no_signal_that_somebody_else_sends() {
-    changes_nothing(&host("signals.c"));
+    changes_nothing_in("signals.c", &[]);
 }
 
 #[test]
 fn lets_cancelled_threads_clean_up() {
-    changes_nothing(&host("cancel.cpp"));
+    changes_nothing_in("cancel.cpp", &[]);
 }
 
 /// `bind` is no cancellation point, and doesn't become one when it waits.
 #[test]
 fn is_not_cancelled_where_the_program_would_not_be() {
-    let program = host("cancel.cpp").argument("no asynchronous ones");
-    changes_nothing(&program.with("LIBREUSE_WAIT", "30ms"));
+    for libc in Libc::BOTH {
+        let program = libc.host("cancel.cpp").argument("no asynchronous ones");
+        let waiting = program
+            .clone()
+            .shimmed()
+            .with("LIBREUSE_WAIT", "30ms,listeners");
+        changes_nothing_when(&program, &waiting, libc.settings());
+    }
 }
 
 #[test]
 fn fits_small_stacks() {
-    changes_nothing(&host("stacks.c"));
+    changes_nothing_in("stacks.c", &[]);
 }

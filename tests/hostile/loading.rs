@@ -1,9 +1,9 @@
 //! How the shim came into the process, before and after whom: constructors, plug-ins, other preloaded libraries.
 
-use crate::host::{compiled, compiled_with, host};
-use std::path::{Path, PathBuf};
+use crate::host::{Libc, changes_nothing_in, compiled_with, host};
+use std::path::Path;
 use std::{fs, os};
-use support::matrix::{Log, Setting, changes_nothing, changes_nothing_when};
+use support::matrix::{Log, Setting, changes_nothing_when};
 use support::{Folder, Program, own_network, program, shim};
 
 const SHARED: [&str; 1] = ["-shared"];
@@ -19,33 +19,46 @@ fn preloading(program: &Program, libraries: &[&Path]) -> Program {
 
 /// Asserts that nothing changes, whether the shim is before the other library or behind it.
 fn changes_nothing_beside(program: &Program, library: &Path) {
+    changes_nothing_beside_with(Libc::Glibc, program, library);
+}
+
+fn changes_nothing_beside_with(libc: Libc, program: &Program, library: &Path) {
     let control = preloading(program, &[library]);
     for both in [[shim(), library], [library, shim()]] {
-        changes_nothing_when(&control, &preloading(program, &both), Setting::all());
+        changes_nothing_when(&control, &preloading(program, &both), libc.settings());
     }
 }
 
 #[test]
 fn serves_calls_from_constructors_and_destructors_of_the_program() {
-    changes_nothing(&host("plain.c"));
+    changes_nothing_in("plain.c", &[]);
 }
 
 #[test]
 fn serves_calls_before_its_own_constructor() {
-    changes_nothing_beside(&host("plain.c"), &compiled_with("plugin.c", &SHARED));
+    for libc in Libc::BOTH {
+        let other = libc.compiled("plugin.c", &SHARED);
+        changes_nothing_beside_with(libc, &libc.host("plain.c"), &other);
+    }
 }
 
 #[test]
 fn serves_plugins() {
-    changes_nothing(&host("plugins.c").argument(compiled_with("plugin.c", &SHARED)));
+    for libc in Libc::BOTH {
+        let plugin = libc.compiled("plugin.c", &SHARED);
+        let program = libc.host("plugins.c").argument(plugin);
+        changes_nothing_when(&program, &program.clone().shimmed(), libc.settings());
+    }
 }
 
 #[test]
 fn can_be_opened_as_a_plugin_itself() {
-    let plugin = compiled_with("plugin.c", &SHARED);
-    let control = host("plugins.c").argument(&plugin);
-    let opened = control.clone().argument(shim());
-    changes_nothing_when(&control, &opened, Setting::all());
+    for libc in Libc::BOTH {
+        let plugin = libc.compiled("plugin.c", &SHARED);
+        let control = libc.host("plugins.c").argument(&plugin);
+        let opened = control.clone().argument(shim());
+        changes_nothing_when(&control, &opened, libc.settings());
+    }
 }
 
 #[test]
@@ -55,14 +68,40 @@ fn may_be_given_twice() {
     let copy = folder.join("copy.so");
     os::unix::fs::symlink(shim(), &link).expect("a symlink");
     fs::copy(shim(), &copy).expect("a copy");
-    let program = host("plain.c");
-    for twice in [
-        [shim(), shim()],
-        [shim(), &link],
-        [shim(), &copy],
-        [&copy, shim()],
-    ] {
-        changes_nothing_when(&program, &preloading(&program, &twice), Setting::all());
+    for libc in Libc::BOTH {
+        let program = libc.host("plain.c");
+        for twice in [
+            [shim(), shim()],
+            [shim(), &link],
+            [shim(), &copy],
+            [&copy, shim()],
+        ] {
+            changes_nothing_when(&program, &preloading(&program, &twice), libc.settings());
+        }
+    }
+}
+
+/// The outer one's wait would be around the inner one's, with signals held back meanwhile, and four times as long.
+#[test]
+fn acts_once_where_there_are_two_of_it() {
+    let folder = Folder::new("two");
+    let copy = folder.copy(shim(), "copy.so");
+    for libc in Libc::BOTH {
+        let control = libc.host("wait.c");
+        let program = control
+            .clone()
+            .argument("250")
+            .with("LIBREUSE_WAIT", "250ms");
+        for two in [[shim(), &copy], [&copy, shim()]] {
+            let both = preloading(&program, &two);
+            changes_nothing_when(&control, &both, vec![Setting::new("off", Log::Stderr)]);
+            // What it says, it says once.
+            own_network();
+            let mistaken = preloading(&libc.host("plain.c"), &two)
+                .with("LIBREUSE_COLOUR", "red")
+                .run();
+            assert_eq!(mistaken.stderr.lines().count(), 1, "{mistaken:#?}");
+        }
     }
 }
 
@@ -86,19 +125,30 @@ fn stands_beside_jemalloc() {
 
 #[test]
 fn stands_beside_another_interposer() {
-    changes_nothing_beside(&host("plain.c"), &compiled_with("interposer.c", &SHARED));
+    for libc in Libc::BOTH {
+        let other = libc.compiled("interposer.c", &SHARED);
+        changes_nothing_beside_with(libc, &libc.host("plain.c"), &other);
+    }
+}
+
+/// That library's question for the next function finds the shim's own.
+#[test]
+fn stands_beside_a_library_that_asks_dlsym_for_it() {
+    changes_nothing_beside(&host("plain.c"), &compiled_with("asker.c", &SHARED));
 }
 
 #[test]
 fn reads_nothing_that_another_library_took_unread() {
-    let swallower: PathBuf = compiled_with("swallower.c", &SHARED);
-    let program = Program::new(compiled("swallowed.c")).with("LIBREUSE_REUSEPORT", "on");
-    // The other order swallows the calls before the shim sees them.
-    changes_nothing_when(
-        &preloading(&program, &[&swallower]),
-        &preloading(&program, &[shim(), &swallower]),
-        Setting::all(),
-    );
+    for libc in Libc::BOTH {
+        let swallower = libc.compiled("swallower.c", &SHARED);
+        let program = libc.host("swallowed.c").with("LIBREUSE_REUSEPORT", "on");
+        // The other order swallows the calls before the shim sees them.
+        changes_nothing_when(
+            &preloading(&program, &[&swallower]),
+            &preloading(&program, &[shim(), &swallower]),
+            libc.settings(),
+        );
+    }
 }
 
 /// The wait goes by the kernel's clock: by libfaketime's it would be years.
@@ -122,7 +172,7 @@ except OSError as error:
         let waiting = Setting::new("off", Log::Off).applied_to(
             preloading(&program, &order)
                 .with("FAKETIME", "+10y")
-                .with("LIBREUSE_WAIT", "200ms"),
+                .with("LIBREUSE_WAIT", "200ms,listeners"),
         );
         assert_eq!(waiting.output(), "EADDRINUSE\n");
     }

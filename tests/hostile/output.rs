@@ -1,100 +1,98 @@
 //! What the shim writes, and where the program never finds it: its own files, its limits, its signals, its time.
 
-use crate::host::host;
+use crate::host::{Libc, changes_nothing_in};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::{fs, io, os};
-use support::matrix::{LINGERS, changes_nothing};
+use support::matrix::LINGERS;
 use support::{Folder, Program, own_network};
-
-fn stderr_is(what: &str) {
-    changes_nothing(&host("stderr.c").argument(what));
-}
 
 #[test]
 fn writes_into_no_file_that_took_the_place_of_stderr() {
-    stderr_is("data");
+    changes_nothing_in("stderr.c", &["data"]);
 }
 
 #[test]
 fn writes_into_no_file_where_stderr_was_closed_from_the_start() {
-    stderr_is("closed");
+    changes_nothing_in("stderr.c", &["closed"]);
 }
 
 #[test]
 fn writes_into_no_file_that_has_the_inode_number_of_stderr() {
-    stderr_is("inode");
+    changes_nothing_in("stderr.c", &["inode"]);
 }
 
 #[test]
 fn raises_no_sigpipe_on_a_pipe_without_reader() {
-    stderr_is("pipe without reader");
+    changes_nothing_in("stderr.c", &["pipe without reader"]);
 }
 
 #[test]
 fn raises_no_sigpipe_when_the_reader_goes() {
-    stderr_is("pipe whose reader goes");
+    changes_nothing_in("stderr.c", &["pipe whose reader goes"]);
 }
 
 #[test]
 fn does_not_block_on_a_pipe_that_nobody_reads() {
-    stderr_is("pipe that nobody reads");
+    changes_nothing_in("stderr.c", &["pipe that nobody reads"]);
 }
 
 #[test]
 fn raises_no_sigpipe_on_a_socket_without_reader() {
-    stderr_is("socket without reader");
+    changes_nothing_in("stderr.c", &["socket without reader"]);
 }
 
 #[test]
 fn does_not_block_on_a_socket_that_nobody_reads() {
-    stderr_is("socket that nobody reads");
+    changes_nothing_in("stderr.c", &["socket that nobody reads"]);
 }
 
 #[test]
 fn does_not_block_on_a_terminal_that_nobody_reads() {
-    stderr_is("terminal that nobody reads");
+    changes_nothing_in("stderr.c", &["terminal that nobody reads"]);
 }
 
 #[test]
 fn is_not_stopped_by_a_terminal_in_the_background() {
-    stderr_is("terminal in the background");
+    changes_nothing_in("stderr.c", &["terminal in the background"]);
 }
 
 #[test]
 fn keeps_no_descriptor() {
-    changes_nothing(&host("limits.c").argument("descriptors"));
+    changes_nothing_in("limits.c", &["descriptors"]);
 }
 
 #[test]
 fn needs_no_descriptor() {
-    changes_nothing(&host("limits.c").argument("three descriptors"));
+    changes_nothing_in("limits.c", &["three descriptors"]);
 }
 
 #[test]
 fn raises_no_sigxfsz() {
-    changes_nothing(&host("limits.c").argument("no file size"));
+    changes_nothing_in("limits.c", &["no file size"]);
 }
 
 /// Runs a program that logs to this path, in every linger mode, and asserts that nothing changes.
 fn logging_to(path: &Path) {
     own_network();
-    let program = host("plain.c");
-    let expected = program.run();
-    for linger in LINGERS {
-        let finished = program
-            .clone()
-            .shimmed()
-            .with("LIBREUSE_LINGER", linger)
-            .with("LIBREUSE_LOG", "trace")
-            .with("LIBREUSE_LOG_FILE", path)
-            .run();
-        assert_eq!(
-            (&finished.stdout, finished.status, &finished.stderr),
-            (&expected.stdout, expected.status, &expected.stderr),
-            "with linger {linger}"
-        );
+    for libc in Libc::BOTH {
+        let program = libc.host("plain.c");
+        let expected = program.run();
+        for linger in LINGERS {
+            let finished = program
+                .clone()
+                .shimmed()
+                .with("LIBREUSE_LINGER", linger)
+                .with("LIBREUSE_LOG", "trace")
+                .with("LIBREUSE_LOG_FILE", path)
+                .run();
+            assert_eq!(
+                (&finished.stdout, finished.status, &finished.stderr),
+                (&expected.stdout, expected.status, &expected.stderr),
+                "with {libc:?} and linger {linger}"
+            );
+        }
     }
 }
 
@@ -229,13 +227,15 @@ sys.stdin.readline()
 /// Where the log goes is nothing to the program, even where it can't be reported.
 #[test]
 fn passes_wrong_settings_by_in_silence_when_stderr_is_closed() {
-    let program = host("stderr.c").argument("closed");
-    let wrong = program
-        .clone()
-        .shimmed()
-        .with("LIBREUSE_PORTS", "none")
-        .with("LIBREUSE_COLOUR", "red");
     own_network();
-    let finished = wrong.run();
-    assert_eq!(finished.stdout, program.output());
+    for libc in Libc::BOTH {
+        let program = libc.host("stderr.c").argument("closed");
+        let wrong = program
+            .clone()
+            .shimmed()
+            .with("LIBREUSE_PORTS", "none")
+            .with("LIBREUSE_COLOUR", "red");
+        let finished = wrong.run();
+        assert_eq!(finished.stdout, program.output(), "{libc:?}");
+    }
 }

@@ -2,6 +2,14 @@
 #include "host.h"
 #include <dlfcn.h>
 
+// musl has one scope of names for the whole process.
+#ifdef RTLD_DEEPBIND
+#define OPEN_APART(library) dlmopen(LM_ID_NEWLM, library, RTLD_NOW)
+#else
+#define RTLD_DEEPBIND 0
+#define OPEN_APART(library) dlopen(library, RTLD_NOW)
+#endif
+
 static void call(void *library) {
     if (library == NULL) {
         printf("%s\n", dlerror());
@@ -19,7 +27,7 @@ int main(int argc, char **argv) {
         errno = PRESET;
         CHECK(dlopen(argv[i], RTLD_NOW | RTLD_GLOBAL) != NULL);
         CHECK(dlopen(argv[i], RTLD_NOW | RTLD_DEEPBIND) != NULL);
-        CHECK(dlmopen(LM_ID_NEWLM, argv[i], RTLD_NOW) != NULL);
+        CHECK(OPEN_APART(argv[i]) != NULL);
         call_every_hook();
     }
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
@@ -28,7 +36,7 @@ int main(int argc, char **argv) {
     library = dlopen(argv[1], RTLD_LAZY | RTLD_DEEPBIND);
     call(library);
     CHECK(dlclose(library) == 0);
-    call(dlmopen(LM_ID_NEWLM, argv[1], RTLD_NOW));
+    call(OPEN_APART(argv[1]));
     int (*close_found)(int) = (int (*)(int))dlsym(RTLD_DEFAULT, "close");
     FAILS(close_found(-1), EBADF);
     puts("opened and called");

@@ -1,6 +1,7 @@
-//! `docs/safety.md`: every promise has a test, and every test is there for a promise.
+//! `docs/safety.md`: every promise has a test, every test is there for a promise, and what is said of the libraries that
+//! it was tried with is so.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 
 fn read(path: &str) -> String {
@@ -8,8 +9,17 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The tests of this target, as `module::name`.
-fn tests() -> BTreeSet<String> {
+/// What a test calls that runs its program with either libc.
+const BOTH: [&str; 5] = [
+    "Libc::BOTH",
+    "Libc::Musl",
+    "changes_nothing_in(",
+    "logging_to(",
+    "loses_no_byte(",
+];
+
+/// The tests of this target, as `module::name`, and whether they run a program for musl.
+fn tests() -> BTreeMap<String, bool> {
     let modules = read("tests/hostile/main.rs");
     let modules = modules
         .lines()
@@ -19,12 +29,18 @@ fn tests() -> BTreeSet<String> {
     modules
         .flat_map(|module| {
             let text = read(&format!("tests/hostile/{module}.rs"));
-            let names: Vec<_> = text
+            let tests: Vec<_> = text
                 .split("#[test]\nfn ")
                 .skip(1)
-                .map(|rest| format!("{module}::{}", rest.split('(').next().unwrap_or_default()))
+                .map(|rest| {
+                    let name = rest.split('(').next().unwrap_or_default();
+                    // Where the function ends.
+                    let body = rest.split("\n}\n").next().unwrap_or_default();
+                    let musl = BOTH.iter().any(|call| body.contains(call));
+                    (format!("{module}::{name}"), musl)
+                })
                 .collect();
-            names
+            tests
         })
         .collect()
 }
@@ -37,16 +53,22 @@ fn each_has_a_test() {
         .filter(|line| line.starts_with("| ") && !line.starts_with("| The shim promises"))
         .collect();
     assert!(promises.len() > 30, "the tables are found");
-    let mut named = BTreeSet::new();
+    let mut named = BTreeMap::new();
     for promise in promises {
-        let (_, cell) = promise
-            .trim_end_matches(['|', ' '])
-            .rsplit_once('|')
-            .expect("two columns");
-        let held_by: Vec<_> = cell
+        let cells: Vec<_> = promise.split('|').map(str::trim).collect();
+        let [_, _, tests, libcs, _] = cells[..] else {
+            panic!("three columns: {promise}");
+        };
+        let musl = match libcs {
+            "glibc, musl" => true,
+            // Of the file nothing is run: it is taken apart.
+            "glibc" | "the file" => false,
+            _ => panic!("what was it tried with? {promise}"),
+        };
+        let held_by: Vec<_> = tests
             .split('`')
             .filter(|name| name.contains("::"))
-            .map(String::from)
+            .map(|name| (String::from(name), musl))
             .collect();
         assert!(!held_by.is_empty(), "nothing holds this: {promise}");
         named.extend(held_by);

@@ -1,51 +1,89 @@
 //! Programs with few rights, or with more than their callers, and variables of any content.
 
-use crate::host::{compiled, host};
+use crate::host::{Libc, changes_nothing_in, compiled};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
-use support::matrix::{LINGERS, Log, Setting, changes_nothing, changes_nothing_when};
+use support::matrix::{LINGERS, Log, Setting, changes_nothing_when};
 use support::{Folder, Program, own_network, shim};
 
-/// With linger off, close, connect, a successful bind, a failed one and setsockopt cost no system call.
+/// With linger off, close, connect, a successful bind, a failed one and setsockopt of other options cost no system call.
 #[test]
 fn makes_no_system_call_that_the_program_does_not_make() {
-    let program = host("seccomp.c").argument("strict");
-    own_network();
-    let expected = program.run().succeeded();
-    let finished = program.shimmed().run().succeeded();
-    assert_eq!(
-        (finished.stdout, finished.stderr),
-        (expected.stdout, expected.stderr)
-    );
+    for libc in Libc::BOTH {
+        let program = libc.host("seccomp.c").argument("strict");
+        own_network();
+        let expected = program.run().succeeded();
+        let finished = program.shimmed().run().succeeded();
+        assert_eq!(
+            (finished.stdout, finished.stderr),
+            (expected.stdout, expected.stderr),
+            "{libc:?}"
+        );
+    }
 }
 
 /// Neither does it to be loaded, unless it is to speak.
 #[test]
 fn makes_no_system_call_to_be_loaded() {
-    let program = host("seccomp.c").argument("start");
-    assert_eq!(program.output(), "alive\n");
-    for linger in LINGERS {
-        let shimmed = Setting::new(linger, Log::Off).applied_to(program.clone().shimmed());
-        assert_eq!(shimmed.output(), "alive\n");
+    for libc in Libc::BOTH {
+        let program = libc.host("seccomp.c").argument("start");
+        assert_eq!(program.output(), "alive\n");
+        for linger in LINGERS {
+            let shimmed = Setting::new(linger, Log::Off).applied_to(program.clone().shimmed());
+            assert_eq!(shimmed.output(), "alive\n", "{libc:?} {linger}");
+        }
     }
 }
 
 /// A sandbox may answer system calls in a handler of its own: nothing of ours keeps the handler from being called.
 #[test]
 fn lets_a_sandbox_answer_its_system_calls() {
-    changes_nothing(&host("seccomp.c").argument("trapping"));
+    changes_nothing_in("seccomp.c", &["trapping"]);
 }
 
 /// Where the time can't be had there is no wait, and not one without end.
 #[test]
 fn does_not_wait_in_a_sandbox_without_a_clock() {
-    let control = host("seccomp.c").argument("timeless");
+    for libc in Libc::BOTH {
+        let control = libc.host("seccomp.c").argument("timeless");
+        let waiting = control
+            .clone()
+            .shimmed()
+            .with("LIBREUSE_WAIT", "10m,listeners");
+        changes_nothing_when(&control, &waiting, libc.settings());
+    }
+}
+
+/// The clock stops while it waits: a handler brings the sandbox.
+#[test]
+fn ends_its_wait_when_the_clock_stops() {
+    let control = host("seccomp.c").argument("stopping");
     let waiting = control.clone().shimmed().with("LIBREUSE_WAIT", "10m");
     changes_nothing_when(&control, &waiting, Setting::all());
+}
+
+/// Where nobody may look for listeners, the wait is as if there were none: here it goes on to its end.
+#[test]
+fn waits_in_a_sandbox_that_shows_no_listeners() {
+    let program = host("seccomp.c").argument("unseeing").shimmed();
+    for (argument, expected) in [
+        ("unseeing", "still in use after"),
+        ("seeing", "not waiting"),
+    ] {
+        own_network();
+        let finished = program
+            .clone()
+            .replacing_argument(0, argument)
+            .with("LIBREUSE_WAIT", "100ms")
+            .run()
+            .succeeded();
+        assert_eq!(finished.stdout, "alive\n");
+        assert!(finished.stderr.contains(expected), "{finished:#?}");
+    }
 }
 
 #[test]
@@ -82,13 +120,13 @@ fn survives_values_of_any_content() {
         "\n",
     ];
     own_network();
-    let program = host("plain.c");
-    let expected = program.run();
+    let expected = Libc::Glibc.host("plain.c").run();
     // LIBREUSE_PROGRAMS takes nearly anything for a name, and then this is another program, where the shim is silent.
-    for (value, programs) in values
-        .into_iter()
-        .flat_map(|value| [(value, false), (value, true)])
-    {
+    for (libc, value, programs) in Libc::BOTH.into_iter().flat_map(|libc| {
+        let each = values.into_iter();
+        each.flat_map(move |value| [(libc, value, false), (libc, value, true)])
+    }) {
+        let program = libc.host("plain.c");
         let mut hostile = program.clone().shimmed();
         for name in names {
             hostile = hostile.with(format!("LIBREUSE_{name}"), OsStr::from_bytes(value));
@@ -122,17 +160,20 @@ fn survives_values_of_any_content() {
 #[test]
 fn survives_values_of_a_mebibyte() {
     own_network();
-    let finished = host("values.c").argument(shim()).run().succeeded();
-    assert_eq!(finished.stdout.lines().count(), 10);
-    assert!(
-        finished.stdout.lines().all(|line| line.ends_with(": 0")),
-        "{finished:#?}"
-    );
-    for line in finished.stderr.lines() {
+    for libc in Libc::BOTH {
+        let program = libc.host("values.c").argument(shim());
+        let finished = program.run().succeeded();
+        assert_eq!(finished.stdout.lines().count(), 10);
         assert!(
-            line.starts_with("libreuse: LIBREUSE_") && line.len() < 512,
-            "{line:?}"
+            finished.stdout.lines().all(|line| line.ends_with(": 0")),
+            "{finished:#?}"
         );
+        for line in finished.stderr.lines() {
+            assert!(
+                line.starts_with("libreuse: LIBREUSE_") && line.len() < 512,
+                "{line:?}"
+            );
+        }
     }
 }
 
@@ -146,24 +187,27 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     let folder = Folder::for_other_users("secure");
     own_mounts(folder.path());
     // The tmpfs may hold setuid programs, and everybody may reach what is in it.
+    let give_rights = |program: &Path| {
+        if alone {
+            let granted = Command::new("setcap")
+                .arg("cap_net_bind_service+p")
+                .arg(program)
+                .status()
+                .expect("setcap (libcap2-bin) runs");
+            assert!(granted.success());
+        } else {
+            let setuid = fs::Permissions::from_mode(0o4755);
+            fs::set_permissions(program, setuid).expect("the file is ours");
+        }
+    };
     let program = folder.copy(compiled("secure.c"), "secure");
-    if alone {
-        let granted = Command::new("setcap")
-            .arg("cap_net_bind_service+p")
-            .arg(&program)
-            .status()
-            .expect("setcap (libcap2-bin) runs");
-        assert!(granted.success());
-    } else {
-        let setuid = fs::Permissions::from_mode(0o4755);
-        fs::set_permissions(&program, setuid).expect("the file is ours");
-    }
+    give_rights(&program);
     let library = folder.copy(shim(), "libreuse.so");
     let log = folder.join("log");
     fs::create_dir(folder.join("etc")).expect("a folder");
     fs::write(folder.join("ld.so.preload"), library.as_os_str().as_bytes()).expect("a file");
 
-    let run = |user: &str, library_is_on: bool| {
+    let run = |program: &Path, user: &str, library_is_on: bool| {
         let become_user = if alone {
             format!("unshare --user --map-user={user}")
         } else {
@@ -192,7 +236,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     };
 
     // Root has no more rights than itself: the variables count, which shows that the library is there.
-    let obeyed = run("0", true);
+    let obeyed = run(&program, "0", true);
     assert_eq!(
         obeyed.stdout,
         "secure: 0\nTCP_LINGER2 of the accepted socket: -1\nbind over TIME_WAIT: bound\n"
@@ -201,7 +245,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     fs::remove_file(&log).expect("a log file, since it was asked for");
 
     // The defaults hold: bind works, and nothing else changes.
-    let secure = run("65534", true);
+    let secure = run(&program, "65534", true);
     assert_eq!(
         secure.stdout,
         "secure: 1\nTCP_LINGER2 of the accepted socket: 60\nbind over TIME_WAIT: bound\n"
@@ -209,7 +253,20 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     assert_eq!(secure.stderr, "");
     assert!(!log.exists(), "a file was written");
 
-    let control = run("65534", false);
+    // musl takes no preload into such a program at all: this one is linked with the shim.
+    let search = format!("-Wl,-rpath,{}", folder.path().display());
+    let flags = [library.to_str().expect("a path in UTF-8"), &search];
+    let linked = folder.copy(Libc::Musl.compiled("secure.c", &flags), "linked");
+    give_rights(&linked);
+    let secure = run(&linked, "65534", false);
+    assert_eq!(
+        secure.stdout,
+        "secure: 1\nTCP_LINGER2 of the accepted socket: 60\nbind over TIME_WAIT: bound\n"
+    );
+    assert_eq!(secure.stderr, "");
+    assert!(!log.exists(), "a file was written");
+
+    let control = run(&program, "65534", false);
     assert_eq!(
         control.stdout,
         "secure: 1\nTCP_LINGER2 of the accepted socket: 60\nbind over TIME_WAIT: in use\n"

@@ -1,19 +1,21 @@
 //! `LIBREUSE_WAIT` amid signals, and while another thread goes on.
 
-use crate::host::host;
-use support::matrix::{Setting, changes_nothing_when};
+use crate::host::Libc;
+use support::matrix::changes_nothing_when;
 use support::{Program, own_network, wait_until};
 
 /// Results are those without the shim, each after the whole wait and with the socket as it was; `wait.c` checks it.
 #[test]
 fn waits_through_signals_and_leaves_no_trace() {
-    let control = host("wait.c");
-    let waiting = control
-        .clone()
-        .argument("250")
-        .shimmed()
-        .with("LIBREUSE_WAIT", "250ms");
-    changes_nothing_when(&control, &waiting, Setting::all());
+    for libc in Libc::BOTH {
+        let control = libc.host("wait.c");
+        let waiting = control
+            .clone()
+            .argument("250")
+            .shimmed()
+            .with("LIBREUSE_WAIT", "250ms,listeners");
+        changes_nothing_when(&control, &waiting, libc.settings());
+    }
 }
 
 /// Another thread may close the socket meanwhile, and its number then be another one's.
@@ -43,7 +45,7 @@ os._exit(0)
         own_network();
         let mut program = Program::python(text)
             .shimmed_if(shimmed)
-            .with("LIBREUSE_WAIT", "10m")
+            .with("LIBREUSE_WAIT", "10m,listeners")
             .with("LIBREUSE_LOG", "info")
             .start();
         if shimmed {

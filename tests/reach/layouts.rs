@@ -17,7 +17,7 @@ fn bind_waits_as_long_as_it_is_told_to() {
         let holder = TcpListener::bind("127.0.0.1:49200").expect("a network of our own");
         let variables = [
             PRELOAD,
-            ("LIBREUSE_WAIT", "300ms"),
+            ("LIBREUSE_WAIT", "300ms,listeners"),
             ("LIBREUSE_LOG", "debug"),
         ];
         let mut running = system.program(&binary, &variables).start();
@@ -38,7 +38,7 @@ fn bind_waits_as_long_as_it_is_told_to() {
         running.kill();
 
         let mut waiting = system
-            .program(&binary, &[PRELOAD, ("LIBREUSE_WAIT", "60s")])
+            .program(&binary, &[PRELOAD, ("LIBREUSE_WAIT", "60s,listeners")])
             .start();
         let call = format!("/proc/{}/syscall", waiting.pid());
         wait_until("a bind that sleeps", || {

@@ -48,9 +48,9 @@ fn holds_no_panic() {
     assert!(panics.is_empty(), "{panics:#?}");
 }
 
-/// Whoever has the file can tell which version it is; a process that loads it has nothing of that.
+/// Whoever has the file can tell which version it is.
 #[test]
-fn says_its_version_in_a_note_that_no_process_loads() {
+fn says_its_version_in_a_note() {
     let expected = format!("{}\0", env!("CARGO_PKG_VERSION"));
     let bytes: Vec<String> = expected.bytes().map(|byte| format!("{byte:02x}")).collect();
     let folder = Folder::new("stripped");
@@ -68,16 +68,5 @@ fn says_its_version_in_a_note_that_no_process_loads() {
         };
         let notes = readelf("--notes");
         assert!(notes.contains(&bytes.join(" ")), "{notes}");
-        let sections = readelf("--sections");
-        let note = sections
-            .lines()
-            .find(|line| line.contains(".note.libreuse"))
-            .unwrap_or_else(|| panic!("no note in {sections}"));
-        // Its address and its flags.
-        assert!(note.contains(" 0000000000000000 "), "{note}");
-        assert!(!note.contains(" A "), "{note}");
-        let segments = readelf("--segments");
-        assert!(!segments.contains(".note.libreuse"), "{segments}");
-        assert!(segments.contains(".text"), "{segments}");
     }
 }

@@ -10,10 +10,14 @@ mod connect;
 mod cost;
 /// The README against the code.
 mod docs;
+/// `graceful`, and peers that look late.
+mod late;
 /// What the shared object exports, needs and contains.
 mod library;
 /// `LIBREUSE_LOG`: what is reported, and where.
 mod log;
+/// Programs of musl, by the same file.
+mod musl;
 /// Real programs, unmodified.
 mod programs;
 /// A second run of a program, over whatever the first one left behind.

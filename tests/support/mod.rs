@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -22,8 +22,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// How long anything may take that takes no time of its own: long enough for a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that takes no time of its own: long enough for a loaded machine. `LIBREUSE_TEST_PATIENCE`
+/// says how many times as long it may take on an emulated one.
+pub fn patience() -> Duration {
+    static PATIENCE: OnceLock<Duration> = OnceLock::new();
+    *PATIENCE.get_or_init(|| {
+        let times = env::var("LIBREUSE_TEST_PATIENCE").map_or(1, |value| {
+            value
+                .parse()
+                .expect("LIBREUSE_TEST_PATIENCE is a whole number")
+        });
+        Duration::from_secs(30) * times
+    })
+}
 
 /// The project's folder.
 pub fn project() -> &'static Path {
@@ -166,18 +177,59 @@ pub fn python() -> PathBuf {
     program(&["/usr/bin/python3"])
 }
 
-/// A C program, compiled on first use from its text.
+/// The compiler for programs that are linked with musl. Debian's knows where musl's own headers are, but not the kernel's.
+pub fn musl_gcc() -> Command {
+    static HEADERS: OnceLock<PathBuf> = OnceLock::new();
+    let headers = HEADERS.get_or_init(|| {
+        let folder = Folder::new("kernel-headers");
+        let here = program(&["gcc"]);
+        let triplet = Command::new(here)
+            .arg("-print-multiarch")
+            .output()
+            .expect("gcc runs");
+        let triplet = String::from_utf8(triplet.stdout).expect("a name in UTF-8");
+        for (name, place) in [
+            ("linux", "linux".into()),
+            ("asm-generic", "asm-generic".into()),
+            ("asm", format!("{}/asm", triplet.trim())),
+        ] {
+            let place = Path::new("/usr/include").join(place);
+            symlink(place, folder.join(name)).expect("the folder is ours");
+        }
+        let path = folder.path().to_owned();
+        // It is needed until the last test has ended.
+        std::mem::forget(folder);
+        path
+    });
+    let mut compiler = Command::new("musl-gcc");
+    compiler.arg("-isystem").arg(headers);
+    compiler
+}
+
+/// A C program, compiled from its text.
 pub fn compile_c(name: &str, text: &str, flags: &[&str]) -> PathBuf {
-    let folder = scratch();
-    let source = folder.join(format!("{name}.{}.c", std::process::id()));
-    let binary = folder.join(format!("{name}.{}", std::process::id()));
+    compile(Command::new("cc"), name, text, flags)
+}
+
+/// The same for musl, on first use of its name.
+pub fn compile_for_musl(name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    static DONE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    done.entry(name.into())
+        .or_insert_with(|| compile(musl_gcc(), name, text, flags))
+        .clone()
+}
+
+fn compile(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    let binary = scratch().join(format!("{name}.{}", std::process::id()));
+    let source = scratch().join(format!("{name}.{}.c", std::process::id()));
     fs::write(&source, text).expect("the folder for temporary files is writable");
-    let output = Command::new("cc")
+    let output = compiler
         .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
         .args([&binary, &source])
         .args(flags)
         .output()
-        .expect("cc runs");
+        .expect("the compiler runs");
     assert!(
         output.status.success(),
         "{}",
@@ -281,7 +333,7 @@ impl Program {
             command.current_dir(folder);
         }
         let mut child = None;
-        wait_until_by(Instant::now() + PATIENCE, || {
+        wait_until_by(Instant::now() + patience(), || {
             child = Some(command.spawn());
             // If the test has just written the program, a child of another test may still hold it open for writing,
             // from its fork on until it executes something else.
@@ -363,7 +415,7 @@ impl Running {
 
     /// The next line of its output.
     pub fn line(&mut self) -> String {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(patience()) {
             Ok(line) => {
                 self.stdout.push_str(&line);
                 self.stdout.push('\n');
@@ -431,7 +483,7 @@ impl Running {
     /// Closes its input and waits for its end.
     pub fn finish(mut self) -> Finished {
         drop(self.stdin.take());
-        let deadline = Instant::now() + PATIENCE * 4;
+        let deadline = Instant::now() + patience() * 4;
         wait_until_by(deadline, || {
             self.status = self.child.try_wait().expect("the child is ours");
             self.status.is_some() || Instant::now() > deadline
@@ -498,7 +550,7 @@ impl Finished {
 /// Waits until something holds, and fails the test if it does not.
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     assert!(
-        wait_until_by(Instant::now() + PATIENCE, holds),
+        wait_until_by(Instant::now() + patience(), holds),
         "waited in vain for {what}"
     );
 }
@@ -583,7 +635,7 @@ pub fn count(local_port: u16, state: TcpState) -> usize {
 
 /// Waits until so many sockets with this local port are in this state.
 pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
-    let there = wait_until_by(Instant::now() + PATIENCE, || {
+    let there = wait_until_by(Instant::now() + patience(), || {
         count(local_port, state) == number
     });
     let tally = tcp_states(local_port)

@@ -3,7 +3,10 @@
 use crate::kernel::network;
 use crate::library::libraries::Libraries;
 use anyhow::Result;
+use libreuse_rules::settings::Settings;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 /// Which library is meant.
 #[derive(Debug, clap::Args)]
@@ -23,7 +26,7 @@ impl Library {
 /// Who reads the answer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Format {
-    /// Answer in JSON (docs/json.md)
+    /// Answer in JSON, of which the manual has every key (`reuseaddr man`)
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -44,5 +47,27 @@ impl Network {
             network::enter(pid)?;
         }
         Ok(())
+    }
+}
+
+/// A time, read as the library reads `LIBREUSE_WAIT`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settings = Settings::DEFAULT;
+        settings
+            .set(b"LIBREUSE_WAIT", text.as_bytes())
+            .map_err(|complaint| {
+                let complaint = complaint.to_string();
+                // clap has already named the value.
+                complaint
+                    .split_once(": ")
+                    .map_or(complaint.clone(), |(_, why)| why.to_owned())
+            })?;
+        Ok(Self(Duration::from_millis(settings.wait_ms.into())))
     }
 }

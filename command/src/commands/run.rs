@@ -1,7 +1,7 @@
 //! Starts a program with the library: everything that could go wrong is found first, and nothing is started if
 //! anything does.
 
-use super::{exit, options};
+use super::{exit, free, options};
 use crate::library::preload::environment;
 use crate::library::variables::Variables;
 use crate::output::{self, readable};
@@ -32,9 +32,13 @@ pub(crate) struct Arguments {
     #[arg(long)]
     anyway: bool,
 
-    /// First end what earlier runs left on the ports of --ports, if that is allowed
+    /// First end what earlier runs left on the ports of --ports: without any right where the peers were on this host
     #[arg(long)]
     evict: bool,
+
+    /// First ask processes of your own that have the ports of --ports to end, and evict what they leave
+    #[arg(long)]
+    free: bool,
 
     #[command(flatten)]
     library: options::Library,
@@ -57,8 +61,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         .iter()
         .map(|(name, value)| (name.as_os_str(), value.as_os_str()));
     let (settings, mut mistakes) = arguments.variables.read(borrowed);
-    if arguments.evict && settings.ports.all() {
-        mistakes.push("--evict needs to know the ports: add --ports PORT".into());
+    for (option, given) in [("--evict", arguments.evict), ("--free", arguments.free)] {
+        if given && settings.ports.all() {
+            mistakes.push(format!(
+                "{option} needs to know the ports: add --ports PORT"
+            ));
+        }
     }
     let libraries = arguments
         .library
@@ -100,6 +108,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let Some(way) = choose(&report, &readable(name.as_bytes()), arguments.anyway) else {
         return Ok(exit::REFUSED);
     };
+    if arguments.free {
+        free::for_program(&list::listed(&settings.ports))?;
+    }
     if arguments.evict {
         clear(&list::listed(&settings.ports))?;
     }
@@ -155,11 +166,7 @@ fn clear(ports: &[u16]) -> Result<()> {
             eviction.left.len(),
             eviction.found.len()
         ));
-        output::warn(&eviction::explain(
-            eviction.refusal,
-            &list::spelled(ports),
-            &eviction.left,
-        ));
+        output::warn(&eviction::explain(&eviction, &list::spelled(ports)));
     }
     Ok(())
 }

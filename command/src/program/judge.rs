@@ -148,7 +148,7 @@ fn judge(
     };
     let Some(library) = libraries.fitting(elf) else {
         report.problem(format!(
-            "{shown} is {}, and the library is here for {}. Install the one for that machine as well (docs/install.md), \
+            "{shown} is {}, and the library is here for {}. Install the one for that machine as well (libreuse.so(8)), \
              or name it with --library",
             elf.kind(),
             libraries.described()

@@ -9,6 +9,7 @@ use crate::library::variables::Variables;
 use crate::output::readable;
 use anyhow::{Context, Result};
 use procfs::process::{MMapPath, Process};
+use rustix::process::getuid;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,11 @@ use std::path::{Path, PathBuf};
 pub(crate) fn process(pid: u32) -> Result<Report> {
     let process = network::process(pid)?;
     let maps = process.maps().with_context(|| {
-        format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
+        if getuid().is_root() {
+            format!("even root may not look into process {pid} here: CAP_SYS_PTRACE is missing, or a security module forbids it")
+        } else {
+            format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
+        }
     })?;
     let exe = process.exe().ok();
     let mut report = Report {
