@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Which library is meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Library {
-    /// The library, if it is not beside this command or in a usual place
+    /// Take this library, and neither an installed one nor the one that this command carries
     #[arg(long, value_name = "PATH")]
     pub(crate) library: Option<PathBuf>,
 }
