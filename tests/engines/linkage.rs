@@ -186,6 +186,44 @@ fn needs_no_rights() {
     }
 }
 
+/// As in a container whose filter forbids `pidfd_getfd`, and lets its programs trace.
+#[test]
+fn serves_where_descriptors_cannot_be_copied() {
+    let forbids = compile_c(
+        "no-copies",
+        include_str!("forbids.c"),
+        &["-DFORBIDDEN=SYS_pidfd_getfd"],
+    );
+    for (name, flags) in [
+        ("uncopied", &["-static"][..]),
+        ("uncopied-32", &["-static", "-m32"]),
+    ] {
+        let victim = on_port(compile_c(name, VICTIM, flags));
+        let sandboxed = Program::new(&forbids).command(&run_with(["--log", "debug"], &victim));
+        own_network();
+        for _ in 0..3 {
+            let mut server = sandboxed.start();
+            server.expect("listening");
+            crash(server, PORT);
+        }
+        // Waiting works as well, and for the way that a live listener bars.
+        let mut holder = victim.start();
+        assert!(holder.line().contains("in use"), "the control");
+        let mut holder = sandboxed.start();
+        holder.expect("listening");
+        let mut waiting = Program::new(&forbids)
+            .command(&run_with(["--wait", "60s"], &victim))
+            .start();
+        wait_until("it to wait", || {
+            waiting
+                .stderr_so_far()
+                .contains("waiting for up to 60000 ms")
+        });
+        holder.kill();
+        waiting.expect("listening");
+    }
+}
+
 /// What starts a program stays what it is, and the program is served all the same.
 #[test]
 fn serves_what_a_starter_starts() {

@@ -72,7 +72,7 @@ fn array(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 /// Where C has a socket option.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) level: c_int,
     pub(crate) name: c_int,

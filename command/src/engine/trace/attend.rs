@@ -3,16 +3,17 @@
 //!
 //! Only the tracer's own thread may have the program's call made, so it is asked to.
 
+use super::inject::{Ask, Injected, Question, Told};
 use super::log;
 use super::ptrace::Tid;
-use super::socket::Socket;
-use libreuse_rules::calls::{Errno, OwnCall};
+use super::socket::{Socket, sleep_until};
+use libreuse_rules::calls::{Calls, Errno, OwnCall};
 use libreuse_rules::endpoint::Endpoint;
-use libreuse_rules::policy::Facts;
 use libreuse_rules::sequence;
 use libreuse_rules::settings::Settings;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::Instant;
 
 /// What a tracee's call could not be made for: a signal came before it, or the tracee went. No error of the kernel's has
 /// this number where a program sees it (`ERESTARTNOINTR` in `include/linux/errno.h`).
@@ -41,6 +42,8 @@ pub(super) struct Message {
 pub(super) enum Word {
     /// The call is to be made, and what came of it to be sent back.
     Make,
+    /// The program's thread is to answer this about a descriptor.
+    Ask(i32, Question),
     /// The sequence is over: the program may go on. It listens on this port now.
     Done { listens: Option<u16> },
 }
@@ -67,7 +70,13 @@ impl Mouth {
 /// The tracer's end of a sequence.
 #[derive(Debug)]
 pub(super) struct Sequence {
-    answers: Sender<Result<(), Errno>>,
+    answers: Sender<Answer>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Made(Result<(), Errno>),
+    Told(Option<Told>),
 }
 
 impl Sequence {
@@ -97,40 +106,97 @@ impl Sequence {
     /// Tells it what came of the call.
     pub(super) fn made(&self, result: Result<(), Errno>) {
         // A sequence waits for the answer, so it is there.
-        let _ = self.answers.send(result);
+        let _ = self.answers.send(Answer::Made(result));
+    }
+
+    /// Tells it what it has asked.
+    pub(super) fn told(&self, told: Option<Told>) {
+        let _ = self.answers.send(Answer::Told(told));
     }
 }
 
 fn run(settings: &Settings, attended: Attended, call: &Call) -> Option<u16> {
+    let (Attended::Bind { fd, .. } | Attended::Listen { fd }) = attended;
+    match Socket::of(call.mouth.tid, fd) {
+        Ok(socket) => run_on(settings, attended, call, &socket),
+        // It is no descriptor: the kernel is to say so.
+        Err(rustix::io::Errno::BADF) => run_plainly(attended, call),
+        Err(_) => {
+            let who = Asking {
+                call,
+                descriptor: fd,
+            };
+            let socket = Injected {
+                tid: call.mouth.tid,
+                number: fd,
+                begin: Instant::now(),
+                who: &who,
+            };
+            run_on(settings, attended, call, &socket)
+        }
+    }
+}
+
+fn run_on(
+    settings: &Settings,
+    attended: Attended,
+    call: &Call,
+    socket: &impl Calls,
+) -> Option<u16> {
     match attended {
-        Attended::Bind { fd, address } => {
-            let socket = Socket::of(call.mouth.tid, fd).ok()?;
+        Attended::Bind { address, .. } => {
             // What comes of it is what the kernel has told the program last.
-            let _ = sequence::bind_in_use(settings, &socket, call, address);
+            let _ = sequence::bind_in_use(settings, socket, call, address);
             None
         }
-        Attended::Listen { fd } => {
-            let Ok(socket) = Socket::of(call.mouth.tid, fd) else {
-                let _ = call.make();
-                return None;
-            };
-            sequence::listen(settings, &socket, call).ok()?;
+        Attended::Listen { .. } => {
+            sequence::listen(settings, socket, call).ok()?;
             socket.state()?;
             Some(socket.local()?.port)
         }
     }
 }
 
+fn run_plainly(attended: Attended, call: &Call) -> Option<u16> {
+    if matches!(attended, Attended::Listen { .. }) {
+        let _ = call.make();
+    }
+    None
+}
+
+/// Has the tracer ask the program's thread.
+struct Asking<'a> {
+    call: &'a Call,
+    descriptor: i32,
+}
+
+impl Ask for Asking<'_> {
+    fn ask(&self, question: Question) -> Option<Told> {
+        self.call.mouth.say(Word::Ask(self.descriptor, question));
+        match self.call.answers.recv() {
+            Ok(Answer::Told(told)) => told,
+            Ok(Answer::Made(_)) | Err(_) => None,
+        }
+    }
+
+    fn sleep_until(&self, moment: Instant) -> bool {
+        sleep_until(self.call.mouth.tid, moment)
+    }
+}
+
 /// The program's own call.
 struct Call {
     mouth: Mouth,
-    answers: Receiver<Result<(), Errno>>,
+    answers: Receiver<Answer>,
 }
 
 impl OwnCall for Call {
     fn make(&self) -> Result<(), Errno> {
         self.mouth.say(Word::Make);
-        let result = self.answers.recv().unwrap_or(Err(INTERRUPTED));
+        let result = match self.answers.recv() {
+            Ok(Answer::Made(result)) => result,
+            Ok(Answer::Told(_)) | Err(_) => Err(INTERRUPTED),
+        };
         log::silence(result == Err(INTERRUPTED));
         result
     }

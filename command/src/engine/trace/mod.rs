@@ -6,12 +6,14 @@
 //! descriptor or signal than it would have.
 //!
 //! * `launch` makes the tracer, and `stops` is what it does at each stop.
-//! * `attend` runs the rules, and `socket` is what they ask of the kernel about the program's sockets.
+//! * `attend` runs the rules. What they ask of the kernel about the program's sockets is in `socket`, or in `inject` where
+//!   descriptors can't be copied.
 //! * `release` says when to let go; `spared` who is let go earlier, or never traced.
 //! * `ptrace` are the calls that trace, `arch` is what differs between processors, and `log` writes what is reported.
 
 mod arch;
 mod attend;
+mod inject;
 mod launch;
 pub(crate) mod log;
 mod ptrace;

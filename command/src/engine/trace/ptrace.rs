@@ -132,6 +132,75 @@ pub(super) fn message(tid: Tid) -> io::Result<u64> {
     Ok(message)
 }
 
+/// Waits for the next stop of one tracee.
+pub(super) fn stop_of(tid: Tid) -> io::Result<Stop> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is written to an int that outlives the call.
+        if unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL) } == tid {
+            return Ok(stop(status));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Has a tracee stop at its next opportunity.
+pub(super) fn interrupt(tid: Tid) -> io::Result<()> {
+    request(libc::PTRACE_INTERRUPT, tid, 0, 0)
+}
+
+/// The signals that a tracee in a stop holds back, a bit for each.
+pub(super) fn signal_mask(tid: Tid) -> io::Result<u64> {
+    const REQUEST: libc::c_uint = 0x420a;
+    let mut mask = 0_u64;
+    request(
+        REQUEST,
+        tid,
+        size_of_val(&mask),
+        (&raw mut mask).expose_provenance(),
+    )?;
+    Ok(mask)
+}
+
+/// Has a tracee in a stop hold back these signals.
+pub(super) fn set_signal_mask(tid: Tid, mut mask: u64) -> io::Result<()> {
+    const REQUEST: libc::c_uint = 0x420b;
+    request(
+        REQUEST,
+        tid,
+        size_of_val(&mask),
+        (&raw mut mask).expose_provenance(),
+    )
+}
+
+/// Has a tracee that stands before a system call not make it.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn skip_call(tid: Tid) -> io::Result<()> {
+    let mut registers = registers(tid)?;
+    registers.orig_rax = u64::MAX;
+    set_registers(tid, registers)
+}
+
+/// Has a tracee that stands before a system call not make it.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn skip_call(tid: Tid) -> io::Result<()> {
+    const NT_ARM_SYSTEM_CALL: usize = 0x404;
+    let mut none: libc::c_int = -1;
+    let mut place = libc::iovec {
+        iov_base: (&raw mut none).cast(),
+        iov_len: size_of_val(&none),
+    };
+    request(
+        libc::PTRACE_SETREGSET,
+        tid,
+        NT_ARM_SYSTEM_CALL,
+        (&raw mut place).expose_provenance(),
+    )
+}
+
 /// Which system call a tracee stands at (`PTRACE_GET_SYSCALL_INFO`, Linux 5.3).
 pub(super) fn syscall(tid: Tid) -> Option<Syscall> {
     const REQUEST: libc::c_uint = 0x420e;
@@ -218,6 +287,22 @@ pub(super) fn read(tid: Tid, address: u64, into: &mut [u8]) -> usize {
     let length =
         unsafe { libc::process_vm_readv(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
     usize::try_from(length).unwrap_or(0)
+}
+
+/// Writes to the memory of a tracee; `None` if that can't be.
+pub(super) fn write(tid: Tid, address: u64, bytes: &[u8]) -> Option<()> {
+    let ours = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let theirs = libc::iovec {
+        iov_base: ptr::without_provenance_mut(usize::try_from(address).ok()?),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the kernel reads as many bytes as there are, and writes to the other process's memory, not ours.
+    let length =
+        unsafe { libc::process_vm_writev(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
+    (usize::try_from(length) == Ok(bytes.len())).then_some(())
 }
 
 /// A signal or a set of options, as an argument of ptrace.

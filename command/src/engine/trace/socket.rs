@@ -118,16 +118,20 @@ impl Calls for Socket {
 
     /// Ends early when a signal has come for the program, which can't be given it while it stands still.
     fn sleep_until(&self, moment_ms: u64) -> bool {
-        let moment = self.begin + Duration::from_millis(moment_ms);
-        loop {
-            let left = moment.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            thread::sleep(left.min(LOOK));
-            if signal_has_come(self.tid) {
-                return false;
-            }
+        sleep_until(self.tid, self.begin + Duration::from_millis(moment_ms))
+    }
+}
+
+/// Sleeps until then; false if a signal has come for this thread of the program's.
+pub(super) fn sleep_until(tid: Tid, moment: Instant) -> bool {
+    loop {
+        let left = moment.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        thread::sleep(left.min(LOOK));
+        if signal_has_come(tid) {
+            return false;
         }
     }
 }
@@ -140,7 +144,7 @@ fn signal_has_come(tid: Tid) -> bool {
     (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign != 0
 }
 
-fn place_of(option: SocketOption) -> Place {
+pub(super) fn place_of(option: SocketOption) -> Place {
     match option {
         SocketOption::ReuseAddress => Place {
             level: libc::SOL_SOCKET,

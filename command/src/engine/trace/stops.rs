@@ -6,7 +6,7 @@ use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
-use super::{launch, log};
+use super::{inject, launch, log};
 use ::log::{Level, log_enabled};
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
@@ -268,6 +268,8 @@ impl Tracer {
     }
 
     /// Runs a sequence that makes no call of the program's, and so neither waits nor needs the tracer.
+    ///
+    /// Where descriptors can't be copied, it is left out: it is about options that the program sets itself.
     fn briefly(&self, tid: Tid, fd: i32, sequence: impl FnOnce(&Settings, &Socket)) {
         if let Ok(socket) = Socket::of(tid, fd) {
             log::speak_for(process_of(tid).unwrap_or(tid));
@@ -323,8 +325,18 @@ impl Tracer {
                     attended.sequence.made(Err(INTERRUPTED));
                 }
             }
+            (Word::Ask(fd, question), Some(attended)) => {
+                // Only behind a call can another one be made.
+                if attended.stage == Stage::Before && inject::put_off(tid).is_some() {
+                    attended.stage = Stage::Behind;
+                }
+                let told = (attended.stage == Stage::Behind)
+                    .then(|| inject::ask(tid, &attended.entry, fd, question))
+                    .flatten();
+                attended.sequence.told(told);
+            }
             // It asks for a tracee that has gone, and has been told so.
-            (Word::Make, None) => {}
+            (Word::Make | Word::Ask(..), None) => {}
             (Word::Done { listens }, Some(attended)) => {
                 self.thinking -= 1;
                 let held = attended.held.take();

@@ -1,6 +1,6 @@
 //! arm64. Its 32-bit programs are left alone.
 
-use super::{Call, int};
+use super::{Asked, Call, int};
 use crate::engine::trace::ptrace::{Entry, Tid};
 
 /// What an ELF file calls the machines whose system calls are known here, and their width.
@@ -48,4 +48,23 @@ pub(in crate::engine::trace) fn call(_: Tid, entry: &Entry) -> Option<Call> {
 pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, entry: &Entry) {
     registers.regs[0] = entry.arguments[0];
     registers.pc = registers.pc.wrapping_sub(4);
+}
+
+/// Has the tracee make another call instead of its own, which it stands behind; `None` if the call is not known there.
+pub(in crate::engine::trace) fn ask(
+    registers: &mut libc::user_regs_struct,
+    entry: &Entry,
+    asked: Asked,
+    arguments: [u64; 6],
+) -> Option<()> {
+    rewind(registers, entry);
+    registers.regs[8] = match asked {
+        Asked::Map => 222,
+        Asked::Unmap => 215,
+        Asked::Option => 209,
+        Asked::SetOption => 208,
+        Asked::Local => 204,
+    };
+    registers.regs.get_mut(..6)?.copy_from_slice(&arguments);
+    Some(())
 }

@@ -8,11 +8,11 @@ mod x86_64;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::MACHINES;
 #[cfg(target_arch = "aarch64")]
-pub(super) use aarch64::{call, rewind};
+pub(super) use aarch64::{ask, call, rewind};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::MACHINES;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86_64::{call, rewind};
+pub(super) use x86_64::{ask, call, rewind};
 
 /// The processors that are known here.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -48,6 +48,21 @@ pub(super) enum Call {
     },
     /// Of the whole process.
     Exit,
+}
+
+/// A system call that the program is made to make.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Asked {
+    /// mmap(2)
+    Map,
+    /// munmap(2)
+    Unmap,
+    /// getsockopt(2)
+    Option,
+    /// setsockopt(2)
+    SetOption,
+    /// getsockname(2)
+    Local,
 }
 
 /// A descriptor or another int, of which the kernel looks at the lower half of a register.

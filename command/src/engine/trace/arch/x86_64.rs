@@ -1,6 +1,6 @@
 //! x86-64, and the 32-bit programs of i386 on it.
 
-use super::{Call, int};
+use super::{Asked, Call, int};
 use crate::engine::trace::ptrace::{Entry, Tid, read};
 
 /// What an ELF file calls the machines whose system calls are known here, and their width: x32 programs are x86-64 and 32
@@ -123,4 +123,37 @@ fn set_option(entry: &Entry) -> Call {
 pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, _: &Entry) {
     registers.rax = registers.orig_rax;
     registers.rip = registers.rip.wrapping_sub(2);
+}
+
+/// Has the tracee make another call instead of its own, which it stands behind; `None` if the call is not known there.
+pub(in crate::engine::trace) fn ask(
+    registers: &mut libc::user_regs_struct,
+    entry: &Entry,
+    asked: Asked,
+    arguments: [u64; 6],
+) -> Option<()> {
+    let [first, second, third, fourth, fifth, sixth] = arguments;
+    let (wide, narrow) = match asked {
+        Asked::Map => (9, 192),
+        Asked::Unmap => (11, 91),
+        Asked::Option => (55, 365),
+        Asked::SetOption => (54, 366),
+        Asked::Local => (51, 367),
+    };
+    rewind(registers, entry);
+    match entry.arch {
+        AUDIT_ARCH_X86_64 => {
+            registers.rax = wide;
+            (registers.rdi, registers.rsi, registers.rdx) = (first, second, third);
+            (registers.r10, registers.r8, registers.r9) = (fourth, fifth, sixth);
+        }
+        AUDIT_ARCH_I386 => {
+            let low = |value: u64| value & u64::from(u32::MAX);
+            registers.rax = narrow;
+            (registers.rbx, registers.rcx, registers.rdx) = (low(first), low(second), low(third));
+            (registers.rsi, registers.rdi, registers.rbp) = (low(fourth), low(fifth), low(sixth));
+        }
+        _ => return None,
+    }
+    Some(())
 }
