@@ -14,6 +14,7 @@
 #![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
 mod commands;
+mod engine;
 mod kernel;
 mod library;
 mod output;
@@ -23,8 +24,8 @@ mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{arm, check, completions, evict, exit, free, man, run, status, wait};
-use log::LevelFilter;
+use commands::{arm, check, complete, completions, evict, exit, free, man, run, status, wait};
+use log::{LevelFilter, Log, Metadata, Record};
 use port::list::PortList;
 use std::env;
 use std::ffi::OsString;
@@ -88,6 +89,7 @@ enum Command {
     Arm(arm::Arguments),
     Systemd(commands::systemd::Arguments),
     Completions(completions::Arguments),
+    Complete(complete::Arguments),
     Man(man::Arguments),
 }
 
@@ -99,15 +101,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     anstream::ColorChoice::from(cli.color).write_global();
-    env_logger::Builder::new()
-        .filter_level(match cli.verbose {
-            0 => LevelFilter::Warn,
-            1 => LevelFilter::Debug,
-            _ => LevelFilter::Trace,
-        })
-        .format_target(false)
-        .format_timestamp(None)
-        .init();
+    Logger::install(match cli.verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    });
     let (result, failed) = match cli.command {
         Command::Run(arguments) => (run::run(&arguments), exit::REFUSED),
         Command::Check(arguments) => (check::run(&arguments), exit::FAILED),
@@ -120,6 +118,7 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => {
             (completions::run(&arguments, Cli::command()), exit::FAILED)
         }
+        Command::Complete(arguments) => (complete::run(&arguments, Cli::command()), exit::FAILED),
         Command::Man(arguments) => (man::run(&arguments, Cli::command()), exit::FAILED),
     };
     ExitCode::from(result.unwrap_or_else(|error| {
@@ -141,6 +140,37 @@ fn with_status(mut words: Vec<OsString>) -> Vec<OsString> {
         words.insert(1, "status".into());
     }
     words
+}
+
+/// Writes what the command does to stderr; of a tracer, what it reports to where the library would report it.
+struct Logger(env_logger::Logger);
+
+impl Logger {
+    fn install(level: LevelFilter) {
+        let ours = env_logger::Builder::new()
+            .filter_level(level)
+            .format_target(false)
+            .format_timestamp(None)
+            .build();
+        // This is the only one.
+        if log::set_boxed_logger(Box::new(Self(ours))).is_ok() {
+            log::set_max_level(level);
+        }
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !engine::trace::log::report(record) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// Says what is wrong with the command line, or gives the help that it asks for.

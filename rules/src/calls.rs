@@ -1,5 +1,6 @@
 //! The system calls that the rules make, and what comes back from them.
 
+use crate::endpoint::Endpoint;
 use crate::policy::Facts;
 
 /// An error number, as errno(3) has it.
@@ -93,7 +94,7 @@ pub trait OwnCall {
 
 /// What is asked of the kernel about one of the program's descriptors, beside the [`Facts`].
 ///
-/// Each method is one system call at most: in the library a call of libc, in the tracer one that is injected into the
+/// Each method but one is one system call at most: in the library a call of libc, in the tracer one that is injected into the
 /// program. None may end the program or be seen by it.
 pub trait Calls: Facts {
     /// What tells the file behind the descriptor from every other one.
@@ -125,6 +126,10 @@ pub trait Calls: Facts {
 
     /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be had.
     fn now_ms(&self) -> Option<u64>;
+
+    /// Whether a live listener is known to have this address (`sock_diag(7)`, see [`diag`](crate::diag)); false if it can't be
+    /// told. The one answer that takes more than one system call: it is asked for once, before a wait.
+    fn is_listened_at(&self, address: Endpoint) -> bool;
 
     /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further
     /// waiting.

@@ -52,7 +52,7 @@ impl Function {
 /// The settings are read, and hold in this program.
 pub fn loaded(settings: &Settings) {
     log::debug!(
-        "loaded: reuseaddr {}, linger {}, wait {} ms, reuseport {}, ports {}",
+        "loaded: reuseaddr {}, linger {}, wait {} ms{}, reuseport {}, ports {}",
         on_or_off(settings.reuse_address),
         match settings.linger {
             Linger::Off => "off",
@@ -60,6 +60,11 @@ pub fn loaded(settings: &Settings) {
             Linger::Zero => "zero",
         },
         Decimal(settings.wait_ms),
+        if settings.wait_for_listeners {
+            " for listeners too"
+        } else {
+            ""
+        },
         on_or_off(settings.reuse_port),
         if settings.ports.all() {
             "all"
@@ -96,6 +101,13 @@ pub(crate) fn waiting(address: Endpoint, wait_ms: u32) {
     log::warn!(
         "bind {address}: in use, waiting for up to {} ms",
         Decimal(wait_ms)
+    );
+}
+
+/// There is no wait, since it is not for live listeners.
+pub(crate) fn not_waiting(address: Endpoint) {
+    log::warn!(
+        "bind {address}: not waiting: a live listener has it (LIBREUSE_WAIT=60s,listeners waits for that too)"
     );
 }
 

@@ -226,6 +226,11 @@ fn wait_to_bind(
     bind: &impl OwnCall,
     address: Endpoint,
 ) -> Result<(), Errno> {
+    // That one does not go by itself, and a program that looks for a free port would wait at each that is taken.
+    if !settings.wait_for_listeners && calls.is_listened_at(address) {
+        report::not_waiting(address);
+        return Err(Errno::IN_USE);
+    }
     report::waiting(address, settings.wait_ms);
     let file = calls.file();
     let start = calls.now_ms();

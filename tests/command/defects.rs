@@ -14,7 +14,7 @@ fn ready(text: &str) -> Running {
     running
 }
 
-/// The program has left TIME_WAIT without the flag, and arming what lives does not reach that.
+/// The program has left `TIME_WAIT` without the flag, and arming what lives does not reach that.
 #[test]
 fn arm_promises_nothing_where_time_wait_without_the_flag_is_there() {
     own_network();
@@ -130,8 +130,12 @@ fn a_socket_that_a_live_process_has_bound_is_no_earlier_connection() {
 
 #[test]
 fn a_group_that_can_be_joined_is_told_as_one() {
+    const MEMBER: &str = "
+member = socket.socket()
+member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+member.bind(('127.0.0.1', 5000))
+member.listen()";
     own_network();
-    const MEMBER: &str = "member = socket.socket()\nmember.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\nmember.bind(('127.0.0.1', 5000))\nmember.listen()";
     let members = [ready(MEMBER), ready(MEMBER)];
     let text = status_text(5000);
     assert_says(

@@ -39,6 +39,13 @@ static void refuse(int call) {
 }
 
 static volatile sig_atomic_t refused;
+static volatile sig_atomic_t stopped;
+
+static void stop_the_clock(int signal) {
+    (void)signal;
+    refuse(SYS_clock_gettime);
+    stopped = 1;
+}
 
 // Answers EPERM.
 static void on_sigsys(int signal, siginfo_t *info, void *context) {
@@ -99,6 +106,28 @@ int main(int argc, char **argv) {
         refuse(SYS_clock_nanosleep);
         FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
         refuse(SYS_clock_gettime);
+        FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
+    } else if (strcmp(what, "stopping") == 0) {
+        // A port that is bound, and never listened on: with a wait the handler comes while that goes on.
+        int held = tcp(), other = tcp();
+        SUCCEEDS(bind(held, AT(7001), IN));
+        struct sigaction action = {.sa_handler = stop_the_clock};
+        CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+        struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+        timer_t timer;
+        CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+        struct itimerspec soon = {.it_value = {.tv_nsec = 30000000}};
+        CHECK(timer_settime(timer, 0, &soon, NULL) == 0);
+        FAILS(bind(other, AT(7001), IN), EADDRINUSE);
+        while (!stopped) {
+            pause();
+        }
+    } else if (strcmp(what, "seeing") == 0 || strcmp(what, "unseeing") == 0) {
+        int live = listener(), other = tcp();
+        struct sockaddr_in taken = at(port_of(live));
+        if (strcmp(what, "unseeing") == 0) {
+            refuse(SYS_socket);
+        }
         FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
     } else if (strcmp(what, "trapping") == 0) {
         // A sandbox whose handler answers the calls that the log needs. It must be asked, not be passed over: where

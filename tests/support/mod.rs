@@ -104,6 +104,22 @@ fn build_command(folder: &str, options: &[&str]) -> PathBuf {
     command
 }
 
+/// Which engine serves the programs that are `shimmed`: the library, or the tracer with `LIBREUSE_TEST_ENGINE=trace`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    Preload,
+    Trace,
+}
+
+/// The engine that the tests are run over.
+pub fn engine() -> Engine {
+    match env::var("LIBREUSE_TEST_ENGINE").as_deref() {
+        Err(_) | Ok("preload") => Engine::Preload,
+        Ok("trace") => Engine::Trace,
+        Ok(other) => panic!("LIBREUSE_TEST_ENGINE={other}: expected preload or trace"),
+    }
+}
+
 /// Has Cargo build something, and returns the file of this name that came of it.
 fn build(arguments: &[&str], name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
@@ -220,12 +236,18 @@ pub fn compile_for_musl(name: &str, text: &str, flags: &[&str]) -> PathBuf {
         .clone()
 }
 
-fn compile(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+fn compile(compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    let usual = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
+    compile_c_by(compiler, name, text, &[&usual, flags].concat())
+}
+
+/// The same by another compiler, and with these flags alone.
+pub fn compile_c_by(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
     let binary = scratch().join(format!("{name}.{}", std::process::id()));
     let source = scratch().join(format!("{name}.{}.c", std::process::id()));
     fs::write(&source, text).expect("the folder for temporary files is writable");
     let output = compiler
-        .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
+        .arg("-o")
         .args([&binary, &source])
         .args(flags)
         .output()
@@ -245,6 +267,7 @@ pub struct Program {
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     folder: Option<PathBuf>,
+    traced: bool,
 }
 
 impl Program {
@@ -262,6 +285,7 @@ impl Program {
             arguments: Vec::new(),
             environment,
             folder: None,
+            traced: false,
         }
     }
 
@@ -290,20 +314,26 @@ impl Program {
         self
     }
 
-    /// Preloads the library that ships.
+    /// Serves it by the engine that the tests are run over: preloads the library that ships, or has it traced.
     pub fn shimmed(self) -> Self {
-        let library = shim();
-        self.with("LD_PRELOAD", library)
+        match engine() {
+            Engine::Preload => self.with("LD_PRELOAD", shim()),
+            Engine::Trace => Self {
+                traced: true,
+                ..self
+            },
+        }
     }
 
-    /// Preloads the library that ships, or not: a test and its control.
+    /// The same, or not: a test and its control.
     pub fn shimmed_if(self, shimmed: bool) -> Self {
         if shimmed { self.shimmed() } else { self }
     }
 
     /// Gives it another program as its last arguments: a tracer, say, and what it traces.
     pub fn command(self, other: &Self) -> Self {
-        self.argument(&other.path).arguments(&other.arguments)
+        let (path, arguments) = other.line();
+        self.argument(path).arguments(arguments)
     }
 
     /// Sets a variable.
@@ -319,11 +349,25 @@ impl Program {
         self
     }
 
+    /// What is started, and its arguments.
+    fn line(&self) -> (PathBuf, Vec<OsString>) {
+        if !self.traced {
+            return (self.path.clone(), self.arguments.clone());
+        }
+        let mut arguments: Vec<OsString> = ["run", "--engine", "trace", "--"]
+            .map(OsString::from)
+            .to_vec();
+        arguments.push(self.path.clone().into());
+        arguments.extend(self.arguments.iter().cloned());
+        (reuseaddr().to_owned(), arguments)
+    }
+
     /// Starts it, with pipes for stdin, stdout and stderr.
     pub fn start(&self) -> Running {
-        let mut command = Command::new(&self.path);
+        let (path, arguments) = self.line();
+        let mut command = Command::new(path);
         command
-            .args(&self.arguments)
+            .args(arguments)
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::piped())
@@ -463,6 +507,11 @@ impl Running {
     pub fn has_ended(&mut self) -> bool {
         self.status = self.child.try_wait().expect("the child is ours");
         self.status.is_some()
+    }
+
+    /// The signal that has ended it, once it [has ended](Self::has_ended).
+    pub fn ended_by(&self) -> Option<i32> {
+        self.status?.signal()
     }
 
     /// Sends it a signal.

@@ -30,8 +30,8 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
     (
         "check",
         &[
-            ("0", "the library works in it"),
-            ("1", "it does not"),
+            ("0", "the library works in it, or it can be traced"),
+            ("1", "neither"),
             ("2", "that could not be found out"),
         ],
     ),

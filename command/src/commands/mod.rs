@@ -2,6 +2,7 @@
 
 pub(crate) mod arm;
 pub(crate) mod check;
+pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod evict;
 pub(crate) mod exit;

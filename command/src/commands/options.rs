@@ -23,10 +23,32 @@ impl Library {
     }
 }
 
+/// A duration as `LIBREUSE_WAIT` has it: `500ms`, `60s`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settings = Settings::DEFAULT;
+        settings
+            .set(b"LIBREUSE_WAIT", text.as_bytes())
+            .map_err(|complaint| {
+                // clap has already named the value.
+                let complaint = complaint.to_string();
+                complaint
+                    .split_once(": ")
+                    .map_or(complaint.clone(), |(_, why)| why.to_owned())
+            })?;
+        Ok(Self(Duration::from_millis(settings.wait_ms.into())))
+    }
+}
+
 /// Who reads the answer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Format {
-    /// Answer in JSON (docs/json.md)
+    /// Answer in JSON, of which the manual has every key (`reuseaddr man`)
     #[arg(long)]
     pub(crate) json: bool,
 }

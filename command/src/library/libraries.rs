@@ -106,6 +106,23 @@ impl Libraries {
         }
     }
 
+    /// How LD_PRELOAD names them for what a program may start, which is of any kind; `None` if there is no place for them.
+    pub(crate) fn for_children(&self) -> Option<PathBuf> {
+        let spellings = self.spellings(self.all.first()?).ok()?;
+        spellings
+            .into_iter()
+            .next()
+            .map(|spelling| spelling.preload)
+    }
+
+    /// The width and machine of the programs that there is one for.
+    pub(crate) fn kinds(&self) -> Vec<(u8, String)> {
+        self.all
+            .iter()
+            .map(|library| (library.elf.class, library.elf.machine.clone()))
+            .collect()
+    }
+
     /// The one that the dynamic linker takes into a program of this kind.
     pub(crate) fn fitting(&self, program: &Elf) -> Option<&Library> {
         self.all.iter().find(|library| library.elf.fits(program))

@@ -1,6 +1,6 @@
 //! Drop-ins: what makes systemd preload the library into a service, without a change to the unit's own file.
 
-use crate::library::preload::preload;
+use crate::engine::preload::preload;
 use crate::library::variables::Variables;
 use anyhow::{Context, Result, bail};
 use log::debug;

@@ -234,7 +234,7 @@ impl Properties {
         };
         self.started()
             .iter()
-            .map(|(path, arguments)| judge::program(path, arguments, libraries, who))
+            .map(|(path, arguments)| judge::program(path, arguments, Some(libraries), who))
             .collect()
     }
 }

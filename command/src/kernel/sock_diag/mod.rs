@@ -6,6 +6,8 @@ mod messages;
 pub(crate) use entry::{Entry, State};
 
 use anyhow::{Context, Result, bail};
+use libreuse_rules::diag;
+use libreuse_rules::endpoint::Endpoint;
 use log::debug;
 use messages::{Answer, Request, SOCK_DESTROY, ask, bytes, open, receive, receive_what_is_there};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkPayload};
@@ -34,6 +36,22 @@ pub(crate) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
 /// All listeners in our network namespace.
 pub(crate) fn listeners() -> Result<Vec<Entry>> {
     read(Which::All, StateFlags::LISTEN.bits())
+}
+
+/// Whether a live listener is known to have the address, as the rules ask and read it.
+pub(crate) fn is_listened_at(address: Endpoint) -> io::Result<bool> {
+    let socket = open()?;
+    socket.send(&diag::listeners_on(address.port), 0)?;
+    let mut buffer = Vec::with_capacity(1 << 16);
+    loop {
+        buffer.clear();
+        socket.recv(&mut buffer, 0)?;
+        match diag::read(&buffer, address) {
+            diag::Answer::Found => return Ok(true),
+            diag::Answer::More => {}
+            diag::Answer::End => return Ok(false),
+        }
+    }
 }
 
 /// All UDP sockets with these local ports. Where the kernel can't tell (CONFIG_INET_UDP_DIAG), there are none.
