@@ -424,3 +424,50 @@ sys.stdin.read()
     let (answer, _) = evict(&command, &[]);
     assert_eq!(answer["ports"][0]["evicted"], 1, "{answer}");
 }
+
+/// Who begins to listen in the middle of it sees an empty connection from each thread at the most, and not thousands.
+#[test]
+fn stops_where_a_listener_appears_meanwhile() {
+    let (_folder, command) = prepared("reset-meanwhile");
+    sysctl("net.ipv4.tcp_max_tw_buckets", "262144");
+    let finished = Program::python(
+        "
+import select, subprocess
+def listen():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(('127.0.0.1', 5000))
+    listener.listen(128)
+    return listener
+def left(): return int(open('/proc/thread-self/net/sockstat').read().split('tw ')[1].split()[0])
+rfc1337 = lambda value: open('/proc/sys/net/ipv4/tcp_rfc1337', 'w').write(value)
+rfc1337('1')
+listener = listen()
+for number in range(5000):
+    client = socket.create_connection(('127.0.0.1', 5000), source_address=('127.0.0.1', 10000 + number))
+    listener.accept()[0].close()
+    client.close()
+listener.close()
+rfc1337('0')
+evict = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
+while left() > 4800 and evict.poll() is None: pass
+listener = listen()
+there, seen = left(), 0
+listener.setblocking(False)
+while evict.poll() is None or select.select([listener], [], [], 0.2)[0]:
+    try: listener.accept()[0].close(); seen += 1
+    except BlockingIOError: pass
+print(there > 0, left() > there - 50, seen <= os.cpu_count(), evict.returncode, seen, there, left())
+",
+    )
+    .argument(program(&["setpriv"]))
+    .arguments(["--reuid", "65534", "--clear-groups"])
+    .argument(&command)
+    .arguments(["evict", "5000"])
+    .run();
+    assert!(
+        finished.stdout.starts_with("True True True 1 "),
+        "{finished:#?}"
+    );
+    assert_says(&finished.stderr, "--past-listeners");
+}

@@ -220,8 +220,8 @@ pub(crate) fn reasons(obstacles: &BTreeMap<Obstacle, usize>) -> Vec<String> {
                     format!("{have} {peers}")
                 }
                 Obstacle::Listener => format!(
-                    "of {number} a program that listens on the port would see an empty connection: --past-listeners \
-                     does it all the same"
+                    "{have} a listener on the port, whose program would see an empty connection for each: \
+                     --past-listeners ends them all the same"
                 ),
                 Obstacle::Protected => format!(
                     "{} protected from a reset: net.ipv4.tcp_rfc1337 is set",
