@@ -409,8 +409,9 @@ for name in fails drifts simple forking notify hardened; do echo "$name: $(head 
 journalctl --no-pager -q -u simple -u forking -u notify -u hardened | tail -n 60
 for name in simple forking notify hardened; do
     pid=$(systemctl show -P MainPID $name)
+    for try in $(seq 100); do grep -q "^TracerPid:.0$" /proc/$pid/status && break; sleep 0.1; done
     echo "$name main: $(tr '\0' ' ' < /proc/$pid/cmdline) $(grep TracerPid /proc/$pid/status | tr '\t' ' ')"
-    echo "$name tasks: $(systemctl show -P TasksCurrent $name) $(systemctl is-active $name)"
+    echo "$name processes: $(grep -lE "[/:]$name\.service$" /proc/[0-9]*/cgroup | wc -l) $(systemctl is-active $name)"
 done
 echo "== end"
 "#;
@@ -444,6 +445,6 @@ fn brings_a_static_service_back_to_its_port() {
         has(&format!(
             "{name} main: /opt/test/static-server {port} {name} {kind}  TracerPid: 0"
         ));
-        has(&format!("{name} tasks: 1 active"));
+        has(&format!("{name} processes: 1 active"));
     }
 }
