@@ -24,7 +24,8 @@ listener.listen()
 print('listening on', port, flush=True)
 while True:
     accepted, _ = listener.accept()
-    accepted.sendall(b'hello')
+    if accepted.recv(100):
+        accepted.sendall(b'hello')
     accepted.close()
 """
 
@@ -32,7 +33,8 @@ SOCKETSERVER = """
 import socketserver, sys
 class Hello(socketserver.StreamRequestHandler):
     def handle(self):
-        self.wfile.write(b'hello')
+        if self.rfile.readline():
+            self.wfile.write(b'hello')
 port = int(sys.argv[1])
 with socketserver.ThreadingTCPServer(('127.0.0.1', port), Hello) as server:
     print('listening on', port, flush=True)
@@ -67,11 +69,15 @@ class Server:
 
 
 def serve(port, clients):
-    """Connects so many clients, one after the other; the server closes each of them first."""
+    """Connects so many clients, one after the other, each with its question; the server closes each of them first."""
     for _ in range(clients):
         with socket.create_connection(("127.0.0.1", port)) as client:
-            while client.recv(100):
-                pass
+            client.sendall(b"who is there?\n")
+            answer = b""
+            while part := client.recv(100):
+                answer += part
+            if answer != b"hello":
+                sys.exit(f"demo: the server answered {answer}")
 
 
 def time_wait(port, expected):

@@ -5,25 +5,31 @@
 
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
+use core::ops::Range;
 use core::{ptr, slice};
 
-// By this note, and not by its file's name, one copy knows another. Its parts are those of every ELF note: the sizes of
-// name and description, the type, and the name in whole words (elf(5)).
+// By this note, and not by its file's name, one copy knows another; and the command reads the version there. Its parts are
+// those of every ELF note: the sizes of name and description, the type, and both of them in whole words (elf(5)).
 global_asm!(
     ".pushsection .note.libreuse, \"a\", %note",
     ".balign 4",
     ".hidden libreuse_note",
     ".globl libreuse_note",
-    "libreuse_note: .4byte 9, 0, 1",
+    "libreuse_note: .4byte 9, 3f - 2f, 1",
     ".asciz \"libreuse\"",
     ".balign 4",
     ".type libreuse_note, %object",
     ".size libreuse_note, {size}",
+    concat!("2: .asciz \"", env!("CARGO_PKG_VERSION"), "\""),
+    "3: .balign 4",
     ".popsection",
     size = const NOTE_SIZE,
 );
 
+/// Without the version.
 const NOTE_SIZE: usize = 24;
+/// Where the size of the version stands, which is no part of what is compared.
+const VERSION_SIZE: Range<usize> = 4..8;
 
 unsafe extern "C" {
     #[link_name = "libreuse_note"]
@@ -116,6 +122,9 @@ unsafe fn has_the_note(file: &libc::dl_phdr_info) -> bool {
                 unsafe { slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(address), size) };
             // SAFETY: it is defined above, and never changes.
             let ours = unsafe { &NOTE };
-            notes.windows(NOTE_SIZE).any(|note| note == ours)
+            notes.windows(NOTE_SIZE).any(|note| {
+                note.get(..VERSION_SIZE.start) == ours.get(..VERSION_SIZE.start)
+                    && note.get(VERSION_SIZE.end..) == ours.get(VERSION_SIZE.end..)
+            })
         })
 }

@@ -7,9 +7,11 @@
 //! call, and in which order, is in the package `libreuse-rules`; here is who makes the system calls:
 //!
 //! * `hooks` is everything that calls us: the loader once (`load`), then the program.
-//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `clock` about
-//!   the time, and `signals` holds signals back where an interruption would leave something of ours behind.
-//! * `real` finds the functions that we interpose, and `image` other copies of this library.
+//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `diag` about
+//!   listeners, `clock` about the time, and `signals` holds signals back where an interruption would leave something of
+//!   ours behind.
+//! * `real` finds the functions that we interpose, and `image` other copies of this library, by a note that says its version
+//!   too.
 //! * `sink` writes what is reported, without disturbing the host.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
@@ -30,6 +32,8 @@
 
 #[allow(unsafe_code)] // Calls out: the time.
 mod clock;
+#[allow(unsafe_code)] // Calls out: the kernel's table of listeners.
+mod diag;
 #[allow(unsafe_code)] // libc gives out errno by its address.
 mod errno;
 #[allow(unsafe_code)] // Calls out: which file a descriptor stands for.

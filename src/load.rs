@@ -9,7 +9,7 @@ use libreuse_rules::report;
 use libreuse_rules::settings::{Complaint, PREFIX, SETTINGS, Settings};
 
 static STORE: Store = Store {
-    settings: UnsafeCell::new(Settings::DEFAULT),
+    settings: UnsafeCell::new(Settings::UNSET),
     ready: AtomicBool::new(false),
 };
 
@@ -51,6 +51,7 @@ unsafe extern "C" fn load() {
         }
         // SAFETY: this is the only call, and `ready` is not set yet: nobody else looks at them.
         let settings: &'static mut Settings = unsafe { &mut *STORE.settings.get() };
+        settings.set_defaults();
         // SAFETY: libc has set it before it called this.
         let environment = unsafe { ENVIRON };
         // SAFETY: it is null, or an array of strings as execve(2) describes it; and it stays as it is, since no other

@@ -3,11 +3,11 @@
 //! Each method is one system call, by the libc function of that name: another preloaded library may have its own.
 //! None of them is a cancellation point (pthreads(7)). They may change `errno`; whoever calls them puts it back.
 
-use crate::{clock, file, real, signals};
+use crate::{clock, diag, file, real, signals};
 use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
-use libreuse_rules::calls::{Calls, SocketOption, State};
+use libreuse_rules::calls::{Calls, Connection, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::policy::Facts;
 
@@ -71,6 +71,11 @@ impl Facts for Socket {
         self.get(libc::IPPROTO_TCP, libc::TCP_INFO, 0)
             .map(State::from_number)
     }
+
+    fn connection(&self) -> Option<Connection> {
+        self.get(libc::IPPROTO_TCP, libc::TCP_INFO, [0; Connection::INFO])
+            .map(|info| Connection::decode(&info))
+    }
 }
 
 impl Calls for Socket {
@@ -113,6 +118,10 @@ impl Calls for Socket {
 
     fn now_ms(&self) -> Option<u64> {
         clock::now_ms()
+    }
+
+    fn is_listened_at(&self, address: Endpoint) -> bool {
+        diag::is_listened_at(address)
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

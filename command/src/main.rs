@@ -2,7 +2,8 @@
 //!
 //! * `run` starts a program with `libreuse.so` preloaded, after `check` has found that it can be.
 //! * `status` shows who holds a port, and what to do about it.
-//! * `evict` ends what earlier runs left behind; `arm` prepares a running program for its next restart.
+//! * `wait` waits until a port can be bound, `evict` ends what earlier runs left behind, and `free` whoever has it.
+//! * `arm` prepares a running program for its next restart.
 //! * `systemd` does for a service what `run` does for a command line.
 //!
 //! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program that linked the library
@@ -13,6 +14,7 @@
 #![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
 mod commands;
+mod engine;
 mod kernel;
 mod library;
 mod output;
@@ -22,9 +24,11 @@ mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{arm, check, completions, evict, exit, man, run, status};
-use log::LevelFilter;
+use commands::{arm, check, complete, completions, evict, exit, free, man, run, status, wait};
+use log::{LevelFilter, Log, Metadata, Record};
+use port::list::PortList;
 use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Say why a TCP port is busy, and start programs so that it is not.
@@ -39,7 +43,9 @@ use std::process::ExitCode;
     max_term_width = 100,
     propagate_version = true
 )]
-#[command(after_help = "Start with `reuseaddr status PORT`, which says what to do.")]
+#[command(
+    after_help = "Start with `reuseaddr status PORT`, or `reuseaddr PORT` for short, which says what to do."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +53,29 @@ struct Cli {
     /// Say on stderr what is being done; twice for more
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
+
+    /// Whether to use colour: where it is seen, always or never
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    color: Color,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Color> for anstream::ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,44 +83,94 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Status(status::Arguments),
+    Wait(wait::Arguments),
     Evict(evict::Arguments),
+    Free(free::Arguments),
     Arm(arm::Arguments),
     Systemd(commands::systemd::Arguments),
     Completions(completions::Arguments),
+    Complete(complete::Arguments),
     Man(man::Arguments),
 }
 
 /// Answers the command line.
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words = with_status(env::args_os().collect());
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    env_logger::Builder::new()
-        .filter_level(match cli.verbose {
-            0 => LevelFilter::Warn,
-            1 => LevelFilter::Debug,
-            _ => LevelFilter::Trace,
-        })
-        .format_target(false)
-        .format_timestamp(None)
-        .init();
+    anstream::ColorChoice::from(cli.color).write_global();
+    Logger::install(match cli.verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    });
     let (result, failed) = match cli.command {
         Command::Run(arguments) => (run::run(&arguments), exit::REFUSED),
         Command::Check(arguments) => (check::run(&arguments), exit::FAILED),
         Command::Status(arguments) => (status::run(&arguments), exit::FAILED),
+        Command::Wait(arguments) => (wait::run(&arguments), exit::FAILED),
         Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
+        Command::Free(arguments) => (free::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
         Command::Systemd(arguments) => (commands::systemd::run(&arguments), exit::FAILED),
         Command::Completions(arguments) => {
             (completions::run(&arguments, Cli::command()), exit::FAILED)
         }
+        Command::Complete(arguments) => (complete::run(&arguments, Cli::command()), exit::FAILED),
         Command::Man(arguments) => (man::run(&arguments, Cli::command()), exit::FAILED),
     };
     ExitCode::from(result.unwrap_or_else(|error| {
         output::complain(&format!("{error:#}"));
         failed
     }))
+}
+
+/// `reuseaddr 8080` is `reuseaddr status 8080`: a port where a command is expected.
+fn with_status(mut words: Vec<OsString>) -> Vec<OsString> {
+    let first = words
+        .iter()
+        .skip(1)
+        .find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let is_port = first.and_then(|word| word.to_str()).is_some_and(|word| {
+        Cli::command().find_subcommand(word).is_none() && word.parse::<PortList>().is_ok()
+    });
+    if is_port {
+        words.insert(1, "status".into());
+    }
+    words
+}
+
+/// Writes what the command does to stderr; of a tracer, what it reports to where the library would report it.
+struct Logger(env_logger::Logger);
+
+impl Logger {
+    fn install(level: LevelFilter) {
+        let ours = env_logger::Builder::new()
+            .filter_level(level)
+            .format_target(false)
+            .format_timestamp(None)
+            .build();
+        // This is the only one.
+        if log::set_boxed_logger(Box::new(Self(ours))).is_ok() {
+            log::set_max_level(level);
+        }
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !engine::trace::log::report(record) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// Says what is wrong with the command line, or gives the help that it asks for.

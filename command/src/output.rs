@@ -1,10 +1,14 @@
-//! How answers look: wrapped to the terminal and never wider than a hundred columns, coloured for a terminal only,
-//! as text for people and JSON for programs.
+//! How answers look: wrapped to the terminal, prose never wider than a hundred columns, coloured for a terminal only, as
+//! text for people and JSON for programs.
+
+pub(crate) mod progress;
+pub(crate) mod screen;
+pub(crate) mod table;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
 const WIDEST: usize = 100;
@@ -18,13 +22,22 @@ pub(crate) fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// How wide the terminal is, if stdout is one.
+/// How wide prose is: lines that are too long are hard to read on any terminal.
 fn width() -> usize {
+    terminal_width().min(WIDEST)
+}
+
+/// How wide the terminal is, if stdout is one.
+fn terminal_width() -> usize {
+    size().map_or(WIDEST, |(columns, _)| columns.max(30))
+}
+
+/// Columns and rows of the terminal, if stdout is one.
+pub(crate) fn size() -> Option<(usize, usize)> {
     rustix::termios::tcgetwinsize(io::stdout())
         .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|&columns| columns > 0)
-        .map_or(WIDEST, |columns| columns.clamp(30, WIDEST))
+        .map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)))
+        .filter(|&(columns, _)| columns > 0)
 }
 
 /// Whether stdout is a terminal.
@@ -56,24 +69,52 @@ pub(crate) fn command(command: &str, purpose: &str) -> String {
     }
 }
 
-/// A table as wide as the terminal. Where there is none, each row is one line, however long: it may be meant for grep.
-pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    if on_terminal() {
-        let columns = u16::try_from(width()).unwrap_or(u16::MAX);
-        table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(columns);
+/// One line that is cut where the terminal ends. Where there is none, it is whole.
+pub(crate) fn line(prefix: &str, text: &str) -> String {
+    let room = if on_terminal() {
+        terminal_width().saturating_sub(display_width(prefix))
+    } else {
+        usize::MAX
+    };
+    format!("{prefix}{}\n", shortened(text, room))
+}
+
+/// The same for a chain of words whose end matters most.
+pub(crate) fn line_from_the_end(prefix: &str, text: &str) -> String {
+    let room = terminal_width().saturating_sub(display_width(prefix));
+    if !on_terminal() || display_width(text) <= room {
+        return format!("{prefix}{text}\n");
     }
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let mut start = text.len();
+    let mut width = 1;
+    for (position, letter) in text.char_indices().rev() {
+        width += display_width(letter.encode_utf8(&mut [0; 4]));
+        if width > room {
+            break;
+        }
+        start = position;
     }
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned() + "\n")
-        .collect()
+    let end = text.get(start..).unwrap_or_default();
+    // No half of a word, if there is a whole one.
+    let whole = end.find(" > ").map_or(end, |at| &end[at..]);
+    format!("{prefix}…{whole}\n")
+}
+
+/// A text of no more than this width, with a mark where it was cut.
+fn shortened(text: &str, room: usize) -> String {
+    if display_width(text) <= room {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    let mut width = 1;
+    for letter in text.chars() {
+        width += display_width(letter.encode_utf8(&mut [0; 4]));
+        if width > room {
+            break;
+        }
+        short.push(letter);
+    }
+    short + "…"
 }
 
 /// Prints an answer. A reader that has gone, such as `head`, has seen enough: that is no failure.

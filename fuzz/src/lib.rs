@@ -2,8 +2,8 @@
 //!
 //! Each check compares with a model that is as plain as can be, and shares nothing with the code that it checks.
 
-use libreuse_rules::settings::{Complaint, LOG_FILE_ROOM, Linger, SETTINGS, Settings};
 use libreuse_rules::endpoint::Endpoint;
+use libreuse_rules::settings::{Complaint, LOG_FILE_ROOM, Linger, SETTINGS, Settings};
 use log::LevelFilter;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{env, fs, io};
@@ -102,11 +102,9 @@ pub fn endpoint(input: &[u8]) {
     assert_eq!(decoded.is_some(), expected.is_some());
     if let (Some(decoded), Some(expected)) = (decoded, expected) {
         assert_eq!(decoded.port, expected.port());
-        if let Some(text) = in_std_words(expected) {
-            assert_eq!(decoded.to_string(), text);
-        }
         let text = decoded.to_string();
-        assert!(text.is_ascii() && text.len() <= "[]:65535".len() + 39);
+        assert_eq!(text, expected.to_string());
+        assert!(text.is_ascii() && text.len() <= "[%4294967295]:65535".len() + 39);
         // Whatever is written stands for the same address.
         assert_eq!(text.parse(), Ok(expected));
     }
@@ -117,6 +115,7 @@ struct Model {
     reuse_address: bool,
     linger: Linger,
     wait_ms: u32,
+    wait_for_listeners: bool,
     reuse_port: bool,
     ports: Option<Vec<(u16, u16)>>,
     programs: Option<Vec<Vec<u8>>>,
@@ -130,6 +129,7 @@ impl Default for Model {
             reuse_address: true,
             linger: Linger::Off,
             wait_ms: 0,
+            wait_for_listeners: false,
             reuse_port: false,
             ports: None,
             programs: None,
@@ -161,7 +161,20 @@ impl Model {
                 };
                 take(&mut self.linger, linger)
             }
-            b"LIBREUSE_WAIT" => take(&mut self.wait_ms, model_of_a_duration(value)),
+            b"LIBREUSE_WAIT" => {
+                let duration = value.strip_suffix(b",listeners");
+                let listeners = duration.is_some();
+                let taken = take(
+                    &mut self.wait_ms,
+                    model_of_a_duration(duration.unwrap_or(value)),
+                );
+                self.wait_for_listeners = if taken {
+                    listeners
+                } else {
+                    self.wait_for_listeners
+                };
+                taken
+            }
             b"LIBREUSE_REUSEPORT" => take(&mut self.reuse_port, on_or_off()),
             b"LIBREUSE_PORTS" => take(&mut self.ports, model_of_ports(value).map(Some)),
             b"LIBREUSE_PROGRAMS" => take(&mut self.programs, model_of_programs(value).map(Some)),
@@ -180,6 +193,7 @@ impl Model {
         assert_eq!(settings.reuse_address, self.reuse_address);
         assert_eq!(settings.linger, self.linger);
         assert_eq!(settings.wait_ms, self.wait_ms);
+        assert_eq!(settings.wait_for_listeners, self.wait_for_listeners);
         assert_eq!(settings.reuse_port, self.reuse_port);
         assert_eq!(settings.log, self.log);
         assert_eq!(settings.log_file.as_bytes(), self.log_file);
@@ -324,17 +338,10 @@ fn model_of_an_endpoint(bytes: &[u8]) -> Option<SocketAddr> {
         // AF_INET6
         10 => {
             let octets: [u8; 16] = bytes.get(8..24)?.try_into().ok()?;
-            Some(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, 0).into())
+            let scope = bytes.get(24..28).and_then(|bytes| bytes.try_into().ok());
+            let scope = scope.map_or(0, u32::from_ne_bytes);
+            Some(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope).into())
         }
         _ => None,
-    }
-}
-
-/// How the standard library writes it, where the shim's way is meant to be the same: `::ffff:127.0.0.1` is an IPv4
-/// address to the standard library alone.
-fn in_std_words(address: SocketAddr) -> Option<String> {
-    match address {
-        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => None,
-        _ => Some(address.to_string()),
     }
 }

@@ -1,5 +1,6 @@
 //! The system calls that the rules make, and what comes back from them.
 
+use crate::endpoint::Endpoint;
 use crate::policy::Facts;
 
 /// An error number, as errno(3) has it.
@@ -54,6 +55,33 @@ impl State {
     }
 }
 
+/// A TCP or MPTCP socket, as far as its end goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Connection {
+    /// Its state.
+    pub state: State,
+    /// Whether the peer is known to have sent something after the handshake. Who has done so knows that he is connected.
+    pub heard: bool,
+}
+
+impl Connection {
+    /// As much of `TCP_INFO` as is needed, in bytes (`struct tcp_info` in `include/uapi/linux/tcp.h`).
+    pub const INFO: usize = 136;
+
+    /// From the bytes of `TCP_INFO`; zeroes are where the kernel tells nothing, as before Linux 4.1.
+    #[must_use]
+    pub fn decode(info: &[u8; Self::INFO]) -> Self {
+        // Bytes came in the SYN, from a program that need not have been told of the connection yet.
+        const TCPI_OPT_SYN_DATA: u8 = 32;
+        let [state, _, _, _, _, options, ..] = *info;
+        let received = info.last_chunk::<8>().is_some_and(|&bytes| bytes != [0; 8]);
+        Self {
+            state: State::from_number(state),
+            heard: received && options & TCPI_OPT_SYN_DATA == 0,
+        }
+    }
+}
+
 /// The call that the program makes, with its own arguments.
 pub trait OwnCall {
     /// Makes it.
@@ -66,7 +94,7 @@ pub trait OwnCall {
 
 /// What is asked of the kernel about one of the program's descriptors, beside the [`Facts`].
 ///
-/// Each method is one system call at most: in the library a call of libc, in the tracer one that is injected into the
+/// Each method but one is one system call at most: in the library a call of libc, in the tracer one that is injected into the
 /// program. None may end the program or be seen by it.
 pub trait Calls: Facts {
     /// What tells the file behind the descriptor from every other one.
@@ -99,7 +127,39 @@ pub trait Calls: Facts {
     /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be had.
     fn now_ms(&self) -> Option<u64>;
 
+    /// Whether a live listener is known to have this address (`sock_diag(7)`, see [`diag`](crate::diag)); false if it can't be
+    /// told. The one answer that takes more than one system call: it is asked for once, before a wait.
+    fn is_listened_at(&self, address: Endpoint) -> bool;
+
     /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further
     /// waiting.
     fn sleep_until(&self, moment_ms: u64) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_peer_has_sent() {
+        const ESTABLISHED: u8 = 1;
+        let info = |options: u8, received: u64| {
+            let mut info = [0; Connection::INFO];
+            info[0] = ESTABLISHED;
+            info[5] = options;
+            info[128..].copy_from_slice(&received.to_ne_bytes());
+            info
+        };
+        // TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK and TCPI_OPT_WSCALE are usual; 32 is TCPI_OPT_SYN_DATA.
+        for (options, received, expected) in [
+            (7, 0, false),
+            (7, 1, true),
+            (0, u64::MAX, true),
+            (7 | 32, 4, false),
+        ] {
+            let connection = Connection::decode(&info(options, received));
+            assert_eq!(connection.heard, expected, "{options} {received}");
+            assert_eq!(connection.state, State::Connected);
+        }
+    }
 }

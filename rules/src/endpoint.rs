@@ -13,7 +13,11 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Address {
     V4([u8; 4]),
-    V6([u16; 8]),
+    V6 {
+        groups: [u16; 8],
+        /// Which interface a link-local address is of, by its number; 0 is none.
+        scope: u32,
+    },
 }
 
 /// The size of the largest address that is decoded, a `sockaddr_in6` (include/uapi/linux/in6.h).
@@ -36,14 +40,14 @@ impl Endpoint {
             AF_INET6 => {
                 // The flow label stands between port and address.
                 let (_, rest) = rest.split_first_chunk::<4>()?;
-                let bytes = rest.first_chunk::<16>()?;
-                let mut groups = [0; 8];
-                for (group, pair) in groups.iter_mut().zip(bytes.chunks_exact(2)) {
-                    if let Some(pair) = pair.first_chunk::<2>() {
-                        *group = u16::from_be_bytes(*pair);
-                    }
+                let (bytes, rest) = rest.split_first_chunk::<16>()?;
+                Address::V6 {
+                    groups: groups_of(*bytes),
+                    // Linux takes addresses without it, as of RFC 2133.
+                    scope: rest
+                        .first_chunk::<4>()
+                        .map_or(0, |bytes| u32::from_ne_bytes(*bytes)),
                 }
-                Address::V6(groups)
             }
             _ => return None,
         };
@@ -52,30 +56,113 @@ impl Endpoint {
             port: u16::from_be_bytes(*port),
         })
     }
+
+    /// An IPv4 address and a port.
+    pub(crate) fn v4(bytes: [u8; 4], port: u16) -> Self {
+        Self {
+            address: Address::V4(bytes),
+            port,
+        }
+    }
+
+    /// An IPv6 address, of no certain interface, and a port.
+    pub(crate) fn v6(bytes: [u8; 16], port: u16) -> Self {
+        Self {
+            address: Address::V6 {
+                groups: groups_of(bytes),
+                scope: 0,
+            },
+            port,
+        }
+    }
+
+    /// Whether a socket that is bound to `other`, to IPv6 alone if `other_v6only`, keeps every other socket from being bound
+    /// here. False where it depends on what is not known: whether the other socket is for IPv6 alone.
+    pub(crate) fn surely_conflicts_with(self, other: Self, other_v6only: bool) -> bool {
+        const ANY: [u8; 4] = [0; 4];
+        if self.port != other.port {
+            return false;
+        }
+        match (self.address.as_v4(), other.address.as_v4()) {
+            (Some(ours), Some(theirs)) => ours == theirs || ours == ANY || theirs == ANY,
+            (Some(_), None) => other.address.is_any() && !other_v6only,
+            (None, Some(_)) => false,
+            (None, None) => {
+                self.address.is_any() || other.address.is_any() || self.address == other.address
+            }
+        }
+    }
+}
+
+impl Address {
+    /// The IPv4 address that it is, or is mapped to (RFC 4291 section 2.5.5.2).
+    fn as_v4(self) -> Option<[u8; 4]> {
+        match self {
+            Self::V4(bytes) => Some(bytes),
+            Self::V6 {
+                groups: [0, 0, 0, 0, 0, 0xffff, high, low],
+                ..
+            } => {
+                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                Some([a, b, c, d])
+            }
+            Self::V6 { .. } => None,
+        }
+    }
+
+    fn is_any(self) -> bool {
+        match self {
+            Self::V4(bytes) => bytes == [0; 4],
+            Self::V6 { groups, .. } => groups == [0; 8],
+        }
+    }
+}
+
+fn groups_of(bytes: [u8; 16]) -> [u16; 8] {
+    let mut groups = [0; 8];
+    for (group, pair) in groups.iter_mut().zip(bytes.chunks_exact(2)) {
+        if let Some(pair) = pair.first_chunk::<2>() {
+            *group = u16::from_be_bytes(*pair);
+        }
+    }
+    groups
 }
 
 impl fmt::Display for Endpoint {
-    /// `127.0.0.1:49200`, and `[::1]:49200` after RFC 5952 section 6.
+    /// `127.0.0.1:49200`; `[::1]:49200` after RFC 5952 section 6; `[::ffff:127.0.0.1]:49200` after its section 5; and
+    /// `[fe80::1%2]:49200` after RFC 4007 section 11.
     ///
     /// Not by way of `core::net`, whose `Display` holds an `unwrap`, nor of the integers', which holds a slice index:
     /// both would leave a panic path in the shim.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
-            Address::V4(bytes) => {
-                for (position, byte) in bytes.into_iter().enumerate() {
-                    f.write_str(if position == 0 { "" } else { "." })?;
-                    Decimal(byte.into()).fmt(f)?;
-                }
-            }
-            Address::V6(groups) => {
+            Address::V4(bytes) => write_v4(f, bytes)?,
+            Address::V6 { groups, scope } => {
                 f.write_char('[')?;
-                write_v6(f, groups)?;
+                if let Some(bytes) = self.address.as_v4() {
+                    f.write_str("::ffff:")?;
+                    write_v4(f, bytes)?;
+                } else {
+                    write_v6(f, groups)?;
+                }
+                if scope != 0 {
+                    f.write_char('%')?;
+                    Decimal(scope).fmt(f)?;
+                }
                 f.write_char(']')?;
             }
         }
         f.write_char(':')?;
         Decimal(self.port.into()).fmt(f)
     }
+}
+
+fn write_v4(f: &mut fmt::Formatter<'_>, bytes: [u8; 4]) -> fmt::Result {
+    for (position, byte) in bytes.into_iter().enumerate() {
+        f.write_str(if position == 0 { "" } else { "." })?;
+        fmt::Display::fmt(&Decimal(byte.into()), f)?;
+    }
+    Ok(())
 }
 
 /// Writes the groups in hexadecimal, the longest run of two or more zeroes as `::` (RFC 5952 section 4).
@@ -166,9 +253,16 @@ mod tests {
             &8080_u16.to_be_bytes(),
             &[9; 4],
             &address.octets(),
-            &[7; 4],
+            &[0; 4],
         ]
         .concat()
+    }
+
+    /// The same of the interface with this number.
+    fn scoped(address: &str, scope: u32) -> Vec<u8> {
+        let mut bytes = v6(address);
+        bytes[24..].copy_from_slice(&scope.to_ne_bytes());
+        bytes
     }
 
     #[test]
@@ -177,6 +271,10 @@ mod tests {
             (v4(AF_INET), "127.0.0.1:49200"),
             (v4(AF_UNSPEC), "127.0.0.1:49200"),
             (v6("::"), "[::]:8080"),
+            (v6("::ffff:127.0.0.1"), "[::ffff:127.0.0.1]:8080"),
+            (v6("::fffe:7f00:1"), "[::fffe:7f00:1]:8080"),
+            (scoped("fe80::1", 2), "[fe80::1%2]:8080"),
+            (v6("fe80::1")[..24].to_vec(), "[fe80::1]:8080"),
             (v6("::1"), "[::1]:8080"),
             (v6("1::"), "[1::]:8080"),
             (v6("2001:db8::1:0:0:1"), "[2001:db8::1:0:0:1]:8080"),
@@ -191,6 +289,47 @@ mod tests {
                 Endpoint::decode(&bytes).expect("an endpoint").to_string(),
                 expected
             );
+        }
+    }
+
+    /// Measured of the kernel (scripts/test: tests/spec/wait.rs); here is what may be concluded from addresses alone.
+    #[test]
+    fn knows_what_is_surely_in_the_way() {
+        for (ours, theirs, v6only, expected) in [
+            ("127.0.0.1", "127.0.0.1", false, true),
+            ("127.0.0.1", "127.0.0.2", false, false),
+            ("127.0.0.1", "0.0.0.0", false, true),
+            ("0.0.0.0", "127.0.0.1", false, true),
+            ("127.0.0.1", "::", false, true),
+            ("127.0.0.1", "::", true, false),
+            ("127.0.0.1", "::1", false, false),
+            ("0.0.0.0", "::1", false, false),
+            ("127.0.0.1", "::ffff:127.0.0.1", false, true),
+            ("::ffff:127.0.0.1", "127.0.0.1", false, true),
+            ("::ffff:127.0.0.1", "127.0.0.2", false, false),
+            ("::", "::1", false, true),
+            ("::1", "::", true, true),
+            ("::1", "::1", true, true),
+            ("::1", "::2", false, false),
+            // Depends on whether ours is for IPv6 alone.
+            ("::", "127.0.0.1", false, false),
+            ("::1", "127.0.0.1", false, false),
+        ] {
+            let endpoint = |address: &str| {
+                let address: std::net::IpAddr = address.parse().expect("an address");
+                match address {
+                    std::net::IpAddr::V4(address) => Endpoint::v4(address.octets(), 80),
+                    std::net::IpAddr::V6(address) => Endpoint::v6(address.octets(), 80),
+                }
+            };
+            let (ours, theirs) = (endpoint(ours), endpoint(theirs));
+            assert_eq!(
+                ours.surely_conflicts_with(theirs, v6only),
+                expected,
+                "{ours} {theirs} {v6only}"
+            );
+            let elsewhere = Endpoint { port: 81, ..theirs };
+            assert!(!ours.surely_conflicts_with(elsewhere, v6only));
         }
     }
 

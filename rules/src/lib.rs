@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod calls;
+pub mod diag;
 pub mod endpoint;
 pub mod policy;
 pub mod report;

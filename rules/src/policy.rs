@@ -1,6 +1,6 @@
 //! What to do: given the settings and what a socket is, act, or step aside and say why.
 
-use crate::calls::State;
+use crate::calls::{Connection, State};
 use crate::endpoint::Endpoint;
 use crate::settings::{Linger, Settings};
 use core::fmt;
@@ -15,6 +15,9 @@ pub trait Facts {
     /// The TCP state of a TCP or MPTCP socket: the first byte of `TCP_INFO` (getsockopt(2)), which UDP, raw and Unix
     /// sockets and other descriptors refuse, so that one call tells what it is and how it is.
     fn state(&self) -> Option<State>;
+
+    /// The same, and whether the peer has been heard: [`Connection::INFO`] bytes of `TCP_INFO`.
+    fn connection(&self) -> Option<Connection>;
 }
 
 /// What is to be done about a call.
@@ -33,8 +36,21 @@ pub struct Options {
     pub reuse_address: bool,
     /// `SO_REUSEPORT`.
     pub reuse_port: bool,
-    /// What makes the socket close in this way.
-    pub linger: Linger,
+    /// What makes the connection end in this way.
+    pub ending: Ending,
+}
+
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// As the socket has it.
+    AsItIs,
+    /// Forgotten once everything is delivered, which is told by a reset (`TCP_LINGER2 = -1`).
+    Forgotten,
+    /// As without that: it stays in `TIME_WAIT` for its time (`TCP_LINGER2 = 0`).
+    Remembered,
+    /// Reset at once, and what was not sent yet is lost (`SO_LINGER {1, 0}`).
+    Reset,
 }
 
 /// Why a call is left alone.
@@ -51,7 +67,7 @@ pub enum Reason {
     OtherPort,
     /// The settings have nothing for this call.
     NothingSet,
-    /// The program has set the option itself.
+    /// The socket has the option already, by the program or by an earlier call.
     SetAlready,
     /// The connection is under way, or made.
     Underway,
@@ -79,7 +95,7 @@ impl Reason {
             Self::Unbound => "not bound to a port",
             Self::OtherPort => "its port is not in LIBREUSE_PORTS",
             Self::NothingSet => "nothing is set for it",
-            Self::SetAlready => "the program has set SO_REUSEADDR itself",
+            Self::SetAlready => "it has SO_REUSEADDR already",
             Self::Underway => "already connecting or connected",
             Self::Listener => "a listener",
             Self::PeerClosedFirst => "the peer closed first",
@@ -107,7 +123,7 @@ pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoF
     let options = Options {
         reuse_address: in_use && settings.reuse_address,
         reuse_port: settings.reuse_port,
-        linger: Linger::Off,
+        ending: Ending::AsItIs,
     };
     // A wait alone is worth a try without any option: whoever holds the port may leave.
     let waits = in_use && settings.wait_ms > 0;
@@ -165,7 +181,7 @@ pub fn has_something_for_connections(settings: &Settings) -> bool {
     !Options::of_a_client(settings).is_none()
 }
 
-/// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.linger`) itself:
+/// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.ending`) itself:
 /// whether to set it again. `carried` is whether the socket carried `SO_REUSEADDR` before.
 ///
 /// Of a connection the kernel does not tell whether it was accepted or made; but what one of our listeners has accepted
@@ -188,23 +204,34 @@ pub fn cleared(
 }
 
 /// Before a `close`: the options that decide what the connection leaves behind.
+///
+/// The reset that `graceful` ends with is told to the peer by `SO_ERROR` and `poll`, before the bytes that it has not read
+/// yet. A peer that looks there to learn whether its `connect` succeeded takes the connection for failed, and throws it
+/// away with all that is in it. One that has sent something has learned that before; where nothing came, the connection
+/// keeps its `TIME_WAIT`, although the listener has handed down the option that prevents it.
 pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
+    if settings.linger == Linger::Off {
+        return Decision::StepAside(Reason::NothingSet);
+    }
+    let Some(Connection { state, heard }) = socket.connection() else {
+        return Decision::StepAside(Reason::NotTcp);
+    };
+    match state {
+        State::Listen => return Decision::StepAside(Reason::Listener),
+        State::Close | State::Connecting => return Decision::StepAside(Reason::Unconnected),
+        State::PeerClosed => return Decision::StepAside(Reason::PeerClosedFirst),
+        State::Connected => {}
+    }
+    let ending = match settings.linger {
+        Linger::Zero => Ending::Reset,
+        _ if heard => Ending::Forgotten,
+        _ => Ending::Remembered,
+    };
     let options = Options {
-        linger: settings.linger,
+        ending,
         ..Options::NONE
     };
-    match options.linger {
-        Linger::Off => Decision::StepAside(Reason::NothingSet),
-        // The kernel refuses the option on anything but TCP, and on a socket in any state it does no harm.
-        Linger::Graceful => on_own_port(settings, socket, options),
-        Linger::Zero => match socket.state() {
-            None => Decision::StepAside(Reason::NotTcp),
-            Some(State::Listen) => Decision::StepAside(Reason::Listener),
-            Some(State::Close | State::Connecting) => Decision::StepAside(Reason::Unconnected),
-            Some(State::PeerClosed) => Decision::StepAside(Reason::PeerClosedFirst),
-            Some(State::Connected) => on_own_port(settings, socket, options),
-        },
-    }
+    on_own_port(settings, socket, options)
 }
 
 impl Options {
@@ -212,20 +239,20 @@ impl Options {
     pub const NONE: Self = Self {
         reuse_address: false,
         reuse_port: false,
-        linger: Linger::Off,
+        ending: Ending::AsItIs,
     };
 
     /// What a listener hands to its accepted sockets.
     fn of_a_connection(settings: &Settings) -> Self {
-        let linger = match settings.linger {
-            Linger::Graceful => Linger::Graceful,
+        let ending = match settings.linger {
+            Linger::Graceful => Ending::Forgotten,
             // A reset is set at close and nowhere else: inherited, it would cut what a killed process still sends.
-            Linger::Off | Linger::Zero => Linger::Off,
+            Linger::Off | Linger::Zero => Ending::AsItIs,
         };
         Self {
             reuse_address: settings.reuse_address,
             reuse_port: false,
-            linger,
+            ending,
         }
     }
 
@@ -269,8 +296,9 @@ impl fmt::Display for Options {
         let names = [
             ("SO_REUSEADDR", self.reuse_address),
             ("SO_REUSEPORT", self.reuse_port),
-            ("TCP_LINGER2=-1", self.linger == Linger::Graceful),
-            ("SO_LINGER={1,0}", self.linger == Linger::Zero),
+            ("TCP_LINGER2=-1", self.ending == Ending::Forgotten),
+            ("TCP_LINGER2=0", self.ending == Ending::Remembered),
+            ("SO_LINGER={1,0}", self.ending == Ending::Reset),
         ];
         let mut separator = "";
         for (name, _) in names.into_iter().filter(|&(_, is_set)| is_set) {

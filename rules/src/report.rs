@@ -3,7 +3,7 @@
 
 use crate::calls::Calls;
 use crate::endpoint::{Decimal, Endpoint};
-use crate::policy::{Options, Reason};
+use crate::policy::{Ending, Options, Reason};
 use crate::settings::{Linger, Settings};
 use core::fmt;
 use log::Level;
@@ -38,10 +38,11 @@ impl Function {
     fn why(self, options: Options) -> &'static str {
         match self {
             Self::Bind => "so that other copies can share the port",
-            Self::Close if options.linger == Linger::Zero => {
-                "so that it is reset and leaves no TIME_WAIT"
-            }
-            Self::Close => "so that it leaves no TIME_WAIT",
+            Self::Close => match options.ending {
+                Ending::Reset => "so that it is reset and leaves no TIME_WAIT",
+                Ending::Remembered => "so that it keeps its TIME_WAIT: the peer has sent nothing",
+                Ending::Forgotten | Ending::AsItIs => "so that it leaves no TIME_WAIT",
+            },
             Self::Setsockopt => "because the program had cleared it",
             Self::Listen | Self::Connect => "so that what it leaves behind can be bound over",
         }
@@ -51,7 +52,7 @@ impl Function {
 /// The settings are read, and hold in this program.
 pub fn loaded(settings: &Settings) {
     log::debug!(
-        "loaded: reuseaddr {}, linger {}, wait {} ms, reuseport {}, ports {}",
+        "loaded: reuseaddr {}, linger {}, wait {} ms{}, reuseport {}, ports {}",
         on_or_off(settings.reuse_address),
         match settings.linger {
             Linger::Off => "off",
@@ -59,6 +60,11 @@ pub fn loaded(settings: &Settings) {
             Linger::Zero => "zero",
         },
         Decimal(settings.wait_ms),
+        if settings.wait_for_listeners {
+            " for listeners too"
+        } else {
+            ""
+        },
         on_or_off(settings.reuse_port),
         if settings.ports.all() {
             "all"
@@ -95,6 +101,13 @@ pub(crate) fn waiting(address: Endpoint, wait_ms: u32) {
     log::warn!(
         "bind {address}: in use, waiting for up to {} ms",
         Decimal(wait_ms)
+    );
+}
+
+/// There is no wait, since it is not for live listeners.
+pub(crate) fn not_waiting(address: Endpoint) {
+    log::warn!(
+        "bind {address}: not waiting: a live listener has it (LIBREUSE_WAIT=60s,listeners waits for that too)"
     );
 }
 

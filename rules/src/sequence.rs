@@ -5,7 +5,7 @@
 
 use crate::calls::{Calls, Errno, OwnCall, SocketOption};
 use crate::endpoint::Endpoint;
-use crate::policy::{self, BindSoFar, Decision, Options, Reason};
+use crate::policy::{self, BindSoFar, Decision, Ending, Options, Reason};
 use crate::report::{self, Function};
 use crate::settings::{Linger, Settings};
 
@@ -130,7 +130,7 @@ pub fn option_set(
             ..Options::NONE
         },
         SocketOption::Linger2 if value >= 0 && graceful => Options {
-            linger: Linger::Graceful,
+            ending: Ending::Forgotten,
             ..Options::NONE
         },
         _ => return,
@@ -157,15 +157,20 @@ fn carry_out(function: Function, calls: &impl Calls, decision: Decision) {
 
 /// Sets the options; returns those that the kernel took.
 fn apply(options: Options, calls: &impl Calls) -> Options {
-    let linger = match options.linger {
-        Linger::Graceful if calls.set_option(SocketOption::Linger2, -1) => Linger::Graceful,
-        Linger::Zero if calls.reset_on_close() => Linger::Zero,
-        _ => Linger::Off,
+    let taken = match options.ending {
+        Ending::AsItIs => true,
+        Ending::Forgotten => calls.set_option(SocketOption::Linger2, -1),
+        Ending::Remembered => calls.set_option(SocketOption::Linger2, 0),
+        Ending::Reset => calls.reset_on_close(),
     };
     Options {
         reuse_address: options.reuse_address && calls.set_option(SocketOption::ReuseAddress, 1),
         reuse_port: options.reuse_port && calls.set_option(SocketOption::ReusePort, 1),
-        linger,
+        ending: if taken {
+            options.ending
+        } else {
+            Ending::AsItIs
+        },
     }
 }
 
@@ -221,6 +226,11 @@ fn wait_to_bind(
     bind: &impl OwnCall,
     address: Endpoint,
 ) -> Result<(), Errno> {
+    // That one does not go by itself, and a program that looks for a free port would wait at each that is taken.
+    if !settings.wait_for_listeners && calls.is_listened_at(address) {
+        report::not_waiting(address);
+        return Err(Errno::IN_USE);
+    }
     report::waiting(address, settings.wait_ms);
     let file = calls.file();
     let start = calls.now_ms();

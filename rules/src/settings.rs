@@ -71,12 +71,17 @@ pub static SETTINGS: [Setting; 8] = [
     },
     Setting {
         name: "LIBREUSE_WAIT",
-        values: "duration: `0`, `500ms`, `60s`, `2m`",
+        values: "duration: `0`, `500ms`, `60s`, `2m`; `60s,listeners`",
         default: "`0`",
-        effect: "how long `bind` may wait for an address that is still in use",
-        accepts: "a duration such as 0, 500ms, 60s or 2m",
+        effect: "how long `bind` waits for what an earlier run left; with `,listeners` for a live listener too",
+        accepts: "a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
         parse: |settings, value| {
-            settings.wait_ms = milliseconds(value)?;
+            let (duration, listeners) = match value.strip_suffix(b",listeners") {
+                Some(duration) => (duration, true),
+                None => (value, false),
+            };
+            settings.wait_ms = milliseconds(duration)?;
+            settings.wait_for_listeners = listeners;
             Ok(())
         },
     },
@@ -155,6 +160,8 @@ pub struct Settings {
     pub linger: Linger,
     /// How long `bind` may wait, in milliseconds; 0 is not at all.
     pub wait_ms: u32,
+    /// Whether it waits for a live listener to go, too.
+    pub wait_for_listeners: bool,
     /// Whether `SO_REUSEPORT` is set as well.
     pub reuse_port: bool,
     /// The local ports that the shim acts on.
@@ -183,16 +190,31 @@ pub const LOG_FILE_ROOM: usize = 512;
 
 impl Settings {
     /// What holds when no variable is set.
-    pub const DEFAULT: Self = Self {
-        reuse_address: true,
+    pub const DEFAULT: Self = {
+        let mut settings = Self::UNSET;
+        settings.set_defaults();
+        settings
+    };
+
+    /// Nothing but zeroes, so that a static which begins as this takes no room in the library's file. What it then needs
+    /// first is [`set_defaults`](Self::set_defaults).
+    pub const UNSET: Self = Self {
+        reuse_address: false,
         linger: Linger::Off,
         wait_ms: 0,
+        wait_for_listeners: false,
         reuse_port: false,
         ports: Ports::ALL,
         programs: Programs::ALL,
-        log: LevelFilter::Warn,
+        log: LevelFilter::Off,
         log_file: Text::EMPTY,
     };
+
+    /// Makes what is unset what holds when no variable is set.
+    pub const fn set_defaults(&mut self) {
+        self.reuse_address = true;
+        self.log = LevelFilter::Warn;
+    }
 
     /// Takes the value of the variable `name` into the settings.
     ///

@@ -22,8 +22,8 @@ fn lets_a_python_server_be_restarted() {
         running.expect("listening");
         let pid = running.pid().to_string();
         let arguments: &[&str] = match by {
-            "pid" => &["arm", &pid],
-            "port" => &["arm", "--port", "5000"],
+            "pid" => &["arm", "--pid", &pid],
+            "port" => &["arm", "5000"],
             _ => &[],
         };
         if !arguments.is_empty() {
@@ -66,7 +66,14 @@ sys.stdin.read()
     )
     .start();
     running.expect("ready");
-    let finished = reuseaddr(["arm", "--linger", "graceful", &running.pid().to_string()]).run();
+    let finished = reuseaddr([
+        "arm",
+        "--linger",
+        "graceful",
+        "--pid",
+        &running.pid().to_string(),
+    ])
+    .run();
     assert_eq!(code(&finished), 0, "{finished:#?}");
     // The child has the connection, and the parent the listener.
     assert_says(
@@ -100,12 +107,12 @@ sys.stdin.readline()
     running.expect("listening");
     let _client = std::net::TcpStream::connect("127.0.0.1:5000").expect("it listens");
     let pid = running.pid().to_string();
-    let finished = reuseaddr(["arm", &pid]).run();
+    let finished = reuseaddr(["arm", "--pid", &pid]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
     assert_says(&finished.stdout, "1 socket armed.");
     assert_says(&finished.stderr, "1 connection was not");
     running.say("").expect("accepted");
-    let finished = reuseaddr(["arm", &pid]).run();
+    let finished = reuseaddr(["arm", "--pid", &pid]).run();
     assert_eq!(code(&finished), 0, "{finished:#?}");
     assert_says(
         &finished.stdout,
@@ -121,7 +128,7 @@ fn leaves_no_time_wait_with_graceful() {
     let mut running = server(5000).start();
     running.expect("listening");
     assert_eq!(
-        code(&reuseaddr(["arm", "--linger", "graceful", "--port", "5000"]).run()),
+        code(&reuseaddr(["arm", "--linger", "graceful", "5000"]).run()),
         0
     );
     let mut client = std::net::TcpStream::connect("127.0.0.1:5000").expect("it listens");
@@ -164,7 +171,7 @@ fn lets_a_java_server_be_restarted() {
         .argument(&source);
     let mut running = plain.start();
     running.expect("listening");
-    let finished = reuseaddr(["arm", &running.pid().to_string()]).run();
+    let finished = reuseaddr(["arm", "--pid", &running.pid().to_string()]).run();
     assert_eq!(code(&finished), 0, "{finished:#?}");
     serve_once(&mut running, 5000);
     running.kill();
@@ -181,18 +188,18 @@ fn lets_a_java_server_be_restarted() {
 fn says_what_it_can_not_do() {
     own_network();
     // Nothing there, only leftovers there, no such process.
-    let finished = reuseaddr(["arm", "--port", "5000"]).run();
+    let finished = reuseaddr(["arm", "5000"]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
     assert_says(&finished.stderr, "no socket has this port");
     crash_after_serving(&server(5000), 5000);
-    let finished = reuseaddr(["arm", "--port", "5000"]).run();
+    let finished = reuseaddr(["arm", "5000"]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
     assert_says(&finished.stderr, "only evicting or waiting helps");
-    let finished = reuseaddr(["arm", "4194304"]).run();
+    let finished = reuseaddr(["arm", "--pid", "4194304"]).run();
     assert_eq!(code(&finished), 2, "{finished:#?}");
     assert_says(&finished.stderr, "there is no process 4194304");
     let sleeper = Program::new("/bin/sleep").argument("60").start();
-    let finished = reuseaddr(["arm", &sleeper.pid().to_string()]).run();
+    let finished = reuseaddr(["arm", "--pid", &sleeper.pid().to_string()]).run();
     assert_eq!(code(&finished), 2, "{finished:#?}");
     assert_says(&finished.stderr, "listens on no TCP port");
 }
@@ -206,13 +213,13 @@ fn says_that_the_right_to_trace_is_missing() {
     running.expect("listening");
     let finished = nobody()
         .argument(&command)
-        .arguments(["arm", &running.pid().to_string()])
+        .arguments(["arm", "--pid", &running.pid().to_string()])
         .run();
     assert_eq!(code(&finished), 2, "{finished:#?}");
     assert_says(&finished.stderr, "that takes the right to trace it");
     assert_says(
         &finished.stderr,
-        &format!("sudo reuseaddr arm {}", running.pid()),
+        &format!("sudo reuseaddr arm --pid {}", running.pid()),
     );
 }
 
@@ -232,7 +239,10 @@ fn arms_nobody_else_where_the_network_is_another() {
     container.expect("listening");
 
     let pid = container.pid().to_string();
-    let finished = nobody().argument(&command).arguments(["arm", &pid]).run();
+    let finished = nobody()
+        .argument(&command)
+        .arguments(["arm", "--pid", &pid])
+        .run();
     assert_eq!(code(&finished), 0, "{finished:#?}");
     assert_eq!(
         finished.stdout.lines().next(),
@@ -242,6 +252,6 @@ fn arms_nobody_else_where_the_network_is_another() {
     );
     assert_says(&finished.stdout, "1 socket armed.");
     assert_says(&finished.stderr, &format!("Process {pid} alone is armed"));
-    let finished = reuseaddr(["arm", &bystander.pid().to_string()]).run();
+    let finished = reuseaddr(["arm", "--pid", &bystander.pid().to_string()]).run();
     assert_says(&finished.stdout, "has SO_REUSEADDR now");
 }

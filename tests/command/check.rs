@@ -30,17 +30,32 @@ pub(crate) fn witnessed(path: &Path) -> String {
     Program::new(path).shimmed().run().stdout.trim().to_owned()
 }
 
-fn refused(path: &Path, why: &str) {
+/// The library does not work in it, so that it is traced.
+fn traced(path: &Path, why: &str) {
     assert_ne!(witnessed(path), "with", "{}", path.display());
-    refused_unwitnessed(path, why);
+    traced_unwitnessed(path, why);
+    let started = run().argument(path).run();
+    assert_eq!(
+        (
+            code(&started),
+            started.stdout.trim(),
+            started.stderr.as_str()
+        ),
+        (0, "without", ""),
+        "{started:#?}"
+    );
 }
 
-fn refused_unwitnessed(path: &Path, why: &str) {
+fn traced_unwitnessed(path: &Path, why: &str) {
     let checked = check().argument(path).run();
-    assert_eq!(code(&checked), 1, "{checked:#?}");
-    assert_says(&checked.stdout, "no: the library does not work in");
+    assert_eq!(code(&checked), 0, "{checked:#?}");
+    assert_says(&checked.stdout, "yes: `reuseaddr run` traces");
     assert_says(&checked.stdout, why);
-    let started = run().argument(path).run();
+    // Who insists on the library is told why not.
+    let started = run()
+        .arguments(["--engine", "preload"])
+        .argument(path)
+        .run();
     assert_eq!(
         (code(&started), started.stdout.as_str()),
         (125, ""),
@@ -74,12 +89,15 @@ fn approves_of_an_ordinary_program() {
 }
 
 #[test]
-fn refuses_static_programs_and_run_anyway_starts_them() {
+fn finds_static_programs_to_be_traced() {
     let witness = build("witness-static", &["-static"]);
-    refused(&witness, "statically linked");
+    traced(&witness, "statically linked");
     let pie = build("witness-static-pie", &["-static-pie", "-fPIE"]);
-    refused(&pie, "statically linked");
-    let anyway = run().argument("--anyway").argument(&witness).run();
+    traced(&pie, "statically linked");
+    let anyway = run()
+        .arguments(["--engine", "preload", "--anyway"])
+        .argument(&witness)
+        .run();
     assert_eq!(
         (code(&anyway), anyway.stdout.trim()),
         (0, "without"),
@@ -88,23 +106,23 @@ fn refuses_static_programs_and_run_anyway_starts_them() {
 }
 
 #[test]
-fn refuses_go_programs() {
+fn finds_go_programs_to_be_traced() {
     // One that uses cgo is dynamic and loads the library, to no avail.
     for (name, linkage) in [("gosu", "static"), ("webhook", "dynamic")] {
         let path = program(&[name]);
-        refused_unwitnessed(&path, "is a Go program");
+        traced_unwitnessed(&path, "is a Go program");
         let answer = json(&check().argument("--json").argument(&path));
         assert_eq!(answer["format"]["linkage"], linkage, "{answer}");
     }
 }
 
 #[test]
-fn refuses_programs_of_another_kind() {
-    refused(&build("witness-32", &["-m32"]), "is 32-bit i386");
+fn finds_programs_of_another_kind_to_be_traced() {
+    traced(&build("witness-32", &["-m32"]), "is 32-bit i386");
 }
 
 #[test]
-fn refuses_programs_of_another_c_library() {
+fn finds_programs_of_another_c_library_to_be_traced() {
     let folder = Folder::new("musl");
     let source = folder.join("witness.c");
     let binary = folder.join("witness-musl");
@@ -115,14 +133,9 @@ fn refuses_programs_of_another_c_library() {
         .status()
         .expect("musl-gcc runs");
     assert!(status.success());
-    let checked = check().argument(&binary).run();
-    assert_eq!(code(&checked), 1, "{checked:#?}");
-    assert_says(&checked.stdout, "is linked with musl");
-    assert_eq!(code(&run().argument(&binary).run()), 125);
     // With the library it would not start.
     assert_eq!(witnessed(&binary), "");
-    let anyway = run().argument("--anyway").argument(&binary).run();
-    assert_eq!(anyway.stdout.trim(), "without", "{anyway:#?}");
+    traced(&binary, "is linked with musl");
 }
 
 /// The command as nobody, for whom a setuid or capable file is more than it is for root.
@@ -228,7 +241,7 @@ fn tells_of_a_process_whether_the_library_is_in_it() {
     assert_eq!(code(&finished), 0, "{finished:#?}");
     assert_says(
         &finished.stdout,
-        "LIBREUSE_WAIT=5: no unit; expected a duration such as 0, 500ms, 60s or 2m. The default holds",
+        "LIBREUSE_WAIT=5: no unit; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners. The default holds",
     );
 
     let folder = Folder::new("check-renamed");

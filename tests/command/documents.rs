@@ -1,6 +1,6 @@
 //! The manual is what the command does.
 
-use crate::{check, crash_after_serving, json, reuseaddr, server};
+use crate::{CONTAINER, Group, check, crash_after_serving, json, nobody, reuseaddr, server};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,15 @@ fn document(name: &str) -> String {
 
 /// Every key of an answer, but for those that are data: states, names of functions and of variables.
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
-    const OF_DATA: [&str; 5] = ["found", "left", "spared", "imports", "variables"];
+    const OF_DATA: [&str; 7] = [
+        "found",
+        "left",
+        "obstacles",
+        "leftovers",
+        "spared",
+        "imports",
+        "variables",
+    ];
     match value {
         Value::Array(values) => {
             for value in values {
@@ -54,6 +62,11 @@ fn every_key_of_the_json_is_documented_and_no_other() {
     let mut live = server(5001).shimmed().start();
     live.expect("listening");
     let pid = live.pid().to_string();
+    let mut alone = server(5003).start();
+    alone.expect("listening");
+    let _container = Group::with(live.pid(), &format!("libpod-{CONTAINER}.scope"));
+    let folder = support::Folder::for_other_users("json");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     for (section, answers) in [
         (
             "status",
@@ -70,6 +83,24 @@ fn every_key_of_the_json_is_documented_and_no_other() {
             ],
         ),
         ("evict", vec![json(&reuseaddr(["evict", "--json", "5000"]))]),
+        (
+            "free",
+            vec![
+                json(&reuseaddr(["free", "--json", "--dry-run", "5003"])),
+                json(&reuseaddr(["free", "--json", "5001"])),
+            ],
+        ),
+        (
+            "arm",
+            vec![
+                json(&reuseaddr(["arm", "--json", "5001"])),
+                json(
+                    &nobody()
+                        .argument(&command)
+                        .arguments(["arm", "--json", "5001"]),
+                ),
+            ],
+        ),
     ] {
         let mut found = BTreeSet::new();
         for answer in &answers {
@@ -79,12 +110,16 @@ fn every_key_of_the_json_is_documented_and_no_other() {
     }
 }
 
-#[test]
-fn the_manual_page_has_every_option_and_no_mistake() {
-    let page = reuseaddr(["man"]).output();
-    let folder = support::Folder::new("man");
-    let file = folder.join("reuseaddr.1");
-    fs::write(&file, &page).expect("the folder is ours");
+/// A manual page as a terminal shows it. Neither of the two programs that people have for that finds a mistake in it.
+fn manual(page: &str, section: u8) -> String {
+    let folder = support::Folder::new(&format!("man-{page}"));
+    let file = folder.join(format!("{page}.{section}"));
+    fs::write(&file, reuseaddr(["man", page]).output()).expect("the folder is ours");
+    let lint = Program::new(program(&["mandoc"]))
+        .arguments(["-T", "lint"])
+        .argument(&file)
+        .run();
+    assert_eq!((lint.stdout, lint.stderr), (String::new(), String::new()));
     let rendered = Program::new(program(&["man"]))
         .with("MANWIDTH", "100")
         .arguments(["--warnings", "-l"])
@@ -92,53 +127,87 @@ fn the_manual_page_has_every_option_and_no_mistake() {
         .run()
         .succeeded();
     assert_eq!(rendered.stderr, "");
-    for expected in [
-        "--linger",
-        "--wait",
-        "--log-file",
-        "--anyway",
-        "--evict",
-        "--watch",
-        "--all-states",
-        "--dry-run",
-        "--install",
-        "LIBREUSE_PROGRAMS",
-        "NO_COLOR",
-        "EXIT STATUS",
-        "125",
-        "RUN",
-        "STATUS",
-        "SYSTEMD",
-    ] {
+    rendered.stdout
+}
+
+#[test]
+fn the_manual_page_has_every_option_and_no_mistake() {
+    let page = manual("reuseaddr", 1);
+    let help = reuseaddr(["--help"]).output();
+    let commands = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help");
+    for name in commands {
         assert!(
-            rendered.stdout.contains(expected),
-            "{expected} in {}",
-            rendered.stdout
+            page.contains(&format!("       reuseaddr {name} ")),
+            "{name} in {page}"
         );
+        let help = reuseaddr([name, "--help"]).output();
+        let options = help
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("--"))
+            .map(|word| word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric()))
+            .filter(|option| !["help", "version"].contains(option));
+        for option in options {
+            assert!(
+                page.contains(&format!("--{option}")),
+                "{name} --{option} in {page}"
+            );
+        }
+    }
+    for expected in [
+        "SYNOPSIS",
+        "reuseaddr PORT\n",
+        "reuseaddr run [OPTIONS] PROGRAM [ARGS]...",
+        "reuseaddr arm [OPTIONS] PORT|--pid PID",
+        // The long help.
+        "As LIBREUSE_LINGER in the environment",
+        "EXAMPLES",
+        "sudo reuseaddr systemd --install",
+        "EXIT STATUS",
+        "NO_COLOR",
+        "125",
+        "JSON",
+        "had_reuse_address",
+        "libreuse.so(8)",
+    ] {
+        assert!(page.contains(expected), "{expected} in {page}");
+    }
+    // It names nothing that is installed nowhere.
+    assert!(!page.contains("docs/") && !page.contains(".md"), "{page}");
+}
+
+#[test]
+fn the_librarys_page_has_every_variable_and_no_mistake() {
+    let page = manual("libreuse.so", 8);
+    for setting in &libreuse_rules::settings::SETTINGS {
+        assert!(page.contains(setting.name), "{} in {page}", setting.name);
+    }
+    for expected in ["LD_PRELOAD=libreuse.so PROGRAM", "reuseaddr(1)", "EXAMPLES"] {
+        assert!(page.contains(expected), "{expected} in {page}");
     }
 }
 
 #[test]
-fn completions_are_scripts() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = reuseaddr(["completions", shell]).output();
-        assert!(
-            script.contains("reuseaddr")
-                && script.contains("all-states")
-                && script.contains("linger"),
-            "{shell}"
-        );
-    }
-    let script = reuseaddr(["completions", "bash"]).output();
-    let completed = Program::new(program(&["bash"]))
-        .arguments(["-c", "source /dev/stdin; COMP_WORDS=(reuseaddr sta); COMP_CWORD=1; _reuseaddr reuseaddr sta reuseaddr; echo \"${COMPREPLY[@]}\" <&-"])
-        .start();
-    let mut completed = completed;
-    for line in script.lines() {
-        completed.say(line);
-    }
-    let finished = completed.finish();
-    assert_eq!(finished.stdout.trim(), "status", "{finished:#?}");
+fn messages_name_no_document_that_is_installed_nowhere() {
+    let sources = support::project().join("command/src");
+    let found = Program::new(program(&["grep"]))
+        .arguments(["-rnE", r#""[^"]*docs/|^ */// .*docs/[a-z]+\.md"#])
+        .argument(sources)
+        .run();
+    let told: Vec<&str> = found
+        .stdout
+        .lines()
+        .filter(|line| {
+            !line.contains("include_str!") && !line.contains("/// What docs/json.md says")
+        })
+        .collect();
+    assert_eq!(told, [""; 0]);
 }
 
 #[test]

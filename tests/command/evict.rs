@@ -24,9 +24,10 @@ fn forces_time_wait_out_as_root() {
 }
 
 #[test]
-fn needs_the_capability_and_nothing_more() {
+fn needs_the_capability_and_nothing_more_where_no_reset_helps() {
     let folder = Folder::for_other_users("evict");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    // With net.ipv4.tcp_rfc1337, as every network of a test has it.
     own_network();
     crash_after_serving(&server(5000), 5000);
 
@@ -35,7 +36,8 @@ fn needs_the_capability_and_nothing_more() {
         .arguments(["evict", "5000"])
         .run();
     assert_eq!(code(&without), 2, "{without:#?}");
-    assert_says(&without.stderr, "evicting needs CAP_NET_ADMIN");
+    assert_says(&without.stderr, "net.ipv4.tcp_rfc1337 is set");
+    assert_says(&without.stderr, "needs CAP_NET_ADMIN");
     assert_says(&without.stderr, "sudo reuseaddr evict 5000");
     assert_says(&without.stderr, "reuseaddr run --wait");
     assert_eq!(count(5000, TcpState::TimeWait), 1);
@@ -185,6 +187,11 @@ fn spares_what_is_alive() {
         (1, 1)
     );
 
+    let finished = reuseaddr(["evict", "5000"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stderr, "1 FIN_WAIT1 is left");
+    assert_says(&finished.stderr, "sudo reuseaddr evict --all-states 5000");
+
     let finished = reuseaddr(["evict", "--all-states", "5000"]).run();
     assert_says(&finished.stderr, "what the peers have not got yet is lost");
     assert_eq!(code(&finished), 0, "{finished:#?}");
@@ -243,13 +250,23 @@ sys.stdin.read()
 
 #[test]
 fn evicts_20_000_and_counts_them() {
+    let folder = Folder::for_other_users("evict-many");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     own_network();
-    fill_with_time_wait(5000, 20_000);
-    let start = Instant::now();
-    let answer = json(&reuseaddr(["evict", "--json", "5000"]));
-    eprintln!("20 000 evicted in {:?}", start.elapsed());
-    assert_eq!(answer["ports"][0]["evicted"], 20_000, "{answer}");
-    assert_eq!(count(5000, TcpState::TimeWait), 0);
+    let arguments = ["evict", "--json", "5000"];
+    for (who, program) in [
+        ("root", reuseaddr(arguments)),
+        ("nobody", nobody().argument(command).arguments(arguments)),
+    ] {
+        sysctl("net.ipv4.tcp_rfc1337", "1");
+        fill_with_time_wait(5000, 20_000);
+        sysctl("net.ipv4.tcp_rfc1337", "0");
+        let start = Instant::now();
+        let answer = json(&program);
+        eprintln!("20 000 evicted by {who} in {:?}", start.elapsed());
+        assert_eq!(answer["ports"][0]["evicted"], 20_000, "{answer}");
+        assert_eq!(count(5000, TcpState::TimeWait), 0);
+    }
 }
 
 #[test]

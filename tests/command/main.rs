@@ -1,14 +1,23 @@
 //! The specification of `reuseaddr`: the command that ships, on real sockets, processes and managers.
 
 mod arm;
+mod carried;
 mod check;
+mod defects;
 mod documents;
 mod evict;
+mod faults;
+mod free;
 mod output;
+mod reset;
 mod run;
+mod shells;
 mod started;
 mod status;
 mod systemd;
+mod wait;
+mod who;
+mod words;
 
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -134,4 +143,43 @@ fn script(folder: &Folder, name: &str, text: &[u8]) -> PathBuf {
     fs::write(&path, text).expect("the folder is ours");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
     path
+}
+
+/// The id of a container, as the runtimes make them.
+const CONTAINER: &str = "3f4e1c9a2b7d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7";
+
+/// A control group with a process in it: what systemd or a container's runtime makes.
+struct Group(PathBuf);
+
+impl Group {
+    fn with(pid: u32, name: &str) -> Self {
+        // systemd's tree of version 1, or that of version 2.
+        let folder = [
+            "/sys/fs/cgroup/systemd",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup",
+        ]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.join("cgroup.procs").is_file())
+        .expect("control groups")
+        .join(name);
+        fs::create_dir_all(&folder).expect("root may make groups");
+        fs::write(folder.join("cgroup.procs"), pid.to_string()).expect("and fill them");
+        Self(folder)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Gone is a process a moment after it was killed, and only an empty group can go.
+        let parent = self.0.with_file_name("cgroup.procs");
+        for pid in fs::read_to_string(self.0.join("cgroup.procs"))
+            .unwrap_or_default()
+            .lines()
+        {
+            let _ = fs::write(&parent, pid);
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
 }

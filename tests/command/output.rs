@@ -1,13 +1,27 @@
 //! How it speaks: to terminals and pipes, wide and narrow, with and without colour.
 
-use crate::{crash_after_serving, fill_with_time_wait, reuseaddr, server};
-use support::{Program, own_network, program};
+use crate::{
+    SERVER, assert_says, crash_after_serving, fill_with_time_wait, reuseaddr, serve_once, server,
+};
+use std::fs;
+use support::{Folder, Program, own_network, program};
 
 /// Runs the command on a terminal of so many columns, and returns what it wrote there.
 fn on_terminal(columns: u16, variables: &str, arguments: &[&str]) -> String {
+    on_terminal_until((columns, 50), variables, "", arguments)
+}
+
+/// Runs the command on a terminal of so many columns and rows, and returns what it wrote there, to its end or, if it is
+/// interrupted, after it has written this.
+fn on_terminal_until(
+    (columns, rows): (u16, u16),
+    variables: &str,
+    interrupt: &str,
+    arguments: &[&str],
+) -> String {
     let text = "
-import fcntl, os, pty, struct, sys, termios
-columns, variables, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+import fcntl, os, pty, signal, struct, sys, termios
+columns, rows, variables, interrupt, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]
 pid, terminal = pty.fork()
 if pid == 0:
     environment = {'PATH': '/usr/bin:/bin', 'TERM': 'xterm-256color'}
@@ -16,7 +30,7 @@ if pid == 0:
         environment[name] = value
     sys.stdin.readline()
     os.execve(command[0], command, environment)
-fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns, 0, 0))
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
 import tty
 tty.setraw(terminal)
 os.write(terminal, b'go\\n')
@@ -29,13 +43,20 @@ while True:
     if not piece:
         break
     output += piece
-os.waitpid(pid, 0)
+    if interrupt and interrupt.encode() in output:
+        os.kill(pid, signal.SIGINT)
+        interrupt = ''
+_, status = os.waitpid(pid, 0)
+if os.WIFSIGNALED(status):
+    output += b'ended by signal %d' % os.WTERMSIG(status)
 sys.stdout.buffer.write(output)
 ";
     Program::new("/usr/bin/python3")
         .arguments(["-I", "-c", text])
         .argument(columns.to_string())
+        .argument(rows.to_string())
         .argument(variables)
+        .argument(interrupt)
         .argument(support::reuseaddr())
         .arguments(arguments)
         .output()
@@ -59,13 +80,72 @@ fn uses_colour_on_a_terminal_alone_and_not_where_no_color_is_set() {
 }
 
 #[test]
-fn fits_narrow_terminals_and_is_never_wider_than_100() {
+fn color_is_as_it_is_asked_for() {
+    own_network();
+    crash_after_serving(&server(5000), 5000);
+    let piped = |words: &[&str]| reuseaddr(words).run().stdout.contains('\x1b');
+    assert!(piped(&["--color", "always", "status", "5000"]));
+    assert!(piped(&["status", "--color=always", "5000"]));
+    assert!(!piped(&["--color", "auto", "status", "5000"]));
+    assert!(!on_terminal(80, "", &["--color", "never", "status", "5000"]).contains('\x1b'));
+    assert!(
+        on_terminal(80, "NO_COLOR=1", &["--color", "always", "status", "5000"]).contains('\x1b')
+    );
+    let wrong = reuseaddr(["--color", "maybe", "status"]).run();
+    assert_says(&wrong.stderr, "[possible values: auto, always, never]");
+}
+
+#[test]
+fn fits_terminals_of_every_width() {
+    own_network();
+    let folder = Folder::new("widths");
+    let script = folder.join("shop-server.py");
+    fs::write(&script, format!("import errno, socket, sys\n{SERVER}")).expect("the folder is ours");
+    let mut running = Program::new(support::python())
+        .arguments(["-I", "-u"])
+        .argument(&script)
+        .arguments([
+            "5000",
+            "127.0.0.1",
+            "--config",
+            "/etc/shop/production.toml",
+            "--log-level",
+            "debug",
+        ])
+        .start();
+    running.expect("listening");
+    serve_once(&mut running, 5000);
+    for columns in [40, 60, 80, 100, 200] {
+        let text = on_terminal(columns, "NO_COLOR=1", &["status", "5000"]);
+        let (table, rest) = text.split_once("\n\n").unwrap_or_else(|| panic!("{text}"));
+        // A row is a line, whose cells are whole or cut at the end and marked.
+        assert_eq!(table.lines().count(), 3, "{columns}: {text}");
+        assert!(table.contains("127.0.0.1:5000"), "{columns}: {text}");
+        assert!(longest_line(table) <= columns.into(), "{columns}: {text}");
+        assert_eq!(table.contains("USER"), columns >= 100, "{columns}: {text}");
+        assert_eq!(
+            table.contains("COMMAND"),
+            columns >= 200,
+            "{columns}: {text}"
+        );
+        assert!(!table.contains("UNIT"), "what is empty is left out: {text}");
+        // A command to type stays whole, however narrow the terminal is.
+        assert!(
+            rest.contains(&format!("    kill {}", running.pid())),
+            "{columns}: {text}"
+        );
+        let limit = usize::from(columns).max(60);
+        assert!(longest_line(rest) <= limit, "{columns}: {text}");
+    }
+}
+
+#[test]
+fn fits_narrow_terminals_and_prose_is_never_wider_than_100() {
     own_network();
     crash_after_serving(&server(5000), 5000);
     for (columns, limit) in [(40, 60), (80, 80), (250, 100)] {
         let text = on_terminal(columns, "NO_COLOR=1", &["status", "5000"]);
         assert!(text.contains("TIME") && text.contains("evict"), "{text}");
-        // A command to type stays whole, however narrow the terminal is.
         assert!(
             longest_line(&text) <= limit,
             "{} of {columns}: {text}",
@@ -78,14 +158,61 @@ fn fits_narrow_terminals_and_is_never_wider_than_100() {
         &["status", "--help"],
         &["run", "--help"],
         &["evict", "--help"],
+        &["arm", "--help"],
         &["check", "/usr/bin/python3"],
-        &["arm", "1", "--port", "1"],
+        &["arm", "1", "--pid", "1"],
         &["systemd", "a/b"],
     ] {
         let finished = reuseaddr(arguments).run();
         assert!(longest_line(&finished.stdout) <= 100, "{finished:#?}");
         assert!(longest_line(&finished.stderr) <= 100, "{finished:#?}");
     }
+}
+
+#[test]
+fn watches_on_a_screen_of_its_own_and_leaves_it() {
+    own_network();
+    fill_with_time_wait(5000, 30);
+    for variables in ["", "NO_COLOR=1"] {
+        let text = on_terminal_until(
+            (80, 12),
+            variables,
+            "What to do:",
+            &["status", "--all", "--watch", "5000"],
+        );
+        assert!(text.starts_with("\x1b[?1049h\x1b[?25l\x1b[H"), "{text:?}");
+        assert!(
+            text.trim_end()
+                .ends_with("\x1b[?25h\x1b[?1049lended by signal 2"),
+            "{text:?}"
+        );
+        assert_eq!(text.contains("\x1b[1m"), variables.is_empty(), "{text:?}");
+        let frame = text.split("\x1b[H").nth(1).expect("a frame");
+        let lines: Vec<&str> = frame
+            .split("\r\n")
+            .map(|line| line.trim_end_matches("\x1b[K"))
+            .collect();
+        assert_eq!(lines.len(), 12, "no more than the terminal has: {lines:#?}");
+        // The time, the header, some rows and how many are missing, and what is to be said.
+        let (time, title) = lines[0].split_once("  ").expect("a title");
+        assert!(
+            time.len() == 8 && time.matches(':').count() == 2,
+            "{lines:#?}"
+        );
+        assert_eq!(title, "reuseaddr status 5000");
+        assert!(lines[2].starts_with("STATE"), "{lines:#?}");
+        assert!(lines[4].contains(" more"), "{lines:#?}");
+        assert!(lines[6].contains("Port 5000 is"), "{lines:#?}");
+    }
+    // Into a file there is nothing to move about on.
+    let mut watching = reuseaddr(["status", "--watch", "5000"]).start();
+    watching.expect_containing("reuseaddr status 5000");
+    assert!(
+        !watching
+            .expect_containing("Port 5000 is busy")
+            .contains('\x1b')
+    );
+    watching.expect_containing("reuseaddr status 5000");
 }
 
 #[test]
@@ -142,19 +269,21 @@ fn names_what_is_wrong_with_ports() {
     for (list, why) in [
         ("0", "port 0"),
         ("65536", "no port above 65535"),
-        ("http", "expected ports and ranges"),
+        ("http:", "expected"),
+        ("53/udp", "only TCP"),
+        ("example.com:80", "not an address of this machine"),
         ("9-8", "from high to low"),
         ("", "empty"),
         ("-1", "unexpected argument"),
     ] {
         let finished = reuseaddr(["status", list]).run();
         assert_eq!(finished.status.code(), Some(2), "{finished:#?}");
-        assert!(finished.stderr.contains(why), "{list}: {finished:#?}");
+        assert_says(&finished.stderr, why);
     }
     own_network();
     let finished = reuseaddr(["status", "1-65535"]).run();
     assert!(
-        finished.stdout.contains("65535 more ports are free"),
+        finished.stdout == "All 65535 ports are free: a plain bind succeeds.\n",
         "{finished:#?}"
     );
 }

@@ -254,15 +254,6 @@ fn finds_the_library_where_it_is_installed() {
         let installed = folder.join(bin).join("reuseaddr");
         let library = folder.join(lib).join("libreuse.so");
         fs::copy(command, &installed).expect("the folder is ours");
-        let alone = Program::new(&installed).arguments(["run", "true"]).run();
-        // Some other copy may be installed in the system.
-        if !["/usr/local/lib", "/usr/lib"]
-            .iter()
-            .any(|place| Path::new(place).join("libreuse.so").exists())
-        {
-            assert_eq!(code(&alone), 125, "{alone:#?}");
-            assert_says(&alone.stderr, "libreuse.so is not installed");
-        }
         fs::copy(shim(), &library).expect("the folder is ours");
         let seen = Program::new(&installed).arguments(["run", "env"]).output();
         assert!(

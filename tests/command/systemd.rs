@@ -2,7 +2,7 @@
 
 use crate::{assert_says, code, reuseaddr};
 use std::fs;
-use support::{Folder, Program, program, shim};
+use support::{Folder, Program, compile_c, program, shim};
 
 fn systemd() -> Program {
     reuseaddr(["systemd", "--library"]).argument(shim())
@@ -122,7 +122,7 @@ fn refuses_what_is_no_service() {
 }
 
 /// Boots systemd over the root file system, which stays as it is, and runs the text there.
-fn boot(folder: &Folder, script: &str) -> String {
+pub(crate) fn boot(folder: &Folder, script: &str) -> String {
     let outer = "
 set -eu
 base=$1
@@ -134,6 +134,7 @@ units=\"$base/root/etc/systemd/system\"
 mkdir -p \"$units\" \"$base/root/opt/test\"
 cp \"$2\" \"$base/root/opt/test/reuseaddr\"; cp \"$3\" \"$base/root/opt/test/libreuse.so\"
 cp \"$4\" \"$base/root/opt/test/script\"; cp \"$5\" \"$base/root/opt/test/server.py\"
+cp \"$6\" \"$base/root/opt/test/static-server\"
 printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=append:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=100\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
 printf '[Unit]\\nRequires=test-run.service\\nAfter=test-run.service\\nAllowIsolate=yes\\n' > \"$units/test-run.target\"
 timeout 120 systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
@@ -153,6 +154,11 @@ cat \"$base/upper/opt/test/output\" || cat \"$base/console\"
         .argument(shim())
         .argument(&text)
         .argument(&server)
+        .argument(compile_c(
+            "static-service",
+            include_str!("service.c"),
+            &["-static"],
+        ))
         .output()
 }
 
@@ -352,5 +358,92 @@ fn brings_a_crashing_service_back_to_its_port() {
             &section[..section.find("\n== ").unwrap_or(section.len())],
             says,
         );
+    }
+}
+
+/// A static server of each type that a service may have. Each is crashed three times; the ports that it was on are the
+/// answer.
+const STATIC_IN_THE_MACHINE: &str = r#"
+cd /opt/test
+ip link set lo up
+echo 1 >/proc/sys/net/ipv4/tcp_rfc1337 # Each TIME_WAIT stays: see own_network in the tests' support.
+unit() { # name, port, type, settings
+    printf '[Service]\nType=%s\nExecStart=/opt/test/static-server %s %s %s\nRestart=always\nRestartSec=200ms\nLimitCORE=0\nTimeoutStartSec=10\n%b[Unit]\nStartLimitIntervalSec=0\n' \
+        "$3" "$2" "$1" "$3" "$4" > "/etc/systemd/system/$1.service"
+}
+crash() { # name, starts so far: waits for the next start, and has it serve one connection
+    for try in $(seq 100); do
+        if [ "$(cat "/run/$1" 2>/dev/null | wc -l)" -gt "$2" ]; then
+            port=$(tail -n 1 "/run/$1")
+            /usr/bin/python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $port)); c.recv(1)" && return
+        fi
+        sleep 0.1
+    done
+    return 1
+}
+unit fails 5001 simple ""
+unit drifts 5100 simple "Environment=DRIFT=yes\n"
+unit simple 5210 simple ""; unit forking 5220 forking ""; unit notify 5230 notify ""
+unit hardened 5300 notify "User=nobody\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectSystem=strict\nReadWritePaths=/run\n"
+touch /run/hardened; chmod 666 /run/hardened
+systemctl daemon-reload
+for name in simple forking notify hardened; do ./reuseaddr systemd --install $name 2>&1 | sed "s/^/$name install: /"; done
+systemctl daemon-reload
+cat /etc/systemd/system/notify.service.d/50-libreuse.conf
+for name in fails drifts simple forking notify hardened; do systemctl start $name || echo "$name did not start"; done
+# Again, with the drop-in in place.
+before=$(cat /etc/systemd/system/notify.service.d/50-libreuse.conf)
+./reuseaddr systemd --install notify 2>/dev/null
+[ "$before" = "$(cat /etc/systemd/system/notify.service.d/50-libreuse.conf)" ] && echo "install is idempotent"
+crash fails 0
+for n in 0 1 2; do
+    for name in drifts simple forking notify hardened; do
+        crash $name $n || { echo "$name $n: no start"; journalctl --no-pager -q -u $name | tail -n 30; exit; }
+    done
+done
+for name in drifts simple forking notify hardened; do
+    for try in $(seq 100); do [ "$(wc -l < /run/$name)" -ge 4 ] && break; sleep 0.1; done
+done
+sleep 1
+for name in fails drifts simple forking notify hardened; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
+journalctl --no-pager -q -u simple -u forking -u notify -u hardened | tail -n 60
+for name in simple forking notify hardened; do
+    pid=$(systemctl show -P MainPID $name)
+    echo "$name main: $(tr '\0' ' ' < /proc/$pid/cmdline) $(grep TracerPid /proc/$pid/status | tr '\t' ' ')"
+    echo "$name tasks: $(systemctl show -P TasksCurrent $name) $(systemctl is-active $name)"
+done
+echo "== end"
+"#;
+
+#[test]
+fn brings_a_static_service_back_to_its_port() {
+    let folder = Folder::new("boot-static");
+    let output = boot(&folder, STATIC_IN_THE_MACHINE);
+    let has = |line: &str| {
+        assert!(
+            output.lines().any(|found| found.trim_end() == line),
+            "{line:?} is not in:\n{output}"
+        );
+    };
+    // The controls: without the drop-in one service fails, and one drifts.
+    has("fails: 5001");
+    has("drifts: 5100 5101 5102 5103");
+    has("ExecStart=/opt/test/reuseaddr run -- /opt/test/static-server 5230 notify notify");
+    has("install is idempotent");
+    for (name, port, kind) in [
+        ("simple", 5210, "simple"),
+        ("forking", 5220, "forking"),
+        ("notify", 5230, "notify"),
+        ("hardened", 5300, "notify"),
+    ] {
+        assert!(
+            !output.contains(&format!("{name} did not start")),
+            "{output}"
+        );
+        has(&format!("{name}: {port} {port} {port} {port}"));
+        has(&format!(
+            "{name} main: /opt/test/static-server {port} {name} {kind}  TracerPid: 0"
+        ));
+        has(&format!("{name} tasks: 1 active"));
     }
 }

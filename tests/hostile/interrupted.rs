@@ -33,6 +33,17 @@ fn leaves_nothing_behind_when_a_handler_jumps_out() {
     changes_nothing_in("jump.c", &["sig"]);
 }
 
+/// A listener's option on a socket that does not listen would let another copy bind its port, which may be its lock.
+#[test]
+fn leaves_no_option_on_a_socket_that_does_not_listen() {
+    changes_nothing_in("listen.c", &["jump"]);
+}
+
+#[test]
+fn leaves_no_option_behind_a_listen_that_fails() {
+    changes_nothing_in("listen.c", &["fail"]);
+}
+
 #[test]
 fn leaves_the_signal_mask_alone_when_a_handler_jumps_out() {
     changes_nothing_in("jump.c", &["plain"]);
@@ -53,7 +64,10 @@ fn lets_cancelled_threads_clean_up() {
 fn is_not_cancelled_where_the_program_would_not_be() {
     for libc in Libc::BOTH {
         let program = libc.host("cancel.cpp").argument("no asynchronous ones");
-        let waiting = program.clone().shimmed().with("LIBREUSE_WAIT", "30ms");
+        let waiting = program
+            .clone()
+            .shimmed()
+            .with("LIBREUSE_WAIT", "30ms,listeners");
         changes_nothing_when(&program, &waiting, libc.settings());
     }
 }

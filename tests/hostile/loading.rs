@@ -172,7 +172,7 @@ except OSError as error:
         let waiting = Setting::new("off", Log::Off).applied_to(
             preloading(&program, &order)
                 .with("FAKETIME", "+10y")
-                .with("LIBREUSE_WAIT", "200ms"),
+                .with("LIBREUSE_WAIT", "200ms,listeners"),
         );
         assert_eq!(waiting.output(), "EADDRINUSE\n");
     }

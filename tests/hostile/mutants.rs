@@ -27,6 +27,11 @@ impl Edit<'_> {
 
 /// The library that ships, with these edits.
 pub(crate) fn build(edits: &[Edit]) -> PathBuf {
+    try_build(edits).unwrap_or_else(|complaint| panic!("{complaint}"))
+}
+
+/// The same, or what the compiler or the linker has against it.
+pub(crate) fn try_build(edits: &[Edit]) -> Result<PathBuf, String> {
     static ONE_AT_A_TIME: Mutex<u32> = Mutex::new(0);
     let mut number = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     *number += 1;
@@ -73,15 +78,13 @@ pub(crate) fn build(edits: &[Edit]) -> PathBuf {
         .stdin(Stdio::null())
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     let library = target.join(format!("libreuse-{}-{number}.so", std::process::id()));
     fs::copy(target.join("release/libreuse.so"), &library).expect("the library");
     drop(lock);
-    library
+    Ok(library)
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -131,8 +134,12 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "src/hooks.rs",
-            "error.unwrap_or(errno_before)",
-            "error.unwrap_or(errno_before & 0)",
+            "        Ok(()) => {
+            errno::set(errno_before);
+",
+            "        Ok(()) => {
+            errno::set(errno_before & 0);
+",
         )],
         tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
     },
@@ -142,30 +149,30 @@ const MUTANTS: &[Mutant] = &[
             "src/hooks.rs",
             "unsafe extern \"C\" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {\n",
             "unsafe extern \"C\" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {\n    \
-             if unsafe { accepted(address, length) }.is_some_and(|at| at.port == 7) { return 0; }\n",
+             if unsafe { Bind::accepted(fd, address, length) }.address().is_some_and(|at| at.port == 7) { return 0; }\n",
         )],
         tests: &["calls::reads_no_memory_that_the_kernel_has_not_accepted"],
     },
     Mutant {
         edits: &[edit(
             "src/hooks.rs",
-            "if result == 0 && readable && is_ours",
-            "if readable && is_ours",
+            "if result == 0 && readable {",
+            "if readable {",
         )],
         tests: &["calls::reads_no_memory_that_the_kernel_has_not_accepted"],
     },
     Mutant {
         edits: &[edit(
             "src/hooks.rs",
-            "if result == 0 && readable && is_ours",
-            "if result == 0 && is_ours",
+            "if result == 0 && readable {",
+            "if result == 0 {",
         )],
         tests: &["loading::reads_nothing_that_another_library_took_unread"],
     },
     Mutant {
         edits: &[edit(
             "src/hooks.rs",
-            "    if address.is_null() {\n        return None;\n    }\n",
+            "        if self.address.is_null() {\n            return None;\n        }\n",
             "",
         )],
         tests: &["loading::reads_nothing_that_another_library_took_unread"],
@@ -187,7 +194,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "src/signals.rs",
-            "    change_mask(libc::SIG_SETMASK, before, None);\n",
+            "    change_mask(libc::SIG_SETMASK, before.0, None);\n",
             "",
         )],
         tests: &[
@@ -239,13 +246,16 @@ const MUTANTS: &[Mutant] = &[
     // A lock in every hook
     Mutant {
         edits: &[edit(
-            "src/hooks.rs",
-            "    let decision = decide();\n",
-            "    use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+            "rules/src/sequence.rs",
+            "fn carry_out(function: Function, calls: &impl Calls, decision: Decision) {\n",
+            "fn carry_out(function: Function, calls: &impl Calls, decision: Decision) {
+    use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
     static LOCK: AtomicBool = AtomicBool::new(false);
     while LOCK.swap(true, SeqCst) {}
-    let decision = decide();
-    LOCK.store(false, SeqCst);\n",
+    carry_out_locked(function, calls, decision);
+    LOCK.store(false, SeqCst);
+}
+fn carry_out_locked(function: Function, calls: &impl Calls, decision: Decision) {\n",
         )],
         tests: &[
             "interrupted::serves_a_signal_handler_at_10_khz",
@@ -474,7 +484,7 @@ const MUTANTS: &[Mutant] = &[
             "src/hooks.rs",
             "unsafe extern \"C\" fn close(fd: c_int) -> c_int {\n",
             "unsafe extern \"C\" fn close(fd: c_int) -> c_int {\n    \
-             errno::kept(|| Socket::borrow(fd).reuse_address());\n",
+             errno::kept(|| libreuse_rules::calls::Calls::option(&Socket(fd), SocketOption::ReuseAddress));\n",
         )],
         tests: &["rights::makes_no_system_call_that_the_program_does_not_make"],
     },
@@ -505,7 +515,11 @@ const MUTANTS: &[Mutant] = &[
     },
     // The wait
     Mutant {
-        edits: &[edit("src/hooks.rs", " || file::identify(fd) != file", "")],
+        edits: &[edit(
+            "rules/src/sequence.rs",
+            " || calls.file() != file",
+            "",
+        )],
         tests: &["waiting::lets_go_of_a_descriptor_that_stands_for_something_else"],
     },
     Mutant {
@@ -529,29 +543,29 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         edits: &[edit(
-            "src/hooks.rs",
-            "        if left == 0 {",
-            "        if false {",
+            "rules/src/sequence.rs",
+            "if left == 0 || !calls",
+            "if !calls",
         )],
         tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
     },
     Mutant {
         edits: &[edit(
-            "src/hooks.rs",
-            "    if address {
-        socket.set_reuse_address(false);
-    }
+            "rules/src/sequence.rs",
+            "        if address {
+            calls.set_option(SocketOption::ReuseAddress, 0);
+        }
 ",
-            "    let _ = address;\n",
+            "        let _ = address;\n",
         )],
         tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
     },
     // Shared descriptors
     Mutant {
         edits: &[edit(
-            "src/socket.rs",
-            "Linger::Graceful => done & self.set_no_time_wait(),",
-            "Linger::Graceful => done & self.set_reset_on_close(),",
+            "rules/src/sequence.rs",
+            "Ending::Forgotten => calls.set_option(SocketOption::Linger2, -1),",
+            "Ending::Forgotten => calls.reset_on_close(),",
         )],
         tests: &[
             "handed::loses_no_byte_that_a_forked_worker_sends",
@@ -565,8 +579,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         edits: &[edit(
             "rules/src/policy.rs",
-            "Linger::Graceful => on_own_port(settings, socket, options),",
-            "Linger::Graceful => Decision::StepAside(Reason::NothingSet),",
+            "        _ if heard => Ending::Forgotten,",
+            "        _ if heard => Ending::AsItIs,",
         )],
         tests: &["handed::loses_no_byte_under_socket_activation"],
     },

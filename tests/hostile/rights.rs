@@ -10,7 +10,7 @@ use std::{fs, io};
 use support::matrix::{LINGERS, Log, Setting, changes_nothing_when};
 use support::{Folder, Program, own_network, shim};
 
-/// With linger off, close, connect, a successful bind, a failed one and setsockopt cost no system call.
+/// With linger off, close, connect, a successful bind, a failed one and setsockopt of other options cost no system call.
 #[test]
 fn makes_no_system_call_that_the_program_does_not_make() {
     for libc in Libc::BOTH {
@@ -50,8 +50,39 @@ fn lets_a_sandbox_answer_its_system_calls() {
 fn does_not_wait_in_a_sandbox_without_a_clock() {
     for libc in Libc::BOTH {
         let control = libc.host("seccomp.c").argument("timeless");
-        let waiting = control.clone().shimmed().with("LIBREUSE_WAIT", "10m");
+        let waiting = control
+            .clone()
+            .shimmed()
+            .with("LIBREUSE_WAIT", "10m,listeners");
         changes_nothing_when(&control, &waiting, libc.settings());
+    }
+}
+
+/// The clock stops while it waits: a handler brings the sandbox.
+#[test]
+fn ends_its_wait_when_the_clock_stops() {
+    let control = Libc::Glibc.host("seccomp.c").argument("stopping");
+    let waiting = control.clone().shimmed().with("LIBREUSE_WAIT", "10m");
+    changes_nothing_when(&control, &waiting, Setting::all());
+}
+
+/// Where nobody may look for listeners, the wait is as if there were none: here it goes on to its end.
+#[test]
+fn waits_in_a_sandbox_that_shows_no_listeners() {
+    let program = Libc::Glibc.host("seccomp.c").argument("unseeing").shimmed();
+    for (argument, expected) in [
+        ("unseeing", "still in use after"),
+        ("seeing", "not waiting"),
+    ] {
+        own_network();
+        let finished = program
+            .clone()
+            .replacing_argument(0, argument)
+            .with("LIBREUSE_WAIT", "100ms")
+            .run()
+            .succeeded();
+        assert_eq!(finished.stdout, "alive\n");
+        assert!(finished.stderr.contains(expected), "{finished:#?}");
     }
 }
 

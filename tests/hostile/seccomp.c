@@ -39,6 +39,13 @@ static void refuse(int call) {
 }
 
 static volatile sig_atomic_t refused;
+static volatile sig_atomic_t stopped;
+
+static void stop_the_clock(int signal) {
+    (void)signal;
+    refuse(SYS_clock_gettime);
+    stopped = 1;
+}
 
 // Answers EPERM.
 static void on_sigsys(int signal, siginfo_t *info, void *context) {
@@ -49,7 +56,7 @@ static void on_sigsys(int signal, siginfo_t *info, void *context) {
 
 int main(int argc, char **argv) {
     const char *what = argv[1];
-    int one = 1, none = 0;
+    int none = 0;
     if (strcmp(what, "strict") == 0) {
         // What the program calls by itself; whatever an extra call would be is not among it.
         static const int OWN[] = {SYS_bind, SYS_connect, SYS_close, SYS_setsockopt, SYS_write, SYS_exit_group};
@@ -67,11 +74,11 @@ int main(int argc, char **argv) {
         FAILS(bind(any, NULL, IN), EFAULT);
         SUCCEEDS(connect(connected, (struct sockaddr *)&there, sizeof there));
         FAILS(connect(-1, (struct sockaddr *)&there, sizeof there), EBADF);
-        SUCCEEDS(setsockopt(any, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one));
         SUCCEEDS(setsockopt(any, SOL_SOCKET, SO_KEEPALIVE, &none, sizeof none));
         SUCCEEDS(setsockopt(connected, IPPROTO_TCP, TCP_NODELAY, &none, sizeof none));
-        FAILS(setsockopt(any, SOL_SOCKET, SO_REUSEADDR, NULL, sizeof one), EFAULT);
-        FAILS(setsockopt(-1, SOL_SOCKET, SO_REUSEADDR, &none, sizeof none), EBADF);
+        SUCCEEDS(setsockopt(connected, IPPROTO_TCP, TCP_LINGER2, &none, sizeof none));
+        FAILS(setsockopt(any, SOL_SOCKET, SO_KEEPALIVE, NULL, sizeof none), EFAULT);
+        FAILS(setsockopt(-1, SOL_SOCKET, SO_KEEPALIVE, &none, sizeof none), EBADF);
         SUCCEEDS(close(any));
         SUCCEEDS(close(again_bound));
         SUCCEEDS(close(connected));
@@ -99,6 +106,28 @@ int main(int argc, char **argv) {
         refuse(SYS_clock_nanosleep);
         FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
         refuse(SYS_clock_gettime);
+        FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
+    } else if (strcmp(what, "stopping") == 0) {
+        // A port that is bound, and never listened on: with a wait the handler comes while that goes on.
+        int held = tcp(), other = tcp();
+        SUCCEEDS(bind(held, AT(7001), IN));
+        struct sigaction action = {.sa_handler = stop_the_clock};
+        CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+        struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+        timer_t timer;
+        CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+        struct itimerspec soon = {.it_value = {.tv_nsec = 30000000}};
+        CHECK(timer_settime(timer, 0, &soon, NULL) == 0);
+        FAILS(bind(other, AT(7001), IN), EADDRINUSE);
+        while (!stopped) {
+            pause();
+        }
+    } else if (strcmp(what, "seeing") == 0 || strcmp(what, "unseeing") == 0) {
+        int live = listener(), other = tcp();
+        struct sockaddr_in taken = at(port_of(live));
+        if (strcmp(what, "unseeing") == 0) {
+            refuse(SYS_socket);
+        }
         FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
     } else if (strcmp(what, "trapping") == 0) {
         // A sandbox whose handler answers the calls that the log needs. It must be asked, not be passed over: where

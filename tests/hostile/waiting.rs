@@ -13,7 +13,7 @@ fn waits_through_signals_and_leaves_no_trace() {
             .clone()
             .argument("250")
             .shimmed()
-            .with("LIBREUSE_WAIT", "250ms");
+            .with("LIBREUSE_WAIT", "250ms,listeners");
         changes_nothing_when(&control, &waiting, libc.settings());
     }
 }
@@ -45,7 +45,7 @@ os._exit(0)
         own_network();
         let mut program = Program::python(text)
             .shimmed_if(shimmed)
-            .with("LIBREUSE_WAIT", "10m")
+            .with("LIBREUSE_WAIT", "10m,listeners")
             .with("LIBREUSE_LOG", "info")
             .start();
         if shimmed {

@@ -141,7 +141,13 @@ int main(void)
 
 #[test]
 fn another_preloaded_library_keeps_its_calls_in_either_order() {
-    for system in [System::Here, System::Old, System::Old32] {
+    for system in [
+        System::Here,
+        System::Old,
+        System::Old32,
+        System::Trixie,
+        System::Sid,
+    ] {
         let flags = [
             "-fno-builtin",
             "-shared",

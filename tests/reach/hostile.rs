@@ -77,6 +77,16 @@ fn changes_nothing_in_32_bit_programs_on_the_oldest_system() {
 }
 
 #[test]
+fn changes_nothing_with_glibc_2_41() {
+    changes_nothing_on(System::Trixie);
+}
+
+#[test]
+fn changes_nothing_with_the_newest_glibc() {
+    changes_nothing_on(System::Sid);
+}
+
+#[test]
 fn changes_nothing_on_another_processor() {
     changes_nothing_on(System::Aarch64);
 }

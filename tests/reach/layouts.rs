@@ -1,6 +1,6 @@
 //! What the shim and the kernel hand each other has the right layout for each processor: times, files, options.
 
-use crate::restart::{LEGACY, greet};
+use crate::restart::{LEGACY, ask};
 use crate::systems::{LIBRARY, SYSTEMS};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -17,7 +17,7 @@ fn bind_waits_as_long_as_it_is_told_to() {
         let holder = TcpListener::bind("127.0.0.1:49200").expect("a network of our own");
         let variables = [
             PRELOAD,
-            ("LIBREUSE_WAIT", "300ms"),
+            ("LIBREUSE_WAIT", "300ms,listeners"),
             ("LIBREUSE_LOG", "debug"),
         ];
         let mut running = system.program(&binary, &variables).start();
@@ -38,7 +38,7 @@ fn bind_waits_as_long_as_it_is_told_to() {
         running.kill();
 
         let mut waiting = system
-            .program(&binary, &[PRELOAD, ("LIBREUSE_WAIT", "60s")])
+            .program(&binary, &[PRELOAD, ("LIBREUSE_WAIT", "60s,listeners")])
             .start();
         let call = format!("/proc/{}/syscall", waiting.pid());
         wait_until("a bind that sleeps", || {
@@ -59,9 +59,12 @@ fn connections_close_as_they_are_told_to() {
         for (linger, time_waits) in [("off", 1), ("graceful", 0)] {
             own_network();
             let variables = [PRELOAD, ("LIBREUSE_LINGER", linger)];
-            let mut running = system.program(&binary, &variables).start();
+            let mut running = system
+                .program(&binary, &variables)
+                .argument("hears first")
+                .start();
             running.expect("port 49200");
-            greet(49200);
+            ask(49200);
             wait_until("the connection's end", || {
                 tcp_states(49200)
                     .iter()

@@ -1,6 +1,6 @@
 /*
  * A server as nobody can change any more: it takes the next port where its own is in use, does not set SO_REUSEADDR,
- * says hello to each client, and is the first to close.
+ * says hello to each client, and is the first to close. With an argument it hears the client first.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,8 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int main(void)
+int main(int argc, char **argv)
 {
+	(void)argv;
 	struct sockaddr_in address;
 	int listener;
 	unsigned port;
@@ -37,7 +38,10 @@ int main(void)
 	printf("port %u\n", port);
 	fflush(stdout);
 	for (;;) {
+		char heard[16];
 		int client = accept(listener, NULL, NULL);
+		if (argc > 1 && read(client, heard, sizeof heard) < 0)
+			perror("read");
 		if (client < 0 || write(client, "hello\n", 6) != 6 || close(client)) {
 			perror("serve");
 			return 1;

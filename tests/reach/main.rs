@@ -4,6 +4,7 @@
 //! The library is the one out of `scripts/release`, and what a test needs for other systems comes from
 //! `scripts/toolchains`.
 
+mod alone;
 mod containers;
 mod floor;
 mod hostile;

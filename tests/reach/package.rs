@@ -66,6 +66,7 @@ fn they_work_by_the_bare_name_until_they_are_removed() {
     for file in [
         "/usr/bin/reuseaddr",
         "/usr/share/man/man1/reuseaddr.1.gz",
+        "/usr/share/man/man8/libreuse.so.8.gz",
         "/usr/share/bash-completion/completions/reuseaddr",
         "/usr/share/zsh/vendor-completions/_reuseaddr",
         "/usr/share/fish/vendor_completions.d/reuseaddr.fish",

@@ -68,8 +68,16 @@ fn it_says_whose_code_is_in_it() {
         ("x86_64", "libreuse", &["libc", "log"][..]),
         ("i686", "libreuse", &["libc", "log"]),
         ("aarch64", "libreuse", &["libc", "log"]),
-        ("x86_64", "reuseaddr", &["clap", "object", "glibc"]),
-        ("aarch64", "reuseaddr", &["clap", "object", "glibc"]),
+        (
+            "x86_64",
+            "reuseaddr",
+            &["clap", "libreuse", "object", "glibc"],
+        ),
+        (
+            "aarch64",
+            "reuseaddr",
+            &["clap", "libreuse", "object", "glibc"],
+        ),
     ] {
         let folder = release(machine).join("share/doc").join(product);
         let notices = fs::read_to_string(folder.join("THIRD-PARTY")).expect("the notices");
@@ -99,20 +107,24 @@ fn the_sums_are_those_of_the_files() {
 
 #[test]
 fn nothing_in_it_tells_of_the_machine_that_built_it() {
-    let home = std::env::var("HOME").expect("a home");
-    for machine in ["x86_64", "i686", "aarch64"] {
-        let library = fs::read(release(machine).join("lib/libreuse.so")).expect("the library");
-        for path in [
-            project().to_str().expect("UTF-8"),
-            &home,
-            "/.cargo/",
-            "/rustc/",
-        ] {
-            let found = library
-                .windows(path.len())
-                .any(|window| window == path.as_bytes());
-            assert!(!found, "{path} in the library for {machine}");
+    for file in [
+        "x86_64/lib/libreuse.so",
+        "i686/lib/libreuse.so",
+        "aarch64/lib/libreuse.so",
+        "x86_64/bin/reuseaddr",
+        "aarch64/bin/reuseaddr",
+    ] {
+        let (machine, path) = file.split_once('/').expect("a machine");
+        let bytes = fs::read(release(machine).join(path)).expect("a file of the release");
+        for place in [project().to_str().expect("UTF-8"), "/.cargo/", "/.rustup/"] {
+            let found = bytes
+                .windows(place.len())
+                .any(|window| window == place.as_bytes());
+            assert!(!found, "{place} in {file}");
         }
+        // Where the standard library was compiled: not in what has none.
+        let of_std = bytes.windows(7).any(|window| window == b"/rustc/");
+        assert_eq!(of_std, path.starts_with("bin"), "{file}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The story that all of this is for, on each system.
 
 use crate::systems::{LIBRARY, SYSTEMS};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use support::{Program, TcpState, own_network, wait_for};
 
@@ -26,6 +26,18 @@ pub(crate) fn greet(port: u16) {
     let mut text = String::new();
     TcpStream::connect(("127.0.0.1", port))
         .and_then(|mut server| server.read_to_string(&mut text))
+        .expect("the server serves");
+    assert_eq!(text, "hello\n");
+}
+
+/// A client that speaks first: `graceful` is for servers that have heard their clients.
+pub(crate) fn ask(port: u16) {
+    let mut text = String::new();
+    TcpStream::connect(("127.0.0.1", port))
+        .and_then(|mut server| {
+            server.write_all(b"hello?\n")?;
+            server.read_to_string(&mut text)
+        })
         .expect("the server serves");
     assert_eq!(text, "hello\n");
 }

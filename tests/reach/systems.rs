@@ -19,15 +19,21 @@ pub(crate) enum System {
     Old,
     /// Its 32-bit programs.
     Old32,
+    /// Debian 13, with glibc 2.41.
+    Trixie,
+    /// Debian's next, with the newest glibc to be had.
+    Sid,
     /// Another processor, by way of qemu.
     Aarch64,
 }
 
-pub(crate) const SYSTEMS: [System; 5] = [
+pub(crate) const SYSTEMS: [System; 7] = [
     System::Here,
     System::Here32,
     System::Old,
     System::Old32,
+    System::Trixie,
+    System::Sid,
     System::Aarch64,
 ];
 
@@ -54,14 +60,14 @@ impl System {
         if let Self::Here32 | Self::Old32 = self {
             command.arg("-m32");
         }
-        if let Self::Old | Self::Old32 = self {
-            let triplet = if self == Self::Old {
-                "x86_64-linux-gnu"
-            } else {
+        if let Some(root) = self.root() {
+            let triplet = if self == Self::Old32 {
                 "i386-linux-gnu"
+            } else {
+                "x86_64-linux-gnu"
             };
             // Without -B and -L, gcc would take this machine's libc first.
-            let root = old_root().display().to_string();
+            let root = root.display().to_string();
             command.arg(format!("--sysroot={root}"));
             for option in ["-B", "-L"] {
                 command.arg(format!("{option}{root}/usr/lib/{triplet}"));
@@ -81,7 +87,7 @@ impl System {
     pub(crate) fn program(self, binary: &Path, variables: &[(&str, &str)]) -> Program {
         let library = match self {
             Self::Here | Self::Here32 => format!("{}{LIBRARY}", installed_here().display()),
-            Self::Old | Self::Old32 => LIBRARY.into(),
+            Self::Old | Self::Old32 | Self::Trixie | Self::Sid => LIBRARY.into(),
             Self::Aarch64 => format!("{}/lib/libreuse.so", release("aarch64").display()),
         };
         let assignments = variables
@@ -89,7 +95,9 @@ impl System {
             .map(|(name, value)| format!("{name}={}", value.replace(LIBRARY, &library)));
         match self {
             Self::Here | Self::Here32 => Program::new("/usr/bin/env").arguments(assignments),
-            Self::Old | Self::Old32 => installed_old().program("env").arguments(assignments),
+            Self::Old | Self::Old32 | Self::Trixie | Self::Sid => {
+                self.installed().program("env").arguments(assignments)
+            }
             Self::Aarch64 => {
                 // Where libgcc_s is, which libc loads for pthread_cancel.
                 let folder = "aarch64/usr/lib/gcc-cross/aarch64-linux-gnu/12";
@@ -107,28 +115,71 @@ impl System {
         }
         .argument(binary)
     }
+
+    /// The root file system of a system that is not this machine's.
+    fn root(self) -> Option<PathBuf> {
+        let name = match self {
+            Self::Here | Self::Here32 | Self::Aarch64 => return None,
+            Self::Old | Self::Old32 => "old",
+            Self::Trixie => "trixie",
+            Self::Sid => "sid",
+        };
+        Some(toolchains().join(name))
+    }
+
+    /// That root file system with the Debian packages installed.
+    pub(crate) fn installed(self) -> &'static Layer {
+        static OLD: OnceLock<Layer> = OnceLock::new();
+        static TRIXIE: OnceLock<Layer> = OnceLock::new();
+        static SID: OnceLock<Layer> = OnceLock::new();
+        let (layer, name, architectures) = match self {
+            Self::Trixie => (&TRIXIE, "trixie", &["amd64"][..]),
+            Self::Sid => (&SID, "sid", &["amd64"][..]),
+            _ => (&OLD, "old", &["amd64", "i386"][..]),
+        };
+        layer.get_or_init(|| {
+            let packages: Vec<_> = architectures
+                .iter()
+                .map(|architecture| package(architecture).display().to_string())
+                .collect();
+            Layer::over(
+                self,
+                name,
+                &format!("dpkg --install {}", packages.join(" ")),
+            )
+        })
+    }
 }
 
-/// The old root file system, with changes of its own.
-pub(crate) struct Layer(PathBuf);
+/// A root file system, with changes of its own.
+pub(crate) struct Layer {
+    root: PathBuf,
+    folder: PathBuf,
+}
 
 impl Layer {
-    /// Makes changes by a shell's commands, which see the project's folder as well.
+    /// Makes changes to the old one by a shell's commands, which see the project's folder as well.
     pub(crate) fn new(name: &str, commands: &str) -> Self {
-        let layer = Self(temporary().join(name));
-        if layer.0.exists() {
-            fs::remove_dir_all(&layer.0).expect("the folder for temporary files is writable");
+        Self::over(System::Old, name, commands)
+    }
+
+    fn over(system: System, name: &str, commands: &str) -> Self {
+        let layer = Self {
+            root: system.root().expect("another system than this machine's"),
+            folder: temporary().join(name),
+        };
+        if layer.folder.exists() {
+            fs::remove_dir_all(&layer.folder).expect("the folder for temporary files is writable");
         }
         for part in ["changes", "work", "root"] {
-            fs::create_dir_all(layer.0.join(part))
+            fs::create_dir_all(layer.folder.join(part))
                 .expect("the folder for temporary files is writable");
         }
-        let changes = layer.0.join("changes");
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
-            old_root().display(),
-            changes.display(),
-            layer.0.join("work").display()
+            layer.root.display(),
+            layer.folder.join("changes").display(),
+            layer.folder.join("work").display()
         );
         layer
             .mounted(&options, "sh")
@@ -140,8 +191,8 @@ impl Layer {
 
     /// A program that runs there, and can change nothing.
     pub(crate) fn program(&self, name: impl AsRef<OsStr>) -> Program {
-        let changes = self.0.join("changes");
-        let options = format!("lowerdir={}:{}", changes.display(), old_root().display());
+        let changes = self.folder.join("changes");
+        let options = format!("lowerdir={}:{}", changes.display(), self.root.display());
         self.mounted(&options, name)
     }
 
@@ -160,19 +211,10 @@ impl Layer {
         "#;
         Program::new("/usr/bin/unshare")
             .arguments(["--mount", "sh", "-ec", SCRIPT, "sh"])
-            .arguments([self.0.join("root").as_os_str(), options.as_ref()])
+            .arguments([self.folder.join("root").as_os_str(), options.as_ref()])
             .argument(project())
             .argument(program)
     }
-}
-
-/// The old root file system with the Debian packages installed.
-pub(crate) fn installed_old() -> &'static Layer {
-    static INSTALLED: OnceLock<Layer> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        let packages = [package("amd64"), package("i386")].map(|path| path.display().to_string());
-        Layer::new("old", &format!("dpkg --install {}", packages.join(" ")))
-    })
 }
 
 /// A folder in which `scripts/install` has put everything for this machine.
@@ -231,10 +273,6 @@ pub(crate) fn toolchains() -> &'static Path {
         succeed(&mut Command::new(project().join("scripts/toolchains")));
         project().join("target/toolchains")
     })
-}
-
-fn old_root() -> PathBuf {
-    toolchains().join("old")
 }
 
 pub(crate) fn project() -> &'static Path {

@@ -117,14 +117,19 @@ const HOSTS: &[Host] = &[
 /// What is set beside `LD_PRELOAD`: every linger mode, every place for the log, every variable.
 const MODES: &[&[(&str, &str)]] = &[
     &[("LIBREUSE_LOG", "off")],
-    &[("LIBREUSE_LINGER", "graceful"), ("LIBREUSE_LOG", "trace")],
+    &[
+        ("LIBREUSE_LINGER", "graceful"),
+        ("LIBREUSE_LOG", "trace"),
+        // It looks for listeners.
+        ("LIBREUSE_WAIT", "2ms"),
+    ],
     &[
         ("LIBREUSE_LINGER", "zero"),
         ("LIBREUSE_LOG", "trace"),
         ("LIBREUSE_LOG_FILE", "{folder}/log.%p"),
     ],
     &[
-        ("LIBREUSE_WAIT", "2ms"),
+        ("LIBREUSE_WAIT", "2ms,listeners"),
         ("LIBREUSE_REUSEPORT", "on"),
         ("LIBREUSE_PORTS", "5000-5001,1-65535"),
         ("LIBREUSE_PROGRAMS", "*hooks*,memcheck*,*"),

@@ -61,6 +61,33 @@ sys.stdin.read()
     }
 }
 
+/// A client that clears the option, which it need not have set: others must not get its live port.
+#[test]
+fn leaves_a_connection_without_the_option_that_never_had_it() {
+    let text = "
+client = socket.socket()
+client.bind(('127.0.0.1', 5001))
+client.connect(('127.0.0.1', 5000))
+client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+print(client.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+other = socket.socket()
+other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+try:
+    other.bind(('127.0.0.1', 5001))
+    print('bound')
+except OSError as error:
+    print(errno.errorcode[error.errno])
+";
+    for shimmed in [false, true] {
+        own_network();
+        let _listener = TcpListener::bind(("127.0.0.1", PORT)).expect("the network is ours");
+        assert_eq!(
+            Program::python(text).shimmed_if(shimmed).output(),
+            "0\nEADDRINUSE\n"
+        );
+    }
+}
+
 #[test]
 fn leaves_sockets_alone_that_the_kernel_binds() {
     let text = "
@@ -96,6 +123,8 @@ for done in range(200):
     except OSError as error:
         sys.exit(print(done, errno.errorcode[error.errno]))
     accepted, _ = peer.accept()
+    accepted.sendall(b'!')
+    client.recv(1)
     client.close()
     accepted.recv(1)
     accepted.close()

@@ -88,8 +88,8 @@ fn is_nothing_for_what_is_called_most() {
 }
 
 #[test]
-fn is_one_more_call_for_a_graceful_close() {
+fn is_two_more_calls_for_a_graceful_close() {
     let shimmed = steps(true, "graceful");
-    assert_eq!(shimmed["close"], ["setsockopt", "close"]);
+    assert_eq!(shimmed["close"], ["getsockopt", "setsockopt", "close"]);
     assert_eq!(shimmed["bind"], ["bind"]);
 }

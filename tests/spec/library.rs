@@ -1,4 +1,4 @@
-use support::{Program, program, shim};
+use support::{Folder, Program, program, shim};
 
 fn tool(name: &str, arguments: &[&str]) -> String {
     Program::new(program(&[name]))
@@ -46,4 +46,27 @@ fn holds_no_panic() {
         .filter(|line| line.contains("panic") || line.contains("unwrap_failed"))
         .collect();
     assert!(panics.is_empty(), "{panics:#?}");
+}
+
+/// Whoever has the file can tell which version it is.
+#[test]
+fn says_its_version_in_a_note() {
+    let expected = format!("{}\0", env!("CARGO_PKG_VERSION"));
+    let bytes: Vec<String> = expected.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let folder = Folder::new("stripped");
+    let stripped = folder.copy(shim(), "libreuse.so");
+    Program::new(program(&["strip"]))
+        .argument("--strip-all")
+        .argument(&stripped)
+        .output();
+    for library in [shim(), &stripped] {
+        let readelf = |option: &str| {
+            Program::new(program(&["readelf"]))
+                .arguments(["--wide", option])
+                .argument(library)
+                .output()
+        };
+        let notes = readelf("--notes");
+        assert!(notes.contains(&bytes.join(" ")), "{notes}");
+    }
 }

@@ -10,6 +10,8 @@ mod connect;
 mod cost;
 /// The README against the code.
 mod docs;
+/// `graceful`, and peers that look late.
+mod late;
 /// What the shared object exports, needs and contains.
 mod library;
 /// `LIBREUSE_LOG`: what is reported, and where.

@@ -1,7 +1,7 @@
 //! musl, by the same file: the story and each variable, in a program that is as old as those of `tests/reach`.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use support::{
     Folder, Program, Running, TcpState, compile_c, compile_for_musl, count, own_network, wait_for,
@@ -39,6 +39,18 @@ fn greet(port: u16) {
     let mut text = String::new();
     TcpStream::connect(("127.0.0.1", port))
         .and_then(|mut server| server.read_to_string(&mut text))
+        .expect("the server serves");
+    assert_eq!(text, "hello\n");
+}
+
+/// A client that speaks first: `graceful` is for servers that have heard their clients.
+fn ask(port: u16) {
+    let mut text = String::new();
+    TcpStream::connect(("127.0.0.1", port))
+        .and_then(|mut server| {
+            server.write_all(b"hello?\n")?;
+            server.read_to_string(&mut text)
+        })
         .expect("the server serves");
     assert_eq!(text, "hello\n");
 }
@@ -116,9 +128,11 @@ fn knows_a_program_by_both_of_its_names() {
 fn closes_as_it_is_told_to() {
     for (value, left) in [("off", 1), ("graceful", 0)] {
         own_network();
-        let mut running = shimmed(&[("LIBREUSE_LINGER", value)]).start();
+        let mut running = shimmed(&[("LIBREUSE_LINGER", value)])
+            .argument("hears first")
+            .start();
         running.expect("port 49200");
-        greet(49200);
+        ask(49200);
         wait_until("the connection's end", || {
             let all = [TcpState::Listen, TcpState::TimeWait].map(|state| count(49200, state));
             support::tcp_states(49200).len() == all.iter().sum::<usize>()
@@ -138,14 +152,14 @@ fn closes_as_it_is_told_to() {
 fn waits_as_long_as_it_is_told_to() {
     own_network();
     let holder = TcpListener::bind("127.0.0.1:49200").expect("a network of our own");
-    let mut impatient = shimmed(&[("LIBREUSE_WAIT", "200ms")]).start();
+    let mut impatient = shimmed(&[("LIBREUSE_WAIT", "200ms,listeners")]).start();
     impatient.expect("port 49201");
     wait_until("the report", || {
         impatient.stderr_so_far().contains("still in use after ")
     });
     drop(impatient);
 
-    let mut patient = shimmed(&[("LIBREUSE_WAIT", "60s")]).start();
+    let mut patient = shimmed(&[("LIBREUSE_WAIT", "60s,listeners")]).start();
     wait_until("a bind that waits", || {
         patient
             .stderr_so_far()

@@ -16,7 +16,7 @@ fn says_nothing_when_all_is_well() {
     let all = [
         ("LIBREUSE_REUSEADDR", "on"),
         ("LIBREUSE_LINGER", "graceful"),
-        ("LIBREUSE_WAIT", "60s"),
+        ("LIBREUSE_WAIT", "60s,listeners"),
         ("LIBREUSE_REUSEPORT", "off"),
         ("LIBREUSE_PORTS", "49200,8000-8100"),
         ("LIBREUSE_PROGRAMS", "true,worker*"),
@@ -42,7 +42,7 @@ fn tells_each_mistake_in_one_line_and_runs_the_program() {
         finished.stderr.lines().collect::<Vec<_>>(),
         [
             "libreuse: LIBREUSE_LINGER=maybe: expected off, graceful or zero",
-            "libreuse: LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m",
+            "libreuse: LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
             "libreuse: LIBREUSE_PORTS=9000-8000: a range runs from high to low; expected ports and ranges such as \
              49200,8000-8100, from 1 to 65535",
             "libreuse: LIBREUSE_LINGR=graceful: no such variable; expected LIBREUSE_REUSEADDR, LIBREUSE_LINGER, \

@@ -22,8 +22,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// How long anything may take that takes no time of its own: long enough for a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that takes no time of its own: long enough for a loaded machine. `LIBREUSE_TEST_PATIENCE`
+/// says how many times as long it may take on an emulated one.
+pub fn patience() -> Duration {
+    static PATIENCE: OnceLock<Duration> = OnceLock::new();
+    *PATIENCE.get_or_init(|| {
+        let times = env::var("LIBREUSE_TEST_PATIENCE").map_or(1, |value| {
+            value
+                .parse()
+                .expect("LIBREUSE_TEST_PATIENCE is a whole number")
+        });
+        Duration::from_secs(30) * times
+    })
+}
 
 /// The project's folder.
 pub fn project() -> &'static Path {
@@ -59,8 +70,54 @@ pub fn reuseaddr() -> &'static Path {
     static COMMAND: OnceLock<PathBuf> = OnceLock::new();
     COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
         Some(path) => PathBuf::from(path),
-        None => build(&["--manifest-path", "command/Cargo.toml"], "reuseaddr"),
+        None => build_command("command", &[]),
     })
+}
+
+/// The command as distributions build it, which carries no library.
+pub fn reuseaddr_without_library() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        let command = build_command("external", &["--features", "external-library"]);
+        // Whoever looks there next expects the usual one.
+        build_command("command", &[]);
+        command
+    })
+}
+
+/// Has Cargo build the command, and puts it into a folder of its own: Cargo has one place for both.
+fn build_command(folder: &str, options: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let arguments = [&["--manifest-path", "command/Cargo.toml"], options].concat();
+    let built = build(&arguments, "reuseaddr");
+    let folder = scratch().join(folder);
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    let command = folder.join("reuseaddr");
+    let beside = folder.join(format!("reuseaddr.{}", std::process::id()));
+    fs::hard_link(&built, &beside)
+        .or_else(|_| fs::copy(&built, &beside).map(drop))
+        .and_then(|()| fs::rename(&beside, &command))
+        .expect("the folder is ours");
+    // It stays if both names were those of one file before.
+    let _ = fs::remove_file(&beside);
+    command
+}
+
+/// Which engine serves the programs that are `shimmed`: the library, or the tracer with `LIBREUSE_TEST_ENGINE=trace`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    Preload,
+    Trace,
+}
+
+/// The engine that the tests are run over.
+pub fn engine() -> Engine {
+    match env::var("LIBREUSE_TEST_ENGINE").as_deref() {
+        Err(_) | Ok("preload") => Engine::Preload,
+        Ok("trace") => Engine::Trace,
+        Ok(other) => panic!("LIBREUSE_TEST_ENGINE={other}: expected preload or trace"),
+    }
 }
 
 /// Has Cargo build something, and returns the file of this name that came of it.
@@ -180,12 +237,18 @@ pub fn compile_for_musl(name: &str, text: &str, flags: &[&str]) -> PathBuf {
         .clone()
 }
 
-fn compile(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+fn compile(compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
+    let usual = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
+    compile_c_by(compiler, name, text, &[&usual, flags].concat())
+}
+
+/// The same by another compiler, and with these flags alone.
+pub fn compile_c_by(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
     let binary = scratch().join(format!("{name}.{}", std::process::id()));
     let source = scratch().join(format!("{name}.{}.c", std::process::id()));
     fs::write(&source, text).expect("the folder for temporary files is writable");
     let output = compiler
-        .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
+        .arg("-o")
         .args([&binary, &source])
         .args(flags)
         .output()
@@ -205,6 +268,7 @@ pub struct Program {
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     folder: Option<PathBuf>,
+    traced: bool,
 }
 
 impl Program {
@@ -222,6 +286,7 @@ impl Program {
             arguments: Vec::new(),
             environment,
             folder: None,
+            traced: false,
         }
     }
 
@@ -250,20 +315,26 @@ impl Program {
         self
     }
 
-    /// Preloads the library that ships.
+    /// Serves it by the engine that the tests are run over: preloads the library that ships, or has it traced.
     pub fn shimmed(self) -> Self {
-        let library = shim();
-        self.with("LD_PRELOAD", library)
+        match engine() {
+            Engine::Preload => self.with("LD_PRELOAD", shim()),
+            Engine::Trace => Self {
+                traced: true,
+                ..self
+            },
+        }
     }
 
-    /// Preloads the library that ships, or not: a test and its control.
+    /// The same, or not: a test and its control.
     pub fn shimmed_if(self, shimmed: bool) -> Self {
         if shimmed { self.shimmed() } else { self }
     }
 
     /// Gives it another program as its last arguments: a tracer, say, and what it traces.
     pub fn command(self, other: &Self) -> Self {
-        self.argument(&other.path).arguments(&other.arguments)
+        let (path, arguments) = other.line();
+        self.argument(path).arguments(arguments)
     }
 
     /// Sets a variable.
@@ -279,11 +350,25 @@ impl Program {
         self
     }
 
+    /// What is started, and its arguments.
+    fn line(&self) -> (PathBuf, Vec<OsString>) {
+        if !self.traced {
+            return (self.path.clone(), self.arguments.clone());
+        }
+        let mut arguments: Vec<OsString> = ["run", "--engine", "trace", "--"]
+            .map(OsString::from)
+            .to_vec();
+        arguments.push(self.path.clone().into());
+        arguments.extend(self.arguments.iter().cloned());
+        (reuseaddr().to_owned(), arguments)
+    }
+
     /// Starts it, with pipes for stdin, stdout and stderr.
     pub fn start(&self) -> Running {
-        let mut command = Command::new(&self.path);
+        let (path, arguments) = self.line();
+        let mut command = Command::new(path);
         command
-            .args(&self.arguments)
+            .args(arguments)
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::piped())
@@ -293,7 +378,7 @@ impl Program {
             command.current_dir(folder);
         }
         let mut child = None;
-        wait_until_by(Instant::now() + PATIENCE, || {
+        wait_until_by(Instant::now() + patience(), || {
             child = Some(command.spawn());
             // If the test has just written the program, a child of another test may still hold it open for writing,
             // from its fork on until it executes something else.
@@ -375,7 +460,7 @@ impl Running {
 
     /// The next line of its output.
     pub fn line(&mut self) -> String {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(patience()) {
             Ok(line) => {
                 self.stdout.push_str(&line);
                 self.stdout.push('\n');
@@ -425,6 +510,11 @@ impl Running {
         self.status.is_some()
     }
 
+    /// The signal that has ended it, once it [has ended](Self::has_ended).
+    pub fn ended_by(&self) -> Option<i32> {
+        self.status?.signal()
+    }
+
     /// Sends it a signal.
     pub fn signal(&mut self, signal: libc::c_int) -> &mut Self {
         let pid = libc::pid_t::try_from(self.child.id()).expect("a pid");
@@ -443,7 +533,7 @@ impl Running {
     /// Closes its input and waits for its end.
     pub fn finish(mut self) -> Finished {
         drop(self.stdin.take());
-        let deadline = Instant::now() + PATIENCE * 4;
+        let deadline = Instant::now() + patience() * 4;
         wait_until_by(deadline, || {
             self.status = self.child.try_wait().expect("the child is ours");
             self.status.is_some() || Instant::now() > deadline
@@ -510,7 +600,7 @@ impl Finished {
 /// Waits until something holds, and fails the test if it does not.
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     assert!(
-        wait_until_by(Instant::now() + PATIENCE, holds),
+        wait_until_by(Instant::now() + patience(), holds),
         "waited in vain for {what}"
     );
 }
@@ -595,7 +685,7 @@ pub fn count(local_port: u16, state: TcpState) -> usize {
 
 /// Waits until so many sockets with this local port are in this state.
 pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
-    let there = wait_until_by(Instant::now() + PATIENCE, || {
+    let there = wait_until_by(Instant::now() + patience(), || {
         count(local_port, state) == number
     });
     let tally = tcp_states(local_port)

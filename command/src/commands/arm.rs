@@ -1,22 +1,17 @@
-//! Sets `SO_REUSEADDR` on the sockets of a program that runs without the library, through copies of its descriptors
-//! (pidfd_getfd(2)). What it leaves behind then carries the flag, so that its next run can bind over it.
+//! Sets `SO_REUSEADDR` on the sockets of a program that runs without the library. What it leaves behind then carries the
+//! flag, so that its next run can bind over it.
 
-use super::exit;
-use crate::kernel::descriptors::{Theirs, sockets_of, why_not};
-use crate::kernel::holders::Holders;
-use crate::kernel::sock_diag::{self, State, Which};
-use crate::kernel::{calls, network};
+use super::{exit, options};
+use crate::kernel::descriptors::{sockets_of, why_not};
+use crate::kernel::network;
+use crate::kernel::sock_diag::{self, Which};
 use crate::output::{self, count, list, paragraph};
-use crate::port::list::{self as ports, PortList};
-use anyhow::{Context, Result, bail};
-use log::debug;
+use crate::port::advice::seconds_to_wait;
+use crate::port::arming::{Armed, Arming, Job, Kind, arm};
+use crate::port::list::{self as ports, PortList, spelled};
+use anyhow::{Result, bail};
 use procfs::process::Process;
-use rustix::net::sockopt::set_socket_reuseaddr;
-use std::collections::{BTreeSet, HashSet};
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Set SO_REUSEADDR on a running program's sockets, so that its next start can bind their port
 #[derive(Debug, clap::Args)]
@@ -25,174 +20,202 @@ use std::time::{Duration, Instant};
     after_help = "The next run needs the flag too: start it with `reuseaddr run`, unless it sets the flag itself."
 )]
 pub(crate) struct Arguments {
-    /// The process; whoever shares its ports is armed too
-    #[arg(group = "whose", value_name = "PID")]
-    pid: Option<u32>,
+    /// Every process with a socket on these ports: 49200, 8000-8100, localhost:8080, http
+    #[arg(group = "whose", value_name = "PORT")]
+    ports: Vec<PortList>,
 
-    /// Every process with a socket on these ports
-    #[arg(long, group = "whose", value_name = "PORT")]
-    port: Option<PortList>,
+    /// The ports on which this process listens; whoever shares them is armed too
+    #[arg(long, group = "whose", value_name = "PID")]
+    pid: Option<u32>,
 
     /// `graceful`: connections closed by the program leave no TIME_WAIT (TCP_LINGER2)
     #[arg(long, value_name = "graceful", value_parser = ["graceful"])]
     linger: Option<String>,
+
+    /// Show what would be armed, and arm nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    format: options::Format,
 }
 
 /// Answers `reuseaddr arm`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
-    let (ports, alone) = match (&arguments.pid, &arguments.port) {
-        (Some(pid), _) => of_process(*pid)?,
-        (None, Some(list)) => (ports::all(std::slice::from_ref(list)), None),
-        (None, None) => bail!("a PID or --port is needed"),
+    let (ports, alone) = match arguments.pid {
+        Some(pid) => of_process(pid)?,
+        None => (ports::all(&arguments.ports), None),
     };
-    let linger = arguments.linger.is_some();
-    let mut armed = HashSet::new();
-    let mut failed = arm_all(&holders(alone, &ports)?, &ports, linger, &mut armed)?;
-    let mut missed = if alone.is_some() {
-        HashSet::new()
+    let job = Job {
+        ports: &ports,
+        alone,
+        linger: arguments.linger.is_some(),
+        dry_run: arguments.dry_run,
+    };
+    let answer = arm(&job)?;
+    if arguments.format.json {
+        output::print_json(&answer, false)?;
     } else {
-        missed(&ports, &armed)?
-    };
-    let deadline = Instant::now() + ACCEPTING;
-    while failed == 0 && !missed.is_empty() && Instant::now() < deadline {
-        thread::sleep(PAUSE);
-        failed = arm_all(&holders(alone, &ports)?, &ports, linger, &mut armed)?;
-        let still = self::missed(&ports, &armed)?;
-        missed.retain(|identity| still.contains(identity));
+        output::print(&text(&answer))?;
     }
-
-    if failed > 0 {
-        return Ok(if armed.is_empty() {
-            exit::FAILED
-        } else {
-            exit::NO
-        });
+    for refused in &answer.refused {
+        output::complain(&format!(
+            "{}\n    sudo reuseaddr arm {}",
+            refused.why,
+            arguments.spelled(&ports)
+        ));
     }
-    if armed.is_empty() {
+    if answer.is_empty() && answer.refused.is_empty() {
         output::complain(&unarmed(&ports)?);
-        return Ok(exit::NO);
-    }
-    let number = count(armed.len(), "socket", "sockets");
-    if !missed.is_empty() {
-        output::print(&paragraph("", "", &format!("{number} armed.")))?;
+    } else if answer.missed > 0 {
         output::complain(&format!(
             "{} not: nobody has accepted what is there, or you may not look where it is held. What it leaves behind may \
              keep the port from the next start, so arm once more when it has been accepted",
-            count(missed.len(), "connection was", "connections were"),
+            count(answer.missed, "connection was", "connections were"),
         ));
-        return Ok(exit::NO);
     }
-    output::print(&paragraph(
-        "",
-        "",
-        &format!(
-            "{number} armed. Now the program can be stopped, and started again at once with `reuseaddr run`."
-        ),
-    ))?;
-    Ok(exit::YES)
+    Ok(code(&answer))
 }
 
-/// How long a program may take to accept what waits when its listener is armed.
-const ACCEPTING: Duration = Duration::from_millis(500);
-
-const PAUSE: Duration = Duration::from_millis(10);
-
-/// The process alone, or every process with a socket on these ports.
-fn holders(alone: Option<u32>, ports: &[u16]) -> Result<Vec<Process>> {
-    match alone {
-        Some(pid) => Ok(vec![network::process(pid)?]),
-        None => on_ports(ports),
+impl Arguments {
+    /// Whose sockets, as it was typed.
+    fn spelled(&self, ports: &[u16]) -> String {
+        self.pid
+            .map_or_else(|| spelled(ports), |pid| format!("--pid {pid}"))
     }
 }
 
-/// The connections that were there when the listeners had been armed, and are not armed themselves: those that wait to be
-/// accepted, which no descriptor leads to, and those that were accepted meanwhile.
-fn missed(
-    ports: &[u16],
-    armed: &HashSet<u64>,
-) -> Result<HashSet<(SocketAddr, SocketAddr, [u8; 8])>> {
-    Ok(sock_diag::dump(Which::These(ports))?
+/// What the exit code is.
+fn code(answer: &Arming) -> u8 {
+    let failed =
+        !answer.refused.is_empty() || answer.sockets.iter().any(|socket| socket.error.is_some());
+    let done = answer
+        .sockets
         .iter()
-        .filter(|entry| matches!(entry.state, State::Established | State::CloseWait))
-        .filter(|entry| !armed.contains(&entry.inode))
-        .map(sock_diag::Entry::identity)
-        .collect())
-}
-
-/// Arms what these processes have on the ports and is not armed yet, and returns how much of it could not be.
-fn arm_all(
-    processes: &[Process],
-    ports: &[u16],
-    linger: bool,
-    armed: &mut HashSet<u64>,
-) -> Result<usize> {
-    let again = !armed.is_empty();
-    let mut failed = 0;
-    for process in processes {
-        let theirs = match sockets_of(process) {
-            Ok(theirs) => theirs,
-            Err(error) => {
-                output::complain(&format!(
-                    "{}\n    sudo reuseaddr arm {}",
-                    why_not(error, process.pid()),
-                    process.pid()
-                ));
-                failed += 1;
-                continue;
-            }
-        };
-        let name = process.stat().map_or_else(
-            |_| "?".into(),
-            |stat| output::readable(stat.comm.as_bytes()),
-        );
-        for (inode, socket) in theirs {
-            if ports.binary_search(&socket.local.port()).is_err() || !armed.insert(inode) {
-                continue;
-            }
-            // What was accepted since has inherited the flag.
-            if !(again && socket.reuses_address()) {
-                failed += usize::from(!arm(&socket, linger, &name, process.pid())?);
-            }
-        }
-    }
-    Ok(failed)
-}
-
-/// Sets the options on one socket, and says so.
-fn arm(socket: &Theirs, linger: bool, name: &str, pid: i32) -> Result<bool> {
-    let had = socket.reuses_address();
-    let mut set = Vec::new();
-    let mut refused = Vec::new();
-    match set_socket_reuseaddr(&socket.fd, true) {
-        Ok(()) if had => debug!("{} has SO_REUSEADDR already", socket.describe()),
-        Ok(()) => set.push("SO_REUSEADDR".to_owned()),
-        Err(error) => refused.push(format!("SO_REUSEADDR ({error})")),
-    }
-    if linger {
-        match calls::set_no_time_wait(socket.fd.as_fd()) {
-            Ok(()) => set.push("TCP_LINGER2=-1".to_owned()),
-            Err(error) => refused.push(format!("TCP_LINGER2 ({error})")),
-        }
-    }
-    let what = socket.describe();
-    if !refused.is_empty() {
-        output::complain(&format!(
-            "{name} (pid {pid}): {what} refused {}",
-            list(&refused)
-        ));
-        return Ok(false);
-    }
-    let done = if set.is_empty() {
-        "had SO_REUSEADDR already".into()
+        .any(|socket| socket.kind != Kind::Bound && socket.error.is_none());
+    if done && !failed && answer.missed == 0 {
+        exit::YES
+    } else if !done && failed {
+        exit::FAILED
     } else {
-        format!("has {} now", list(&set))
+        exit::NO
+    }
+}
+
+/// What was done, one line for all that is alike.
+fn text(answer: &Arming) -> String {
+    type Alike<'a> = (
+        i32,
+        &'a str,
+        Kind,
+        &'a str,
+        &'a [&'static str],
+        Option<&'a str>,
+    );
+    let mut alike = BTreeMap::<Alike<'_>, Vec<&Armed>>::new();
+    for socket in &answer.sockets {
+        let key = (
+            socket.pid,
+            &*socket.name,
+            socket.kind,
+            &*socket.local,
+            &*socket.set,
+            socket.error.as_deref(),
+        );
+        alike.entry(key).or_default().push(socket);
+    }
+    let mut text = String::new();
+    for ((pid, name, kind, local, set, error), sockets) in alike {
+        let several = sockets.len() > 1;
+        let what = match (kind, sockets.as_slice()) {
+            (Kind::Listener, _) => format!("the listener on {local}"),
+            (Kind::Bound, _) => format!("the socket bound to {local}"),
+            (Kind::Connection, [only]) => {
+                format!(
+                    "the connection of {local} with {}",
+                    only.peer.as_deref().unwrap_or("?")
+                )
+            }
+            (Kind::Connection, many) => format!("{} connections of {local}", many.len()),
+        };
+        let (has, had) = if several {
+            ("have", "had")
+        } else {
+            ("has", "had")
+        };
+        let options: Vec<String> = set.iter().map(ToString::to_string).collect();
+        let done = match (kind, error) {
+            (Kind::Bound, _) => {
+                "is left alone: it does not listen, and with the flag others could bind beside it"
+                    .into()
+            }
+            (_, Some(error)) => format!("refused {error}"),
+            (_, None) if options.is_empty() => format!("{had} SO_REUSEADDR already"),
+            (_, None) if answer.dry_run => format!("would get {}", list(&options)),
+            (_, None) => format!("{has} {} now", list(&options)),
+        };
+        text += &paragraph("", "  ", &format!("{name} (pid {pid}): {what} {done}"));
+    }
+    let armed = answer
+        .sockets
+        .iter()
+        .filter(|socket| socket.kind != Kind::Bound && socket.error.is_none())
+        .count();
+    if armed > 0 {
+        text += &paragraph("", "", &outlook(answer, armed));
+    }
+    text
+}
+
+/// What the next start will meet.
+fn outlook(answer: &Arming, armed: usize) -> String {
+    let number = count(armed, "socket", "sockets");
+    let mut text = if answer.dry_run {
+        format!("{number} would be armed.")
+    } else {
+        format!("{number} armed.")
     };
-    output::print(&paragraph(
-        "",
-        "  ",
-        &format!("{name} (pid {pid}): {what} {done}"),
-    ))?;
-    Ok(true)
+    let port = spelled(&answer.ports);
+    if answer.leftovers.is_empty() {
+        if answer.missed == 0 && !answer.dry_run && answer.refused.is_empty() {
+            text +=
+                " Now the program can be stopped, and started again at once with `reuseaddr run`.";
+        }
+        return text;
+    }
+    let left = answer.leftovers_left_ms.unwrap_or(60_000);
+    let what: Vec<String> = answer
+        .leftovers
+        .iter()
+        .map(|(state, number)| format!("{number} {state}"))
+        .collect();
+    let had = answer
+        .sockets
+        .iter()
+        .any(|socket| socket.kind == Kind::Listener && socket.had_reuse_address);
+    text += &format!(
+        " But {} {} there already, left behind {}: the port is not free before {} gone, in {} s. Once the program has \
+         been stopped, `reuseaddr evict {port}` ends that, or `reuseaddr run --wait {}s PROGRAM` waits for it.",
+        list(&what),
+        if answer.leftovers.values().sum::<usize>() == 1 {
+            "is"
+        } else {
+            "are"
+        },
+        if had {
+            "perhaps before it carried SO_REUSEADDR"
+        } else {
+            "without SO_REUSEADDR"
+        },
+        if answer.leftovers.values().sum::<usize>() == 1 {
+            "it is"
+        } else {
+            "they are"
+        },
+        left.div_ceil(1000),
+        seconds_to_wait(left),
+    );
+    text
 }
 
 /// The ports that a process listens on; and the process, if those who share them can't be found.
@@ -200,7 +223,7 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
     let process = network::process(pid)?;
     let theirs = sockets_of(&process).map_err(|error| {
         anyhow::anyhow!(
-            "{}\n    sudo reuseaddr arm {pid}",
+            "{}\n    sudo reuseaddr arm --pid {pid}",
             why_not(error, process.pid())
         )
     })?;
@@ -226,42 +249,24 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
     Ok((ports.into_iter().collect(), alone))
 }
 
-/// Every process that holds a socket on these ports.
-fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
-    let entries =
-        sock_diag::dump(Which::These(ports)).context("the holders of the ports can't be found")?;
-    let inodes: Vec<u64> = entries.iter().map(|entry| entry.inode).collect();
-    let holders = Holders::find(inodes.iter().copied());
-    let pids: BTreeSet<i32> = inodes
-        .iter()
-        .flat_map(|&inode| holders.of(inode))
-        .map(|holder| holder.pid)
-        .collect();
-    // One that has ended meanwhile needs nothing.
-    Ok(pids
-        .into_iter()
-        .filter_map(|pid| Process::new(pid).ok())
-        .collect())
-}
-
 /// Why nothing was armed.
 fn unarmed(ports: &[u16]) -> Result<String> {
     let entries = sock_diag::dump(Which::These(ports))?;
-    let spelled = ports
-        .iter()
-        .take(4)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
+    let spelled = spelled(ports);
     Ok(if entries.iter().any(|entry| entry.inode != 0) {
         format!(
-            "the port is held by a process whose descriptors you may not see; root may, with CAP_SYS_PTRACE\n    \
-             sudo reuseaddr arm --port {spelled}"
+            "nothing on the port listens or is connected, so that there is nothing to arm\n    reuseaddr status {spelled}"
         )
     } else if entries.is_empty() {
-        format!(
-            "no socket has this port; a program can be armed only while it runs\n    reuseaddr status {spelled}"
-        )
+        let process = match ports {
+            [pid] if Process::new(i32::from(*pid)).is_ok() => {
+                format!("; if process {pid} is meant:\n    reuseaddr arm --pid {pid}")
+            }
+            _ => format!(
+                "; a program can be armed only while it runs\n    reuseaddr status {spelled}"
+            ),
+        };
+        format!("no socket has this port{process}")
     } else {
         format!(
             "no process holds what is on this port: an earlier run left it behind, and only evicting or waiting helps\n    \

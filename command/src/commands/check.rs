@@ -1,7 +1,8 @@
-//! Says whether the library works in a program, or in a process.
+//! Says which engine works for a program, or is at work in a process.
 
 use super::{exit, options};
-use crate::output::{self, BAD, GOOD, paragraph, readable, styled};
+use crate::engine::Engine;
+use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
 use crate::program::file::{file_name, find_program};
 use crate::program::report::Report;
 use crate::program::rights::Credentials;
@@ -12,11 +13,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Say whether the library works in a program, or in a process that runs
+/// Say how `run` would start a program, or whether anything is at work in a process
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(crate) struct Arguments {
-    /// A process: is the library loaded, with which variables, and which sockets carry SO_REUSEADDR
+    /// A process: is it traced, or the library loaded, with which variables, and which sockets carry SO_REUSEADDR
     #[arg(long, group = "what", value_name = "PID")]
     pid: Option<u32>,
 
@@ -48,12 +49,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                     readable(ours.as_bytes())
                 );
             }
-            let libraries = arguments.library.find()?;
+            let libraries = arguments.library.find();
             let path = locate(name)?;
-            (
-                judge::program(&path, rest, &libraries, Credentials::own()),
-                readable(name.as_bytes()),
-            )
+            let report = judge::program(&path, rest, libraries.as_ref().ok(), Credentials::own());
+            if report.needs_library || arguments.library.library.is_some() {
+                libraries?;
+            }
+            (report, readable(name.as_bytes()))
         }
         (None, []) => bail!("a PROGRAM or --pid is needed"),
     };
@@ -78,17 +80,49 @@ fn locate(name: &OsStr) -> Result<PathBuf> {
 }
 
 fn text(report: &Report, shown: &str) -> String {
-    let (style, verdict, sentence) = match (report.pid, report.works, report.loaded) {
-        (None, true, _) => (GOOD, "yes", "the library works in"),
-        (None, false, _) => (BAD, "no", "the library does not work in"),
-        (Some(_), true, _) => (GOOD, "loaded", "the library is at work in"),
-        (Some(_), false, true) => (BAD, "loaded in vain", "the library does nothing in"),
-        (Some(_), false, false) => (BAD, "not loaded", "the library is not in"),
+    let engine = report.engine.as_ref();
+    let (style, verdict, sentence) = match (report.pid, engine.map(|choice| choice.name)) {
+        (None, Some(Engine::Preload)) => (GOOD, "yes", "the library works in {}"),
+        (None, Some(Engine::Trace)) => (GOOD, "yes", "`reuseaddr run` traces {} until it listens"),
+        (None, Some(Engine::Wait)) => (
+            UNSURE,
+            "only waiting",
+            "`reuseaddr run --ports PORT` starts {} when it can bind its port",
+        ),
+        (None, None) => (BAD, "no", "nothing can be done for {}"),
+        (Some(_), Some(Engine::Trace)) => (
+            GOOD,
+            "traced",
+            "until it listens, a tracer is at work in {}",
+        ),
+        (Some(_), _) if report.works => (GOOD, "loaded", "the library is at work in {}"),
+        (Some(_), _) if report.loaded => (BAD, "loaded in vain", "the library does nothing in {}"),
+        (Some(_), _) => (BAD, "not loaded", "the library is not in {}"),
     };
     let verdict = styled(style, verdict);
-    let mut text = paragraph("", "", &format!("{verdict}: {sentence} {shown}."));
+    let sentence = sentence.replace("{}", shown);
+    let mut text = paragraph("", "", &format!("{verdict}: {sentence}."));
     for finding in &report.findings {
         text += &paragraph("  - ", "    ", &finding.text);
+    }
+    if let Some(choice) = engine {
+        let is_known = report
+            .findings
+            .iter()
+            .any(|finding| finding.text == choice.reason);
+        let why = if is_known || choice.name == Engine::Preload {
+            String::new()
+        } else {
+            format!(": {}", choice.reason)
+        };
+        text += &paragraph(
+            "  - ",
+            "    ",
+            &format!("the engine is {}{why}", choice.name),
+        );
+        for limit in choice.cannot {
+            text += &paragraph("  - ", "    ", &format!("it can't {limit}"));
+        }
     }
     for socket in &report.sockets {
         text += &paragraph(

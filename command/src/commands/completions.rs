@@ -1,4 +1,5 @@
-//! The completions, made from the command line itself.
+//! The completions. For the shells that most people have they are scripts that ask the command itself; for others, what
+//! is known of the command line alone.
 
 use super::exit;
 use crate::output;
@@ -14,8 +15,16 @@ pub(crate) struct Arguments {
 
 /// Prints the completion script.
 pub(crate) fn run(arguments: &Arguments, mut command: clap::Command) -> Result<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut command, "reuseaddr", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    let script = match arguments.shell {
+        Shell::Bash => include_str!("completions/reuseaddr.bash").to_owned(),
+        Shell::Zsh => include_str!("completions/reuseaddr.zsh").to_owned(),
+        Shell::Fish => include_str!("completions/reuseaddr.fish").to_owned(),
+        other => {
+            let mut script = Vec::new();
+            clap_complete::generate(other, &mut command, "reuseaddr", &mut script);
+            String::from_utf8_lossy(&script).into_owned()
+        }
+    };
+    output::print(&script)?;
     Ok(exit::YES)
 }

@@ -5,7 +5,7 @@ use crate::kernel::network;
 use crate::kernel::probe::{self, Outcome};
 use crate::kernel::sock_diag::{Entry, Refusal};
 use crate::output::{self, count, list, paragraph};
-use crate::port::eviction::{Choice, Eviction, evict, explain};
+use crate::port::eviction::{Choice, Eviction, evict, explain, reasons};
 use crate::port::list::{self as ports, PortList, spelled};
 use anyhow::Result;
 use serde::Serialize;
@@ -15,7 +15,9 @@ use std::net::IpAddr;
 /// Force what earlier runs left on a port out of TIME_WAIT, now
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Needs CAP_NET_ADMIN: use sudo. A connection that a process owns is never touched."
+    after_help = "With CAP_NET_ADMIN (sudo) the kernel ends them all. Without any right it ends those whose peer is on this \
+    host, by a reset from the peer's address and port, which it binds for that moment. A connection that a process owns \
+    is never touched."
 )]
 pub(crate) struct Arguments {
     /// Local ports: 49200, 8000-8100, or several with commas
@@ -25,6 +27,10 @@ pub(crate) struct Arguments {
     /// End orphans in FIN_WAIT1, CLOSING and LAST_ACK too: data that the peer has not got yet is lost
     #[arg(long)]
     all_states: bool,
+
+    /// Without CAP_NET_ADMIN, also where a program listens, which then sees an empty connection for each
+    #[arg(long)]
+    past_listeners: bool,
 
     /// Only those whose peer has this address
     #[arg(long, value_name = "ADDRESS")]
@@ -48,6 +54,7 @@ impl Arguments {
         words.extend(self.network.pid.map(|pid| format!("--pid {pid}")));
         words.extend(self.peer.map(|peer| format!("--peer {peer}")));
         words.extend(self.all_states.then(|| "--all-states".into()));
+        words.extend(self.past_listeners.then(|| "--past-listeners".into()));
         words.push(spelled(ports));
         words.join(" ")
     }
@@ -59,6 +66,8 @@ struct Answer {
     dry_run: bool,
     /// Why the kernel refused: `not-allowed`, `not-supported` or `errno N`.
     refusal: Option<String>,
+    /// Why what is left could not be ended from its peer's side, with how many there are of each.
+    obstacles: BTreeMap<String, usize>,
     ports: Vec<PerPort>,
 }
 
@@ -80,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let choice = Choice {
         all_states: arguments.all_states,
         peer: arguments.peer,
+        past_listeners: arguments.past_listeners,
     };
     if arguments.all_states && !arguments.dry_run {
         output::warn("--all-states: what the peers have not got yet is lost");
@@ -89,21 +99,45 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.format.json {
         output::print_json(&answer, false)?;
     } else {
-        output::print(&text(&answer))?;
+        output::print(&text(&answer, &reasons(&eviction.obstacles)))?;
     }
-    if arguments.dry_run || eviction.left.is_empty() {
+    if arguments.dry_run {
         return Ok(exit::YES);
     }
-    output::complain(&explain(
-        eviction.refusal,
-        &arguments.spelled(&ports),
-        &eviction.left,
-    ));
-    Ok(if eviction.refusal.is_some() {
+    if !eviction.left.is_empty() {
+        output::complain(&explain(&eviction, &arguments.spelled(&ports)));
+    }
+    let unfinished = unfinished(&eviction, choice);
+    if let Some(states) = &unfinished {
+        output::complain(&format!(
+            "{states} left, whose peers have not got everything yet. To end that too, and lose what they have not got:\n    \
+             sudo reuseaddr evict --all-states {}",
+            arguments.spelled(&ports)
+        ));
+    }
+    Ok(if eviction.left.is_empty() && unfinished.is_none() {
+        exit::YES
+    } else if eviction.refusal.is_some() && eviction.left.len() == eviction.found.len() {
         exit::FAILED
     } else {
         exit::NO
     })
+}
+
+/// The leftovers that only `--all-states` ends: `1 FIN_WAIT1 is`.
+fn unfinished(eviction: &Eviction, choice: Choice) -> Option<String> {
+    let mut numbers = BTreeMap::new();
+    for entry in &eviction.spared {
+        if !choice.all_states && choice.may_become(entry) {
+            *numbers.entry(entry.state.name()).or_insert(0) += 1;
+        }
+    }
+    let verb = if numbers.values().sum::<usize>() == 1 {
+        "is"
+    } else {
+        "are"
+    };
+    (!numbers.is_empty()).then(|| format!("{} {verb}", spell(&numbers)))
 }
 
 fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
@@ -127,6 +161,11 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
             Refusal::NotSupported => "not-supported".into(),
             Refusal::Other(code) => format!("errno {code}"),
         }),
+        obstacles: eviction
+            .obstacles
+            .iter()
+            .map(|(obstacle, &number)| (obstacle.name(), number))
+            .collect(),
         ports: ports
             .iter()
             // Of a range, those that have something; of what was named, all.
@@ -152,7 +191,7 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
     }
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &Answer, reasons: &[String]) -> String {
     let mut text = String::new();
     for port in &answer.ports {
         let mut line = format!("Port {}: ", port.port);
@@ -181,6 +220,13 @@ fn text(answer: &Answer) -> String {
             " A plain bind still fails; `reuseaddr status` says why."
         };
         text += &paragraph("", "  ", &line);
+    }
+    if answer.dry_run && !answer.obstacles.is_empty() {
+        text += &paragraph(
+            "",
+            "  ",
+            &format!("That takes CAP_NET_ADMIN: {}.", reasons.join("; ")),
+        );
     }
     if answer.ports.is_empty() {
         text += &paragraph("", "", "There is nothing to evict on any of these ports.");

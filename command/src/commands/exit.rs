@@ -30,8 +30,8 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
     (
         "check",
         &[
-            ("0", "the library works in it"),
-            ("1", "it does not"),
+            ("0", "the library works in it, or it can be traced"),
+            ("1", "neither"),
             ("2", "that could not be found out"),
         ],
     ),
@@ -47,13 +47,38 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "evict",
+        "wait",
         &[
-            ("0", "nothing that it ends is left on the ports"),
-            ("1", "something is left"),
+            ("0", "every PORT can be bound now"),
+            ("1", "the time is up, and some PORT can't"),
             (
                 "2",
-                "it may not or can't end anything, or was asked for what can't be",
+                "we may not bind it at all, or that could not be found out",
+            ),
+        ],
+    ),
+    (
+        "evict",
+        &[
+            ("0", "no leftover is on the ports any more"),
+            ("1", "some are left"),
+            (
+                "2",
+                "it may not or can't end any of them, or was asked for what can't be",
+            ),
+        ],
+    ),
+    (
+        "free",
+        &[
+            (
+                "0",
+                "every PORT can be bound now; or, with --dry-run, could be",
+            ),
+            ("1", "all was done that may be, and some PORT is still busy"),
+            (
+                "2",
+                "somebody has a PORT who may not be ended, or nobody agreed, and nobody was",
             ),
         ],
     ),

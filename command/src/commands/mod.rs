@@ -2,11 +2,14 @@
 
 pub(crate) mod arm;
 pub(crate) mod check;
+pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod evict;
 pub(crate) mod exit;
+pub(crate) mod free;
 pub(crate) mod man;
 mod options;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod systemd;
+pub(crate) mod wait;

@@ -1,14 +1,17 @@
 //! Options that several commands have.
 
 use crate::kernel::network;
-use crate::library::installed::Libraries;
+use crate::library::libraries::Libraries;
 use anyhow::Result;
+use libreuse_rules::settings::Settings;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 /// Which library is meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Library {
-    /// The library, if it is not beside this command or in a usual place
+    /// Take this library, and neither an installed one nor the one that this command carries
     #[arg(long, value_name = "PATH")]
     pub(crate) library: Option<PathBuf>,
 }
@@ -20,10 +23,32 @@ impl Library {
     }
 }
 
+/// A duration as `LIBREUSE_WAIT` has it: `500ms`, `60s`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settings = Settings::DEFAULT;
+        settings
+            .set(b"LIBREUSE_WAIT", text.as_bytes())
+            .map_err(|complaint| {
+                // clap has already named the value.
+                let complaint = complaint.to_string();
+                complaint
+                    .split_once(": ")
+                    .map_or(complaint.clone(), |(_, why)| why.to_owned())
+            })?;
+        Ok(Self(Duration::from_millis(settings.wait_ms.into())))
+    }
+}
+
 /// Who reads the answer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Format {
-    /// Answer in JSON (docs/json.md)
+    /// Answer in JSON, of which the manual has every key (`reuseaddr man`)
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -44,5 +69,27 @@ impl Network {
             network::enter(pid)?;
         }
         Ok(())
+    }
+}
+
+/// A time, read as the library reads `LIBREUSE_WAIT`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settings = Settings::DEFAULT;
+        settings
+            .set(b"LIBREUSE_WAIT", text.as_bytes())
+            .map_err(|complaint| {
+                let complaint = complaint.to_string();
+                // clap has already named the value.
+                complaint
+                    .split_once(": ")
+                    .map_or(complaint.clone(), |(_, why)| why.to_owned())
+            })?;
+        Ok(Self(Duration::from_millis(settings.wait_ms.into())))
     }
 }

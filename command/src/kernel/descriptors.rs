@@ -2,12 +2,14 @@
 
 use super::holders;
 use procfs::process::Process;
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
-    socket_acceptconn, socket_domain, socket_protocol, socket_reuseaddr, socket_type,
+    socket_acceptconn, socket_domain, socket_protocol, socket_reuseaddr, socket_reuseport,
+    socket_type,
 };
 use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getuid, pidfd_getfd, pidfd_open};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -25,26 +27,21 @@ impl Theirs {
     pub(crate) fn reuses_address(&self) -> bool {
         socket_reuseaddr(&self.fd).unwrap_or(false)
     }
-
-    pub(crate) fn describe(&self) -> String {
-        match self.peer {
-            _ if self.listening => format!("the listener on {}", self.local),
-            Some(peer) => format!("the connection of {} with {peer}", self.local),
-            None => format!("the socket bound to {}", self.local),
-        }
-    }
 }
 
 /// The TCP sockets of a process that have a port. An error if we may not look at them at all.
 pub(crate) fn sockets_of(process: &Process) -> Result<Vec<(u64, Theirs)>, Errno> {
     let pid = Pid::from_raw(process.pid()).ok_or(Errno::SRCH)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    if process.fd().is_err() {
-        return Err(Errno::PERM);
-    }
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    for (number, inode) in holders::sockets(process) {
+    let theirs = holders::sockets(process.pid()).map_err(|error| match error {
+        // As proc(5) says that it may not be looked at, or that it has ended.
+        Errno::ACCESS => Errno::PERM,
+        Errno::NOENT => Errno::SRCH,
+        error => error,
+    })?;
+    for (number, inode) in theirs {
         if !seen.insert(inode) {
             continue;
         }
@@ -56,6 +53,27 @@ pub(crate) fn sockets_of(process: &Process) -> Result<Vec<(u64, Theirs)>, Errno>
         }
     }
     Ok(found)
+}
+
+/// What a socket says of itself, which the kernel tells nobody else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags {
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+}
+
+/// The flags of a socket that a process has under this number, if we may look.
+pub(crate) fn flags(pid: i32, number: i32, inode: u64) -> Option<Flags> {
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let fd = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok()?;
+    // The program may have closed it meanwhile, and opened something else.
+    if fstat(&fd).ok()?.st_ino != inode {
+        return None;
+    }
+    Some(Flags {
+        reuse_address: socket_reuseaddr(&fd).ok()?,
+        reuse_port: socket_reuseport(&fd).ok()?,
+    })
 }
 
 fn tcp(fd: OwnedFd) -> Option<Theirs> {
@@ -80,6 +98,10 @@ fn tcp(fd: OwnedFd) -> Option<Theirs> {
 /// Why a process's descriptors can't be copied, and what helps.
 pub(crate) fn why_not(error: Errno, pid: i32) -> String {
     match error {
+        Errno::PERM | Errno::ACCESS if getuid().is_root() => format!(
+            "even root may not copy descriptors of process {pid} here: CAP_SYS_PTRACE is missing, or a security module \
+             forbids it"
+        ),
         Errno::PERM | Errno::ACCESS => format!(
             "you may not copy descriptors of process {pid}: that takes the right to trace it (ptrace(2)), which is root's, \
              or CAP_SYS_PTRACE, or that of the same user where kernel.yama.ptrace_scope is 0"

@@ -1,16 +1,29 @@
 //! Who holds a socket: every process that has a descriptor of it, by its inode. A child that inherited a listener and
 //! was forgotten holds the port as well as the parent did.
 
-use procfs::process::{FDTarget, Process, all_processes};
+use super::who::Who;
+use crate::output::readable;
+use procfs::process::Process;
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat_raw};
+use rustix::io::Errno;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 /// A process that has a descriptor of a socket.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Holder {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
     pub(crate) name: String,
+    /// One of its descriptors of the socket.
+    #[serde(skip)]
+    pub(crate) descriptor: i32,
+    /// Whoever holds thousands of sockets is one process all the same.
+    #[serde(flatten)]
+    pub(crate) who: Arc<Who>,
 }
 
 /// Who holds what, as far as we may see.
@@ -26,50 +39,79 @@ impl Holders {
             return Self(found);
         }
         // A process may end while we look at it, and another user's can't be looked at: both hold nothing for us.
-        for process in all_processes().into_iter().flatten().flatten() {
-            let mut held: Vec<u64> = sockets(&process)
-                .map(|(_, inode)| inode)
-                .filter(|inode| wanted.contains(inode))
-                .collect();
-            held.sort_unstable();
-            held.dedup();
-            for inode in held {
-                found.entry(inode).or_default().push(describe(&process));
+        for pid in pids() {
+            let mut held = sockets(pid).unwrap_or_default();
+            held.retain(|(_, inode)| wanted.contains(inode));
+            held.sort_unstable_by_key(|&(_, inode)| inode);
+            held.dedup_by_key(|&mut (_, inode)| inode);
+            if held.is_empty() {
+                continue;
+            }
+            let holder = describe(pid);
+            for (descriptor, inode) in held {
+                found.entry(inode).or_default().push(Holder {
+                    descriptor,
+                    ..holder.clone()
+                });
             }
         }
         for holders in found.values_mut() {
-            holders.sort();
+            holders.sort_by_key(|holder| holder.pid);
         }
         Self(found)
     }
 
-    /// Every process that holds the socket.
+    /// Every process that holds the socket, in the order of their numbers.
     pub(crate) fn of(&self, inode: u64) -> &[Holder] {
         self.0.get(&inode).map_or(&[], Vec::as_slice)
     }
 }
 
-/// A process's sockets: descriptors and inodes.
-pub(crate) fn sockets(process: &Process) -> impl Iterator<Item = (i32, u64)> + use<> {
-    process
-        .fd()
+/// Every process.
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|info| match info.target {
-            FDTarget::Socket(inode) => Some((info.fd, inode)),
-            _ => None,
-        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn describe(process: &Process) -> Holder {
-    let stat = process.stat().ok();
+/// A process's sockets: descriptors and inodes. A server may have tens of thousands, so each costs one call.
+pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
+    let folder = openat(
+        CWD,
+        format!("/proc/{pid}/fd"),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut found = Vec::new();
+    for entry in Dir::read_from(&folder)? {
+        let entry = entry?;
+        let mut room = [MaybeUninit::uninit(); 64];
+        let Ok((target, _)) = readlinkat_raw(&folder, entry.file_name(), &mut room) else {
+            continue;
+        };
+        let inode = target
+            .strip_prefix(b"socket:[")
+            .and_then(|rest| rest.strip_suffix(b"]"))
+            .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+        let number = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse().ok());
+        found.extend(number.zip(inode));
+    }
+    Ok(found)
+}
+
+fn describe(pid: i32) -> Holder {
+    let stat = Process::new(pid).and_then(|process| process.stat()).ok();
     Holder {
-        pid: process.pid(),
+        pid,
         parent: stat.as_ref().map_or(0, |stat| stat.ppid),
-        name: stat.map_or_else(
-            || "?".into(),
-            |stat| crate::output::readable(stat.comm.as_bytes()),
-        ),
+        name: stat.map_or_else(|| "?".into(), |stat| readable(stat.comm.as_bytes())),
+        descriptor: -1,
+        who: Arc::new(Who::is(pid)),
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use procfs::process::Process;
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, test_kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
 use std::ops::RangeInclusive;
@@ -59,6 +60,23 @@ pub(crate) fn process(pid: u32) -> Result<Process> {
         .and_then(|pid| Process::new(pid).ok())
         .filter(Process::is_alive)
         .with_context(|| {
-            format!("there is no process {pid}; `pgrep -a NAME` finds one by its name")
+            if exists(pid) {
+                format!("process {pid} is there, but not in /proc: that is mounted with hidepid, or not at all")
+            } else {
+                format!("there is no process {pid}; `pgrep -a NAME` finds one by its name")
+            }
+        })
+}
+
+/// Whether there is such a process, as the kernel says and not /proc.
+fn exists(pid: u32) -> bool {
+    i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .is_some_and(|pid| {
+            matches!(
+                test_kill_process(pid),
+                Ok(()) | Err(rustix::io::Errno::PERM)
+            )
         })
 }

@@ -4,7 +4,7 @@
 //! this command too.
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,7 +34,7 @@ impl Serialize for Outcome {
     }
 }
 
-/// The two ways to bind an address, and what came of each.
+/// The ways to bind an address, and what came of each.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Probe {
     pub(crate) address: IpAddr,
@@ -42,37 +42,62 @@ pub(crate) struct Probe {
     pub(crate) plain: Outcome,
     /// With `SO_REUSEADDR`, as the library does after `EADDRINUSE`.
     pub(crate) reuse: Outcome,
+    /// With `SO_REUSEPORT`, as a copy of a server does that shares its port.
+    pub(crate) reuse_port: Outcome,
+}
+
+impl Probe {
+    fn bound(address: IpAddr) -> Self {
+        Self {
+            address,
+            plain: Outcome::Bound,
+            // An option forbids nothing, and whoever binds while we hold the port is in our way and we in theirs.
+            reuse: Outcome::Bound,
+            reuse_port: Outcome::Bound,
+        }
+    }
 }
 
 /// Probes a port on an address, or else on all of IPv4 and on all of IPv6 with IPv4, as most servers bind.
+///
+/// While a bind of ours holds the port, somebody else's fails. So there is no more than one that succeeds where that is
+/// enough: what can be bound on both families at once can be bound on IPv4.
 pub(crate) fn probe(port: u16, address: Option<IpAddr>) -> Vec<Probe> {
-    let addresses = match address {
-        Some(address) => vec![address],
-        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-    };
-    addresses
-        .into_iter()
-        .filter_map(|address| {
-            let plain = try_bind(SocketAddr::new(address, port), false);
-            let reuse = match plain {
-                // The flag forbids nothing, and whoever binds while we hold the port is in our way and we in theirs.
-                Outcome::Bound => Outcome::Bound,
-                Outcome::Failed(_) => try_bind(SocketAddr::new(address, port), true),
-            };
-            // A machine without IPv6 has nothing to say about it.
-            let absent = matches!(plain, Outcome::Failed(Errno::AFNOSUPPORT))
-                || (address == Ipv6Addr::UNSPECIFIED
-                    && plain == Outcome::Failed(Errno::ADDRNOTAVAIL));
-            (!absent).then_some(Probe {
-                address,
-                plain,
-                reuse,
-            })
-        })
-        .collect()
+    let four = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let both = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    if let Some(address) = address {
+        return vec![probe_one(port, address)];
+    }
+    let of_both = probe_one(port, both);
+    match of_both.plain {
+        Outcome::Bound => vec![Probe::bound(four), of_both],
+        // A machine without IPv6 has nothing to say about it.
+        Outcome::Failed(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => vec![probe_one(port, four)],
+        Outcome::Failed(_) => vec![probe_one(port, four), of_both],
+    }
 }
 
-fn try_bind(address: SocketAddr, reuse: bool) -> Outcome {
+fn probe_one(port: u16, address: IpAddr) -> Probe {
+    let address_and_port = SocketAddr::new(address, port);
+    match try_bind(address_and_port, Flag::None) {
+        Outcome::Bound => Probe::bound(address),
+        plain @ Outcome::Failed(_) => Probe {
+            address,
+            plain,
+            reuse: try_bind(address_and_port, Flag::ReuseAddress),
+            reuse_port: try_bind(address_and_port, Flag::ReusePort),
+        },
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Flag {
+    None,
+    ReuseAddress,
+    ReusePort,
+}
+
+fn try_bind(address: SocketAddr, flag: Flag) -> Outcome {
     let attempt = || {
         let family = if address.is_ipv4() {
             AddressFamily::INET
@@ -88,8 +113,10 @@ fn try_bind(address: SocketAddr, reuse: bool) -> Outcome {
         if address.is_ipv6() {
             set_ipv6_v6only(&socket, false)?;
         }
-        if reuse {
-            set_socket_reuseaddr(&socket, true)?;
+        match flag {
+            Flag::None => {}
+            Flag::ReuseAddress => set_socket_reuseaddr(&socket, true)?,
+            Flag::ReusePort => set_socket_reuseport(&socket, true)?,
         }
         bind(&socket, &address)
     };

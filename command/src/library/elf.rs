@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use object::elf::{self, FileHeader32, FileHeader64};
-use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -26,6 +26,8 @@ pub(crate) struct Elf {
     pub(crate) imports: BTreeSet<&'static str>,
     /// Which of them it has itself.
     pub(crate) exports: BTreeSet<&'static str>,
+    /// The version of the library that it is, as src/version.rs there has it.
+    pub(crate) version: Option<String>,
 }
 
 impl Elf {
@@ -33,15 +35,19 @@ impl Elf {
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
         // Programs can be hundreds of megabytes, of which this takes a few pages.
-        let data = ReadCache::new(file);
-        let parsed = match FileKind::parse(&data) {
-            Ok(FileKind::Elf32) => parse::<FileHeader32<Endianness>, _>(&data),
-            Ok(FileKind::Elf64) => parse::<FileHeader64<Endianness>, _>(&data),
+        Self::parse(&ReadCache::new(file))
+            .with_context(|| format!("{} is a damaged ELF file", path.display()))
+    }
+
+    /// Reads the contents of a file; `None` if they are not those of an ELF file.
+    pub(crate) fn parse<'data>(data: impl ReadRef<'data>) -> Result<Option<Self>> {
+        let parsed = match FileKind::parse(data) {
+            Ok(FileKind::Elf32) => parse::<FileHeader32<Endianness>, _>(data),
+            Ok(FileKind::Elf64) => parse::<FileHeader64<Endianness>, _>(data),
             // Too short to be anything, or something else.
             _ => return Ok(None),
         };
-        let parsed = parsed.with_context(|| format!("{} is a damaged ELF file", path.display()))?;
-        Ok(Some(parsed))
+        Ok(Some(parsed?))
     }
 
     /// `64-bit x86-64`.
@@ -93,6 +99,13 @@ where
     let go = [&b".go.buildinfo"[..], b".note.go.buildid"]
         .iter()
         .any(|name| sections.section_by_name(endian, name).is_some());
+    let mut version = None;
+    if let Some((_, section)) = sections.section_by_name(endian, b".note.libreuse") {
+        if let Some(note) = section.notes(endian, data)?.map(|mut notes| notes.next()) {
+            let text = note?.and_then(|note| note.desc().split(|&byte| byte == 0).next());
+            version = text.map(|text| String::from_utf8_lossy(text).into_owned());
+        }
+    }
     let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
     let mut imports = BTreeSet::new();
     let mut exports = BTreeSet::new();
@@ -114,6 +127,7 @@ where
         go,
         imports,
         exports,
+        version,
     })
 }
 

@@ -1,6 +1,9 @@
-//! The library: where it is, what it is, and how a program is given it.
+//! The library: where it is, what it is, and its variables.
 
 pub(crate) mod elf;
-pub(crate) mod installed;
-pub(crate) mod preload;
+mod embedded;
+mod installed;
+pub(crate) mod layout;
+pub(crate) mod libraries;
+mod store;
 pub(crate) mod variables;

@@ -1,6 +1,7 @@
 //! The next command to type.
 
 use super::model::Socket;
+use crate::kernel::holders::Holder;
 use rustix::process::getuid;
 use serde::Serialize;
 use std::fs;
@@ -23,21 +24,23 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub(crate) fn status(self, port: u16) -> String {
+    pub(crate) fn status(self, ports: &str) -> String {
         let address = self
             .address
             .map_or(String::new(), |address| format!(" --address {address}"));
-        format!("sudo reuseaddr status{}{address} {port}", self.option())
+        format!("sudo reuseaddr status{}{address} {ports}", self.option())
     }
 
     pub(crate) fn evict(self, options: &str, port: u16) -> String {
         format!("sudo reuseaddr evict{}{options} {port}", self.option())
     }
 
-    pub(crate) fn arm(self, port: u16) -> String {
+    /// `arm`, as somebody may type it who may trace these processes.
+    pub(crate) fn arm(self, port: u16, holders: &[Holder]) -> String {
+        let command = format!("reuseaddr arm {port}");
         match self.pid {
-            Some(_) => self.as_root(&format!("reuseaddr arm --port {port}")),
-            None => format!("reuseaddr arm --port {port}"),
+            Some(_) => self.as_root(&command),
+            None => as_owner(holders, &command),
         }
     }
 
@@ -52,6 +55,17 @@ impl Scope {
     fn option(self) -> String {
         self.pid
             .map_or(String::new(), |pid| format!(" --pid {pid}"))
+    }
+}
+
+/// A command that takes the holders' own right, or root's.
+pub(crate) fn as_owner(holders: &[Holder], command: &str) -> String {
+    let own = getuid();
+    let is_ours = |holder: &Holder| holder.who.uid == Some(own.as_raw());
+    if own.is_root() || holders.iter().all(is_ours) {
+        command.to_owned()
+    } else {
+        format!("sudo {command}")
     }
 }
 
@@ -70,7 +84,10 @@ pub(crate) fn seconds_to_wait(left_ms: u32) -> u32 {
 /// Without rights we see that somebody holds a socket, and not who.
 pub(crate) fn see_as_root(port: u16, socket: &Socket, scope: Scope) -> Vec<Advice> {
     if socket.holders.is_empty() && socket.inode != 0 && !getuid().is_root() {
-        vec![advise(scope.status(port), "shows which process that is")]
+        vec![advise(
+            scope.status(&port.to_string()),
+            "shows which process that is",
+        )]
     } else {
         Vec::new()
     }

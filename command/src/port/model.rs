@@ -1,12 +1,13 @@
 //! A socket with all that is known of it: what the kernel tells, who holds it, who opened it.
 
 use super::direction::{Direction, Judge};
+use super::family;
+use crate::kernel::descriptors;
 use crate::kernel::holders::{Holder, Holders};
 use crate::kernel::sock_diag::{Entry, State};
-use crate::output;
+use crate::kernel::who;
 use rustix::process::getuid;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,6 +24,20 @@ pub(crate) struct Socket {
     /// Whether a closed connection left it behind: no process owns it.
     pub(crate) leftover: bool,
     pub(crate) left_ms: Option<u32>,
+    /// Whether it carries SO_REUSEADDR, if its holder could be looked into.
+    pub(crate) reuse_address: Option<bool>,
+    /// Whether it carries SO_REUSEPORT, likewise.
+    pub(crate) reuse_port: Option<bool>,
+    pub(crate) uid: u32,
+    pub(crate) inode: u64,
+    pub(crate) holders: Vec<Holder>,
+}
+
+/// A UDP socket, which is in nobody's way and told of because it has the number as well.
+#[derive(Debug, Serialize)]
+pub(crate) struct UdpSocket {
+    pub(crate) local: Endpoint,
+    pub(crate) peer: Option<Endpoint>,
     pub(crate) uid: u32,
     pub(crate) inode: u64,
     pub(crate) holders: Vec<Holder>,
@@ -40,6 +55,12 @@ impl From<SocketAddr> for Endpoint {
             address: address.ip(),
             port: address.port(),
         }
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint.address, endpoint.port)
     }
 }
 
@@ -65,10 +86,25 @@ impl Socket {
             direction: connected.then(|| judge.direction(entry)),
             leftover: entry.is_leftover(),
             left_ms: entry.left_ms,
+            reuse_address: None,
+            reuse_port: None,
             uid: entry.uid,
             inode: entry.inode,
             holders: holders.of(entry.inode).to_vec(),
         }
+    }
+
+    /// Looks at the flags of a socket that has no peer, through a copy of its holder's descriptor.
+    pub(crate) fn look_at_flags(&mut self) {
+        if self.peer.is_some() {
+            return;
+        }
+        let flags = self
+            .holders
+            .iter()
+            .find_map(|holder| descriptors::flags(holder.pid, holder.descriptor, self.inode));
+        self.reuse_address = flags.map(|flags| flags.reuse_address);
+        self.reuse_port = flags.map(|flags| flags.reuse_port);
     }
 
     /// Whether it belongs to a server, or may.
@@ -96,36 +132,63 @@ impl Socket {
         self.inode == 0 && !self.leftover
     }
 
+    /// Whether its address is every address, of both families or of IPv4.
+    pub(crate) fn is_of_everything(&self) -> bool {
+        self.local.address.is_unspecified()
+            && (self.local.address.is_ipv4() || self.dual_stack == Some(true))
+    }
+
+    /// Its local address, and whether that is IPv4's as well.
+    pub(crate) fn place(&self) -> String {
+        let and = if self.dual_stack == Some(true) {
+            " and IPv4"
+        } else {
+            ""
+        };
+        format!("{}{and}", self.local)
+    }
+
     /// Who holds it, in words.
     pub(crate) fn held_by(&self) -> String {
         if self.leftover {
-            return "no process".into();
+            "no process".into()
+        } else if self.waits_to_be_accepted() {
+            "not accepted yet".into()
+        } else if self.holders.is_empty() {
+            unseen(self.uid)
+        } else {
+            family::named(&self.holders)
         }
-        if self.waits_to_be_accepted() {
-            return "not accepted yet".into();
+    }
+}
+
+impl UdpSocket {
+    pub(crate) fn new(entry: &Entry, holders: &Holders) -> Self {
+        Self {
+            local: entry.local.into(),
+            peer: (entry.peer.port() != 0).then(|| entry.peer.into()),
+            uid: entry.uid,
+            inode: entry.inode,
+            holders: holders.of(entry.inode).to_vec(),
         }
+    }
+
+    /// Who holds it, in words.
+    pub(crate) fn held_by(&self) -> String {
         if self.holders.is_empty() {
-            let somewhere = if getuid().is_root() {
-                ", in another PID namespace or out of reach without CAP_SYS_PTRACE"
-            } else {
-                ""
-            };
-            return format!("a process of uid {}{somewhere}", self.uid);
+            unseen(self.uid)
+        } else {
+            family::named(&self.holders)
         }
-        let mut by_name = BTreeMap::<&str, Vec<String>>::new();
-        for holder in &self.holders {
-            by_name
-                .entry(&holder.name)
-                .or_default()
-                .push(holder.pid.to_string());
-        }
-        let names: Vec<String> = by_name
-            .into_iter()
-            .map(|(name, pids)| {
-                let word = if pids.len() == 1 { "pid" } else { "pids" };
-                format!("{name} ({word} {})", pids.join(", "))
-            })
-            .collect();
-        output::list(&names)
+    }
+}
+
+/// Somebody who is not to be seen, by the socket's owner.
+pub(crate) fn unseen(uid: u32) -> String {
+    let user = who::user(uid).map_or_else(|| format!("user {uid}"), ToOwned::to_owned);
+    if getuid().is_root() {
+        format!("a process of {user} that is not to be seen from here")
+    } else {
+        format!("a process of {user}")
     }
 }

@@ -1,9 +1,12 @@
 //! What is in the way of a bind: each case in words, with what helps.
 
-use super::advice::{Advice, Scope, advise, reserve, seconds_to_wait, see_as_root};
+use super::advice::{Advice, Scope, advise, as_owner, reserve, seconds_to_wait, see_as_root};
 use super::direction::Direction;
+use super::family;
 use super::model::Socket;
+use crate::kernel::holders::Holder;
 use crate::kernel::network;
+use crate::kernel::reset;
 use crate::kernel::sock_diag::State;
 use crate::output::{count, list};
 use serde::Serialize;
@@ -32,62 +35,194 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-pub(crate) fn listening(port: u16, listener: &Socket, scope: Scope) -> (Kind, String, Vec<Advice>) {
-    let mut summary = format!(
-        "{} listens on it, and no option takes a port from a listener.",
-        listener.held_by()
-    );
-    let mut advice = see_as_root(port, listener, scope);
-    let holders = &listener.holders;
-    if holders.len() > 1 {
-        // The first process of a daemon has that parent too, but has its own children here.
-        let orphans: Vec<String> = holders
+pub(crate) fn listening(
+    port: u16,
+    listeners: &[&Socket],
+    leftovers: &[&Socket],
+    scope: Scope,
+) -> Found {
+    let holders = all_holders(listeners);
+    let who = holder_of(listeners, &holders);
+    let number = if holders.len() > 1 {
+        "listen"
+    } else {
+        "listens"
+    };
+    let place = match listeners {
+        [only] if !only.is_of_everything() => format!(" at {}", only.place()),
+        _ => String::new(),
+    };
+    let flagged = listeners
+        .iter()
+        .all(|socket| socket.reuse_address == Some(true));
+    let grouped = listeners
+        .iter()
+        .any(|socket| socket.reuse_port == Some(true));
+    let mut summary = if grouped {
+        format!(
+            "{who} {number} on it{place} with SO_REUSEPORT: whoever sets that too, as the same user, may share it. Nobody \
+             else can take it."
+        )
+    } else {
+        format!("{who} {number} on it{place}, and no option takes a port from a listener.")
+    };
+    if holders.len() > 1 && listeners.len() == 1 {
+        let orphans: Vec<String> = family::orphans(&holders)
             .iter()
-            .filter(|holder| {
-                holder.parent == 1
-                    && !holders
-                        .iter()
-                        .any(|other| other.pid == holder.parent || other.parent == holder.pid)
-            })
             .map(|holder| holder.pid.to_string())
             .collect();
         summary += " The processes share one listener, and the port stays taken until the last of them has gone";
         let lost = match orphans.len() {
             0 => ".".into(),
             1 => format!("; pid {} has lost its parent.", list(&orphans)),
-            _ => format!("; pids {} have lost their parent.", list(&orphans)),
+            2..=8 => format!("; pids {} have lost their parent.", list(&orphans)),
+            many => format!("; {many} of them have lost their parent."),
         };
         summary += &lost;
     }
-    if let Some(manager) = holders.iter().find(|holder| holder.name == "systemd") {
+    if flagged {
+        summary += " It carries SO_REUSEADDR already.";
+    }
+    let mut advice = unseen(port, listeners, scope);
+    let by_systemd = holders.iter().find(|holder| holder.name == "systemd");
+    if let Some(manager) = by_systemd {
         let user = if manager.pid == 1 { "" } else { " --user" };
         advice.push(advise(
             format!("systemctl{user} list-sockets"),
             "shows which socket unit has bound it: stop that one to free the port",
         ));
-    } else if let Some(holder) = holders.first() {
-        let pids: Vec<String> = holders
-            .iter()
-            .map(|holder| holder.pid.to_string())
-            .collect();
-        advice.push(advise(
-            format!("kill {}", pids.join(" ")),
-            format!("if {} is not meant to run any more", holder.name),
-        ));
-        advice.push(advise(
-            scope.arm(port),
-            "if it is to be restarted: then `reuseaddr run` gets the port at once",
-        ));
+    } else if !holders.is_empty() {
+        if grouped {
+            advice.push(advise(
+                "reuseaddr run --reuseport on PROGRAM",
+                "starts another copy that shares the port",
+            ));
+        }
+        advice.extend(end(&holders));
+        advice.push(if flagged {
+            advise(
+                "reuseaddr run PROGRAM",
+                if leftovers.is_empty() {
+                    "once it has ended: gets the port at once"
+                } else {
+                    "once it has ended: gets the port, unless some of the above lacks SO_REUSEADDR"
+                },
+            )
+        } else {
+            advise(
+                scope.arm(port, &holders),
+                if leftovers.is_empty() {
+                    "if it is to be restarted: then `reuseaddr run` gets the port at once"
+                } else {
+                    "if it is to be restarted: what it leaves behind from then on is in nobody's way"
+                },
+            )
+        });
     }
     (Kind::Listening, summary, advice)
 }
 
-pub(crate) fn refused(port: u16, scope: Scope) -> (Kind, String, Vec<Advice>) {
+pub(crate) fn bound(port: u16, sockets: &[&Socket], beside: bool, scope: Scope) -> Found {
+    let holders = all_holders(sockets);
+    let who = holder_of(sockets, &holders);
+    let has = if holders.len() > 1 { "have" } else { "has" };
+    let summary = if beside {
+        format!(
+            "{who} {has} bound it with SO_REUSEADDR, and may listen any time. A bind with SO_REUSEADDR succeeds beside it; \
+             whoever listens first has the port."
+        )
+    } else {
+        format!("{who} {has} bound it, and may listen any time; it has to go first.")
+    };
+    let mut advice = unseen(port, sockets, scope);
+    advice.extend(end(&holders));
+    (Kind::Bound, summary, advice)
+}
+
+/// Who has these sockets, in words.
+fn holder_of(sockets: &[&Socket], holders: &[Holder]) -> String {
+    match sockets {
+        [first, ..] if holders.is_empty() => first.held_by().replacen('a', "A", 1),
+        _ => family::named(holders),
+    }
+}
+
+/// Everybody who holds one of them, once.
+pub(crate) fn all_holders(sockets: &[&Socket]) -> Vec<Holder> {
+    let holders = sockets.iter().flat_map(|socket| &socket.holders);
+    let by_pid: BTreeMap<i32, &Holder> = holders.map(|holder| (holder.pid, holder)).collect();
+    by_pid.into_values().cloned().collect()
+}
+
+fn unseen(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Advice> {
+    sockets
+        .iter()
+        .map(|socket| see_as_root(port, socket, scope))
+        .find(|advice| !advice.is_empty())
+        .unwrap_or_default()
+}
+
+/// How the holders are ended, by whoever has started them: a manager would start them again.
+fn end(holders: &[Holder]) -> Vec<Advice> {
+    let eldest = family::eldest(holders);
+    let mut advice = Vec::new();
+    let mut plain = Vec::new();
+    for holder in &eldest {
+        let who = &holder.who;
+        let (command, purpose) = match (&who.container, &who.unit) {
+            (Some(container), _) => {
+                let id = container.short_id();
+                let command = match container.runtime {
+                    "docker" => format!("docker stop {id}"),
+                    "podman" => format!("podman stop {id}"),
+                    "lxc" => format!("sudo lxc-stop {id}"),
+                    "machine" => format!("sudo machinectl poweroff {id}"),
+                    _ => format!("sudo crictl stop {id}"),
+                };
+                (command, "stops the container that it is in")
+            }
+            (None, Some(unit)) if who.user_unit => (
+                format!("systemctl --user stop {unit}"),
+                "stops its unit, which may start it again when it is killed",
+            ),
+            (None, Some(unit)) => (
+                format!("sudo systemctl stop {unit}"),
+                "stops its unit, which may start it again when it is killed",
+            ),
+            (None, None) => {
+                // What has inherited the socket from somebody who has gone may be anything; the first is the server.
+                if holder.pid != 1 && (plain.is_empty() || eldest.len() <= FEW) {
+                    plain.push((*holder).clone());
+                }
+                continue;
+            }
+        };
+        if !advice.iter().any(|given: &Advice| given.command == command) {
+            advice.push(advise(command, purpose));
+        }
+    }
+    if let Some(first) = plain.first() {
+        let pids: Vec<String> = plain.iter().map(|holder| holder.pid.to_string()).collect();
+        advice.push(advise(
+            as_owner(&plain, &format!("kill {}", pids.join(" "))),
+            format!("if {} is not meant to run any more", first.name),
+        ));
+    }
+    advice
+}
+
+/// More processes than these are not killed by a list of numbers.
+const FEW: usize = 8;
+
+/// What is said of an obstacle.
+pub(crate) type Found = (Kind, String, Vec<Advice>);
+
+pub(crate) fn refused(port: u16, scope: Scope) -> Found {
     let lowest = network::lowest_unprivileged();
     let summary =
         format!("Ports below {lowest} may be bound by root only, or with CAP_NET_BIND_SERVICE.");
     let advice = vec![
-        advise(scope.status(port), "finds out as root"),
+        advise(scope.status(&port.to_string()), "finds out as root"),
         advise(
             scope.as_root(&format!(
                 "sysctl -w net.ipv4.ip_unprivileged_port_start={port}"
@@ -98,7 +233,7 @@ pub(crate) fn refused(port: u16, scope: Scope) -> (Kind, String, Vec<Advice>) {
     (Kind::Denied, summary, advice)
 }
 
-pub(crate) fn reusable(all: &[&Socket]) -> (Kind, String, Vec<Advice>) {
+pub(crate) fn reusable(all: &[&Socket]) -> Found {
     let summary = format!(
         "{} in the way of a plain bind: {}. With SO_REUSEADDR a bind succeeds now.",
         if all.is_empty() {
@@ -129,7 +264,7 @@ pub(crate) fn connected(
     leftovers: &[&Socket],
     handed_out: &RangeInclusive<u16>,
     scope: Scope,
-) -> (Kind, String, Vec<Advice>) {
+) -> Found {
     let peer = connection
         .peer
         .map(|peer| peer.to_string())
@@ -147,7 +282,7 @@ pub(crate) fn connected(
             advice.push(reserve(port, scope));
         }
         advice.push(advise(
-            scope.arm(port),
+            scope.arm(port, &connection.holders),
             "sets SO_REUSEADDR on the connection: then `reuseaddr run` gets the port at once",
         ));
         let summary = format!(
@@ -162,7 +297,7 @@ pub(crate) fn connected(
         return (Kind::Connected, summary, advice);
     }
     advice.push(advise(
-        scope.arm(port),
+        scope.arm(port, &connection.holders),
         "sets SO_REUSEADDR on what is open: then `reuseaddr run` gets the port at once",
     ));
     let summary = format!(
@@ -178,7 +313,7 @@ pub(crate) fn left_behind(
     leftovers: &[&Socket],
     handed_out: &RangeInclusive<u16>,
     scope: Scope,
-) -> (Kind, String, Vec<Advice>) {
+) -> Found {
     let outbound = leftovers
         .iter()
         .filter(|socket| socket.direction == Some(Direction::Outbound))
@@ -208,13 +343,36 @@ pub(crate) fn left_behind(
     };
     summary += &until;
 
-    let mut advice = vec![advise(
-        format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),
-        "starts PROGRAM now; its bind waits for the port, this once",
-    )];
-    if leftovers
-        .iter()
-        .any(|socket| matches!(socket.state, State::TimeWait | State::FinWait2))
+    let takes_no_right = scope.pid.is_none()
+        && leftovers
+            .iter()
+            .all(|socket| socket.state == State::TimeWait)
+        && reset::takes_no_right(
+            leftovers
+                .iter()
+                .filter_map(|socket| Some((socket.local.into(), socket.peer?.into()))),
+        );
+    let mut advice = if takes_no_right {
+        vec![
+            advise(
+                format!("reuseaddr run --evict --ports {port} PROGRAM"),
+                "ends what was left behind, and starts PROGRAM",
+            ),
+            advise(
+                format!("reuseaddr evict {port}"),
+                "ends what was left behind, at once",
+            ),
+        ]
+    } else {
+        vec![advise(
+            format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),
+            "starts PROGRAM now; its bind waits for the port, this once",
+        )]
+    };
+    if !takes_no_right
+        && leftovers
+            .iter()
+            .any(|socket| matches!(socket.state, State::TimeWait | State::FinWait2))
     {
         advice.push(advise(
             scope.evict("", port),

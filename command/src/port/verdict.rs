@@ -1,6 +1,7 @@
 //! The verdict on a port: whether it can be bound, what is in the way, and the next command to type.
 
-use super::advice::{Advice, Scope, see_as_root};
+use super::advice::{Advice, Scope};
+use super::family;
 use super::model::Socket;
 use super::obstacle::{self, Kind};
 use crate::kernel::probe::{Outcome, Probe};
@@ -20,6 +21,9 @@ pub(crate) struct Verdict {
     /// When what is in the way is gone by itself, if that can be said. TIME_WAIT may last two seconds longer.
     free_in_ms: Option<u32>,
     advice: Vec<Advice>,
+    /// Lines about those who hold it. For programs they are with the sockets.
+    #[serde(skip)]
+    who: String,
 }
 
 impl Verdict {
@@ -28,24 +32,64 @@ impl Verdict {
         self.kind == Kind::Free
     }
 
+    /// What may be said of many ports at once, if nothing in particular is to be said of this one.
+    pub(crate) fn common(&self) -> Option<&str> {
+        matches!(self.kind, Kind::Denied | Kind::Unknown).then_some(&self.summary)
+    }
+
+    /// The verdict in one paragraph.
+    pub(crate) fn sentence(&self, port: u16) -> String {
+        let (style, words) = match self.kind {
+            Kind::Free => (GOOD, "is free"),
+            Kind::Reusable => (GOOD, "is free with SO_REUSEADDR"),
+            Kind::Denied => (UNSURE, "can't be bound"),
+            Kind::Unknown => (UNSURE, "is busy"),
+            Kind::Leftover | Kind::Connected | Kind::Listening | Kind::Bound => {
+                match self.busy_family() {
+                    Some("IPv6") => (UNSURE, "is busy on IPv6 and free on IPv4"),
+                    Some(_) => (UNSURE, "is busy on IPv4 and free on IPv6"),
+                    None => (BAD, "is busy"),
+                }
+            }
+        };
+        let words = words.replacen("is ", &format!("is {style}"), 1);
+        let words = if words.starts_with("can't") {
+            styled(style, &words)
+        } else {
+            format!("{words}{style:#}")
+        };
+        paragraph("", "", &format!("Port {port} {words}. {}", self.summary))
+    }
+
+    /// The one family that can't be bound, if the other can.
+    fn busy_family(&self) -> Option<&'static str> {
+        let free = |probe: &&Probe| probe.plain == Outcome::Bound;
+        let busy = self.probes.iter().find(|probe| !free(probe))?;
+        self.probes.iter().find(free)?;
+        Some(if busy.address.is_ipv6() {
+            "IPv6"
+        } else {
+            "IPv4"
+        })
+    }
+
     /// The verdict for people.
     pub(crate) fn text(&self, port: u16) -> String {
-        let (style, word) = match self.kind {
-            Kind::Free => (GOOD, "free"),
-            Kind::Reusable => (GOOD, "free with SO_REUSEADDR"),
-            Kind::Denied | Kind::Unknown => (UNSURE, "not to be had"),
-            Kind::Leftover | Kind::Connected | Kind::Listening | Kind::Bound => (BAD, "busy"),
-        };
-        let mut text = paragraph(
-            "",
-            "",
-            &format!("Port {port} is {}. {}", styled(style, word), self.summary),
-        );
+        let mut text = self.sentence(port);
+        text += &self.who;
         if self.kind != Kind::Free {
-            for (name, outcome) in [
-                ("bind", plain as fn(&Probe) -> Outcome),
-                ("bind with SO_REUSEADDR", reuse),
+            let shared = self
+                .probes
+                .iter()
+                .any(|probe| probe.plain != Outcome::Bound && probe.reuse_port == Outcome::Bound);
+            for (name, outcome, is_told) in [
+                ("bind", plain as fn(&Probe) -> Outcome, true),
+                ("bind with SO_REUSEADDR", reuse, true),
+                ("bind with SO_REUSEPORT", |probe| probe.reuse_port, shared),
             ] {
+                if !is_told {
+                    continue;
+                }
                 let results: Vec<String> = self
                     .probes
                     .iter()
@@ -83,46 +127,50 @@ pub(crate) fn verdict(
     let all = |outcome: fn(&Probe) -> Outcome| {
         !probes.is_empty() && probes.iter().all(|probe| outcome(probe) == Outcome::Bound)
     };
-    let denied = probes
+    let failed_with = |error| {
+        probes
+            .iter()
+            .any(|probe| probe.plain == Outcome::Failed(error))
+    };
+    let is_free = all(plain);
+    // What is bound to the other family is in nobody's way there.
+    let in_the_way: Vec<&Socket> = sockets
         .iter()
-        .any(|probe| probe.plain == Outcome::Failed(Errno::ACCESS));
-    let absent = probes
-        .iter()
-        .any(|probe| probe.plain == Outcome::Failed(Errno::ADDRNOTAVAIL));
+        .filter(|socket| {
+            probes
+                .iter()
+                .any(|probe| probe.plain != Outcome::Bound && socket.meets(probe.address))
+        })
+        .copied()
+        .collect();
     let all_of = |which: fn(&Socket) -> bool| -> Vec<&Socket> {
-        let sockets = sockets.iter().copied();
+        let sockets = in_the_way.iter().copied();
         sockets.filter(|socket| which(socket)).collect()
     };
-    let in_state = |state| sockets.iter().find(|socket| socket.state == state);
     let leftovers = all_of(|socket| socket.leftover);
     let connections = all_of(|socket| socket.peer.is_some() && !socket.leftover);
+    let listeners = all_of(|socket| socket.state == State::Listen);
+    let bound = all_of(|socket| socket.state == State::Bound);
 
-    let (kind, summary, advice) = if all(plain) {
+    let (kind, summary, advice) = if is_free {
         let summary = if sockets.is_empty() {
             "A plain bind succeeds.".into()
         } else {
             "A plain bind succeeds: what is there is in nobody's way.".into()
         };
         (Kind::Free, summary, Vec::new())
-    } else if absent {
+    } else if failed_with(Errno::ADDRNOTAVAIL) {
         let summary =
             "This machine does not have that address; `ip address` shows those that it has.";
         (Kind::Denied, summary.into(), Vec::new())
-    } else if let Some(listener) = in_state(State::Listen) {
-        obstacle::listening(port, listener, scope)
-    } else if denied {
+    } else if !listeners.is_empty() {
+        obstacle::listening(port, &listeners, &leftovers, scope)
+    } else if failed_with(Errno::ACCESS) {
         obstacle::refused(port, scope)
+    } else if !bound.is_empty() {
+        obstacle::bound(port, &bound, all(reuse), scope)
     } else if all(reuse) {
-        obstacle::reusable(sockets)
-    } else if let Some(bound) = in_state(State::Bound) {
-        (
-            Kind::Bound,
-            format!(
-                "{} has bound it and may listen any time; it has to go first.",
-                bound.held_by()
-            ),
-            see_as_root(port, bound, scope),
-        )
+        obstacle::reusable(&in_the_way)
     } else if let Some(connection) = connections.first() {
         obstacle::connected(
             port,
@@ -149,11 +197,18 @@ pub(crate) fn verdict(
     } else {
         None
     };
+    let holding = match kind {
+        Kind::Listening => listeners,
+        Kind::Bound => bound,
+        Kind::Connected => connections,
+        _ => Vec::new(),
+    };
     Verdict {
         kind,
         summary,
         probes,
         free_in_ms,
         advice,
+        who: family::described(&obstacle::all_holders(&holding)),
     }
 }

@@ -3,11 +3,13 @@
 
 use super::file::{file_name, find_program};
 use super::report::{Format, Level, Report};
-use super::rights::{Credentials, more_rights};
+use super::rights::{Credentials, gains, more_rights};
 use super::script::{self, Shebang};
 use super::{loader, starter};
+use crate::engine::trace::{self, spared};
+use crate::engine::{self, Engine};
 use crate::library::elf::Elf;
-use crate::library::installed::Libraries;
+use crate::library::libraries::Libraries;
 use crate::output::readable;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn program(
     path: &Path,
     arguments: &[OsString],
-    libraries: &Libraries,
+    libraries: Option<&Libraries>,
     who: Credentials,
 ) -> Report {
     let mut report = Report {
@@ -26,18 +28,25 @@ pub(crate) fn program(
         ..Report::default()
     };
     if let Err(error) = look(path, libraries, who, &mut report) {
-        report.problem(format!("{error:#}"));
+        report.hopeless(format!("{error:#}"));
     }
     by_name(path, arguments, who, &mut report);
     follow(path, arguments, libraries, who, &mut report);
-    report.works = report.is_good();
-    if !report.works {
+    report.engine = engine::choose(&report);
+    let engine = report.engine.as_ref().map(|choice| choice.name);
+    report.works = matches!(engine, Some(Engine::Preload | Engine::Trace));
+    if engine != Some(Engine::Preload) {
         report.preload = None;
     }
     report
 }
 
-fn look(path: &Path, libraries: &Libraries, who: Credentials, report: &mut Report) -> Result<()> {
+fn look(
+    path: &Path,
+    libraries: Option<&Libraries>,
+    who: Credentials,
+    report: &mut Report,
+) -> Result<()> {
     // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
@@ -116,7 +125,7 @@ fn shell_script(path: &Path, report: &mut Report) -> Result<()> {
 fn judge(
     path: &Path,
     elf: &Elf,
-    libraries: &Libraries,
+    libraries: Option<&Libraries>,
     who: Credentials,
     report: &mut Report,
 ) -> Result<()> {
@@ -139,16 +148,21 @@ fn judge(
     if elf.go {
         report.problem(of_go(&shown.to_string()));
     }
+    traceable(path, elf, who, report)?;
     let Some(interpreter) = &elf.interpreter else {
         report.problem(format!(
-            "{shown} is statically linked: there is no dynamic linker that would load the library. Build it dynamically, \
-             or let it wait and use `sudo reuseaddr evict PORT` before it starts"
+            "{shown} is statically linked: there is no dynamic linker that would load the library"
         ));
+        return Ok(());
+    };
+    let Some(libraries) = libraries else {
+        report.needs_library = true;
+        report.problem("the library is not installed");
         return Ok(());
     };
     let Some(library) = libraries.fitting(elf) else {
         report.problem(format!(
-            "{shown} is {}, and the library is here for {}. Install the one for that machine as well (docs/install.md), \
+            "{shown} is {}, and the library is here for {}. Install the one for that machine as well (libreuse.so(8)), \
              or name it with --library",
             elf.kind(),
             libraries.described()
@@ -173,22 +187,55 @@ fn judge(
         }
     }
     more_rights(path, who, report)?;
-    report.library = Some(library.path.clone());
-    loader::dry_run(
-        path,
-        elf,
-        interpreter,
-        library,
-        &libraries.spellings(library),
-        report,
-    );
+    let spellings = match libraries.spellings(library) {
+        Ok(spellings) => spellings,
+        Err(error) => {
+            report.problem(error.to_string());
+            return Ok(());
+        }
+    };
+    report.library = spellings
+        .last()
+        .and_then(|by_path| by_path.files.first().cloned());
+    loader::dry_run(path, elf, interpreter, &spellings, report);
+    if let Some(file) = report.library.as_ref().filter(|_| library.is_embedded()) {
+        report.note(format!(
+            "the library is the one that this command carries, as {}",
+            file.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Says why a program can't be traced, if it can't.
+fn traceable(path: &Path, elf: &Elf, who: Credentials, report: &mut Report) -> Result<()> {
+    let shown = path.display();
+    let is_known = trace::MACHINES
+        .iter()
+        .any(|&(machine, class)| machine == elf.machine && class == elf.class);
+    if !is_known {
+        report.untraceable.push(format!(
+            "{shown} is {}, whose system calls the tracer does not know",
+            elf.kind()
+        ));
+    }
+    // Of somebody else's rights no more is known than who it is.
+    let is_us = who.uid == Credentials::own().uid;
+    let keeps_rights = is_us && spared::may_trace_the_privileged();
+    if !gains(path, who)?.is_empty() && !keeps_rights {
+        report.untraceable.push(format!(
+            "{shown} gives whoever starts it more rights (setuid, setgid or file capabilities), and the kernel takes them \
+             from a program that is traced"
+        ));
+    }
+    report.untraceable.extend(spared::why_not(&file_name(path)));
     Ok(())
 }
 
 pub(crate) fn of_go(program: &str) -> String {
     format!(
-        "{program} is a Go program: Go calls the kernel without libc, so nothing can be interposed. Its net package sets \
-         SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
+        "{program} is a Go program: Go calls the kernel without libc, so that nothing can be interposed. Its net package \
+         sets SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` says why"
     )
 }
 
@@ -201,7 +248,7 @@ fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut R
         "su" if who.uid == 0 && !arguments.iter().any(is_login) => report.note(
             "what su starts inherits the library and was not looked at. Check that one too",
         ),
-        "sudo" | "doas" | "pkexec" | "su" => report.problem(format!(
+        "sudo" | "doas" | "pkexec" | "su" => report.hopeless(format!(
             "{name} takes LD_PRELOAD away from what it starts. Write it in front: `{name} reuseaddr run PROGRAM`"
         )),
         // Anybody's own program may be called so.
@@ -209,7 +256,7 @@ fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut R
             if !OF_THE_SYSTEM
                 .iter()
                 .any(|folder| path.parent() == Some(Path::new(folder))) => {}
-        "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.problem(format!(
+        "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.hopeless(format!(
             "{name} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
             if name.starts_with("system") { ", or `reuseaddr systemd UNIT`" } else { "" }
         )),
@@ -221,7 +268,7 @@ fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut R
 fn follow(
     path: &Path,
     arguments: &[OsString],
-    libraries: &Libraries,
+    libraries: Option<&Libraries>,
     who: Credentials,
     report: &mut Report,
 ) {
@@ -256,6 +303,9 @@ fn follow(
     let inner = program(&path, rest, libraries, who);
     report.note(format!("{name} starts {}", path.display()));
     report.findings.extend(inner.findings);
+    report.untraceable.extend(inner.untraceable);
+    report.needs_library |= inner.needs_library;
+    report.hopeless |= inner.hopeless;
     report.preload = inner.preload;
     report.library = inner.library;
     report.interpreters = inner.interpreters;

@@ -3,7 +3,7 @@
 use super::file::file_name;
 use super::report::Report;
 use crate::library::elf::Elf;
-use crate::library::installed::Library;
+use crate::library::layout::Spelling;
 use crate::output::{list, readable};
 use log::debug;
 use std::ffi::OsStr;
@@ -19,8 +19,7 @@ pub(crate) fn dry_run(
     path: &Path,
     elf: &Elf,
     interpreter: &Path,
-    library: &Library,
-    spellings: &[PathBuf],
+    spellings: &[Spelling],
     report: &mut Report,
 ) {
     let mut files = vec![(path.to_owned(), elf.imports.clone())];
@@ -31,12 +30,14 @@ pub(crate) fn dry_run(
     {
         let mut why = None;
         for spelling in spellings {
-            match list_loaded(interpreter, path, spelling) {
-                Ok((loaded, _)) if loaded.contains(&library.path) => {
-                    report.preload = Some(spelling.clone());
+            let is_ours = |file: &PathBuf| spelling.files.contains(file);
+            match list_loaded(interpreter, path, &spelling.preload) {
+                Ok((loaded, _)) if loaded.iter().any(is_ours) => {
+                    report.preload = Some(spelling.preload.clone());
+                    report.library = loaded.iter().find(|file| is_ours(file)).cloned();
                     let others = loaded
                         .into_iter()
-                        .filter(|file| *file != library.path && !is_libc(file));
+                        .filter(|file| !is_ours(file) && !is_libc(file));
                     files.extend(others.filter_map(|file| {
                         let imports = Elf::read(&file).ok()??.imports;
                         Some((file, imports))
@@ -57,8 +58,8 @@ pub(crate) fn dry_run(
         if let Some(why) = why.filter(|_| report.preload.is_none()) {
             report.problem(why);
         }
-    } else {
-        report.preload = Some(library.path.clone());
+    } else if let Some(by_path) = spellings.last() {
+        report.preload = Some(by_path.preload.clone());
     }
     for (file, imports) in &files {
         for name in imports {

@@ -1,5 +1,6 @@
 //! What was found about a program or process.
 
+use crate::engine::Choice;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub(crate) struct Finding {
 }
 
 /// What was found about a program or process.
+#[allow(clippy::struct_excessive_bools)] // Each answers a question of its own.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     /// The program's file, or that of the process.
@@ -37,6 +39,17 @@ pub(crate) struct Report {
     /// The file that it then takes.
     #[serde(skip)]
     pub(crate) library: Option<PathBuf>,
+    /// How `run` starts the program; `None` if it does not, and of a process that nobody attends to.
+    pub(crate) engine: Option<Choice>,
+    /// Why the program can't be traced.
+    #[serde(skip)]
+    pub(crate) untraceable: Vec<String>,
+    /// Whether it could be served by the library, if there was one.
+    #[serde(skip)]
+    pub(crate) needs_library: bool,
+    /// Whether nothing can be done for it.
+    #[serde(skip)]
+    pub(crate) hopeless: bool,
     pub(crate) findings: Vec<Finding>,
     /// Programs that run it, if it is a script.
     pub(crate) interpreters: Vec<String>,
@@ -74,6 +87,12 @@ impl Report {
             level: Level::Problem,
             text: text.into(),
         });
+    }
+
+    /// Something that keeps every engine from doing anything.
+    pub(crate) fn hopeless(&mut self, text: impl Into<String>) {
+        self.hopeless = true;
+        self.problem(text);
     }
 
     pub(crate) fn note(&mut self, text: impl Into<String>) {

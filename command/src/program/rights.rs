@@ -6,6 +6,7 @@ use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
 use rustix::process::{getgid, getuid};
 use rustix::thread::no_new_privs;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -38,41 +39,63 @@ impl Credentials {
     }
 }
 
-/// Whether the kernel will call the program more trusted than its caller (`AT_SECURE`), where ld.so takes no library.
-pub(crate) fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()> {
+/// What a program's file gives to whoever executes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Gain {
+    /// The rights of another user.
+    User(u32),
+    /// The rights of another group.
+    Group(u32),
+    Capabilities,
+}
+
+/// Which rights the program's file gives that this caller does not have: the kernel then calls the program more trusted
+/// than its caller (`AT_SECURE`), and takes the rights away again if an unprivileged process traces it.
+pub(crate) fn gains(path: &Path, who: Credentials) -> io::Result<Vec<Gain>> {
     const SETUID: u32 = 0o4000;
     const SETGID: u32 = 0o2000;
     const GROUP_EXECUTE: u32 = 0o010;
     let metadata = path.metadata()?;
     let nosuid = statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID));
+    let mut gains = Vec::new();
     if nosuid {
-        return Ok(());
+        return Ok(gains);
     }
-    let shown = path.display();
     let mode = metadata.mode();
     if mode & SETUID != 0 && metadata.uid() != who.uid && !who.no_new_privileges {
-        report.problem(format!(
-            "{shown} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {}",
-            metadata.uid()
-        ));
+        gains.push(Gain::User(metadata.uid()));
     }
     if mode & (SETGID | GROUP_EXECUTE) == SETGID | GROUP_EXECUTE
         && metadata.gid() != who.gid
         && !who.no_new_privileges
     {
-        report.problem(format!(
-            "{shown} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid {}",
-            metadata.gid()
-        ));
+        gains.push(Gain::Group(metadata.gid()));
     }
     let mut capabilities = [0_u8; 64];
     let length = getxattr(path, c"security.capability", &mut capabilities[..]).unwrap_or(0);
     if length > 0 && who.uid != 0 {
-        report.problem(format!(
-            "{shown} has file capabilities, and the dynamic linker ignores LD_PRELOAD in it. Take them away (`setcap -r`) \
-             and give the capability otherwise: AmbientCapabilities= in a unit, `setpriv --ambient-caps`, or \
-             net.ipv4.ip_unprivileged_port_start for low ports"
-        ));
+        gains.push(Gain::Capabilities);
+    }
+    Ok(gains)
+}
+
+/// Says of a program that gets more rights why ld.so takes no library into it.
+pub(crate) fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()> {
+    let shown = path.display();
+    for gain in gains(path, who)? {
+        report.problem(match gain {
+            Gain::User(uid) => format!(
+                "{shown} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {uid}"
+            ),
+            Gain::Group(gid) => format!(
+                "{shown} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid {gid}"
+            ),
+            Gain::Capabilities => format!(
+                "{shown} has file capabilities, and the dynamic linker ignores LD_PRELOAD in it. Take them away \
+                 (`setcap -r`) and give the capability otherwise: AmbientCapabilities= in a unit, `setpriv \
+                 --ambient-caps`, or net.ipv4.ip_unprivileged_port_start for low ports"
+            ),
+        });
     }
     Ok(())
 }

@@ -3,12 +3,14 @@
 use super::file::file_name;
 use super::judge::of_go;
 use super::report::{Report, Socket};
+use crate::engine::{Choice, Engine};
 use crate::kernel::{descriptors, network};
 use crate::library::elf::{Elf, HOOKED};
 use crate::library::variables::Variables;
 use crate::output::readable;
 use anyhow::{Context, Result};
 use procfs::process::{MMapPath, Process};
+use rustix::process::getuid;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,11 @@ use std::path::{Path, PathBuf};
 pub(crate) fn process(pid: u32) -> Result<Report> {
     let process = network::process(pid)?;
     let maps = process.maps().with_context(|| {
-        format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
+        if getuid().is_root() {
+            format!("even root may not look into process {pid} here: CAP_SYS_PTRACE is missing, or a security module forbids it")
+        } else {
+            format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
+        }
     })?;
     let exe = process.exe().ok();
     let mut report = Report {
@@ -40,14 +46,23 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
             report.variables.insert(name, readable(value.as_bytes()));
         }
     }
-    let is_of_go = Elf::read(&PathBuf::from(format!("/proc/{pid}/exe")))
+    let elf = Elf::read(&PathBuf::from(format!("/proc/{pid}/exe")))
         .ok()
-        .flatten()
-        .is_some_and(|elf| elf.go);
-    if is_of_go {
+        .flatten();
+    let is_of_go = elf.as_ref().is_some_and(|elf| elf.go);
+    let is_static = elf.is_some_and(|elf| elf.interpreter.is_none());
+    if let Some(tracer) = tracer(&process) {
+        report.engine = Some(Choice::new(
+            Engine::Trace,
+            format!("process {tracer} traces it until it listens"),
+        ));
+    } else if is_of_go {
         report.problem(of_go(report.program.as_deref().unwrap_or("it")));
     }
-    if let Some(path) = &mapped {
+    if report.engine.is_some() {
+        // What else there may be is of no account.
+    } else if let Some(path) = &mapped {
+        report.engine = Some(Choice::new(Engine::Preload, format!("{path} is mapped")));
         report.loaded = true;
         report.note(format!("{path} is mapped"));
         if report.variables.is_empty() {
@@ -67,6 +82,11 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
         if !settings.programs.all() && !names.iter().any(|name| settings.programs.contains(name)) {
             report.problem("LIBREUSE_PROGRAMS leaves this program out");
         }
+    } else if is_static && !is_of_go {
+        report.problem(
+            "it is statically linked, and no tracer is there: `reuseaddr run` traces such a program until it listens, and \
+             its listeners say whether that was so",
+        );
     } else if !is_of_go {
         match given {
             None => report.problem("LD_PRELOAD was not set when it started. Start it with `reuseaddr run`"),
@@ -95,6 +115,13 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
     }
     report.works = report.is_good();
     Ok(report)
+}
+
+/// Our tracer, if it traces the process.
+fn tracer(process: &Process) -> Option<i32> {
+    let tracer = process.status().ok()?.tracerpid;
+    let name = Process::new(tracer).ok()?.stat().ok()?.comm;
+    (name == env!("CARGO_PKG_NAME")).then_some(tracer)
 }
 
 /// Whether a file that is mapped is the library: by its name, or because LD_PRELOAD names it and it interposes the same.

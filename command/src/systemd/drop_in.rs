@@ -1,6 +1,7 @@
-//! Drop-ins: what makes systemd preload the library into a service, without a change to the unit's own file.
+//! Drop-ins: what makes systemd preload the library into a service, or have it traced, without a change to the unit's own
+//! file.
 
-use crate::library::preload::preload;
+use crate::engine::preload::preload;
 use crate::library::variables::Variables;
 use anyhow::{Context, Result, bail};
 use log::debug;
@@ -15,12 +16,25 @@ const FIRST_LINE: &str =
     "# Written by `reuseaddr systemd`; remove it with `reuseaddr systemd --remove UNIT`.";
 
 /// The drop-in's text.
-pub(crate) fn text(library: &Path, before: &str, variables: &Variables) -> Result<String> {
-    let preload = preload(library, OsStr::new(before));
-    let mut text = format!(
-        "{FIRST_LINE}\n[Service]\n{}\n",
-        assignment("LD_PRELOAD", &preload)?
-    );
+///
+/// With a library, it is preloaded; with lines that start the service, they take the place of the unit's own.
+pub(crate) fn text(
+    library: Option<&Path>,
+    before: &str,
+    variables: &Variables,
+    starts: &[String],
+) -> Result<String> {
+    let mut text = format!("{FIRST_LINE}\n[Service]\n");
+    if let Some(library) = library {
+        let preload = preload(library, OsStr::new(before));
+        text += &format!("{}\n", assignment("LD_PRELOAD", &preload)?);
+    }
+    if !starts.is_empty() {
+        text += "ExecStart=\n";
+    }
+    for line in starts {
+        text += &format!("{line}\n");
+    }
     for (name, value) in variables.iter() {
         text += &format!("{}\n", assignment(name, value)?);
     }

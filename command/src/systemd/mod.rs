@@ -1,5 +1,7 @@
-//! systemd: a service's settings, and the drop-in that makes it preload the library into the service.
+//! systemd: a service's settings, and the drop-in that has it served by the library, or started by `reuseaddr run`.
 
 pub(crate) mod drop_in;
+pub(crate) mod manager;
 pub(crate) mod properties;
+pub(crate) mod start;
 pub(crate) mod unit;

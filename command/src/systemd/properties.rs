@@ -1,7 +1,8 @@
 //! A unit's settings, as its manager has them, and which of them defeat the library.
 
 use super::drop_in::FILE;
-use crate::library::installed::Libraries;
+use super::start;
+use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::program::judge;
 use crate::program::report::Report;
@@ -87,14 +88,14 @@ impl Properties {
             .any(|home| path.starts_with(home));
         if at_home && ["yes", "tmpfs"].contains(&home) {
             warnings.push(format!(
-                "ProtectHome={home} hides {shown}: install the library in /usr/local/lib"
+                "ProtectHome={home} hides {shown}: install it below /usr/local"
             ));
         }
         if self.get("PrivateTmp") == "yes"
             && (path.starts_with("/tmp") || path.starts_with("/var/tmp"))
         {
             warnings.push(format!(
-                "PrivateTmp=yes hides {shown}: install the library in /usr/local/lib"
+                "PrivateTmp=yes hides {shown}: install it below /usr/local"
             ));
         }
         for name in ["InaccessiblePaths", "TemporaryFileSystem"] {
@@ -109,7 +110,7 @@ impl Properties {
             });
             if hidden {
                 warnings.push(format!(
-                    "{name}= hides {shown}: install the library in /usr/local/lib"
+                    "{name}= hides {shown}: install it below /usr/local"
                 ));
             }
         }
@@ -194,6 +195,22 @@ impl Properties {
         warnings
     }
 
+    /// The unit's `ExecStart=` lines as its files have them, but for ours.
+    pub(crate) fn start_lines(&self) -> Vec<String> {
+        let fragment = self.get("FragmentPath").to_owned();
+        let drop_ins = words(self.get("DropInPaths"));
+        let files = [fragment]
+            .into_iter()
+            .chain(drop_ins)
+            .filter(|path| Path::new(path).file_name() != Some(OsStr::new(FILE)));
+        start::lines(files.filter_map(|path| fs::read_to_string(path).ok()))
+    }
+
+    /// Whether the unit's filter of system calls may keep a tracer from its work.
+    pub(crate) fn filters_calls(&self) -> bool {
+        !self.get("SystemCallFilter").is_empty()
+    }
+
     /// What the unit starts: programs and their arguments, of `{ path=/bin/x ; argv[]=/bin/x -a ; ignore_errors=no ; …`.
     fn started(&self) -> Vec<(PathBuf, Vec<OsString>)> {
         let commands = self.get("ExecStart").split("{ path=").skip(1);
@@ -201,7 +218,18 @@ impl Properties {
             .filter_map(|command| {
                 let (path, rest) = command.split_once(" ; argv[]=")?;
                 let (argv, _) = rest.split_once(" ; ignore_errors=")?;
-                let arguments = argv.split_whitespace().skip(1).map(OsString::from);
+                let words: Vec<&str> = argv.split_whitespace().collect();
+                // Ours is there already, in front of the program.
+                let (path, arguments) = match words.as_slice() {
+                    [command, "run", "--", program, rest @ ..]
+                        if Path::new(command).file_name() == Some(OsStr::new("reuseaddr")) =>
+                    {
+                        (*program, rest)
+                    }
+                    [_, rest @ ..] => (path, rest),
+                    [] => (path, &[][..]),
+                };
+                let arguments = arguments.iter().map(OsString::from);
                 Some((PathBuf::from(path), arguments.collect()))
             })
             .filter(|(path, _)| path.is_absolute())
@@ -234,7 +262,7 @@ impl Properties {
         };
         self.started()
             .iter()
-            .map(|(path, arguments)| judge::program(path, arguments, libraries, who))
+            .map(|(path, arguments)| judge::program(path, arguments, Some(libraries), who))
             .collect()
     }
 }

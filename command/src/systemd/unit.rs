@@ -54,6 +54,19 @@ pub(crate) fn folder(user: bool) -> Result<PathBuf> {
     Ok(configuration.join("systemd/user"))
 }
 
+/// Where the library that this command carries stays: systemd starts services from their second start on without this
+/// command, and after a reboot too.
+pub(crate) fn library_folder(user: bool) -> Result<PathBuf> {
+    if !user {
+        return Ok(PathBuf::from("/usr/local/lib/libreuse"));
+    }
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let home = home
+        .filter(|path| path.is_absolute())
+        .context("HOME is not set, so there is no folder for libraries of the user")?;
+    Ok(home.join(".local/lib/libreuse"))
+}
+
 #[cfg(test)]
 mod tests {
 

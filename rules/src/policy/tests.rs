@@ -7,6 +7,7 @@ use std::prelude::rust_2024::*;
 struct Known {
     port: Option<u16>,
     state: Option<State>,
+    heard: bool,
     asked: Cell<u32>,
 }
 
@@ -21,13 +22,27 @@ impl Facts for Known {
         self.asked.set(self.asked.get().saturating_add(1));
         self.state
     }
+
+    fn connection(&self) -> Option<Connection> {
+        let heard = self.heard;
+        self.state().map(|state| Connection { state, heard })
+    }
 }
 
 fn socket(port: u16, state: State) -> Known {
     Known {
         port: Some(port),
         state: Some(state),
+        heard: true,
         asked: Cell::new(0),
+    }
+}
+
+/// A connection whose peer has sent nothing.
+fn silent(port: u16) -> Known {
+    Known {
+        heard: false,
+        ..socket(port, State::Connected)
     }
 }
 
@@ -36,6 +51,7 @@ fn file() -> Known {
     Known {
         port: None,
         state: None,
+        heard: false,
         asked: Cell::new(0),
     }
 }
@@ -45,6 +61,7 @@ fn datagram() -> Known {
     Known {
         port: Some(5000),
         state: None,
+        heard: false,
         asked: Cell::new(0),
     }
 }
@@ -63,25 +80,29 @@ fn settings(variables: &[(&str, &str)]) -> Settings {
 const REUSE: Options = Options {
     reuse_address: true,
     reuse_port: false,
-    linger: Linger::Off,
+    ending: Ending::AsItIs,
 };
 const GRACEFUL: Options = Options {
     reuse_address: false,
     reuse_port: false,
-    linger: Linger::Graceful,
+    ending: Ending::Forgotten,
 };
 const BOTH: Options = Options {
-    linger: Linger::Graceful,
+    ending: Ending::Forgotten,
     ..REUSE
 };
 const ZERO: Options = Options {
-    linger: Linger::Zero,
+    ending: Ending::Reset,
+    ..GRACEFUL
+};
+const REMEMBERED: Options = Options {
+    ending: Ending::Remembered,
     ..GRACEFUL
 };
 const SHARE: Options = Options {
     reuse_address: false,
     reuse_port: true,
-    linger: Linger::Off,
+    ending: Ending::AsItIs,
 };
 
 use Decision::{Act, StepAside};
@@ -336,16 +357,38 @@ fn closes() {
             socket(5000, State::Connected),
             Act(GRACEFUL),
         ),
+        (&[("LINGER", "graceful")], silent(5000), Act(REMEMBERED)),
         (
             &[("LINGER", "graceful")],
             socket(5000, State::Listen),
-            Act(GRACEFUL),
+            StepAside(Reason::Listener),
+        ),
+        (
+            &[("LINGER", "graceful")],
+            socket(5000, State::Connecting),
+            StepAside(Reason::Unconnected),
+        ),
+        (
+            &[("LINGER", "graceful")],
+            socket(5000, State::Close),
+            StepAside(Reason::Unconnected),
+        ),
+        (
+            &[("LINGER", "graceful")],
+            socket(5000, State::PeerClosed),
+            StepAside(Reason::PeerClosedFirst),
+        ),
+        (
+            &[("LINGER", "graceful")],
+            datagram(),
+            StepAside(Reason::NotTcp),
         ),
         (
             &[("LINGER", "graceful"), ("PORTS", "1")],
-            socket(5000, State::Listen),
+            silent(5000),
             StepAside(Reason::OtherPort),
         ),
+        (&[("LINGER", "zero")], silent(5000), Act(ZERO)),
         (
             &[("LINGER", "graceful"), ("PORTS", "1")],
             file(),

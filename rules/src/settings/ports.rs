@@ -6,27 +6,28 @@ use super::{EMPTY_ENTRY, Fault};
 /// The local ports that the shim acts on: one bit each, so that a look-up costs one load however many ranges there
 /// are, and no list can be too long.
 pub struct Ports {
-    all: bool,
+    /// Whether there is a list; without one it is every port.
+    listed: bool,
     bits: [u64; 1024],
 }
 
 impl Ports {
     pub(super) const ALL: Self = Self {
-        all: true,
+        listed: false,
         bits: [0; 1024],
     };
 
     /// Whether this is every port, so that nobody need ask which one a socket has.
     #[must_use]
     pub fn all(&self) -> bool {
-        self.all
+        !self.listed
     }
 
     /// Whether the shim acts on `port`.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         let word = self.bits.get(usize::from(port >> 6)).copied().unwrap_or(0);
-        self.all || word >> (port & 63) & 1 == 1
+        !self.listed || word >> (port & 63) & 1 == 1
     }
 
     pub(super) fn replace(&mut self, list: &[u8]) -> Result<(), Fault> {
@@ -34,7 +35,7 @@ impl Ports {
         for entry in list.split(|&byte| byte == b',') {
             port_range(entry)?;
         }
-        self.all = false;
+        self.listed = true;
         self.bits = [0; 1024];
         for entry in list.split(|&byte| byte == b',') {
             let (low, high) = port_range(entry)?;

@@ -30,7 +30,11 @@ fn reads_durations() {
         ("4294967295ms", u32::MAX),
         ("71582m", 4_294_920_000),
     ] {
-        assert_eq!(with("LIBREUSE_WAIT", value).wait_ms, expected, "{value}");
+        for (suffix, listeners) in [("", false), (",listeners", true)] {
+            let settings = with("LIBREUSE_WAIT", &format!("{value}{suffix}"));
+            assert_eq!(settings.wait_ms, expected, "{value}{suffix}");
+            assert_eq!(settings.wait_for_listeners, listeners, "{value}{suffix}");
+        }
     }
 }
 
@@ -71,27 +75,27 @@ fn complains_in_one_line() {
         (
             "LIBREUSE_WAIT",
             b"60",
-            "LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m",
+            "LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
         ),
         (
             "LIBREUSE_WAIT",
             b"-1s",
-            "LIBREUSE_WAIT=-1s: expected a duration such as 0, 500ms, 60s or 2m",
+            "LIBREUSE_WAIT=-1s: expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
         ),
         (
             "LIBREUSE_WAIT",
             b"s",
-            "LIBREUSE_WAIT=s: expected a duration such as 0, 500ms, 60s or 2m",
+            "LIBREUSE_WAIT=s: expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
         ),
         (
             "LIBREUSE_WAIT",
             b"71583m",
-            "LIBREUSE_WAIT=71583m: longer than 49 days; expected a duration such as 0, 500ms, 60s or 2m",
+            "LIBREUSE_WAIT=71583m: longer than 49 days; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
         ),
         (
             "LIBREUSE_WAIT",
             b"4294967296ms",
-            "LIBREUSE_WAIT=4294967296ms: too large a number; expected a duration such as 0, 500ms, 60s or 2m",
+            "LIBREUSE_WAIT=4294967296ms: too large a number; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
         ),
         (
             "LIBREUSE_PORTS",

@@ -99,6 +99,11 @@ impl Entry {
         (self.local, self.peer, self.id.cookie)
     }
 
+    /// The interface that it is bound to, or 0. Addresses of a link alone mean nothing without it.
+    pub(crate) fn interface(&self) -> u32 {
+        self.id.interface_id
+    }
+
     /// Whether it is what a closed connection left behind.
     pub(crate) fn is_leftover(&self) -> bool {
         self.inode == 0 && self.state.is_of_the_dead()

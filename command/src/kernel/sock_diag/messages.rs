@@ -6,7 +6,7 @@ use netlink_packet_core::{
     NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY;
-use netlink_packet_sock_diag::constants::IPPROTO_TCP;
+use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseBuffer, InetResponseHeader, SocketId, StateFlags,
@@ -106,6 +106,12 @@ impl Request {
         };
         Self { kind, states, inet }
     }
+
+    /// The same question about UDP.
+    pub(super) fn of_udp(mut self) -> Self {
+        self.inet.protocol = IPPROTO_UDP;
+        self
+    }
 }
 
 impl NetlinkSerializable for Request {
@@ -175,12 +181,32 @@ pub(super) fn bytes(request: Request, flags: u16) -> Vec<u8> {
 }
 
 /// Hands on every message of the next datagram.
-pub(super) fn receive(
+pub(super) fn receive(socket: &Socket, take: impl FnMut(NetlinkPayload<Answer>)) -> io::Result<()> {
+    receive_with(socket, 0, take)
+}
+
+/// Hands on every message that is there already. The kernel has dealt with a request when `send` returns, and what it
+/// could not say for want of room is lost.
+pub(super) fn receive_what_is_there(
     socket: &Socket,
     mut take: impl FnMut(NetlinkPayload<Answer>),
 ) -> io::Result<()> {
+    loop {
+        match receive_with(socket, libc::MSG_DONTWAIT, &mut take) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+            result => result?,
+        }
+    }
+}
+
+fn receive_with(
+    socket: &Socket,
+    flags: libc::c_int,
+    mut take: impl FnMut(NetlinkPayload<Answer>),
+) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
-    socket.recv(&mut buffer, 0)?;
+    socket.recv(&mut buffer, flags)?;
     let mut rest = buffer.as_slice();
     while !rest.is_empty() {
         let message = NetlinkMessage::<Answer>::deserialize(rest).map_err(io::Error::other)?;

@@ -6,8 +6,10 @@ mod messages;
 pub(crate) use entry::{Entry, State};
 
 use anyhow::{Context, Result, bail};
+use libreuse_rules::diag;
+use libreuse_rules::endpoint::Endpoint;
 use log::debug;
-use messages::{Answer, Request, SOCK_DESTROY, ask, bytes, open, receive};
+use messages::{Answer, Request, SOCK_DESTROY, ask, bytes, open, receive, receive_what_is_there};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkPayload};
 use netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
@@ -36,6 +38,41 @@ pub(crate) fn listeners() -> Result<Vec<Entry>> {
     read(Which::All, StateFlags::LISTEN.bits())
 }
 
+/// Whether a live listener is known to have the address, as the rules ask and read it.
+pub(crate) fn is_listened_at(address: Endpoint) -> io::Result<bool> {
+    let socket = open()?;
+    socket.send(&diag::listeners_on(address.port), 0)?;
+    let mut buffer = Vec::with_capacity(1 << 16);
+    loop {
+        buffer.clear();
+        socket.recv(&mut buffer, 0)?;
+        match diag::read(&buffer, address) {
+            diag::Answer::Found => return Ok(true),
+            diag::Answer::More => {}
+            diag::Answer::End => return Ok(false),
+        }
+    }
+}
+
+/// All UDP sockets with these local ports. Where the kernel can't tell (CONFIG_INET_UDP_DIAG), there are none.
+pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (family, mut id) in [
+        (AF_INET, SocketId::new_v4()),
+        (AF_INET6, SocketId::new_v6()),
+    ] {
+        if let [port] = ports {
+            id.source_port = *port;
+        }
+        let request = Request::new(SOCK_DIAG_BY_FAMILY, u32::MAX, family, id).of_udp();
+        let answers = ask(request).unwrap_or_default();
+        entries.extend(answers.into_iter().filter_map(Answer::entry));
+    }
+    entries.retain(|entry| ports.binary_search(&entry.local.port()).is_ok());
+    entries.sort_by_key(|entry| (entry.local, entry.peer, entry.inode));
+    entries
+}
+
 fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (family, mut id) in [
@@ -60,7 +97,7 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
         entries.retain(|entry| ports.binary_search(&entry.local.port()).is_ok());
     }
     // A table that changes while it is read may give an entry twice.
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::with_capacity(entries.len());
     entries.retain(|entry| seen.insert(entry.identity()));
     entries.sort_by_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
     debug!("sock_diag tells of {} sockets", entries.len());
@@ -80,52 +117,54 @@ pub(crate) enum Refusal {
 
 /// Asks the kernel to destroy these sockets; returns why it refused, if it did. A socket that is already gone counts
 /// as destroyed.
+///
+/// The first alone, which tells whether we may; the rest by the thousand, and only what fails is answered.
 pub(crate) fn destroy<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Option<Refusal>> {
-    // As many answers as the socket's buffer surely holds.
-    const AT_ONCE: usize = 64;
+    // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless somebody has shrunk it.
+    const AT_ONCE: usize = 1000;
     let socket = open().context("no netlink socket")?;
     let mut refusal = None;
-    let mut entries = entries.into_iter().peekable();
-    while entries.peek().is_some() {
-        let mut requests = Vec::new();
-        let mut sent = 0;
-        for entry in entries.by_ref().take(AT_ONCE) {
-            requests.extend(bytes(
-                Request::new(SOCK_DESTROY, u32::MAX, entry.family, entry.id.clone()),
-                NLM_F_REQUEST | NLM_F_ACK,
-            ));
-            sent += 1;
+    let mut take = |payload| {
+        if let NetlinkPayload::Error(error) = payload {
+            let refused = match -error.raw_code() {
+                0 | libc::ENOENT => return,
+                libc::EPERM | libc::EACCES => Refusal::NotAllowed,
+                libc::EOPNOTSUPP | libc::EINVAL => Refusal::NotSupported,
+                other => Refusal::Other(other),
+            };
+            refusal.get_or_insert(refused);
         }
+    };
+    let mut entries = entries.into_iter();
+    let Some(first) = entries.next() else {
+        return Ok(None);
+    };
+    let send = |requests: &[u8]| {
         socket
-            .send(&requests, 0)
-            .context("the request to destroy sockets can't be sent")?;
-        while sent > 0 {
-            let mut answered = 0;
-            receive(&socket, |payload| {
-                answered += 1;
-                let code = match payload {
-                    NetlinkPayload::Error(error) => -error.raw_code(),
-                    _ => 0,
-                };
-                let refused = match code {
-                    0 | libc::ENOENT => return,
-                    libc::EPERM | libc::EACCES => Refusal::NotAllowed,
-                    libc::EOPNOTSUPP | libc::EINVAL => Refusal::NotSupported,
-                    other => Refusal::Other(other),
-                };
-                refusal.get_or_insert(refused);
-            })
-            .context("the kernel's answer can't be read")?;
-            if answered > sent {
-                bail!("the kernel answered more often than it was asked");
-            }
-            sent -= answered;
+            .send(requests, 0)
+            .context("the request to destroy sockets can't be sent")
+    };
+    send(&destruction(first, NLM_F_REQUEST | NLM_F_ACK))?;
+    receive(&socket, &mut take).context(UNREADABLE)?;
+    let mut requests = Vec::with_capacity(AT_ONCE * 72);
+    loop {
+        requests.clear();
+        for entry in entries.by_ref().take(AT_ONCE) {
+            requests.extend(destruction(entry, NLM_F_REQUEST));
         }
-        if refusal == Some(Refusal::NotAllowed) {
-            break;
+        if requests.is_empty() {
+            return Ok(refusal);
         }
+        send(&requests)?;
+        receive_what_is_there(&socket, &mut take).context(UNREADABLE)?;
     }
-    Ok(refusal)
+}
+
+const UNREADABLE: &str = "the kernel's answer can't be read";
+
+fn destruction(entry: &Entry, flags: u16) -> Vec<u8> {
+    let request = Request::new(SOCK_DESTROY, u32::MAX, entry.family, entry.id.clone());
+    bytes(request, flags)
 }
 
 /// Whether two addresses of one host meet: one of them is a wildcard, or both are the same.

@@ -1,0 +1,201 @@
+//! Builds the library for the kinds of programs that this machine's compilers know, and has the command carry it.
+//!
+//! * `REUSEADDR_LIBRARIES` names libraries that were built before, with colons between them: these are embedded, and
+//!   nothing is built. `scripts/release` embeds the files that it ships.
+//! * The feature `external-library` embeds none: the command then needs one that is installed, as distributions have it.
+
+use std::collections::hash_map::DefaultHasher;
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const LIBRARIES: &str = "REUSEADDR_LIBRARIES";
+const NAME: &str = "libreuse.so";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed={LIBRARIES}");
+    if let Err(error) = embed() {
+        println!("cargo::error={}", error.to_string().replace('\n', " "));
+    }
+}
+
+fn embed() -> Result<(), Box<dyn Error>> {
+    let libraries = match env::var(LIBRARIES) {
+        _ if env::var_os("CARGO_FEATURE_EXTERNAL_LIBRARY").is_some() => Vec::new(),
+        Ok(paths) => named(&paths),
+        Err(_) => build()?,
+    };
+    let mut hasher = DefaultHasher::new();
+    let mut embedded = Vec::new();
+    for path in libraries {
+        let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if !is_of_this_version(&bytes) {
+            return Err(format!(
+                "{} is no {NAME} of version {}",
+                path.display(),
+                env!("CARGO_PKG_VERSION")
+            )
+            .into());
+        }
+        bytes.hash(&mut hasher);
+        let path = path.canonicalize()?;
+        let path = path
+            .to_str()
+            .ok_or("Rust wants its sources' paths to be UTF-8")?;
+        embedded.push(format!("    include_bytes!({path:?}),"));
+    }
+    let text = format!(
+        "/// The library for each kind of program that the command was built with.\n\
+         const LIBRARIES: &[&[u8]] = &[\n{}\n];\n\
+         /// What tells them from those of another build.\n\
+         const BUILD: &str = \"{:016x}\";\n",
+        embedded.join("\n"),
+        hasher.finish()
+    );
+    fs::write(out().join("embedded.rs"), text)?;
+    Ok(())
+}
+
+/// Libraries that were built before.
+fn named(paths: &str) -> Vec<PathBuf> {
+    let paths: Vec<PathBuf> = paths.split(':').map(PathBuf::from).collect();
+    for path in &paths {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    paths
+}
+
+/// Whether the file has the note that src/version.rs of the library puts there.
+fn is_of_this_version(library: &[u8]) -> bool {
+    let note = [
+        b"libreuse\0\0\0\0",
+        env!("CARGO_PKG_VERSION").as_bytes(),
+        b"\0",
+    ]
+    .concat();
+    library.starts_with(b"\x7fELF") && library.windows(note.len()).any(|window| window == note)
+}
+
+/// Builds the library that ships, from the sources beside this package.
+fn build() -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manifest = project.join("Cargo.toml");
+    if !manifest.exists() {
+        return Err(format!(
+            "the library's sources are not beside this package. Set {LIBRARIES} to a {NAME} that was built before, or \
+             build with --features external-library"
+        )
+        .into());
+    }
+    for source in [
+        "Cargo.lock",
+        "Cargo.toml",
+        "build.rs",
+        "src",
+        "rules/Cargo.toml",
+        "rules/src",
+    ] {
+        println!("cargo::rerun-if-changed=../{source}");
+    }
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH")?;
+    // Whatever the command itself is linked with, programs have a dynamic linker.
+    let mut targets = vec![format!("{architecture}-unknown-linux-gnu")];
+    if architecture == "x86_64" && serves_32_bit_programs() {
+        targets.push(NARROW.into());
+    }
+    targets
+        .iter()
+        .map(|target| build_for(target, &manifest))
+        .collect()
+}
+
+const NARROW: &str = "i686-unknown-linux-gnu";
+
+/// Whether the library can be built for 32-bit programs: rustc has `core` for them, and the C compiler links them.
+fn serves_32_bit_programs() -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let has_core = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", NARROW])
+        .output()
+        .is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir());
+    let links = || {
+        Command::new("cc")
+            .args(["-m32", "-shared", "-x", "c", "/dev/null", "-o"])
+            .arg(out().join("links-32-bit.so"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    has_core && links()
+}
+
+/// Builds it for one kind of program, with none of the flags that are meant for the command.
+fn build_for(target: &str, manifest: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let folder = out().join("library");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "libreuse",
+        ])
+        .args(["--target", target])
+        .arg("--manifest-path")
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&folder);
+    for (name, _) in env::vars_os() {
+        if is_of_the_outer_build(&name.to_string_lossy()) {
+            cargo.env_remove(name);
+        }
+    }
+    // Where this names another folder, the outer build holds the lock on it.
+    cargo.env("CARGO_BUILD_BUILD_DIR", &folder);
+    // As scripts/release has it: what is carried about has no use for a table of symbols.
+    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    let output = cargo
+        .output()
+        .map_err(|error| format!("{cargo:?}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "the library can't be built for {target}. Where rustc has no such target, `rustup target add {target}` adds \
+             it; or set {LIBRARIES} to a {NAME} that was built before, or build with --features external-library. Cargo \
+             said: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+        .into());
+    }
+    Ok(folder.join(target).join("release").join(NAME))
+}
+
+/// Whether a variable tells how the command is built, and would change the library as well. What tells where crates and
+/// linkers are stays.
+fn is_of_the_outer_build(name: &str) -> bool {
+    const FLAGS: [&str; 6] = [
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_INCREMENTAL",
+        // clippy, where it lints the command.
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTFLAGS",
+    ];
+    FLAGS.contains(&name)
+        || ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PROFILE_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        || (name.starts_with("CARGO_TARGET_") && name.ends_with("_RUSTFLAGS"))
+}
+
+fn out() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"))
+}

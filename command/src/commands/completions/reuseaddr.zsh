@@ -1,0 +1,30 @@
+#compdef reuseaddr
+# Completion of reuseaddr for zsh. The command itself knows what may stand where.
+_reuseaddr() {
+    local -a answer shown
+    local line word
+    answer=("${(@f)$("${(Q)words[1]}" complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    case ${answer[1]} in
+    :files)
+        _files
+        ;;
+    :command\ *)
+        local program=${answer[1]#:command }
+        shift $program words
+        ((CURRENT -= program))
+        _normal
+        ;;
+    *)
+        for line in $answer; do
+            word=${line%%$'\t'*}
+            shown+=("${word//:/\\:}:${line#*$'\t'}")
+        done
+        _describe reuseaddr shown
+        ;;
+    esac
+}
+if [ "$funcstack[1]" = _reuseaddr ]; then
+    _reuseaddr "$@"
+else
+    compdef _reuseaddr reuseaddr
+fi

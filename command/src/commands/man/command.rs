@@ -1,0 +1,198 @@
+//! reuseaddr(1).
+
+use super::super::exit::EXIT_STATUS;
+use super::page::Page;
+use clap::{Arg, Command};
+
+/// The page, from the command line.
+pub(super) fn page(command: &Command) -> String {
+    let mut page = Page::new(
+        "reuseaddr",
+        "1",
+        "User Commands",
+        "say why a TCP port is busy, and start programs so that it is not",
+    );
+    let subcommands: Vec<&Command> = command
+        .get_subcommands()
+        .filter(|subcommand| !subcommand.is_hide_set())
+        .collect();
+    page.section("SYNOPSIS");
+    page.usage("reuseaddr PORT");
+    for subcommand in &subcommands {
+        page.usage(&usage(subcommand));
+    }
+    page.section("DESCRIPTION");
+    let about = command
+        .get_long_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    for paragraph in about.split("\n\n").skip(1) {
+        page.words(paragraph);
+    }
+    page.paragraph(
+        "`reuseaddr` `PORT` is `reuseaddr status` `PORT`. A PORT is a number, a range, several of them with commas, or \
+         one in another form that is seen: `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, or a service that \
+         /etc/services names. It is always a port of this machine, whatever address stands before it.",
+    );
+    page.section("COMMANDS");
+    for subcommand in subcommands {
+        describe(&mut page, subcommand);
+    }
+    page.section("OPTIONS");
+    page.words("Every command has these:");
+    for option in command.get_arguments() {
+        describe_option(&mut page, option);
+    }
+    page.section("ENVIRONMENT");
+    page.words("The variables of the library, which `run` and `systemd` set by their options, are in libreuse.so(8).");
+    page.term(
+        "NO_COLOR",
+        "",
+        "If it is set and not empty, no colour is used unless `--color always` asks for it.",
+    );
+    page.section("FILES");
+    page.term("/etc/services", "", "The names that may stand for ports.");
+    page.section("EXIT STATUS");
+    for (subcommand, codes) in EXIT_STATUS {
+        page.subsection(subcommand);
+        for (code, meaning) in *codes {
+            page.term(code, "", meaning);
+        }
+    }
+    json(&mut page);
+    page.section("EXAMPLES");
+    for (purpose, command) in EXAMPLES {
+        page.example(purpose, command);
+    }
+    page.see_also(&[
+        ("libreuse.so", "8"),
+        ("ss", "8"),
+        ("ld.so", "8"),
+        ("socket", "7"),
+        ("tcp", "7"),
+        ("systemd.exec", "5"),
+    ]);
+    page.finish()
+}
+
+const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "Who has port 8080, and what to do about it:",
+        "reuseaddr 8080",
+    ),
+    ("On which ports does node listen?", "reuseaddr status node"),
+    (
+        "Start a server whose restarts are to work:",
+        "reuseaddr run python3 server.py",
+    ),
+    (
+        "The same for the first restart after a run without the library, which has to wait for TIME_WAIT once:",
+        "reuseaddr run --wait 65s python3 server.py",
+    ),
+    (
+        "Do that for a service:",
+        "sudo reuseaddr systemd --install --wait 60s myd",
+    ),
+    (
+        "Prepare a server that runs already for its next start:",
+        "reuseaddr arm 8080",
+    ),
+    ("Force TIME_WAIT off a port:", "sudo reuseaddr evict 8080"),
+    (
+        "Which processes hold port 8080, for a program:",
+        "reuseaddr status --json 8080 | jq '.ports[].sockets[].holders[].pid'",
+    ),
+];
+
+/// `reuseaddr run [OPTIONS] PROGRAM [ARGS]...`
+fn usage(subcommand: &Command) -> String {
+    let usage = subcommand.clone().render_usage().to_string();
+    usage
+        .trim_start_matches("Usage: ")
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace(['<', '>'], "")
+}
+
+fn describe(page: &mut Page, subcommand: &Command) {
+    page.subsection(&usage(subcommand));
+    let about = subcommand
+        .get_long_about()
+        .or(subcommand.get_about())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    page.words(&format!("{}.", about.trim_end_matches('.')));
+    if let Some(more) = subcommand.get_after_help() {
+        for paragraph in more.to_string().lines() {
+            page.paragraph(paragraph);
+        }
+    }
+    for argument in subcommand.get_arguments() {
+        if argument.get_id() != "help"
+            && argument.get_id() != "version"
+            && !argument.is_global_set()
+        {
+            describe_option(page, argument);
+        }
+    }
+}
+
+fn describe_option(page: &mut Page, option: &Arg) {
+    let values: Vec<String> = option
+        .get_value_names()
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let values = if option.get_action().takes_values() {
+        values.join(" ")
+    } else {
+        String::new()
+    };
+    let mut meaning = option
+        .get_long_help()
+        .or(option.get_help())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    if !meaning.ends_with(['.', ']']) {
+        meaning.push('.');
+    }
+    let possible: Vec<String> = option
+        .get_possible_values()
+        .iter()
+        .map(|value| format!("`{}`", value.get_name()))
+        .collect();
+    if possible.len() > 1 && option.get_action().takes_values() {
+        meaning += &format!(" One of {}.", possible.join(", "));
+    }
+    match (option.get_short(), option.get_long()) {
+        (Some(short), Some(long)) => page.term(&format!("-{short}, --{long}"), &values, &meaning),
+        (None, Some(long)) => page.term(&format!("--{long}"), &values, &meaning),
+        _ => page.term("", &values, &meaning),
+    }
+}
+
+/// What docs/json.md says of the answers' keys.
+fn json(page: &mut Page) {
+    page.section("JSON");
+    for line in include_str!("../../../../docs/json.md")
+        .split("\n\n")
+        .skip(1)
+    {
+        let cells = |row: &str| -> Option<(String, String)> {
+            let (key, meaning) = row.strip_prefix("| `")?.split_once("` | ")?;
+            Some((key.to_owned(), meaning.trim_end_matches(" |").to_owned()))
+        };
+        if let Some(title) = line.strip_prefix("## ") {
+            page.subsection(&format!("{title} --json"));
+        } else if line.starts_with('|') {
+            for (key, meaning) in line.lines().filter_map(cells) {
+                page.term(&key, "", &meaning);
+            }
+        } else {
+            page.words(&line.replace(" ([command.md](command.md))", ""));
+        }
+    }
+}

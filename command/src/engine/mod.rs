@@ -1,0 +1,97 @@
+//! The engines: who does about a program's calls what the rules say, and which one that is for which program.
+//!
+//! * `preload`: the library, in the program.
+//! * `trace`: a tracer, from the program's start until it listens.
+//! * `wait`: nobody; the program starts when its ports are free.
+
+pub(crate) mod preload;
+pub(crate) mod trace;
+pub(crate) mod wait;
+
+use crate::program::report::Report;
+use serde::Serialize;
+use std::fmt;
+
+/// One of the engines, the least one first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    /// The library, loaded into PROGRAM
+    Preload,
+    /// A tracer, from the start until PROGRAM listens
+    Trace,
+    /// Nobody: PROGRAM starts when the ports of --ports can be bound
+    Wait,
+}
+
+impl Engine {
+    /// What it can't do. README and docs/engines.md have the same.
+    pub(crate) fn cannot(self) -> &'static [&'static str] {
+        match self {
+            Self::Preload => &[
+                "serve calls that are made without libc, a bind by io_uring for one",
+                "serve what the program starts with another LD_PRELOAD",
+            ],
+            Self::Trace => &[
+                "serve what is bound after it has let go",
+                "serve a bind by io_uring",
+                "reset connections (LIBREUSE_LINGER=zero)",
+                "be there while a debugger is",
+            ],
+            Self::Wait => &[
+                "bind over what is left behind: it waits until that has gone",
+                "do anything for the next start",
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preload => "preload",
+            Self::Trace => "trace",
+            Self::Wait => "wait",
+        })
+    }
+}
+
+/// The engine for a program, and why it is that one.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Choice {
+    pub(crate) name: Engine,
+    pub(crate) reason: String,
+    pub(crate) cannot: &'static [&'static str],
+}
+
+impl Choice {
+    pub(crate) fn new(name: Engine, reason: impl Into<String>) -> Self {
+        Self {
+            name,
+            reason: reason.into(),
+            cannot: name.cannot(),
+        }
+    }
+}
+
+/// The least engine that works for a program, after what was found out about it; `None` if none does.
+pub(crate) fn choose(report: &Report) -> Option<Choice> {
+    let Some(problem) = report.problems().next() else {
+        return Some(Choice::new(
+            Engine::Preload,
+            "the dynamic linker takes the library into it",
+        ));
+    };
+    if report.hopeless {
+        return None;
+    }
+    let against = report
+        .untraceable
+        .first()
+        .cloned()
+        .or_else(trace::forbidden);
+    Some(match against {
+        None => Choice::new(Engine::Trace, problem),
+        Some(against) => Choice::new(Engine::Wait, against),
+    })
+}

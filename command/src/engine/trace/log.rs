@@ -1,0 +1,128 @@
+//! What is reported, in the words and the places of the library: on the program's stderr as long as that is the one it was
+//! started with, or in a file. Nothing here waits.
+
+use libreuse_rules::settings::Settings;
+use log::{LevelFilter, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, fstat, open, stat};
+use rustix::io::{dup, write};
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+thread_local! {
+    /// Whom this thread reports of.
+    static PROCESS: Cell<i32> = const { Cell::new(0) };
+    /// Whether what it does has been undone by a signal, and will be done over.
+    static SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A line is as long as the library's at the most.
+const LONGEST: usize = 512;
+const CUT: &[u8] = b"...\n";
+
+struct Sink {
+    /// The program's stderr, if there is anything to say there.
+    stderr: Option<OwnedFd>,
+    file: Vec<u8>,
+}
+
+/// Reports from now on as the library does with these settings, and nothing of what the command itself has to say.
+pub(super) fn open_for(settings: &Settings) {
+    let speaks = settings.log >= LevelFilter::Info
+        || (settings.log >= LevelFilter::Warn && settings.wait_ms > 0);
+    let file = settings.log_file.as_bytes().to_vec();
+    let stderr = (speaks && file.is_empty())
+        .then(|| dup(std::io::stderr()).ok())
+        .flatten();
+    let _ = SINK.set(Sink { stderr, file });
+    log::set_max_level(if speaks {
+        settings.log
+    } else {
+        LevelFilter::Off
+    });
+}
+
+/// The descriptor that is kept for reports.
+pub(super) fn descriptor() -> Option<BorrowedFd<'static>> {
+    Some(SINK.get()?.stderr.as_ref()?.as_fd())
+}
+
+/// What this thread reports from now on is of this process.
+pub(super) fn speak_for(process: i32) {
+    PROCESS.set(process);
+    SILENT.set(false);
+}
+
+/// Whether what this thread does is to be passed over in silence.
+pub(super) fn silence(silent: bool) {
+    SILENT.set(silent);
+}
+
+/// Reports, if this is a tracer; false if it is not.
+pub(crate) fn report(record: &Record<'_>) -> bool {
+    let Some(sink) = SINK.get() else {
+        return false;
+    };
+    // What the command itself has to say is for whoever called it.
+    if !SILENT.get() && record.target().starts_with("libreuse_rules") {
+        let process = PROCESS.get();
+        let mut line = format!("libreuse[{process}]: {}\n", record.args()).into_bytes();
+        if line.len() > LONGEST {
+            line.truncate(LONGEST - CUT.len());
+            line.extend(CUT);
+        }
+        if let Some(stderr) = &sink.stderr {
+            to_stderr(stderr, process, &line);
+        } else if !sink.file.is_empty() {
+            to_file(&sink.file, process, &line);
+        }
+    }
+    true
+}
+
+/// Writes the line, unless the program has put another file in stderr's place, or the write would have to wait.
+fn to_stderr(stderr: &OwnedFd, process: i32, line: &[u8]) {
+    let theirs = stat(format!("/proc/{process}/fd/2"));
+    let is_the_same = matches!((theirs, fstat(stderr)),
+        (Ok(theirs), Ok(ours)) if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino));
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut files = [PollFd::new(stderr, PollFlags::OUT)];
+    let takes_bytes = poll(&mut files, Some(&at_once)).is_ok()
+        && files
+            .iter()
+            .all(|file| file.revents() & (PollFlags::OUT | PollFlags::ERR) == PollFlags::OUT);
+    if is_the_same && takes_bytes {
+        // Nobody is left who could be told that it failed.
+        let _ = write(stderr, line);
+    }
+}
+
+/// Writes the line to the log file, opened for this line alone and as the library opens it.
+fn to_file(template: &[u8], process: i32, line: &[u8]) {
+    let mut path = Vec::new();
+    let mut bytes = template.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'%' if bytes.next() == Some(&b'p') => path.extend(process.to_string().bytes()),
+            other => path.push(other),
+        }
+    }
+    let flags = OFlags::WRONLY
+        | OFlags::APPEND
+        | OFlags::CREATE
+        | OFlags::CLOEXEC
+        | OFlags::NOCTTY
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK;
+    if let Ok(file) = open(OsStr::from_bytes(&path), flags, Mode::from_raw_mode(0o600)) {
+        let _ = write(&file, line);
+    }
+}

@@ -1,0 +1,89 @@
+//! The engine `trace`: for programs that a library can't be loaded into.
+//!
+//! A process of its own, the tracer, has the kernel stop the program at its system calls (ptrace(2)) from its start until
+//! it listens, and does about `bind` and `listen` what the library would do. Then it ends, and the program runs on as if
+//! there had been none: nothing of it is in the program, and the program has no other process, number, parent,
+//! descriptor or signal than it would have.
+//!
+//! * `launch` makes the tracer, and `stops` is what it does at each stop.
+//! * `attend` runs the rules. What they ask of the kernel about the program's sockets is in `socket`, or in `inject` where
+//!   descriptors can't be copied.
+//! * `release` says when to let go; `spared` who is let go earlier, or never traced.
+//! * `ptrace` are the calls that trace, `arch` is what differs between processors, and `log` writes what is reported.
+
+mod arch;
+mod attend;
+mod inject;
+mod launch;
+pub(crate) mod log;
+mod ptrace;
+mod release;
+mod socket;
+pub(crate) mod spared;
+mod stops;
+
+pub(crate) use arch::MACHINES;
+pub(crate) use release::Terms;
+
+use launch::Line;
+use libreuse_rules::settings::Settings;
+use spared::Preloaded;
+use std::io;
+
+/// Why nothing can be traced here, as far as that can be known beforehand.
+pub(crate) fn forbidden() -> Option<String> {
+    let status = procfs::process::Process::myself()
+        .and_then(|process| process.status())
+        .ok()?;
+    if status.tracerpid != 0 {
+        return Some(format!(
+            "process {} traces this already, and a program has one tracer at a time",
+            status.tracerpid
+        ));
+    }
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
+    match scope.trim() {
+        "3" => Some("kernel.yama.ptrace_scope is 3: nobody may trace".into()),
+        "2" if !spared::may_trace_the_privileged() => {
+            Some("kernel.yama.ptrace_scope is 2, and you do not have CAP_SYS_PTRACE".into())
+        }
+        _ => None,
+    }
+}
+
+/// Has this process traced, and whatever it becomes and starts, from its next exec on.
+///
+/// # Errors
+///
+/// The kernel's: this process is as it was.
+pub(crate) fn begin(
+    settings: Box<Settings>,
+    terms: Terms,
+    preloaded: Option<Preloaded>,
+) -> io::Result<()> {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let (ours, theirs) = Line::pair()?;
+    launch::apart(|| {
+        log::open_for(&settings);
+        launch::leave_everything(&theirs, log::descriptor());
+        let tracer = rustix::process::getpid().as_raw_nonzero().get();
+        if theirs.say(tracer).is_err() || theirs.hear().is_err() {
+            return;
+        }
+        let result = ptrace::seize(pid);
+        let code = result
+            .err()
+            .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM));
+        if theirs.say(code).is_ok() && code == 0 {
+            stops::follow(pid, Box::leak(settings), terms, preloaded);
+        }
+    })?;
+    // Who else has it would keep the tracer waiting.
+    drop(theirs);
+    launch::allow(ours.hear()?);
+    ours.say(0)?;
+    match ours.hear()? {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}

@@ -1,0 +1,329 @@
+//! ptrace(2) and waitpid(2), for the thread that traces.
+//!
+//! By libc and not by the `nix` crate: its `waitpid` fails for a real-time signal, which it has no name for, and the stop is
+//! then lost.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// A thread of the program's, or the program.
+pub(super) type Tid = i32;
+
+/// What the kernel follows, and how it tells a stop at a system call from a signal. Never `PTRACE_O_EXITKILL`: the program
+/// lives on when the tracer ends, and that is also how it lets go.
+const OPTIONS: libc::c_int = libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACESYSGOOD;
+
+/// The number of `PTRACE_EVENT_STOP`, which not every libc has (`include/uapi/linux/ptrace.h`).
+const EVENT_STOP: libc::c_int = 128;
+
+/// What has happened to a tracee.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stop {
+    /// It has ended.
+    Gone,
+    /// It enters or leaves a system call.
+    Syscall,
+    /// It has made another tracee.
+    Clone,
+    /// It has become another program.
+    Exec,
+    /// It, and every thread of its process, is stopped by job control.
+    Group,
+    /// It is new, or was asked to stop.
+    Other,
+    /// It is about to be given this signal.
+    Signal(libc::c_int),
+}
+
+/// A stop at a system call, as far as the kernel tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Syscall {
+    Entry(Entry),
+    /// With what it returns: an error is a negative number.
+    Exit(i64),
+}
+
+/// A system call that is about to be made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Entry {
+    /// `AUDIT_ARCH_…` (`include/uapi/linux/audit.h`).
+    pub(super) arch: u32,
+    pub(super) number: u64,
+    pub(super) arguments: [u64; 6],
+}
+
+/// Begins to trace a process, which goes on running.
+pub(super) fn seize(pid: Tid) -> io::Result<()> {
+    request(libc::PTRACE_SEIZE, pid, 0, as_data(OPTIONS))
+}
+
+/// Waits for the next stop of any tracee, or else only looks; `Ok(None)` if there is none yet.
+///
+/// # Errors
+///
+/// `ECHILD`: nothing is traced any more.
+pub(super) fn next_stop(block: bool) -> io::Result<Option<(Tid, Stop)>> {
+    let flags = libc::__WALL | if block { 0 } else { libc::WNOHANG };
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is written to an int that outlives the call.
+        let tid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
+        if tid > 0 {
+            return Ok(Some((tid, stop(status))));
+        }
+        if tid == 0 {
+            return Ok(None);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+fn stop(status: libc::c_int) -> Stop {
+    if !libc::WIFSTOPPED(status) {
+        return Stop::Gone;
+    }
+    let signal = libc::WSTOPSIG(status);
+    match status >> 16 {
+        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+            Stop::Clone
+        }
+        libc::PTRACE_EVENT_EXEC => Stop::Exec,
+        EVENT_STOP if signal == libc::SIGTRAP => Stop::Other,
+        EVENT_STOP => Stop::Group,
+        0 if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
+        0 => Stop::Signal(signal),
+        _ => Stop::Other,
+    }
+}
+
+/// Lets a tracee go on to its next system call, with this signal if it is not 0.
+pub(super) fn go_on(tid: Tid, signal: libc::c_int) -> io::Result<()> {
+    request(libc::PTRACE_SYSCALL, tid, 0, as_data(signal))
+}
+
+/// Leaves a tracee in the stop of its whole process, until that is continued.
+pub(super) fn stay_stopped(tid: Tid) -> io::Result<()> {
+    request(libc::PTRACE_LISTEN, tid, 0, 0)
+}
+
+/// Lets go of a tracee that is in a stop.
+pub(super) fn let_go_of(tid: Tid) -> io::Result<()> {
+    request(libc::PTRACE_DETACH, tid, 0, 0)
+}
+
+/// What an event says beside its kind: of an exec, the number that the thread had.
+pub(super) fn message(tid: Tid) -> io::Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    request(
+        libc::PTRACE_GETEVENTMSG,
+        tid,
+        0,
+        (&raw mut message).expose_provenance(),
+    )?;
+    Ok(message)
+}
+
+/// Waits for the next stop of one tracee.
+pub(super) fn stop_of(tid: Tid) -> io::Result<Stop> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is written to an int that outlives the call.
+        if unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL) } == tid {
+            return Ok(stop(status));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Has a tracee stop at its next opportunity.
+pub(super) fn interrupt(tid: Tid) -> io::Result<()> {
+    request(libc::PTRACE_INTERRUPT, tid, 0, 0)
+}
+
+/// The signals that a tracee in a stop holds back, a bit for each.
+pub(super) fn signal_mask(tid: Tid) -> io::Result<u64> {
+    const REQUEST: libc::c_uint = 0x420a;
+    let mut mask = 0_u64;
+    request(
+        REQUEST,
+        tid,
+        size_of_val(&mask),
+        (&raw mut mask).expose_provenance(),
+    )?;
+    Ok(mask)
+}
+
+/// Has a tracee in a stop hold back these signals.
+pub(super) fn set_signal_mask(tid: Tid, mut mask: u64) -> io::Result<()> {
+    const REQUEST: libc::c_uint = 0x420b;
+    request(
+        REQUEST,
+        tid,
+        size_of_val(&mask),
+        (&raw mut mask).expose_provenance(),
+    )
+}
+
+/// Has a tracee that stands before a system call not make it.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn skip_call(tid: Tid) -> io::Result<()> {
+    let mut registers = registers(tid)?;
+    registers.orig_rax = u64::MAX;
+    set_registers(tid, registers)
+}
+
+/// Has a tracee that stands before a system call not make it.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn skip_call(tid: Tid) -> io::Result<()> {
+    const NT_ARM_SYSTEM_CALL: usize = 0x404;
+    let mut none: libc::c_int = -1;
+    let mut place = libc::iovec {
+        iov_base: (&raw mut none).cast(),
+        iov_len: size_of_val(&none),
+    };
+    request(
+        libc::PTRACE_SETREGSET,
+        tid,
+        NT_ARM_SYSTEM_CALL,
+        (&raw mut place).expose_provenance(),
+    )
+}
+
+/// Which system call a tracee stands at (`PTRACE_GET_SYSCALL_INFO`, Linux 5.3).
+pub(super) fn syscall(tid: Tid) -> Option<Syscall> {
+    const REQUEST: libc::c_uint = 0x420e;
+    // struct ptrace_syscall_info: op, arch, two addresses, then what belongs to the kind of stop.
+    let mut info = [0_u64; 11];
+    request(
+        REQUEST,
+        tid,
+        size_of_val(&info),
+        info.as_mut_ptr().expose_provenance(),
+    )
+    .ok()?;
+    let [kind, _, _, rest @ ..] = info;
+    let head = kind.to_ne_bytes();
+    let arch = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
+    match (head[0], rest) {
+        (1, [number, arguments @ .., _]) => Some(Syscall::Entry(Entry {
+            arch,
+            number,
+            arguments,
+        })),
+        (2, [value, ..]) => Some(Syscall::Exit(i64::from_ne_bytes(value.to_ne_bytes()))),
+        _ => None,
+    }
+}
+
+/// The registers of a tracee in a stop.
+pub(super) fn registers(tid: Tid) -> io::Result<libc::user_regs_struct> {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    transfer(tid, Transfer::Get, registers.as_mut_ptr())?;
+    // SAFETY: a struct of numbers, which was all zeroes before the kernel wrote to it.
+    Ok(unsafe { registers.assume_init() })
+}
+
+/// Gives a tracee in a stop other registers.
+pub(super) fn set_registers(tid: Tid, mut registers: libc::user_regs_struct) -> io::Result<()> {
+    transfer(tid, Transfer::Set, &raw mut registers)
+}
+
+#[derive(Clone, Copy)]
+enum Transfer {
+    Get,
+    Set,
+}
+
+/// In the 64-bit layout, for 32-bit programs too.
+#[cfg(target_arch = "x86_64")]
+fn transfer(tid: Tid, way: Transfer, registers: *mut libc::user_regs_struct) -> io::Result<()> {
+    let code = match way {
+        Transfer::Get => libc::PTRACE_GETREGS,
+        Transfer::Set => libc::PTRACE_SETREGS,
+    };
+    request(code, tid, 0, registers.expose_provenance())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn transfer(tid: Tid, way: Transfer, registers: *mut libc::user_regs_struct) -> io::Result<()> {
+    const NT_PRSTATUS: usize = 1;
+    let code = match way {
+        Transfer::Get => libc::PTRACE_GETREGSET,
+        Transfer::Set => libc::PTRACE_SETREGSET,
+    };
+    let mut place = libc::iovec {
+        iov_base: registers.cast(),
+        iov_len: size_of::<libc::user_regs_struct>(),
+    };
+    request(code, tid, NT_PRSTATUS, (&raw mut place).expose_provenance())
+}
+
+/// Reads the memory of a tracee, as much as there is; returns how much.
+pub(super) fn read(tid: Tid, address: u64, into: &mut [u8]) -> usize {
+    let Ok(address) = usize::try_from(address) else {
+        return 0;
+    };
+    let ours = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let theirs = libc::iovec {
+        iov_base: ptr::without_provenance_mut(address),
+        iov_len: into.len(),
+    };
+    // SAFETY: the kernel writes at most as many bytes as `into` has, and reads the other process's memory, not ours.
+    let length =
+        unsafe { libc::process_vm_readv(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
+    usize::try_from(length).unwrap_or(0)
+}
+
+/// Writes to the memory of a tracee; `None` if that can't be.
+pub(super) fn write(tid: Tid, address: u64, bytes: &[u8]) -> Option<()> {
+    let ours = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let theirs = libc::iovec {
+        iov_base: ptr::without_provenance_mut(usize::try_from(address).ok()?),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the kernel reads as many bytes as there are, and writes to the other process's memory, not ours.
+    let length =
+        unsafe { libc::process_vm_writev(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
+    (usize::try_from(length) == Ok(bytes.len())).then_some(())
+}
+
+/// A signal or a set of options, as an argument of ptrace.
+fn as_data(number: libc::c_int) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}
+
+fn request(code: libc::c_uint, tid: Tid, address: usize, data: usize) -> io::Result<()> {
+    // SAFETY: every caller in this file gives the requests that write a place of the size that they write to, which
+    // outlives the call; the others take numbers alone (ptrace(2)).
+    let result = unsafe {
+        libc::ptrace(
+            code as _,
+            tid,
+            ptr::without_provenance_mut::<libc::c_void>(address),
+            ptr::with_exposed_provenance_mut::<libc::c_void>(data),
+        )
+    };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! When the tracer lets go.
+//!
+//! It does so by ending: the kernel then lets every tracee run on from where it is (`exit_ptrace` in `kernel/ptrace.c`).
+//! To stop each one first, as `PTRACE_DETACH` wants it, would interrupt the system calls that they wait in, and some of
+//! those then fail with `EINTR`: epoll_wait(2) for one.
+
+use super::launch;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// When to let go.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// The ports that are to listen, if they are known.
+    pub(crate) ports: Option<BTreeSet<u16>>,
+    /// How long nothing more has listened, if they are not known.
+    pub(crate) quiet: Duration,
+    /// How long at the most, whatever listens.
+    pub(crate) limit: Duration,
+}
+
+/// What the program has come to.
+#[derive(Clone, Debug)]
+pub(super) struct Progress(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    terms: Terms,
+    begin: Instant,
+    listening: BTreeSet<u16>,
+    last: Instant,
+    /// Sequences that are not over: each may have to put something back.
+    attended: usize,
+}
+
+impl Progress {
+    /// Begins to look at the clock.
+    pub(super) fn begin(terms: Terms) -> Self {
+        let now = Instant::now();
+        let progress = Self(Arc::new(Mutex::new(State {
+            terms,
+            begin: now,
+            listening: BTreeSet::new(),
+            last: now,
+            attended: 0,
+        })));
+        let watched = progress.clone();
+        let quiet = watched.state().terms.quiet;
+        // Without a thread for it the limits do not hold, and the tracer ends with the program.
+        let _ = thread::Builder::new().spawn(move || {
+            loop {
+                let state = watched.state();
+                let left = state.time_left(Instant::now());
+                if left.is_zero() {
+                    // With the lock held, so that nothing can begin meanwhile.
+                    launch::end();
+                }
+                drop(state);
+                // A listen that comes meanwhile may bring the end nearer.
+                thread::sleep(left.min(quiet));
+            }
+        });
+        progress
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call is attended to.
+    pub(super) fn attend(&self) {
+        self.state().attended += 1;
+    }
+
+    /// It is over, and the program listens on this port; lets go if that was the last one.
+    pub(super) fn attended(&self, listens: Option<u16>) {
+        let mut state = self.state();
+        state.attended = state.attended.saturating_sub(1);
+        if let Some(port) = listens {
+            state.listening.insert(port);
+            state.last = Instant::now();
+        }
+        if state.all_listen() && state.attended == 0 {
+            launch::end();
+        }
+    }
+
+    /// Whether anything listens, and nothing is under way.
+    pub(super) fn listens(&self) -> bool {
+        let state = self.state();
+        !state.listening.is_empty() && state.attended == 0
+    }
+}
+
+impl State {
+    fn all_listen(&self) -> bool {
+        self.terms
+            .ports
+            .as_ref()
+            .is_some_and(|ports| ports.is_subset(&self.listening))
+    }
+
+    /// How long until the tracer may let go if nothing more happens; zero if it may now.
+    fn time_left(&self, now: Instant) -> Duration {
+        /// How often to look whether a sequence is over.
+        const LOOK: Duration = Duration::from_millis(10);
+        let limit = (self.begin + self.terms.limit).saturating_duration_since(now);
+        let left = if self.terms.ports.is_none() && !self.listening.is_empty() {
+            limit.min((self.last + self.terms.quiet).saturating_duration_since(now))
+        } else {
+            limit
+        };
+        if self.attended > 0 {
+            left.max(LOOK)
+        } else {
+            left
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The program's sockets, through copies of its descriptors (pidfd_getfd(2)): a copy is the same socket. So the program is
+//! not made to ask or set anything, its registers and memory stay as they are, and it may lose its tracer at any moment.
+
+use super::ptrace::Tid;
+use crate::kernel::calls::{self, Place};
+use crate::kernel::sock_diag;
+use libreuse_rules::calls::{Calls, Connection, SocketOption, State};
+use libreuse_rules::endpoint::{self, Endpoint};
+use libreuse_rules::policy::Facts;
+use procfs::process::Process;
+use rustix::fs::fstat;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// `PIDFD_THREAD`, from Linux 6.9 on: a thread that is not the first one of its process, whose first one may have ended.
+const OF_A_THREAD: u32 = 0x80;
+
+/// How often a wait looks whether a signal has come for the program.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// One of the program's sockets.
+pub(super) struct Socket {
+    tid: Tid,
+    number: i32,
+    process: OwnedFd,
+    copy: OwnedFd,
+    begin: Instant,
+}
+
+impl Socket {
+    /// The file behind a descriptor of a thread's.
+    pub(super) fn of(tid: Tid, number: i32) -> Result<Self, Errno> {
+        let pid = Pid::from_raw(tid).ok_or(Errno::SRCH)?;
+        let process = pidfd_open(pid, PidfdFlags::from_bits_retain(OF_A_THREAD)).or_else(|_| {
+            let process = process_of(tid).and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+            pidfd_open(process, PidfdFlags::empty())
+        })?;
+        let copy = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
+        Ok(Self {
+            tid,
+            number,
+            process,
+            copy,
+            begin: Instant::now(),
+        })
+    }
+}
+
+/// The process that a thread is of.
+pub(super) fn process_of(tid: Tid) -> Option<Tid> {
+    Some(Process::new(tid).ok()?.status().ok()?.tgid)
+}
+
+impl Facts for Socket {
+    fn local(&self) -> Option<Endpoint> {
+        let mut bytes = [0; endpoint::LONGEST];
+        let length = calls::local(self.copy.as_fd(), &mut bytes)?;
+        Endpoint::decode(bytes.get(..length)?)
+    }
+
+    fn state(&self) -> Option<State> {
+        calls::tcp_state(self.copy.as_fd()).map(State::from_number)
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        let mut info = [0; Connection::INFO];
+        calls::tcp_info(self.copy.as_fd(), &mut info)?;
+        Some(Connection::decode(&info))
+    }
+}
+
+impl Calls for Socket {
+    type File = (u64, u64);
+    type Mask = ();
+
+    fn descriptor(&self) -> i32 {
+        self.number
+    }
+
+    fn option(&self, option: SocketOption) -> Option<i32> {
+        calls::option(self.copy.as_fd(), place_of(option))
+    }
+
+    fn set_option(&self, option: SocketOption, value: i32) -> bool {
+        calls::set_option(self.copy.as_fd(), place_of(option), value).is_ok()
+    }
+
+    /// Never asked for: `LIBREUSE_LINGER=zero` is refused, since it is a matter of `close`.
+    fn reset_on_close(&self) -> bool {
+        false
+    }
+
+    fn file(&self) -> Option<(u64, u64)> {
+        let now = pidfd_getfd(&self.process, self.number, PidfdGetfdFlags::empty()).ok()?;
+        let file = fstat(&now).ok()?;
+        Some((file.st_dev, file.st_ino))
+    }
+
+    /// Nothing is to be held: a stopped program runs no handler. One that comes before its `bind` is made again ends the
+    /// attempt (`Attended::make`).
+    fn hold_signals(&self) -> Option<()> {
+        None
+    }
+
+    fn release_signals(&self, (): ()) {}
+
+    fn now_ms(&self) -> Option<u64> {
+        u64::try_from(self.begin.elapsed().as_millis()).ok()
+    }
+
+    /// As far as the tracer's own network is the program's.
+    fn is_listened_at(&self, address: Endpoint) -> bool {
+        sock_diag::is_listened_at(address).unwrap_or(false)
+    }
+
+    /// Ends early when a signal has come for the program, which can't be given it while it stands still.
+    fn sleep_until(&self, moment_ms: u64) -> bool {
+        sleep_until(self.tid, self.begin + Duration::from_millis(moment_ms))
+    }
+}
+
+/// Sleeps until then; false if a signal has come for this thread of the program's.
+pub(super) fn sleep_until(tid: Tid, moment: Instant) -> bool {
+    loop {
+        let left = moment.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        thread::sleep(left.min(LOOK));
+        if signal_has_come(tid) {
+            return false;
+        }
+    }
+}
+
+/// Whether a signal waits for a thread that would do something to it; also if it is not there any more.
+fn signal_has_come(tid: Tid) -> bool {
+    let Ok(status) = Process::new(tid).and_then(|thread| thread.status()) else {
+        return true;
+    };
+    (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign != 0
+}
+
+pub(super) fn place_of(option: SocketOption) -> Place {
+    match option {
+        SocketOption::ReuseAddress => Place {
+            level: libc::SOL_SOCKET,
+            name: libc::SO_REUSEADDR,
+        },
+        SocketOption::ReusePort => Place {
+            level: libc::SOL_SOCKET,
+            name: libc::SO_REUSEPORT,
+        },
+        SocketOption::Linger2 => Place {
+            level: libc::IPPROTO_TCP,
+            name: libc::TCP_LINGER2,
+        },
+    }
+}
+
+/// The option of ours that C has there.
+pub(super) fn option_at(level: i32, name: i32) -> Option<SocketOption> {
+    match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => Some(SocketOption::ReuseAddress),
+        (libc::IPPROTO_TCP, libc::TCP_LINGER2) => Some(SocketOption::Linger2),
+        _ => None,
+    }
+}

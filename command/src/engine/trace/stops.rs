@@ -1,0 +1,460 @@
+//! The tracer's work: what is done at each stop of the program's.
+
+use super::arch::{self, Call};
+use super::attend::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word};
+use super::ptrace::{self, Entry, Stop, Syscall, Tid};
+use super::release::{Progress, Terms};
+use super::socket::{Socket, option_at, process_of};
+use super::spared::{self, Preloaded};
+use super::{inject, launch, log};
+use ::log::{Level, log_enabled};
+use libreuse_rules::calls::{Errno, SocketOption};
+use libreuse_rules::endpoint::{self, Endpoint};
+use libreuse_rules::settings::{Linger, Settings};
+use libreuse_rules::{report, sequence};
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+/// Follows a process until it is to be let go, or has ended.
+pub(super) fn follow(
+    program: Tid,
+    settings: &'static Settings,
+    terms: Terms,
+    preloaded: Option<Preloaded>,
+) {
+    let (messages, inbox) = mpsc::channel();
+    let mut tracer = Tracer {
+        program,
+        settings,
+        preloaded,
+        tracees: HashMap::new(),
+        chosen: HashMap::new(),
+        progress: Progress::begin(terms),
+        messages,
+        inbox,
+        sequences: 0,
+        thinking: 0,
+    };
+    // An error is that nothing is left to trace.
+    while tracer.step().is_ok() {}
+}
+
+struct Tracer {
+    /// The process that was asked for.
+    program: Tid,
+    settings: &'static Settings,
+    preloaded: Option<Preloaded>,
+    tracees: HashMap<Tid, Tracee>,
+    /// Whether `LIBREUSE_PROGRAMS` means a process.
+    chosen: HashMap<Tid, bool>,
+    progress: Progress,
+    messages: Sender<Message>,
+    inbox: Receiver<Message>,
+    /// How many sequences there have been: the number of the next one.
+    sequences: u64,
+    /// How many sequences may say something at any moment.
+    thinking: usize,
+}
+
+/// A thread of the program's.
+#[derive(Default)]
+struct Tracee {
+    /// The system call that it is in.
+    entry: Option<Entry>,
+    call: Option<Call>,
+    /// Of a `setsockopt` of `SO_REUSEADDR`: whether the socket carried that before.
+    carried: bool,
+    attended: Option<InAttendance>,
+}
+
+/// A call that a sequence is about.
+struct InAttendance {
+    number: u64,
+    sequence: Sequence,
+    entry: Entry,
+    stage: Stage,
+    /// The stop that came in the sequence's way, and is to be seen to when that is over.
+    held: Option<Stop>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The program stands before the call.
+    Before,
+    /// It stands behind it.
+    Behind,
+    /// It is about to make it again.
+    Returning,
+    /// It makes it.
+    Within,
+}
+
+impl Tracer {
+    /// Sees to what happens next.
+    fn step(&mut self) -> io::Result<()> {
+        /// How long to listen to sequences before the program's other threads are looked after again.
+        const TURN: Duration = Duration::from_millis(1);
+        if self.thinking == 0 {
+            if let Some((tid, stop)) = ptrace::next_stop(true)? {
+                self.stopped(tid, stop);
+            }
+            return Ok(());
+        }
+        match ptrace::next_stop(false)? {
+            Some((tid, stop)) => self.stopped(tid, stop),
+            None => {
+                if let Ok(message) = self.inbox.recv_timeout(TURN) {
+                    self.heard(&message);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stopped(&mut self, tid: Tid, stop: Stop) {
+        if stop == Stop::Gone {
+            self.forget(tid);
+            return;
+        }
+        if stop == Stop::Exec {
+            // The number is now that of the thread that has become it, whatever the one that had it was at.
+            let _ = self.became(tid);
+            return;
+        }
+        let in_attendance = self.tracees.entry(tid).or_default().attended.is_some();
+        // What fails here fails because the tracee has been killed meanwhile: that is told next.
+        let _ = if in_attendance {
+            self.stopped_in_attendance(tid, stop)
+        } else {
+            self.stopped_freely(tid, stop)
+        };
+    }
+
+    fn forget(&mut self, tid: Tid) {
+        self.chosen.remove(&tid);
+        if let Some(tracee) = self.tracees.remove(&tid) {
+            if let Some(attended) = tracee.attended {
+                // Its sequence still has its last word to say.
+                if attended.stage == Stage::Returning || attended.stage == Stage::Within {
+                    self.thinking += 1;
+                }
+                attended.sequence.made(Err(INTERRUPTED));
+            }
+        }
+    }
+
+    fn stopped_freely(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
+        match stop {
+            Stop::Syscall => match ptrace::syscall(tid) {
+                Some(Syscall::Entry(entry)) => self.enters(tid, entry),
+                Some(Syscall::Exit(value)) => self.leaves(tid, value),
+                None => ptrace::go_on(tid, 0),
+            },
+            Stop::Group => ptrace::stay_stopped(tid),
+            Stop::Signal(signal) => ptrace::go_on(tid, signal),
+            Stop::Clone | Stop::Other | Stop::Exec | Stop::Gone => ptrace::go_on(tid, 0),
+        }
+    }
+
+    /// A tracee is about to make a system call.
+    fn enters(&mut self, tid: Tid, entry: Entry) -> io::Result<()> {
+        let call = arch::call(tid, &entry);
+        let tracee = self.tracees.entry(tid).or_default();
+        tracee.entry = Some(entry);
+        tracee.call = call;
+        match call {
+            Some(Call::Listen { fd })
+                if self.attends(tid)
+                    && self.attend(tid, entry, Stage::Before, Attended::Listen { fd }) =>
+            {
+                return Ok(());
+            }
+            Some(Call::Connect { fd }) if self.connections_matter() && self.attends(tid) => {
+                self.briefly(tid, fd, sequence::connect);
+            }
+            Some(Call::SetOption {
+                fd, level, name, ..
+            }) if option_at(level, name) == Some(SocketOption::ReuseAddress)
+                && self.attends(tid) =>
+            {
+                let mut carried = false;
+                self.briefly(tid, fd, |settings, socket| {
+                    carried = sequence::carries_the_option(settings, socket);
+                });
+                self.tracees.entry(tid).or_default().carried = carried;
+            }
+            Some(Call::Exec { folder, path }) if spared::is_let_alone(tid, folder, path) => {
+                self.forget(tid);
+                return ptrace::let_go_of(tid);
+            }
+            // Whoever waits for it, as systemd does for the start of a daemon, finds no tracer.
+            Some(Call::Exit) if tid == self.program && self.progress.listens() => launch::end(),
+            _ => {}
+        }
+        ptrace::go_on(tid, 0)
+    }
+
+    /// Whether anything is to be done about a `connect`, or said of it.
+    fn connections_matter(&self) -> bool {
+        self.settings.linger == Linger::Graceful
+            || log_enabled!(Level::Trace)
+            || (self.settings.reuse_address && !self.settings.ports.all())
+    }
+
+    /// A tracee has made a system call.
+    fn leaves(&mut self, tid: Tid, value: i64) -> io::Result<()> {
+        const IN_USE: i64 = -(Errno::IN_USE.0 as i64);
+        let tracee = self.tracees.entry(tid).or_default();
+        let call = tracee.call.take();
+        let entry = tracee.entry.take();
+        let carried = std::mem::take(&mut tracee.carried);
+        match (call, entry) {
+            (
+                Some(Call::Bind {
+                    fd,
+                    address,
+                    length,
+                }),
+                Some(entry),
+            ) if value == IN_USE => {
+                let address = read_address(tid, address, length);
+                if self.attends(tid)
+                    && self.attend(tid, entry, Stage::Behind, Attended::Bind { fd, address })
+                {
+                    return Ok(());
+                }
+            }
+            (
+                Some(Call::Bind {
+                    fd,
+                    address,
+                    length,
+                }),
+                _,
+            ) if value == 0 && self.settings.reuse_port => {
+                let address = read_address(tid, address, length);
+                if self.attends(tid) {
+                    self.briefly(tid, fd, |settings, socket| {
+                        sequence::bound(settings, socket, address);
+                    });
+                }
+            }
+            (
+                Some(Call::SetOption {
+                    fd,
+                    level,
+                    name,
+                    value: place,
+                    length,
+                }),
+                _,
+            ) if value == 0 => {
+                let mut bytes = [0; 4];
+                let option = option_at(level, name)
+                    .filter(|_| length >= 4 && ptrace::read(tid, place, &mut bytes) == 4);
+                if let Some(option) = option.filter(|_| self.attends(tid)) {
+                    let value = i32::from_ne_bytes(bytes);
+                    self.briefly(tid, fd, |settings, socket| {
+                        sequence::option_set(settings, socket, option, value, carried);
+                    });
+                }
+            }
+            _ => {}
+        }
+        ptrace::go_on(tid, 0)
+    }
+
+    /// Runs a sequence that makes no call of the program's, and so neither waits nor needs the tracer.
+    ///
+    /// Where descriptors can't be copied, it is left out: it is about options that the program sets itself.
+    fn briefly(&self, tid: Tid, fd: i32, sequence: impl FnOnce(&Settings, &Socket)) {
+        if let Ok(socket) = Socket::of(tid, fd) {
+            log::speak_for(process_of(tid).unwrap_or(tid));
+            sequence(self.settings, &socket);
+        }
+    }
+
+    /// Begins a sequence, while the tracee stands still; false if that can't be.
+    fn attend(&mut self, tid: Tid, entry: Entry, stage: Stage, attended: Attended) -> bool {
+        let process = process_of(tid).unwrap_or(tid);
+        let number = self.sequences;
+        let mouth = Mouth {
+            tid,
+            sequence: number,
+            messages: self.messages.clone(),
+        };
+        let Some(sequence) = Sequence::begin(self.settings, process, attended, mouth) else {
+            return false;
+        };
+        self.sequences += 1;
+        self.progress.attend();
+        self.thinking += 1;
+        self.tracees.entry(tid).or_default().attended = Some(InAttendance {
+            number,
+            sequence,
+            entry,
+            stage,
+            held: None,
+        });
+        true
+    }
+
+    /// A sequence has something to say.
+    fn heard(&mut self, message: &Message) {
+        let tid = message.tid;
+        let attended = self
+            .tracees
+            .get_mut(&tid)
+            .and_then(|tracee| tracee.attended.as_mut())
+            .filter(|attended| attended.number == message.sequence);
+        match (message.word, attended) {
+            (Word::Make, Some(attended)) => {
+                self.thinking -= 1;
+                let stage = match attended.stage {
+                    Stage::Before => Ok(Stage::Within),
+                    _ => make_again(tid, &attended.entry).map(|()| Stage::Returning),
+                };
+                if let Ok(stage) = stage.and_then(|stage| ptrace::go_on(tid, 0).map(|()| stage)) {
+                    attended.stage = stage;
+                } else {
+                    // It has been killed, which is told later on.
+                    self.thinking += 1;
+                    attended.sequence.made(Err(INTERRUPTED));
+                }
+            }
+            (Word::Ask(fd, question), Some(attended)) => {
+                // Only behind a call can another one be made.
+                if attended.stage == Stage::Before && inject::put_off(tid).is_some() {
+                    attended.stage = Stage::Behind;
+                }
+                let told = (attended.stage == Stage::Behind)
+                    .then(|| inject::ask(tid, &attended.entry, fd, question))
+                    .flatten();
+                attended.sequence.told(told);
+            }
+            // It asks for a tracee that has gone, and has been told so.
+            (Word::Make | Word::Ask(..), None) => {}
+            (Word::Done { listens }, Some(attended)) => {
+                self.thinking -= 1;
+                let held = attended.held.take();
+                self.tracees.entry(tid).or_default().attended = None;
+                // As elsewhere: it may have been killed.
+                let _ = match held {
+                    Some(stop) => self.stopped_freely(tid, stop),
+                    None => ptrace::go_on(tid, 0),
+                };
+                self.progress.attended(listens);
+            }
+            (Word::Done { .. }, None) => {
+                self.thinking -= 1;
+                self.progress.attended(None);
+            }
+        }
+    }
+
+    /// A tracee has stopped that a sequence is about: where the call is, or on the way there.
+    fn stopped_in_attendance(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
+        let Some(attended) = self
+            .tracees
+            .get_mut(&tid)
+            .and_then(|tracee| tracee.attended.as_mut())
+        else {
+            return Ok(());
+        };
+        let result = match (attended.stage, stop) {
+            (Stage::Returning, Stop::Syscall) => {
+                attended.stage = Stage::Within;
+                return ptrace::go_on(tid, 0);
+            }
+            (Stage::Within, Stop::Syscall) => match ptrace::syscall(tid) {
+                Some(Syscall::Exit(0)) => Ok(()),
+                Some(Syscall::Exit(value)) => Err(Errno(i32::try_from(-value).unwrap_or(0))),
+                _ => Err(INTERRUPTED),
+            },
+            // A signal, or a stop of the whole process, has come before the call. It is as if it had come before the
+            // program made its call at all: the registers say just that, and the call is seen to when it comes.
+            _ => {
+                attended.held = Some(stop);
+                Err(INTERRUPTED)
+            }
+        };
+        attended.stage = Stage::Behind;
+        self.thinking += 1;
+        attended.sequence.made(result);
+        Ok(())
+    }
+
+    /// A tracee has become another program, and lost its other threads.
+    fn became(&mut self, tid: Tid) -> io::Result<()> {
+        if let Ok(former) = Tid::try_from(ptrace::message(tid)?) {
+            if former != tid {
+                self.forget(former);
+            }
+        }
+        self.forget(tid);
+        if self
+            .preloaded
+            .as_ref()
+            .is_some_and(|library| library.serves(tid))
+        {
+            return ptrace::let_go_of(tid);
+        }
+        if self.attends(tid) {
+            log::speak_for(tid);
+            report::loaded(self.settings);
+        }
+        ptrace::go_on(tid, 0)
+    }
+
+    /// Whether the settings mean the program that a thread is of.
+    fn attends(&mut self, tid: Tid) -> bool {
+        if self.settings.programs.all() {
+            return true;
+        }
+        let process = process_of(tid).unwrap_or(tid);
+        let programs = &self.settings.programs;
+        *self
+            .chosen
+            .entry(process)
+            .or_insert_with(|| names(process).iter().any(|name| programs.contains(name)))
+    }
+}
+
+/// Puts a tracee before its call again.
+fn make_again(tid: Tid, entry: &Entry) -> io::Result<()> {
+    let mut registers = ptrace::registers(tid)?;
+    arch::rewind(&mut registers, entry);
+    ptrace::set_registers(tid, registers)
+}
+
+/// The address that the kernel has read there.
+fn read_address(tid: Tid, address: u64, length: u64) -> Option<Endpoint> {
+    let mut bytes = [0; endpoint::LONGEST];
+    let length = usize::try_from(length)
+        .unwrap_or(bytes.len())
+        .min(bytes.len());
+    let bytes = bytes.get_mut(..length)?;
+    let length = ptrace::read(tid, address, bytes);
+    Endpoint::decode(bytes.get(..length)?)
+}
+
+/// What `LIBREUSE_PROGRAMS` may call a process: the name that it was started under, and that of its file.
+fn names(process: Tid) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(process) = procfs::process::Process::new(process) else {
+        return Vec::new();
+    };
+    let first = process
+        .cmdline()
+        .ok()
+        .and_then(|arguments| arguments.into_iter().next())
+        .map(Into::into);
+    [first, process.exe().ok()]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| Some(Path::file_name(&path)?.as_bytes().to_owned()))
+        .collect()
+}

@@ -1,0 +1,212 @@
+//! What the path of a control group tells of a process: the unit that systemd runs it as, and the container that it
+//! is in (cgroups(7); the runtimes name their groups after the container).
+
+use serde::Serialize;
+
+/// A container.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct Container {
+    /// What runs it, as far as the group's name tells: `docker`, `podman`, `containerd`, `cri-o`, `lxc`, `machine`,
+    /// `kubernetes`.
+    pub(crate) runtime: &'static str,
+    /// Its whole id, or its name.
+    pub(crate) id: String,
+}
+
+impl Container {
+    /// `docker 3f4e1c9a2b7d`: as much of the id as the runtimes' own tools show.
+    pub(crate) fn short(&self) -> String {
+        format!("{} {}", self.runtime, self.short_id())
+    }
+
+    pub(crate) fn short_id(&self) -> &str {
+        if is_id(&self.id) {
+            self.id.get(..12).unwrap_or(&self.id)
+        } else {
+            &self.id
+        }
+    }
+}
+
+/// Where a process is.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Place {
+    pub(crate) unit: Option<String>,
+    /// Whether the unit is of a user's own manager.
+    pub(crate) of_user: bool,
+    pub(crate) container: Option<Container>,
+}
+
+/// Reads `/proc/PID/cgroup`.
+pub(crate) fn read(text: &str) -> Place {
+    // Version 2's single tree, or else the one that systemd has in version 1. A container may be in another one alone.
+    let paths: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .collect();
+    let of_systemd = text
+        .lines()
+        .filter(|line| line.starts_with("0::") || line.contains(":name=systemd:"))
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .max_by_key(|path| path.len());
+    let container = paths.iter().find_map(|path| container(path));
+    let unit = of_systemd
+        .filter(|_| container.is_none())
+        .and_then(|path| {
+            path.split('/')
+                .rev()
+                // A user's manager is itself a unit, whose processes are services of its own.
+                .find(|part| part.ends_with(".service") && !part.starts_with("user@"))
+        })
+        .map(unescaped);
+    Place {
+        of_user: unit.is_some()
+            && of_systemd.is_some_and(|path| path.split('/').any(|part| part.starts_with("user@"))),
+        unit,
+        container,
+    }
+}
+
+fn container(path: &str) -> Option<Container> {
+    let parts: Vec<&str> = path.split('/').collect();
+    for (position, part) in parts.iter().enumerate().rev() {
+        let bare = part.strip_suffix(".scope").unwrap_or(part);
+        let before = position.checked_sub(1).and_then(|before| parts.get(before));
+        for (prefix, runtime) in [
+            ("docker-", "docker"),
+            ("libpod-", "podman"),
+            ("cri-containerd-", "containerd"),
+            ("crio-", "cri-o"),
+        ] {
+            if let Some(id) = bare.strip_prefix(prefix).filter(|id| is_id(id)) {
+                return Some(Container {
+                    runtime,
+                    id: id.into(),
+                });
+            }
+        }
+        let named = |runtime, id: &str| {
+            let id = id.to_owned();
+            Some(Container { runtime, id })
+        };
+        if let Some(name) = bare.strip_prefix("lxc.payload.") {
+            return named("lxc", name);
+        }
+        match before {
+            Some(&"lxc") => return named("lxc", bare),
+            Some(&"docker") if is_id(bare) => return named("docker", bare),
+            _ => {}
+        }
+        if let Some(name) = bare
+            .strip_prefix("machine-")
+            .filter(|_| bare.len() < part.len())
+        {
+            return named("machine", &unescaped(name));
+        }
+        if is_id(bare) && path.contains("kubepods") {
+            return named("kubernetes", bare);
+        }
+    }
+    None
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A name without what systemd escapes in it: `\x2d` is a dash.
+fn unescaped(name: &str) -> String {
+    name.replace("\\x2d", "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "3f4e1c9a2b7d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7";
+
+    #[test]
+    fn finds_unit_and_container() {
+        let in_container = |runtime| Place {
+            container: Some(Container {
+                runtime,
+                id: ID.into(),
+            }),
+            ..Place::default()
+        };
+        let unit = |name: &str, of_user| Place {
+            unit: Some(name.into()),
+            of_user,
+            container: None,
+        };
+        for (text, expected) in [
+            ("0::/\n", Place::default()),
+            ("", Place::default()),
+            (
+                "0::/system.slice/myapp.service\n",
+                unit("myapp.service", false),
+            ),
+            (
+                "0::/system.slice/my\\x2dapp.service/worker\n",
+                unit("my-app.service", false),
+            ),
+            (
+                "0::/system.slice/system-app.slice/app@2.service\n",
+                unit("app@2.service", false),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/session-3.scope\n",
+                Place::default(),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/dev.service\n",
+                unit("dev.service", true),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/init.scope\n",
+                Place::default(),
+            ),
+            (
+                "12:pids:/system.slice/old.service\n1:name=systemd:/system.slice/old.service\n0::/\n",
+                unit("old.service", false),
+            ),
+            (
+                &format!("0::/system.slice/docker-{ID}.scope\n"),
+                in_container("docker"),
+            ),
+            (
+                &format!("4:memory:/docker/{ID}\n0::/\n"),
+                in_container("docker"),
+            ),
+            (
+                &format!(
+                    "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container\n"
+                ),
+                in_container("podman"),
+            ),
+            (
+                &format!("0::/kubepods.slice/x.slice/cri-containerd-{ID}.scope\n"),
+                in_container("containerd"),
+            ),
+            (
+                &format!("0::/kubepods/burstable/podab12/{ID}\n"),
+                in_container("kubernetes"),
+            ),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+        let machine = read("0::/machine.slice/machine-web\\x2d1.scope/payload\n");
+        assert_eq!(machine.container.unwrap().short(), "machine web-1");
+        assert_eq!(
+            read("0::/lxc.payload.web/init.scope\n")
+                .container
+                .unwrap()
+                .short(),
+            "lxc web"
+        );
+        assert_eq!(
+            in_container("docker").container.unwrap().short(),
+            "docker 3f4e1c9a2b7d"
+        );
+    }
+}

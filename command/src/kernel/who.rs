@@ -1,0 +1,249 @@
+//! Who a process is: its user, command line, age, unit and container, and who started it.
+
+use super::cgroup::{self, Container};
+use crate::output::readable;
+use procfs::process::Process;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fs;
+use std::sync::OnceLock;
+
+/// A process, as a person would ask about it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub(crate) struct Who {
+    pub(crate) uid: Option<u32>,
+    /// The name that /etc/passwd has for the uid.
+    pub(crate) user: Option<String>,
+    /// Program and arguments; empty for one that has cleared them.
+    pub(crate) command_line: Vec<String>,
+    /// The file name of what is executed, if we may know it.
+    pub(crate) executable: Option<String>,
+    pub(crate) age_s: Option<u64>,
+    /// The systemd unit, if it is a service.
+    pub(crate) unit: Option<String>,
+    /// Whether the unit belongs to a user's own manager.
+    pub(crate) user_unit: bool,
+    pub(crate) container: Option<Container>,
+    /// Who started it, the nearest first, up to process 1.
+    pub(crate) ancestors: Vec<Ancestor>,
+}
+
+/// A parent, or the parent of one.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct Ancestor {
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+}
+
+impl Who {
+    /// What is known of a process. One that has ended meanwhile is nobody.
+    pub(crate) fn is(pid: i32) -> Self {
+        let Ok(process) = Process::new(pid) else {
+            return Self::default();
+        };
+        let uid = process.uid().ok();
+        let place = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .map(|text| cgroup::read(&text))
+            .unwrap_or_default();
+        let stat = process.stat().ok();
+        Self {
+            uid,
+            user: uid.and_then(user).map(ToOwned::to_owned),
+            command_line: process.cmdline().unwrap_or_default(),
+            executable: process
+                .exe()
+                .ok()
+                .and_then(|path| Some(readable(path.file_name()?.as_encoded_bytes()))),
+            age_s: stat.as_ref().and_then(|stat| age(stat.starttime)),
+            unit: place.unit,
+            user_unit: place.of_user,
+            container: place.container,
+            ancestors: stat.map_or_else(Vec::new, |stat| ancestors(stat.ppid)),
+        }
+    }
+
+    /// Whether somebody who looks for this program means it: by the name that it shows, of its file, or of its script.
+    pub(crate) fn is_called(&self, wanted: &str, shown: &str) -> bool {
+        let words = self.command_line.iter().map(String::as_str);
+        // A program may write a title over its arguments: `nginx: worker`.
+        let own = words
+            .clone()
+            .take(1)
+            .map(|word| word.split(':').next().unwrap_or(word));
+        // After -c and -e come commands, and no name of a script.
+        let script = words
+            .skip(1)
+            .take_while(|word| !matches!(*word, "-c" | "-e"))
+            .find(|word| !word.starts_with('-'));
+        own.chain(script)
+            .chain(self.executable.as_deref())
+            .map(|path| path.rsplit('/').next().unwrap_or(path))
+            .chain([shown])
+            // python is python3 and python3.11 as well.
+            .any(|name| {
+                name == wanted
+                    || name
+                        .trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
+                        == wanted
+            })
+    }
+
+    /// The command line as it would be typed, on one line.
+    pub(crate) fn command(&self) -> String {
+        let line = shell_words::join(&self.command_line).replace(['\n', '\t'], " ");
+        readable(line.as_bytes())
+    }
+
+    /// The user's name, or number.
+    pub(crate) fn user(&self) -> String {
+        match (&self.user, self.uid) {
+            (Some(name), _) => name.clone(),
+            (None, Some(uid)) => format!("uid {uid}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Unit and container, in a few letters.
+    pub(crate) fn place(&self) -> String {
+        match (&self.container, &self.unit) {
+            (Some(container), _) => container.short(),
+            (None, Some(unit)) => unit.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// `systemd (1) > sshd (700) > bash (901)`.
+    pub(crate) fn chain(&self) -> String {
+        let mut names: Vec<String> = self
+            .ancestors
+            .iter()
+            .map(|parent| format!("{} ({})", parent.name, parent.pid))
+            .collect();
+        names.reverse();
+        names.join(" > ")
+    }
+}
+
+/// `40 s`, `5 min`, `3 h`, `12 d`.
+pub(crate) fn spelled_age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn ancestors(mut parent: i32) -> Vec<Ancestor> {
+    /// Longer than any chain that means something; pids that change while they are read may make a ring.
+    const LONGEST: usize = 32;
+    let mut found = Vec::new();
+    while parent > 0 && found.len() < LONGEST {
+        let Ok(stat) = Process::new(parent).and_then(|process| process.stat()) else {
+            break;
+        };
+        found.push(Ancestor {
+            pid: parent,
+            name: readable(stat.comm.as_bytes()),
+        });
+        parent = stat.ppid;
+    }
+    found
+}
+
+/// How long ago something started that did so this many ticks after the machine.
+fn age(start: u64) -> Option<u64> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
+    Some(uptime.saturating_sub(start / procfs::ticks_per_second()))
+}
+
+/// The name of a user. From the file: the name service can't be asked by a program that is linked statically.
+pub(crate) fn user(uid: u32) -> Option<&'static str> {
+    static USERS: OnceLock<HashMap<u32, String>> = OnceLock::new();
+    USERS
+        .get_or_init(|| {
+            let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
+            text.lines()
+                .filter_map(|line| {
+                    let mut fields = line.split(':');
+                    let name = fields.next()?;
+                    Some((fields.nth(1)?.parse().ok()?, readable(name.as_bytes())))
+                })
+                .collect()
+        })
+        .get(&uid)
+        .map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_the_names_that_people_have_for_them() {
+        let who = |command: &[&str], executable: &str| Who {
+            command_line: command.iter().map(ToString::to_string).collect(),
+            executable: Some(executable.into()),
+            ..Who::default()
+        };
+        for (command, executable, shown, wanted, expected) in [
+            (
+                &["node", "server.js"][..],
+                "node",
+                "MainThread",
+                "node",
+                true,
+            ),
+            (
+                &["/usr/bin/python3", "/srv/app.py"],
+                "python3.11",
+                "python3",
+                "python",
+                true,
+            ),
+            (
+                &["/usr/bin/python3", "/srv/app.py"],
+                "python3.11",
+                "python3",
+                "python3.11",
+                true,
+            ),
+            (
+                &["/usr/bin/python3", "/srv/app.py"],
+                "python3.11",
+                "python3",
+                "app.py",
+                true,
+            ),
+            (&["nginx: worker process"], "nginx", "nginx", "nginx", true),
+            (
+                &["/usr/bin/python3", "-m", "http.server"],
+                "python3.11",
+                "python3",
+                "-m",
+                false,
+            ),
+            (&["bash", "-c", "node"], "bash", "bash", "node", false),
+        ] {
+            assert_eq!(
+                who(command, executable).is_called(wanted, shown),
+                expected,
+                "{wanted}: {command:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_200, "2 h"),
+            (259_200, "3 d"),
+        ] {
+            assert_eq!(spelled_age(seconds), expected);
+        }
+    }
+}

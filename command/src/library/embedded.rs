@@ -1,0 +1,216 @@
+//! The libraries that this command carries, and where it puts them so that programs can load them.
+
+use super::elf::Elf;
+use super::layout::{self, NAME, unspeakable};
+use super::store::Folder;
+use log::debug;
+use procfs::process::{MMapPath, Process, all_processes};
+use rustix::process::geteuid;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs};
+
+// `LIBRARIES` and `BUILD`, from build.rs.
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// A library that this command carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Embedded {
+    bytes: &'static [u8],
+    class: u8,
+}
+
+/// Every one of them, with what it is for.
+pub(super) fn all() -> impl Iterator<Item = (Embedded, Elf)> {
+    LIBRARIES.iter().filter_map(|bytes| {
+        let elf = Elf::parse(*bytes).ok()??;
+        let class = elf.class;
+        Some((Embedded { bytes, class }, elf))
+    })
+}
+
+/// Puts them where programs can load them, and returns the folder.
+///
+/// # Errors
+///
+/// Why there is no such place.
+pub(super) fn put(libraries: &[Embedded]) -> Result<PathBuf, String> {
+    let mut reasons = Vec::new();
+    for place in places() {
+        match put_in(&place, libraries) {
+            Ok(folder) => {
+                debug!("the library is in {}", folder.display());
+                return Ok(folder);
+            }
+            Err(why) => reasons.push(format!("{} {why}", place.display())),
+        }
+    }
+    Err(format!(
+        "there is no place for the library that this command carries: {}. Install it (docs/install.md), or name one with \
+         --library",
+        reasons.join(", ")
+    ))
+}
+
+/// Puts them in this folder, which is made if it is not there.
+pub(super) fn put_directly_in(place: &Path, libraries: &[Embedded]) -> Result<(), String> {
+    write(&Folder::open(place)?, libraries)
+}
+
+fn put_in(place: &Path, libraries: &[Embedded]) -> Result<PathBuf, String> {
+    // Another process may be removing what it takes for old.
+    const TRIES: usize = 3;
+    let folder = Folder::open(place)?;
+    if let Some(byte) = unspeakable(folder.path()) {
+        return Err(format!(
+            "has {byte} in its path, which LD_PRELOAD can't carry"
+        ));
+    }
+    let name = OsString::from(format!("{}-{BUILD}", env!("CARGO_PKG_VERSION")));
+    let mut result = Err(String::new());
+    for _ in 0..TRIES {
+        result = folder.own(&name).and_then(|version| {
+            version.touch();
+            write(&version, libraries)?;
+            Ok(version.path().to_owned())
+        });
+        if result.is_ok() {
+            remove_others(&folder, &name);
+            break;
+        }
+    }
+    result
+}
+
+fn write(folder: &Folder, libraries: &[Embedded]) -> Result<(), String> {
+    let alone = libraries.len() == 1;
+    for library in libraries {
+        for file in layout::files(library.class, alone) {
+            folder.put(&file, library.bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where they may be put, the best place first. What root starts may become any user, so root's are for all to read; and
+/// nobody else's will do for it.
+fn places() -> Vec<PathBuf> {
+    const FOLDER: &str = "libreuse";
+    // In a user namespace, whoever is called root may be an ordinary user of the machine.
+    let owns_the_system = fs::metadata("/").is_ok_and(|root| root.uid() == 0);
+    if geteuid().is_root() && owns_the_system {
+        return ["/run", "/var/cache"]
+            .map(|place| Path::new(place).join(FOLDER))
+            .to_vec();
+    }
+    let named = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let cache = named("XDG_CACHE_HOME").or_else(|| {
+        let home = named("HOME").or_else(home)?;
+        Some(home.join(".cache"))
+    });
+    let mut places: Vec<PathBuf> = named("XDG_RUNTIME_DIR")
+        .into_iter()
+        .chain(cache)
+        .map(|place| place.join(FOLDER))
+        .collect();
+    // For those who have no home: there the name is everybody's to take, so it has to tell whose it is.
+    let temporary = named("TMPDIR").unwrap_or_else(|| "/tmp".into());
+    places.push(temporary.join(format!("{FOLDER}-{}", geteuid().as_raw())));
+    places
+}
+
+/// The user's home where the environment does not tell. Not by getpwuid(3), for which a static program has to load parts
+/// of another libc.
+fn home() -> Option<PathBuf> {
+    let users = fs::read("/etc/passwd").ok()?;
+    let own = geteuid().as_raw().to_string();
+    users.split(|&byte| byte == b'\n').find_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
+        match fields.as_slice() {
+            [_, _, id, _, _, home, _] if *id == own.as_bytes() => {
+                Some(PathBuf::from(OsString::from_vec(home.to_vec())))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Removes what other versions of this command have put there and nobody uses any more.
+fn remove_others(folder: &Folder, own: &OsStr) {
+    // Somebody may be about to start a program with it.
+    const UNUSED: Duration = Duration::from_secs(60);
+    for name in folder.names() {
+        if name == own || !is_of_a_version(&name) {
+            continue;
+        }
+        let Ok(other) = folder.existing(&name) else {
+            continue;
+        };
+        if other.unused_for().is_some_and(|time| time > UNUSED) && !is_in_use(other.path()) {
+            match folder.remove(&name, OsStr::new(NAME)) {
+                Ok(()) => debug!("{} is removed", other.path().display()),
+                Err(error) => debug!("{} stays: {error}", other.path().display()),
+            }
+        }
+    }
+}
+
+/// Whether a name is `0.2.0-0123456789abcdef`.
+fn is_of_a_version(name: &OsStr) -> bool {
+    let Some((version, build)) = name.to_str().and_then(|name| name.rsplit_once('-')) else {
+        return false;
+    };
+    build.len() == BUILD.len()
+        && build.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && version.starts_with(|letter: char| letter.is_ascii_digit())
+}
+
+/// Whether a process that we may look into has loaded a library from there, or would have what it starts do so.
+fn is_in_use(folder: &Path) -> bool {
+    let names_it = |process: &Process| {
+        let within = folder.as_os_str().as_bytes();
+        process.environ().is_ok_and(|environment| {
+            let preload = environment.get(OsStr::new("LD_PRELOAD"));
+            preload.is_some_and(|value| {
+                let value = value.as_bytes();
+                value.windows(within.len()).any(|window| window == within)
+            })
+        })
+    };
+    let maps_it = |process: &Process| {
+        process.maps().is_ok_and(|maps| {
+            maps.iter().any(
+                |map| matches!(&map.pathname, MMapPath::Path(path) if path.starts_with(folder)),
+            )
+        })
+    };
+    let mut processes = all_processes().into_iter().flatten().flatten();
+    processes.any(|process| names_it(&process) || maps_it(&process))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_its_own_folders_by_their_names() {
+        for (name, expected) in [
+            ("0.2.0-0123456789abcdef", true),
+            ("1.0.0-rc.1-0123456789abcdef", true),
+            ("0.2.0", false),
+            ("0.2.0-0123456789abcde", false),
+            ("0.2.0-0123456789abcdeg", false),
+            ("mine-0123456789abcdef", false),
+            ("libreuse.so", false),
+        ] {
+            assert_eq!(is_of_a_version(OsStr::new(name)), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Where the libraries for 64-bit and for 32-bit programs lie, so that one LD_PRELOAD names both: the dynamic linker puts
+//! the folder for its own kind in the place of `$LIB`.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The library's file.
+pub(crate) const NAME: &str = "libreuse.so";
+
+/// A way to name the library in LD_PRELOAD.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Spelling {
+    /// What LD_PRELOAD holds.
+    pub(crate) preload: PathBuf,
+    /// The files of which the dynamic linker then takes one.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl Spelling {
+    /// By its path.
+    pub(crate) fn plain(path: PathBuf) -> Self {
+        Self {
+            preload: path.clone(),
+            files: vec![path],
+        }
+    }
+}
+
+/// What LD_PRELOAD can't carry of a path, in words: entries are separated by spaces or colons, nothing escapes either,
+/// and `$ORIGIN` and the like expand (ld.so(8)).
+pub(super) fn unspeakable(path: &Path) -> Option<String> {
+    let mut bytes = path.as_os_str().as_bytes().iter();
+    let byte = bytes.find(|byte| b" :$".contains(byte) || byte.is_ascii_control())?;
+    Some(match byte {
+        b' ' => "a space".into(),
+        b':' => "a colon".into(),
+        b'$' => "a dollar sign".into(),
+        other => format!("the byte {other:#04x}"),
+    })
+}
+
+/// What glibc's dynamic linkers put in the place of `$LIB`, for 64-bit and for 32-bit programs: on Debian, on Red Hat
+/// and SUSE, on Arch. Debian's libc6-i386 has it as on Arch.
+const LIB_WIDE: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
+const LIB_NARROW: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
+
+/// `/usr/$LIB/libreuse.so` for the libraries of 64-bit and 32-bit programs that are where `$LIB` leads.
+pub(crate) fn common_spelling(wide: &Path, narrow: &Path) -> Option<PathBuf> {
+    let prefix = above(wide, &LIB_WIDE)?;
+    (above(narrow, &LIB_NARROW)? == prefix).then(|| prefix.join("$LIB").join(NAME))
+}
+
+/// The folder from which one of these leads to the library's.
+fn above<'a>(library: &'a Path, below: &[&str]) -> Option<&'a Path> {
+    let folder = library.parent()?;
+    let below = below.iter().find(|below| folder.ends_with(below))?;
+    folder
+        .ancestors()
+        .nth(Path::new(below).components().count())
+}
+
+/// A folder that has both kinds where `$LIB` leads. It takes two, since `lib` is for 64-bit programs on Arch and for
+/// 32-bit ones on Red Hat; in the wrong one the dynamic linker finds nothing that it takes.
+struct Tree {
+    name: &'static str,
+    wide: &'static [&'static str],
+    narrow: &'static [&'static str],
+}
+
+const TREES: [Tree; 2] = [
+    Tree {
+        name: "multiarch",
+        wide: &["lib/x86_64-linux-gnu", "lib"],
+        narrow: &["lib/i386-linux-gnu", "lib32"],
+    },
+    Tree {
+        name: "biarch",
+        wide: &["lib64"],
+        narrow: &["lib"],
+    },
+];
+
+impl Tree {
+    fn files(&self, class: u8) -> impl Iterator<Item = PathBuf> {
+        let folders = if class == 64 { self.wide } else { self.narrow };
+        folders
+            .iter()
+            .map(|folder| Path::new(self.name).join(folder).join(NAME))
+    }
+}
+
+/// Where the library for programs of this class is put below a folder, alone or beside one for another class.
+pub(crate) fn files(class: u8, alone: bool) -> Vec<PathBuf> {
+    if alone {
+        return vec![NAME.into()];
+    }
+    TREES.iter().flat_map(|tree| tree.files(class)).collect()
+}
+
+/// How LD_PRELOAD names what [`files`] has put below the folder, the best way first.
+pub(crate) fn spellings(folder: &Path, class: u8, alone: bool) -> Vec<Spelling> {
+    if alone {
+        return vec![Spelling::plain(folder.join(NAME))];
+    }
+    let below = |file| folder.join(file);
+    let by_tree = TREES.iter().map(|tree| Spelling {
+        preload: below(Path::new(tree.name).join("$LIB").join(NAME)),
+        files: tree.files(class).map(below).collect(),
+    });
+    let by_path = TREES
+        .iter()
+        .flat_map(|tree| tree.files(class))
+        .last()
+        .map(|file| Spelling::plain(below(file)));
+    by_tree.chain(by_path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spells_both_libraries_by_one_path_where_the_dynamic_linkers_do() {
+        for (wide, narrow, common) in [
+            (
+                "/usr/lib/x86_64-linux-gnu/libreuse.so",
+                "/usr/lib/i386-linux-gnu/libreuse.so",
+                Some("/usr/$LIB/libreuse.so"),
+            ),
+            (
+                "/usr/lib64/libreuse.so",
+                "/usr/lib/libreuse.so",
+                Some("/usr/$LIB/libreuse.so"),
+            ),
+            (
+                "/opt/lib/libreuse.so",
+                "/opt/lib32/libreuse.so",
+                Some("/opt/$LIB/libreuse.so"),
+            ),
+            (
+                "/usr/lib/x86_64-linux-gnu/libreuse.so",
+                "/usr/lib32/libreuse.so",
+                Some("/usr/$LIB/libreuse.so"),
+            ),
+            ("/usr/lib64/libreuse.so", "/usr/local/lib/libreuse.so", None),
+            ("/usr/bin/libreuse.so", "/usr/lib32/libreuse.so", None),
+        ] {
+            assert_eq!(
+                common_spelling(Path::new(wide), Path::new(narrow)),
+                common.map(PathBuf::from)
+            );
+        }
+    }
+
+    /// Each pair of dynamic linkers finds both kinds by one spelling, and by no earlier one a library of the other kind.
+    #[test]
+    fn puts_both_kinds_where_every_system_looks() {
+        for (wide, narrow) in [
+            ("lib/x86_64-linux-gnu", "lib/i386-linux-gnu"),
+            ("lib/x86_64-linux-gnu", "lib32"),
+            ("lib64", "lib"),
+            ("lib", "lib32"),
+        ] {
+            // The first tree in which a linker finds its own kind where its `$LIB` leads.
+            let taken = |class: u8, lib: &str| {
+                spellings(Path::new("/x"), class, false)
+                    .into_iter()
+                    .find(|spelling| {
+                        let expanded = spelling.preload.display().to_string();
+                        let expanded = PathBuf::from(expanded.replace("$LIB", lib));
+                        spelling.files.contains(&expanded)
+                    })
+                    .expect("a spelling")
+                    .preload
+            };
+            assert!(taken(64, wide).to_string_lossy().contains("$LIB"));
+            assert_eq!(taken(64, wide), taken(32, narrow), "{wide} {narrow}");
+        }
+        let both = |class| files(class, false);
+        assert!(both(64).iter().all(|file| !both(32).contains(file)));
+    }
+}

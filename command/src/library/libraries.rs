@@ -1,0 +1,271 @@
+//! The library for each kind of program: one that is installed, or the one that this command carries.
+
+use super::elf::Elf;
+use super::embedded::{self, Embedded};
+use super::installed::{self, Installed};
+use super::layout::{self, NAME, Spelling, common_spelling};
+use crate::output::{self, list};
+use anyhow::{Result, anyhow, bail};
+use log::debug;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+/// The version of this command, which is that of the library that belongs to it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The library for one kind of program.
+#[derive(Debug)]
+pub(crate) struct Library {
+    elf: Elf,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Installed(PathBuf),
+    /// Carried by this command.
+    Embedded(Embedded),
+}
+
+impl Library {
+    /// Whether this command carries it.
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self.source, Source::Embedded(_))
+    }
+}
+
+impl From<Installed> for Library {
+    fn from(installed: Installed) -> Self {
+        Self {
+            elf: installed.elf,
+            source: Source::Installed(installed.path),
+        }
+    }
+}
+
+/// The library for each kind of program that there is one for.
+#[derive(Debug)]
+pub(crate) struct Libraries {
+    /// The one for this command's own kind first, if there is one. There is at least one.
+    all: Vec<Library>,
+    /// Why files of the library's name were left aside.
+    complaints: Vec<String>,
+    /// Where those that this command carries have been put, or why they could not be.
+    put: OnceCell<Result<PathBuf, String>>,
+}
+
+impl Libraries {
+    /// Takes the given library alone; or for each kind of program the first that is installed and is of this command's
+    /// version, else the one that this command carries, else the first that is installed.
+    pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
+        if let Some(path) = given {
+            let given = Installed::at(std::path::absolute(path)?)?;
+            return Ok(Self::of(vec![given.into()], Vec::new()));
+        }
+        let mut installed = Vec::new();
+        let mut complaints = Vec::new();
+        for found in installed::search() {
+            match found {
+                Ok(library) => {
+                    // What lies before it was meant to be taken. Elsewhere others may have a library of this name too.
+                    if installed.is_empty() {
+                        for complaint in &complaints {
+                            let taken = library.path.display();
+                            output::warn(&format!("{complaint}. {taken} is taken"));
+                        }
+                    }
+                    installed.push(library);
+                }
+                Err(error) => complaints.push(format!("{error:#}")),
+            }
+        }
+        let all = choose(installed, embedded::all());
+        if all.is_empty() && complaints.is_empty() {
+            let places: Vec<String> = installed::places()
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            bail!(
+                "{NAME} is not installed: it is none of {}. Install it beside this command or in ../lib, or say where it \
+                 is with --library PATH",
+                places.join(", ")
+            );
+        }
+        if all.is_empty() {
+            bail!("{}", complaints.join("\n"));
+        }
+        Ok(Self::of(all, complaints))
+    }
+
+    fn of(mut all: Vec<Library>, complaints: Vec<String>) -> Self {
+        all.sort_by_key(|library| u32::from(library.elf.class) != usize::BITS);
+        Self {
+            all,
+            complaints,
+            put: OnceCell::new(),
+        }
+    }
+
+    /// How LD_PRELOAD names them for what a program may start, which is of any kind; `None` if there is no place for them.
+    pub(crate) fn for_children(&self) -> Option<PathBuf> {
+        let spellings = self.spellings(self.all.first()?).ok()?;
+        spellings
+            .into_iter()
+            .next()
+            .map(|spelling| spelling.preload)
+    }
+
+    /// The width and machine of the programs that there is one for.
+    pub(crate) fn kinds(&self) -> Vec<(u8, String)> {
+        self.all
+            .iter()
+            .map(|library| (library.elf.class, library.elf.machine.clone()))
+            .collect()
+    }
+
+    /// The one that the dynamic linker takes into a program of this kind.
+    pub(crate) fn fitting(&self, program: &Elf) -> Option<&Library> {
+        self.all.iter().find(|library| library.elf.fits(program))
+    }
+
+    /// What there is, in words: `64-bit x86-64 (/usr/lib/libreuse.so)`; and what was left aside.
+    pub(crate) fn described(&self) -> String {
+        let kinds: Vec<String> = self
+            .all
+            .iter()
+            .map(|library| match &library.source {
+                Source::Installed(path) => format!("{} ({})", library.elf.kind(), path.display()),
+                Source::Embedded(_) => format!("{} (in this command)", library.elf.kind()),
+            })
+            .collect();
+        let aside = self
+            .complaints
+            .iter()
+            .map(|complaint| format!("; {complaint}"));
+        list(&kinds) + &aside.collect::<String>()
+    }
+
+    /// How LD_PRELOAD may name one of them, the best way first: by a path in which each dynamic linker finds the one for
+    /// its own kind, since the program may start others of another kind; and by its own. One that this command carries
+    /// is put where a program can load it.
+    ///
+    /// # Errors
+    ///
+    /// There is no place for it.
+    pub(crate) fn spellings(&self, library: &Library) -> Result<Vec<Spelling>> {
+        let path = match &library.source {
+            Source::Installed(path) => path,
+            Source::Embedded(_) => {
+                let embedded = self.embedded();
+                let put = self.put.get_or_init(|| embedded::put(&embedded));
+                let folder = put.as_ref().map_err(|why| anyhow!("{why}"))?;
+                let alone = embedded.len() == 1;
+                return Ok(layout::spellings(folder, library.elf.class, alone));
+            }
+        };
+        let common = self.all.iter().find_map(|other| {
+            let Source::Installed(other_path) = &other.source else {
+                return None;
+            };
+            match (library.elf.class, other.elf.class) {
+                (64, 32) => common_spelling(path, other_path),
+                (32, 64) => common_spelling(other_path, path),
+                _ => None,
+            }
+        });
+        let common = common.map(|preload| Spelling {
+            preload,
+            files: vec![path.clone()],
+        });
+        let by_path = Spelling::plain(path.clone());
+        Ok(common.into_iter().chain([by_path]).collect())
+    }
+
+    /// The file for this command's own kind of program: where it is installed, or would be if those that this command
+    /// carries were put into this folder.
+    pub(crate) fn for_any_program(&self, folder: &Path) -> Option<PathBuf> {
+        let first = self.all.first()?;
+        match &first.source {
+            Source::Installed(path) => Some(path.clone()),
+            Source::Embedded(_) => {
+                let alone = self.embedded().len() == 1;
+                let spellings = layout::spellings(folder, first.elf.class, alone);
+                spellings.last().map(|spelling| spelling.preload.clone())
+            }
+        }
+    }
+
+    /// Whether this command carries any of them.
+    pub(crate) fn carried(&self) -> bool {
+        self.all.iter().any(Library::is_embedded)
+    }
+
+    /// What becomes of a path of a library that this command carries, if it is put into this folder to stay; `None` for
+    /// the path of another.
+    pub(crate) fn lasting(&self, path: &Path, folder: &Path) -> Option<PathBuf> {
+        let put = self.put.get()?.as_ref().ok()?;
+        Some(folder.join(path.strip_prefix(put).ok()?))
+    }
+
+    /// Puts those that this command carries into this folder, to stay.
+    pub(crate) fn put_to_stay(&self, folder: &Path) -> Result<()> {
+        embedded::put_directly_in(folder, &self.embedded())
+            .map_err(|why| anyhow!("{} {why}", folder.display()))
+    }
+
+    fn embedded(&self) -> Vec<Embedded> {
+        let all = self.all.iter();
+        all.filter_map(|library| match &library.source {
+            Source::Embedded(embedded) => Some(*embedded),
+            Source::Installed(_) => None,
+        })
+        .collect()
+    }
+}
+
+/// Chooses one library for each kind of program, and says where it is not what one might expect.
+fn choose(
+    installed: Vec<Installed>,
+    embedded: impl Iterator<Item = (Embedded, Elf)>,
+) -> Vec<Library> {
+    let mut chosen: Vec<Library> = Vec::new();
+    let has = |chosen: &[Library], elf: &Elf| chosen.iter().any(|library| library.elf.fits(elf));
+    let is_ours = |library: &Installed| library.elf.version.as_deref() == Some(VERSION);
+    let (ours, others): (Vec<_>, Vec<_>) = installed.into_iter().partition(is_ours);
+    for library in ours {
+        if !has(&chosen, &library.elf) {
+            chosen.push(library.into());
+        }
+    }
+    for (embedded, elf) in embedded {
+        if has(&chosen, &elf) {
+            continue;
+        }
+        if let Some(other) = others.iter().find(|other| other.elf.fits(&elf)) {
+            output::warn(&format!(
+                "{} {}, and this command is of version {VERSION}: the library that it carries is taken",
+                other.path.display(),
+                other.version()
+            ));
+        }
+        debug!(
+            "the library that this command carries serves {}",
+            elf.kind()
+        );
+        chosen.push(Library {
+            elf,
+            source: Source::Embedded(embedded),
+        });
+    }
+    for library in others {
+        if !has(&chosen, &library.elf) {
+            output::warn(&format!(
+                "{} {}, and this command is of version {VERSION}: it is taken all the same",
+                library.path.display(),
+                library.version()
+            ));
+            chosen.push(library.into());
+        }
+    }
+    chosen
+}

@@ -1,0 +1,267 @@
+//! A folder for files that others load: nobody but its owner can change what is in it, and no link leads out of it.
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, StatVfsMountFlags, Timespec, Timestamps, fchmod,
+    fstat, fstatvfs, futimens, mkdirat, open, openat, renameat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A folder of ours, open.
+#[derive(Debug)]
+pub(super) struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+const FOLDER: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const FOR_ALL_TO_READ: u32 = 0o644;
+const FOR_ALL_TO_SEARCH: u32 = 0o755;
+const FOR_US_ALONE: u32 = 0o700;
+/// Group and others.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+impl Folder {
+    /// Opens a folder for programs to load from, which is made if it is not there, and every folder on the way. The last
+    /// part of the path may be no link; links further up are followed once, and then may be none any more.
+    ///
+    /// # Errors
+    ///
+    /// Why it won't do, in words that go on from the folder's name.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let mut missing = vec![path.file_name().ok_or("has no name")?];
+        let mut above = path.parent().unwrap_or(path);
+        let existing = loop {
+            match above.canonicalize() {
+                Ok(existing) => break existing,
+                Err(error) => match (above.file_name(), above.parent()) {
+                    (Some(name), Some(parent)) if error.kind() == std::io::ErrorKind::NotFound => {
+                        missing.push(name);
+                        above = parent;
+                    }
+                    _ => return Err(format!("can't be reached: {error}")),
+                },
+            }
+        };
+        let mut folder = Self::reach(&existing)?;
+        while let Some(name) = missing.pop() {
+            // As the XDG base directory specification has it for the folders of users.
+            let mode = if missing.is_empty() || geteuid().is_root() {
+                FOR_ALL_TO_SEARCH
+            } else {
+                FOR_US_ALONE
+            };
+            folder = folder.own_as(name, mode)?;
+        }
+        let mount = fstatvfs(&folder.fd).map_err(|error| format!("can't be looked at: {error}"))?;
+        if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+            return Err("is mounted noexec".into());
+        }
+        Ok(folder)
+    }
+
+    /// Opens a folder that is there, from the root on, so that nobody can put another in its place.
+    fn reach(path: &Path) -> Result<Self, String> {
+        let cannot = |error: Errno| format!("can't be reached: {error}");
+        let mut fd = open("/", FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
+        // Root's, ours, and in a user namespace that of the owner of everything, whose number may be another there.
+        let root = fstat(&fd).map_err(cannot)?;
+        let trusted = [0, geteuid().as_raw(), root.st_uid];
+        let mut reached = PathBuf::from("/");
+        for part in path.components() {
+            let Component::Normal(name) = part else {
+                continue;
+            };
+            fd = openat(&fd, name, FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
+            reached.push(name);
+            let stat = fstat(&fd).map_err(cannot)?;
+            let shared = Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH)
+                && !Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
+            if shared || !trusted.contains(&stat.st_uid) {
+                return Err(format!(
+                    "is not safe, since others may change {}",
+                    reached.display()
+                ));
+            }
+        }
+        Ok(Self { fd, path: reached })
+    }
+
+    /// Opens a folder in this one, which is to be ours, and makes it if it is not there.
+    pub(super) fn own(&self, name: &OsStr) -> Result<Self, String> {
+        self.own_as(name, FOR_ALL_TO_SEARCH)
+    }
+
+    fn own_as(&self, name: &OsStr, mode: u32) -> Result<Self, String> {
+        let result = mkdirat(&self.fd, name, Mode::from_raw_mode(mode));
+        let opened = openat(&self.fd, name, FOLDER | OFlags::RDONLY, Mode::empty());
+        let fd = match (opened, result) {
+            (Ok(fd), _) => fd,
+            (Err(Errno::NOTDIR | Errno::LOOP), _) => return Err("is a link, or no folder".into()),
+            // Why there is none tells more than that there is none.
+            (Err(Errno::NOENT), Err(error)) | (Err(error), _) => {
+                return Err(format!("can't be written: {error}"));
+            }
+        };
+        let stat = fstat(&fd).map_err(|error| format!("can't be looked at: {error}"))?;
+        if stat.st_uid != geteuid().as_raw() {
+            return Err(format!("belongs to uid {}", stat.st_uid));
+        }
+        allow(&fd, &stat, mode)?;
+        let path = self.path.join(name);
+        Ok(Self { fd, path })
+    }
+
+    /// Opens a folder in this one, if it is there.
+    pub(super) fn existing(&self, name: &OsStr) -> rustix::io::Result<Self> {
+        let fd = openat(&self.fd, name, FOLDER | OFlags::RDONLY, Mode::empty())?;
+        let path = self.path.join(name);
+        Ok(Self { fd, path })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sees to it that this file below the folder has these bytes.
+    pub(super) fn put(&self, file: &Path, bytes: &[u8]) -> Result<(), String> {
+        let (Some(above), Some(name)) = (file.parent(), file.file_name()) else {
+            return Err("has no such file".into());
+        };
+        let mut folder = None;
+        for part in above {
+            folder = Some(folder.as_ref().unwrap_or(self).own(part)?);
+        }
+        let folder = folder.as_ref().unwrap_or(self);
+        if folder.holds(name, bytes) {
+            return Ok(());
+        }
+        folder
+            .replace(name, bytes)
+            .map_err(|error| format!("can't be written: {error}"))
+    }
+
+    /// Whether there is a file of ours with these bytes, that nobody else can change.
+    fn holds(&self, name: &OsStr, bytes: &[u8]) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(fd) = openat(&self.fd, name, flags, Mode::empty()) else {
+            return false;
+        };
+        let Ok(stat) = fstat(&fd) else { return false };
+        let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_uid == geteuid().as_raw()
+            && stat.st_mode & WRITABLE_BY_OTHERS == 0
+            && u64::try_from(stat.st_size) == u64::try_from(bytes.len());
+        if !ours || allow(&fd, &stat, FOR_ALL_TO_READ).is_err() {
+            return false;
+        }
+        let mut found = Vec::with_capacity(bytes.len());
+        let limit = bytes.len() as u64 + 1;
+        File::from(fd).take(limit).read_to_end(&mut found).is_ok() && found == bytes
+    }
+
+    /// Writes a file beside, and puts it in the place of what is there: whoever has that open keeps it, and a link is
+    /// replaced and not followed.
+    fn replace(&self, name: &OsStr, bytes: &[u8]) -> Result<(), std::io::Error> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut temporary = temporary_prefix(name);
+        temporary.push(format!("{}.{}", std::process::id(), now.subsec_nanos()));
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(&self.fd, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+        let written = (|| {
+            let mut file = File::from(fd);
+            file.write_all(bytes)?;
+            fchmod(&file, Mode::from_raw_mode(FOR_ALL_TO_READ))?;
+            renameat(&self.fd, &temporary, &self.fd, name)?;
+            Ok(())
+        })();
+        if written.is_err() {
+            // What can't be written may be there in part.
+            let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
+        }
+        written
+    }
+
+    /// Notes that it is used now.
+    pub(super) fn touch(&self) {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_NOW,
+        };
+        // A file system that has no times keeps what is old.
+        let _ = futimens(
+            &self.fd,
+            &Timestamps {
+                last_access: now,
+                last_modification: now,
+            },
+        );
+    }
+
+    /// How long ago it was used, if that can be told.
+    pub(super) fn unused_for(&self) -> Option<Duration> {
+        let seconds = u64::try_from(fstat(&self.fd).ok()?.st_mtime).ok()?;
+        let then = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+        SystemTime::now().duration_since(then).ok()
+    }
+
+    /// The names of what is in it.
+    pub(super) fn names(&self) -> Vec<OsString> {
+        let Ok(entries) = Dir::read_from(&self.fd) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .map(|entry| OsString::from_vec(entry.file_name().to_bytes().to_vec()))
+            .filter(|name| name != "." && name != "..")
+            .collect()
+    }
+
+    /// Removes a folder in it, with the files of this name below. What else is there stays, and the folder with it.
+    pub(super) fn remove(&self, name: &OsStr, file: &OsStr) -> rustix::io::Result<()> {
+        let folder = self.existing(name)?;
+        let temporary = temporary_prefix(file);
+        for name in folder.names() {
+            let of_ours = name == file
+                || name
+                    .as_encoded_bytes()
+                    .starts_with(temporary.as_encoded_bytes());
+            // What can't be removed keeps the folder from it, and that says why.
+            let _ = if of_ours {
+                unlinkat(&folder.fd, &name, AtFlags::empty())
+            } else {
+                folder.remove(&name, file)
+            };
+        }
+        unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
+    }
+}
+
+/// How the names begin under which a file is written.
+fn temporary_prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    prefix
+}
+
+/// Gives what is ours these permissions, whatever the umask was when it was made.
+fn allow(fd: impl AsFd, stat: &Stat, mode: u32) -> Result<(), String> {
+    if stat.st_mode & 0o7777 == mode {
+        return Ok(());
+    }
+    fchmod(fd, Mode::from_raw_mode(mode)).map_err(|error| format!("can't be changed: {error}"))
+}

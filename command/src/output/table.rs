@@ -1,0 +1,181 @@
+//! Tables that never break a cell: what is empty is left out, and on a narrow terminal the columns that matter least are
+//! shortened and then left out too.
+
+use super::{on_terminal, shortened, terminal_width};
+use textwrap::core::display_width;
+
+/// A column, and what becomes of it where there is too little room.
+#[derive(Clone, Copy)]
+pub(crate) struct Column {
+    pub(crate) header: &'static str,
+    pub(crate) gives: Gives,
+}
+
+/// How a column gives room. The least of the ranks gives first.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Gives {
+    Never,
+    /// It is cut, but to no less than this, and stays.
+    Cut(usize),
+    /// It goes.
+    Goes(u8),
+    /// It is cut to no less than this first, and goes then.
+    CutThenGoes(usize, u8),
+}
+
+const GAP: usize = 2;
+
+/// Lays it out for the terminal. Where there is none, each row is whole, however long: it may be meant for grep.
+pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let width = if on_terminal() {
+        terminal_width()
+    } else {
+        usize::MAX
+    };
+    laid_out(columns, rows, width)
+}
+
+fn laid_out(columns: &[Column], rows: &[Vec<String>], width: usize) -> String {
+    let mut shown: Vec<(usize, Column, usize)> = columns
+        .iter()
+        .enumerate()
+        .filter(|(position, _)| {
+            rows.iter()
+                .any(|row| row.get(*position).is_some_and(|cell| !cell.is_empty()))
+        })
+        .map(|(position, &column)| {
+            let cells = rows.iter().filter_map(|row| row.get(position));
+            let widest = cells.map(|cell| display_width(cell)).max().unwrap_or(0);
+            (position, column, widest.max(column.header.len()))
+        })
+        .collect();
+    while let Some(excess) = excess(&shown, width) {
+        if !give(&mut shown, excess) {
+            break;
+        }
+    }
+    let line = |cell: &dyn Fn(usize, &Column) -> String| {
+        let mut line = String::new();
+        for (position, column, width) in &shown {
+            let text = shortened(&cell(*position, column), *width);
+            line += &text;
+            line += &" ".repeat(width.saturating_sub(display_width(&text)) + GAP);
+        }
+        line.trim_end().to_owned() + "\n"
+    };
+    let mut text = line(&|_, column| column.header.to_owned());
+    for row in rows {
+        text += &line(&|position, _| row.get(position).cloned().unwrap_or_default());
+    }
+    text
+}
+
+/// How much too wide it is.
+fn excess(shown: &[(usize, Column, usize)], width: usize) -> Option<usize> {
+    let total: usize = shown.iter().map(|(_, _, width)| width + GAP).sum();
+    total
+        .saturating_sub(GAP)
+        .checked_sub(width)
+        .filter(|&excess| excess > 0)
+}
+
+/// Takes room from the column that gives first; whether any did.
+fn give(shown: &mut Vec<(usize, Column, usize)>, excess: usize) -> bool {
+    let next = (0..shown.len())
+        .filter(|&at| match shown[at].1.gives {
+            Gives::Never => false,
+            Gives::Cut(least) => shown[at].2 > least,
+            Gives::Goes(_) | Gives::CutThenGoes(..) => true,
+        })
+        .min_by_key(|&at| match shown[at].1.gives {
+            Gives::Goes(rank) | Gives::CutThenGoes(_, rank) => rank,
+            Gives::Cut(_) | Gives::Never => u8::MAX,
+        });
+    let Some(at) = next else { return false };
+    let (_, column, width) = &mut shown[at];
+    match column.gives {
+        Gives::Cut(least) => *width = width.saturating_sub(excess).max(least),
+        Gives::CutThenGoes(least, _) if *width > least => {
+            *width = width.saturating_sub(excess).max(least);
+        }
+        Gives::Goes(_) | Gives::CutThenGoes(..) | Gives::Never => {
+            shown.remove(at);
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 4] = [
+        Column {
+            header: "STATE",
+            gives: Gives::Never,
+        },
+        Column {
+            header: "PEER",
+            gives: Gives::Goes(1),
+        },
+        Column {
+            header: "HELD BY",
+            gives: Gives::Cut(7),
+        },
+        Column {
+            header: "COMMAND",
+            gives: Gives::CutThenGoes(8, 0),
+        },
+    ];
+
+    #[test]
+    fn gives_room_by_rank_and_breaks_no_cell() {
+        let row = |cells: [&str; 4]| cells.map(ToOwned::to_owned).to_vec();
+        let rows = [
+            row([
+                "LISTEN",
+                "127.0.0.1:5000",
+                "python3 (pid 7)",
+                "python3 server.py",
+            ]),
+            row(["TIME_WAIT", "", "no process", ""]),
+        ];
+        for (width, expected) in [
+            (
+                usize::MAX,
+                "STATE      PEER            HELD BY          COMMAND\n",
+            ),
+            (52, "STATE      PEER            HELD BY          COMMAND\n"),
+            (45, "STATE      PEER            HELD BY\n"),
+            (30, "STATE      HELD BY\n"),
+        ] {
+            let text = laid_out(&COLUMNS, &rows, width);
+            assert!(text.starts_with(expected), "{width}: {text}");
+            assert!(
+                text.lines().all(|line| display_width(line) <= width),
+                "{width}: {text}"
+            );
+            assert_eq!(text.lines().count(), 3);
+        }
+        assert!(laid_out(&COLUMNS, &rows, 52).contains("python3…"));
+        assert!(
+            laid_out(&COLUMNS, &rows, 20).contains("python3 …"),
+            "{}",
+            laid_out(&COLUMNS, &rows, 20)
+        );
+    }
+
+    #[test]
+    fn leaves_out_what_is_empty() {
+        let rows = [vec![
+            "LISTEN".to_owned(),
+            String::new(),
+            "sh".to_owned(),
+            String::new(),
+        ]];
+        assert_eq!(
+            laid_out(&COLUMNS, &rows, 80),
+            "STATE   HELD BY\nLISTEN  sh\n"
+        );
+    }
+}

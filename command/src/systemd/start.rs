@@ -1,0 +1,121 @@
+//! `ExecStart=` lines: as a unit's files have them, and with `reuseaddr run` in front of the program.
+
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// What may stand in front of a program's path (systemd.service(5)).
+const PREFIXES: &[char] = &['-', ':', '+', '!', '|'];
+
+/// The `ExecStart=` lines that hold after these files, each behind the one before.
+pub(crate) fn lines(files: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for text in files {
+        let mut in_service = false;
+        for line in whole_lines(&text) {
+            if line.starts_with('[') {
+                in_service = line == "[Service]";
+                continue;
+            }
+            let Some((name, value)) = line.split_once('=').filter(|_| in_service) else {
+                continue;
+            };
+            match (name.trim_end(), value.trim()) {
+                ("ExecStart", "") => lines.clear(),
+                ("ExecStart", value) => lines.push(value.to_owned()),
+                _ => {}
+            }
+        }
+    }
+    lines
+}
+
+/// Lines as systemd reads them: one that ends with a backslash goes on in the next, and comments do not count
+/// (systemd.syntax(7)).
+fn whole_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut begun = String::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(part) = line.strip_suffix('\\') {
+            begun.push_str(part);
+            begun.push(' ');
+        } else {
+            begun.push_str(line);
+            lines.push(std::mem::take(&mut begun));
+        }
+    }
+    lines.push(begun);
+    lines
+}
+
+/// The program of a line, as it is written there.
+pub(crate) fn program(line: &str) -> &str {
+    let rest = line.trim_start_matches(PREFIXES).trim_start_matches('@');
+    let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    rest[..end].trim_matches(['"', '\''])
+}
+
+/// The line with `reuseaddr run` in front of the program. Everything else stays as it is written, so that systemd reads it as
+/// it did.
+pub(crate) fn by(command: &Path, line: &str) -> Result<String> {
+    let rest = line.trim_start_matches(PREFIXES);
+    let prefix = &line[..line.len() - rest.len()];
+    if rest.starts_with('@') {
+        bail!(
+            "ExecStart={line} starts the program under another name, which `reuseaddr run` can't do: take the @ away"
+        );
+    }
+    let Some(command) = command.to_str().filter(|path| {
+        path.chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "/._-+".contains(letter))
+    }) else {
+        bail!(
+            "{} is no path for a unit: install the command in /usr/local/bin",
+            command.display()
+        );
+    };
+    Ok(format!("ExecStart={prefix}{command} run -- {rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_holds_in_the_end() {
+        let files = [
+            "[Unit]\nExecStart=/no\n[Service]\n# ExecStart=/no\nExecStart=/bin/a \\\n  -x %i\nExecStart = -/bin/b\n",
+            "[Service]\nExecStart=\nExecStart=!/opt/c \"a b\"",
+        ];
+        assert_eq!(lines([files[0].to_owned()]), ["/bin/a  -x %i", "-/bin/b"]);
+        assert_eq!(lines(files.map(str::to_owned)), ["!/opt/c \"a b\""]);
+    }
+
+    #[test]
+    fn puts_the_command_in_front() {
+        for (line, path, expected) in [
+            (
+                "/bin/a -x %i",
+                "/bin/a",
+                "ExecStart=/usr/bin/reuseaddr run -- /bin/a -x %i",
+            ),
+            (
+                "-!/bin/a",
+                "/bin/a",
+                "ExecStart=-!/usr/bin/reuseaddr run -- /bin/a",
+            ),
+            (
+                "\"/bin/a\" b",
+                "/bin/a",
+                "ExecStart=/usr/bin/reuseaddr run -- \"/bin/a\" b",
+            ),
+        ] {
+            assert_eq!(program(line), path);
+            assert_eq!(by(Path::new("/usr/bin/reuseaddr"), line).unwrap(), expected);
+        }
+        assert!(by(Path::new("/usr/bin/reuseaddr"), "-@/bin/a b").is_err());
+        assert!(by(Path::new("/usr/my bin/reuseaddr"), "/bin/a").is_err());
+    }
+}

@@ -1,0 +1,438 @@
+//! `free`: the least force, and nobody who was not meant.
+
+use crate::{
+    CONTAINER, Group, assert_says, code, json, nobody, reuseaddr, run, serve_once, server,
+};
+use std::time::Duration;
+use support::{
+    Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_until,
+};
+
+/// A server that says so when it is asked to end: it ends, or `stays`, and has so many children that share its listener
+/// and `outlive` it, or do not.
+const POLITE: &str = "
+port, workers, manner = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+listener = socket.socket()
+if manner == 'shares': listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.bind(('127.0.0.1', port))
+listener.listen()
+children = []
+for number in range(workers):
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    children.append(child)
+def asked(number, frame):
+    print('asked to end')
+    if manner in ('stays', 'shares'): return
+    if manner != 'outlive':
+        for child in children: os.kill(child, signal.SIGTERM)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, asked)
+print('listening')
+while True: signal.pause()
+";
+
+fn polite(port: u16, workers: u16, manner: &str) -> Running {
+    let mut running = Program::python(POLITE)
+        .arguments([&port.to_string(), &workers.to_string(), manner])
+        .start();
+    running.expect("listening");
+    running
+}
+
+#[test]
+fn does_nothing_where_the_port_is_free() {
+    own_network();
+    let finished = reuseaddr(["free", "5000", "6000-6001"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Ports 5000 and 6000-6001 are free already: a plain bind succeeds.",
+    );
+}
+
+#[test]
+fn ends_nobody_where_evicting_is_enough() {
+    let folder = Folder::for_other_users("free-evict");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    own_network();
+    crate::crash_after_serving(&server(5000), 5000);
+    sysctl("net.ipv4.tcp_rfc1337", "0");
+    let dry = reuseaddr(["free", "--dry-run", "5000"]).run();
+    assert_eq!(code(&dry), 0, "{dry:#?}");
+    assert_says(&dry.stdout, "what was left behind would be evicted");
+    assert_eq!(count(5000, TcpState::TimeWait), 1);
+    // There is nobody to end, so nobody has to agree.
+    let finished = nobody().argument(command).arguments(["free", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Port 5000 is free now: a plain bind succeeds.",
+    );
+    server(5000).start().expect("listening");
+}
+
+#[test]
+fn asks_the_holder_to_end_and_evicts_what_it_leaves() {
+    let folder = Folder::for_other_users("free");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    own_network();
+    sysctl("net.ipv4.tcp_rfc1337", "0");
+    let mut holder = nobody()
+        .argument("/usr/bin/python3")
+        .arguments(["-I", "-u", "-c"])
+        .argument(format!("import errno, socket, sys\n{}", crate::SERVER))
+        .argument("5000")
+        .start();
+    holder.expect("listening");
+    serve_once(&mut holder, 5000);
+    let free = |options: &[&str]| {
+        nobody()
+            .argument(&command)
+            .argument("free")
+            .arguments(options)
+            .argument("5000")
+    };
+    let dry = free(&["--dry-run"]).run();
+    assert_eq!(code(&dry), 0, "{dry:#?}");
+    assert_says(
+        &dry.stdout,
+        &format!(
+            "Port 5000 is held by python3 (pid {}). It is asked to end (SIGTERM).",
+            holder.pid()
+        ),
+    );
+    let answer = json(&free(&["--dry-run", "--json"]));
+    assert_eq!(
+        answer["asked"][0]["pids"],
+        serde_json::json!([holder.pid()]),
+        "{answer}"
+    );
+    assert_eq!(answer["asked"][0]["user"], "nobody", "{answer}");
+    assert_eq!(answer["ports"][0]["free"], false, "{answer}");
+    // Nobody can be asked, so nothing is done.
+    let refused = free(&[]).run();
+    assert_eq!(code(&refused), 2, "{refused:#?}");
+    assert_says(&refused.stderr, "--yes is needed");
+    assert!(!holder.has_ended());
+
+    let finished = free(&["--yes"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Port 5000 is free now: a plain bind succeeds.",
+    );
+    assert_eq!(holder.finish().signal(), Some(libc::SIGTERM));
+    assert_eq!(tcp_states(5000), []);
+}
+
+#[test]
+fn asks_on_a_terminal() {
+    own_network();
+    let mut holder = polite(5000, 0, "ends");
+    for (answer, ended) in [("n", false), ("", false), ("y", true)] {
+        let mut terminal = Program::new(program(&["script"]))
+            .arguments(["--quiet", "--return", "--command"])
+            .argument(format!("{} free 5000", support::reuseaddr().display()))
+            .argument("/dev/null")
+            .start();
+        wait_until("the holder to be named", || {
+            terminal
+                .line_within(Duration::from_millis(1))
+                .is_some_and(|line| line.contains("python3"))
+        });
+        terminal.say(answer);
+        let finished = terminal.finish();
+        assert_eq!(code(&finished), if ended { 0 } else { 2 }, "{finished:#?}");
+        assert_says(&finished.stdout, "? [y/N]");
+        assert_eq!(holder.has_ended(), ended);
+    }
+}
+
+#[test]
+fn names_a_parent_with_its_children_once_and_leaves_them_to_it() {
+    own_network();
+    for manner in ["ends", "outlive"] {
+        let mut holder = polite(5000, 3, manner);
+        let finished = reuseaddr(["free", "--yes", "5000"]).run();
+        assert_eq!(code(&finished), 0, "{manner}: {finished:#?}");
+        assert_says(
+            &finished.stdout,
+            &format!(
+                "Port 5000 is held by python3 (pid {} and 3 children).",
+                holder.pid()
+            ),
+        );
+        assert_eq!(
+            finished.stdout.matches("Port 5000").count(),
+            2,
+            "{finished:#?}"
+        );
+        holder.expect("asked to end");
+        // Of those who outlive it too, none has the port.
+        assert_eq!(tcp_states(5000), [], "{manner}");
+        server(5000).start().expect("listening");
+    }
+}
+
+#[test]
+fn kills_only_if_told_to() {
+    own_network();
+    let mut holder = polite(5000, 1, "stays");
+    let finished = reuseaddr(["free", "--yes", "--grace", "300ms", "5000"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stderr, "has not ended within 0.3 s of SIGTERM");
+    assert_says(&finished.stderr, "reuseaddr free --kill 5000");
+    holder.expect("asked to end");
+    assert!(!holder.has_ended());
+    let finished = reuseaddr(["free", "--yes", "--grace", "300ms", "--kill", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    holder.expect("asked to end");
+    assert_eq!(holder.finish().signal(), Some(libc::SIGKILL));
+}
+
+/// Whoever takes the port in the meantime was not shown, and nobody has agreed to end it.
+#[test]
+fn does_not_end_who_came_later() {
+    own_network();
+    let mut holder = polite(5000, 0, "shares");
+    let freeing = reuseaddr(["free", "--yes", "--grace", "60s", "5000"]).start();
+    holder.expect("asked to end");
+    let mut later = polite(5000, 0, "shares");
+    let finished = freeing.finish();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        &format!("python3 (pid {}) has taken the port meanwhile", later.pid()),
+    );
+    assert!(!holder.has_ended() && !later.has_ended());
+}
+
+#[test]
+fn ends_no_client() {
+    own_network();
+    let mut client = Program::python(
+        "
+server = socket.socket()
+server.bind(('127.0.0.1', 6000))
+server.listen()
+client = socket.create_connection(('127.0.0.1', 6000), source_address=('127.0.0.1', 5000))
+print('connected')
+sys.stdin.readline()
+client.sendall(b'alive')
+print(server.accept()[0].recv(9).decode())
+",
+    )
+    .start();
+    client.expect("connected");
+    let finished = reuseaddr(["free", "--yes", "--kill", "5000"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stderr, "Connections are not ended by `free`");
+    assert_says(
+        &finished.stderr,
+        &format!("held by python3 (pid {})", client.pid()),
+    );
+    client.say("").expect("alive");
+}
+
+#[test]
+fn ends_nobody_of_another_user_without_the_right_or_a_word() {
+    let folder = Folder::for_other_users("free-others");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    own_network();
+    let mut holder = polite(5000, 0, "ends");
+    let finished = nobody()
+        .argument(&command)
+        .arguments(["free", "--yes", "5000"])
+        .run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "port 5000 is held by a process of user root",
+    );
+    assert_says(&finished.stderr, "sudo reuseaddr free --yes 5000");
+    assert!(!holder.has_ended());
+    holder.kill();
+
+    let mut theirs = nobody()
+        .arguments(["/usr/bin/python3", "-I", "-u", "-c"])
+        .argument(format!("import errno, socket, sys\n{}", crate::SERVER))
+        .argument("5000")
+        .start();
+    theirs.expect("listening");
+    let dry = reuseaddr(["free", "--dry-run", "5000"]).run();
+    assert_says(
+        &dry.stdout,
+        &format!("python3 (pid {}) of user nobody", theirs.pid()),
+    );
+}
+
+#[test]
+fn ends_neither_itself_nor_whom_it_comes_from_nor_process_1() {
+    own_network();
+    let text = format!(
+        "
+import subprocess
+listener = socket.create_server(('127.0.0.1', 5000))
+print('listening')
+done = subprocess.run(['{}', 'free', '--yes', '--kill', '5000'], capture_output=True, text=True, pass_fds=sys.argv[1:] and [listener.fileno()])
+print(done.returncode, done.stderr.replace(chr(10), ' '))
+",
+        support::reuseaddr().display()
+    );
+    let mut parent = Program::python(&text).start();
+    parent.expect("listening");
+    let line = parent.line();
+    assert!(
+        line.starts_with("2 ") && line.contains("has started this command"),
+        "{line}"
+    );
+
+    let mut parent = Program::python(&text).argument("hand it on").start();
+    parent.expect("listening");
+    let line = parent.line();
+    assert!(
+        line.contains("this command itself was started with port 5000"),
+        "{line}"
+    );
+
+    let finished = Program::new(program(&["unshare"]))
+        .arguments(["--pid", "--fork", "--mount-proc"])
+        .command(&Program::python(&text))
+        .run();
+    assert_says(&finished.stdout, "process 1 is never ended");
+}
+
+/// In a control group of this name a process is what a container's runtime makes, or systemd.
+#[test]
+fn names_a_container_and_leaves_a_unit_to_its_manager() {
+    own_network();
+    for (group, expected) in [
+        (
+            format!("docker-{CONTAINER}.scope"),
+            "docker stop 3f4e1c9a2b7d",
+        ),
+        // No manager is here to ask.
+        (
+            "libreuse-free.service".to_owned(),
+            "systemctl stop libreuse-free.service",
+        ),
+    ] {
+        let mut holder = polite(5000, 0, "ends");
+        let _group = Group::with(holder.pid(), &group);
+        let finished = reuseaddr(["free", "--yes", "--kill", "5000"]).run();
+        assert_ne!(code(&finished), 0, "{finished:#?}");
+        assert_says(&finished.stderr, expected);
+        assert!(!holder.has_ended());
+    }
+}
+
+#[test]
+fn run_ends_processes_of_its_own_user_alone() {
+    let folder = Folder::for_other_users("free-run");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let library = folder.copy(support::shim(), "libreuse.so");
+    own_network();
+    let text = format!("import errno, socket, sys\n{}", crate::SERVER);
+    let start = |options: &[&str]| {
+        nobody()
+            .argument(&command)
+            .argument("run")
+            .arguments(options)
+            .argument("--library")
+            .argument(&library)
+            .arguments(["--ports", "5000", "/usr/bin/python3", "-I", "-u", "-c"])
+            .arguments([&text, "5000"])
+            .start()
+    };
+    let mut first = start(&[]);
+    first.expect("listening");
+    start(&[]).expect("EADDRINUSE");
+    let mut second = start(&["--free"]);
+    second.expect("listening");
+    assert_says(
+        &second.stderr_so_far(),
+        &format!("python3 (pid {}) is asked to end", first.pid()),
+    );
+    assert_eq!(first.finish().signal(), Some(libc::SIGTERM));
+    second.kill();
+
+    let mut of_root = server(5000).start();
+    of_root.expect("listening");
+    let mut third = start(&["--free"]);
+    third.expect("EADDRINUSE");
+    assert_says(&third.stderr_so_far(), "held by a process of user root");
+    assert!(!of_root.has_ended());
+    of_root.kill();
+
+    // Root itself ends nobody else's process without a question either.
+    let mut of_nobody = start(&[]);
+    of_nobody.expect("listening");
+    let mut fourth = run()
+        .arguments([
+            "--free",
+            "--ports",
+            "5000",
+            "/usr/bin/python3",
+            "-I",
+            "-u",
+            "-c",
+        ])
+        .arguments([&text, "5000"])
+        .start();
+    fourth.expect("EADDRINUSE");
+    assert_says(&fourth.stderr_so_far(), "belongs to user nobody");
+    assert!(!of_nobody.has_ended());
+
+    let finished = run().arguments(["--free", "true"]).run();
+    assert_eq!(code(&finished), 125, "{finished:#?}");
+    assert_says(&finished.stderr, "--free needs to know the ports");
+}
+
+/// A service that is killed is started again; one that is stopped is not. And a job of a manager of jobs is no service.
+const IN_THE_MACHINE: &str = r#"
+cd /opt/test
+ip link set lo up
+cat > holder.py <<'P'
+import os, socket, sys, time
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+open(f'/run/{sys.argv[1]}', 'a').write('started\n')
+while True: time.sleep(1)
+P
+cat > jobs.py <<'P'
+import subprocess, sys
+subprocess.run(['/usr/bin/python3', '/opt/test/holder.py', sys.argv[1]], start_new_session=True)
+import signal; signal.pause()
+P
+unit() { printf '[Service]\nExecStart=/usr/bin/python3 /opt/test/%s\nRestart=always\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0\n' "$2" > "/etc/systemd/system/$1.service"; }
+started() { for try in $(seq 100); do [ "$(cat "/run/$1" 2>/dev/null | wc -l)" -ge "$2" ] && return; sleep 0.1; done; echo "never started $1"; }
+unit killed 'holder.py 5001'; unit stopped 'holder.py 5002'; unit jobs 'jobs.py 5003'
+systemctl daemon-reload; systemctl start killed stopped jobs
+started 5001 1; started 5002 1; started 5003 1
+kill "$(systemctl show -P MainPID killed)"; started 5001 2; echo "killed: $(systemctl is-active killed)"
+./reuseaddr free --dry-run 5002 | head -n 2 | tr '\n' ' ' | tr -s ' '; echo
+./reuseaddr free --yes 5002 | tail -n 1; echo "code: $?"
+sleep 0.5; echo "stopped: $(systemctl is-active stopped)"
+./reuseaddr run --free --ports 5001 true; echo "not without a question: $(systemctl is-active killed)"
+./reuseaddr free --yes 5003 | tail -n 1; echo "jobs: $(systemctl is-active jobs)"
+"#;
+
+#[test]
+fn has_a_service_stopped_by_its_manager() {
+    let folder = Folder::new("free-boot");
+    let output = crate::systemd::boot(&folder, IN_THE_MACHINE);
+    for expected in [
+        "killed: active",
+        "It is stopped by its manager: `systemctl stop stopped.service`.",
+        "Port 5002 is free now: a plain bind succeeds.",
+        "stopped: inactive",
+        "belongs to killed.service, which its manager looks after",
+        "not without a question: active",
+        "Port 5003 is free now: a plain bind succeeds.",
+        "jobs: active",
+    ] {
+        assert_says(&output, expected);
+    }
+}

@@ -1,0 +1,174 @@
+//! `wait`: until a port can be bound, and no longer.
+
+use crate::{assert_says, code, crash_after_serving, nobody, reuseaddr, server};
+use std::time::{Duration, Instant};
+use support::{Folder, Program, own_network, program, sysctl, wait_until};
+
+#[test]
+fn returns_at_once_where_the_port_is_free() {
+    own_network();
+    let finished = reuseaddr(["wait", "5000", "6000-6001"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Ports 5000 and 6000-6001 are free: a plain bind succeeds.",
+    );
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn is_woken_by_the_end_of_the_holder() {
+    own_network();
+    let mut holder = server(5000).start();
+    holder.expect("listening");
+    let mut waiting = reuseaddr(["-v", "wait", "--timeout", "60s", "5000"]).start();
+    wait_until("it to have grown tired", || {
+        waiting
+            .stderr_so_far()
+            .contains("sleeping for 250ms, or until one of 1 ")
+    });
+    assert!(!waiting.has_ended());
+    holder.kill();
+    let finished = waiting.finish();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Port 5000 is free: a plain bind succeeds.",
+    );
+    server(5000).start().expect("listening");
+}
+
+#[test]
+fn notices_that_a_process_closes_the_port_and_lives_on() {
+    own_network();
+    let mut holder = Program::python(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+print('listening')
+sys.stdin.readline()
+listener.close()
+sys.stdin.read()
+",
+    )
+    .start();
+    holder.expect("listening");
+    let mut waiting = reuseaddr(["-v", "wait", "5000"]).start();
+    wait_until("it to wait", || {
+        waiting.stderr_so_far().contains("sleeping")
+    });
+    assert!(!waiting.has_ended());
+    holder.say("");
+    let finished = waiting.finish();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+}
+
+#[test]
+fn gives_up_in_time_and_says_what_is_in_the_way() {
+    own_network();
+    let mut holder = server(5000).start();
+    holder.expect("listening");
+    let start = Instant::now();
+    let finished = reuseaddr(["wait", "--timeout", "300ms", "5000", "5001"]).run();
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_eq!(finished.stdout, "");
+    assert_says(
+        &finished.stderr,
+        &format!(
+            "a plain bind still fails: port 5000 (python3 (pid {}) listens)",
+            holder.pid()
+        ),
+    );
+    // The same port of another address is nobody's.
+    let finished = reuseaddr(["wait", "--timeout", "0", "--address", "127.0.0.2", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    let finished = reuseaddr(["wait", "--timeout", "0", "--address", "127.0.0.1", "5000"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    let finished = reuseaddr(["wait", "--timeout", "0", "--address", "10.9.9.9", "5000"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "10.9.9.9, which this machine does not have",
+    );
+}
+
+#[test]
+fn a_bind_with_the_flag_is_enough_if_it_is_said_to_be() {
+    own_network();
+    let flagged = server(5000).shimmed();
+    crash_after_serving(&flagged, 5000);
+    let plain = reuseaddr(["wait", "--timeout", "0", "5000"]).run();
+    assert_eq!(code(&plain), 1, "{plain:#?}");
+    assert_says(&plain.stderr, "port 5000 (1 TIME_WAIT, 60 s to go)");
+    let reuse = reuseaddr(["wait", "--timeout", "0", "--reuse", "5000"]).run();
+    assert_eq!(code(&reuse), 0, "{reuse:#?}");
+    assert_says(&reuse.stdout, "a bind with SO_REUSEADDR succeeds");
+}
+
+/// `FIN_WAIT2` has a timer as `TIME_WAIT` does, and this one can be made short.
+#[test]
+fn sleeps_until_the_timer_of_what_was_left_behind_is_over() {
+    own_network();
+    sysctl("net.ipv4.tcp_fin_timeout", "2");
+    let mut left = Program::python(
+        "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+client = socket.create_connection(('127.0.0.1', 5000))
+listener.accept()[0].close()
+listener.close()
+print('left')
+sys.stdin.read()
+",
+    )
+    .start();
+    left.expect("left");
+    let start = Instant::now();
+    let finished = reuseaddr(["-v", "wait", "--timeout", "60s", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert!(start.elapsed() > Duration::from_secs(1), "{finished:#?}");
+    let looks = finished.stderr.matches("sleeping").count();
+    assert!((2..40).contains(&looks), "{looks}: {finished:#?}");
+}
+
+#[test]
+fn says_that_waiting_does_not_help_where_the_port_is_roots() {
+    let folder = Folder::for_other_users("wait");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    own_network();
+    let finished = nobody().argument(command).arguments(["wait", "80"]).run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(&finished.stderr, "port 80 may be bound by root only");
+    assert_says(&finished.stderr, "waiting does not help");
+}
+
+#[test]
+fn names_what_is_wrong_with_a_time() {
+    for (time, why) in [("30", "no unit"), ("soon", "expected a duration")] {
+        let finished = reuseaddr(["wait", &format!("--timeout={time}"), "5000"]).run();
+        assert_eq!(code(&finished), 2, "{finished:#?}");
+        assert_says(&finished.stderr, why);
+    }
+}
+
+#[test]
+fn says_on_a_terminal_what_it_waits_for() {
+    own_network();
+    crash_after_serving(&server(5000), 5000);
+    let finished = Program::new(program(&["script"]))
+        .arguments(["--quiet", "--return", "--command"])
+        .argument(format!(
+            "stty cols 100; {} wait --timeout 2s 5000",
+            support::reuseaddr().display()
+        ))
+        .argument("/dev/null")
+        .run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(
+        &finished.stdout,
+        "Waiting for port 5000 (1 TIME_WAIT, 59 s to go)",
+    );
+}

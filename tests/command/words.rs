@@ -1,0 +1,94 @@
+//! The words that people type: a port in every way that one is written, and no command at all.
+
+use crate::{assert_says, code, json, reuseaddr, server};
+use std::fs;
+use support::{Program, own_network};
+
+#[test]
+fn a_port_alone_asks_for_its_status() {
+    own_network();
+    let mut running = server(5000).start();
+    running.expect("listening");
+    // But for the age of the server, which goes on.
+    let said = |words: &[&str]| {
+        let finished = reuseaddr(words).run();
+        let (_, said) = finished
+            .stdout
+            .split_once("\n\n")
+            .unwrap_or_else(|| panic!("{finished:#?}"));
+        (
+            code(&finished),
+            said.split("  pid").next().map(ToOwned::to_owned),
+        )
+    };
+    let long = said(&["status", "5000"]);
+    for words in [
+        &["5000"][..],
+        &[":5000"],
+        &["localhost:5000"],
+        &["5000/tcp"],
+        &["127.0.0.1:5000"],
+        &["5000-5000"],
+    ] {
+        assert_eq!(said(words), long, "{words:?}");
+    }
+    let answer = json(&reuseaddr(["5000", "--json"]));
+    assert_eq!(answer["ports"][0]["port"], 5000);
+    let answer = json(&reuseaddr(["--json", "5000"]));
+    assert_eq!(answer["ports"][0]["port"], 5000);
+    // A command that is spelled wrong is not a port, and not a program either.
+    let typo = reuseaddr(["statsu"]).run();
+    assert_eq!(code(&typo), 2);
+    assert!(typo.stderr.contains("status"), "{typo:#?}");
+}
+
+#[test]
+fn services_are_ports_for_every_command() {
+    own_network();
+    let services = fs::read_to_string("/etc/services").expect("netbase is installed");
+    assert!(services.contains("\nhttp-alt"), "{services}");
+    let mut running = server(8080).start();
+    running.expect("listening");
+    for (words, expected) in [
+        (&["http-alt"][..], "Port 8080 is busy"),
+        (&["status", "webcache"], "Port 8080 is busy"),
+        (&["evict", "--dry-run", "http-alt"], "Port 8080:"),
+        (
+            &["arm", "--dry-run", "localhost:http-alt"],
+            "the listener on 127.0.0.1:8080",
+        ),
+    ] {
+        assert_says(&reuseaddr(words).run().stdout, expected);
+    }
+}
+
+#[test]
+fn arm_shows_what_it_would_do_and_does_nothing() {
+    own_network();
+    let mut running = server(5000).start();
+    running.expect("listening");
+    let pid = running.pid().to_string();
+    let dry = reuseaddr(["arm", "--dry-run", ":5000"]).run();
+    assert_eq!(code(&dry), 0, "{dry:#?}");
+    assert_says(
+        &dry.stdout,
+        "the listener on 127.0.0.1:5000 would get SO_REUSEADDR 1 socket would be armed.",
+    );
+    assert!(!dry.stdout.contains("Now the program"), "{dry:#?}");
+    let flag = || crate::status(5000)["sockets"][0]["reuse_address"].take();
+    assert_eq!(flag(), false);
+
+    let answer = json(&reuseaddr(["arm", "--json", "--pid", &pid]));
+    assert_eq!(answer["sockets"][0]["pid"], running.pid(), "{answer}");
+    assert_eq!(answer["sockets"][0]["kind"], "listener", "{answer}");
+    assert_eq!(answer["sockets"][0]["had_reuse_address"], false, "{answer}");
+    assert_eq!(answer["sockets"][0]["set"][0], "SO_REUSEADDR", "{answer}");
+    assert_eq!(flag(), true);
+
+    // Who types a process's number where a port is expected is told.
+    let own = Program::python("print('ready')\nsys.stdin.read()").start();
+    if let Ok(port) = u16::try_from(own.pid()) {
+        let finished = reuseaddr(["arm", &port.to_string()]).run();
+        assert_says(&finished.stderr, &format!("reuseaddr arm --pid {port}"));
+    }
+}

@@ -1,0 +1,269 @@
+use crate::{PORT, nobody, run, run_with, status, victim};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use support::{Folder, Program, compile_c, own_network, program, project, wait_until};
+
+fn check() -> Program {
+    Program::new(support::reuseaddr()).arguments(["check", "--json"])
+}
+
+/// What `check` says of an engine, which some program has.
+fn engine(check: &Program) -> serde_json::Value {
+    let finished = check.run();
+    let answer: serde_json::Value = serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {finished:#?}"));
+    answer["engine"].clone()
+}
+
+/// A program of each kind, and the engine that `run` takes for it.
+fn chosen(folder: &Folder) -> Vec<(&'static str, Program)> {
+    let text = "int main(void) { return 0; }";
+    let place = |name: &str, flags: &[&str]| folder.copy(compile_c(name, text, flags), name);
+    let setuid = place("chosen-setuid", &[]);
+    fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
+    let library = folder.copy(support::shim(), "libreuse.so");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let by_nobody = nobody()
+        .argument(&command)
+        .arguments(["check", "--json", "--library"])
+        .argument(&library);
+    let by_us = check().argument("--library").argument(&library);
+    vec![
+        (
+            "preload",
+            by_us.clone().argument(place("chosen-dynamic", &[])),
+        ),
+        (
+            "trace",
+            by_us.argument(place("chosen-static", &["-static"])),
+        ),
+        ("wait", by_nobody.argument(setuid)),
+    ]
+}
+
+#[test]
+fn the_readme_says_what_each_engine_cannot_do() {
+    let folder = Folder::for_other_users("engines-chosen");
+    let readme = fs::read_to_string(project().join("README.md")).expect("there is a README");
+    let manual = fs::read_to_string(project().join("docs/engines.md")).expect("there is a page");
+    for (expected, check) in chosen(&folder) {
+        let engine = engine(&check);
+        assert_eq!(engine["name"], expected);
+        let limits: Vec<&str> = engine["cannot"]
+            .as_array()
+            .expect("an array")
+            .iter()
+            .map(|limit| limit.as_str().expect("a sentence"))
+            .collect();
+        let cell = limits.join("; ");
+        for text in [&readme, &manual] {
+            let row = text
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{expected}` |")))
+                .unwrap_or_else(|| panic!("no row for {expected}"));
+            assert!(row.ends_with(&format!("| {cell} |")), "{row}\n{cell}");
+        }
+    }
+}
+
+#[test]
+fn says_which_one_it_takes_if_asked_to() {
+    own_network();
+    for (options, expected) in [
+        (&["-v"][..], "engine trace: "),
+        (
+            &["-v", "--engine", "trace"],
+            "engine trace: it was asked for",
+        ),
+    ] {
+        let mut server = run_with(options, &victim()).start();
+        server.expect("listening");
+        wait_until("the engine's name", || {
+            server.stderr_so_far().contains(expected)
+        });
+    }
+    let mut silent = run_with::<&str>([], &victim().with("PATH", "/bin")).start();
+    let _ = silent.line();
+    assert_eq!(silent.stderr_so_far(), "");
+}
+
+#[test]
+fn refuses_what_the_engine_cannot_do() {
+    let victim = victim();
+    for (options, says) in [
+        (&["--engine", "preload"][..], "is statically linked"),
+        (
+            &["--linger", "zero"],
+            "linger zero is for the engine preload",
+        ),
+        (
+            &["--engine", "trace", "--linger", "zero"],
+            "linger zero is for the engine preload",
+        ),
+    ] {
+        let finished = run_with(options, &victim).run();
+        assert_eq!(finished.status.code(), Some(125), "{finished:#?}");
+        assert!(finished.stderr.contains(says), "{finished:#?}");
+    }
+}
+
+/// They trace themselves, or would bring everything that is in their containers.
+#[test]
+fn traces_no_tracers_and_no_containers() {
+    let folder = Folder::new("engines-spared");
+    let binary = compile_c("spared", "int main(void) { return 0; }", &["-static"]);
+    for name in ["strace", "gdb", "dockerd", "containerd", "crun", "runc"] {
+        let program = folder.copy(&binary, name);
+        let finished = run().argument(&program).run();
+        assert_eq!(finished.status.code(), Some(125), "{finished:#?}");
+        assert!(
+            finished
+                .stderr
+                .contains(if ["strace", "gdb"].contains(&name) {
+                    "traces programs itself"
+                } else {
+                    "starts containers"
+                }),
+            "{finished:#?}"
+        );
+        // What it is worth waiting for is known here.
+        own_network();
+        let finished = run()
+            .arguments(["-v", "--ports", "5000"])
+            .argument(&program)
+            .run();
+        assert!(finished.status.success(), "{finished:#?}");
+        assert!(finished.stderr.contains("engine wait: "), "{finished:#?}");
+    }
+    // Started by a program that is traced, it is let go of, and can trace.
+    let starter = compile_c("spared-starter", include_str!("starter.c"), &["-static"]);
+    let strace = program(&["strace"]);
+    let finished = run()
+        .argument(starter)
+        .argument(strace)
+        .arguments(["-e", "trace=execve", "/bin/true"])
+        .run();
+    assert!(
+        finished.status.success() && finished.stderr.contains("execve(\"/bin/true\""),
+        "{finished:#?}"
+    );
+}
+
+/// A program that is traced already can't be traced again.
+#[test]
+fn waits_where_somebody_else_traces() {
+    own_network();
+    let traced = Program::new(program(&["strace"]))
+        .arguments(["-f", "-o", "/dev/null"])
+        .command(&run_with(["-v", "--ports", "5000"], &victim()));
+    let mut server = traced.start();
+    server.expect("listening");
+    wait_until("the engine's name", || {
+        let said = server.stderr_so_far();
+        said.contains("engine wait: ") && said.contains("traces this already")
+    });
+}
+
+/// A sandbox that forbids ptrace, which nobody can know beforehand.
+#[test]
+fn waits_where_nobody_may_trace() {
+    own_network();
+    let sandbox = compile_c(
+        "no-ptrace",
+        include_str!("forbids.c"),
+        &["-DFORBIDDEN=SYS_ptrace"],
+    );
+    let mut server = Program::new(&sandbox)
+        .command(&run_with(["--ports", "5000"], &victim()))
+        .start();
+    server.expect("listening");
+    wait_until("the warning", || {
+        server
+            .stderr_so_far()
+            .contains("the kernel lets nobody trace")
+    });
+    drop(server);
+    let finished = Program::new(&sandbox)
+        .command(&run_with::<&str>([], &victim()))
+        .run();
+    assert_eq!(finished.status.code(), Some(125), "{finished:#?}");
+}
+
+#[test]
+fn check_tells_of_a_process_that_is_traced() {
+    own_network();
+    let mut server = run_with(["--trace-quiet", "20s"], &victim()).start();
+    server.expect("listening");
+    let tracer = status(server.pid(), "TracerPid");
+    let answer = Program::new(support::reuseaddr())
+        .arguments(["check", "--pid", &server.pid().to_string()])
+        .run();
+    assert_eq!(answer.status.code(), Some(0), "{answer:#?}");
+    assert!(answer.stdout.starts_with("traced: "), "{answer:#?}");
+    assert!(
+        answer.stdout.contains(&format!("process {tracer}")),
+        "{answer:#?}"
+    );
+    assert!(
+        answer
+            .stdout
+            .contains(&format!("127.0.0.1:{PORT} carries SO_REUSEADDR"))
+    );
+}
+
+/// The same words and exit codes as ever.
+#[test]
+fn fails_as_before_where_there_is_nothing_to_start() {
+    let folder = Folder::new("engines-bad");
+    let place = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).expect("the folder is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        path
+    };
+    let elf = fs::read(compile_c(
+        "bad",
+        "int main(void) { return 0; }",
+        &["-static"],
+    ))
+    .expect("it is there");
+    let mut of_another_machine = elf.clone();
+    of_another_machine[18..20].copy_from_slice(&40_u16.to_le_bytes());
+    for (path, code, says) in [
+        (
+            place("data", b"\x00\x01\x02\x03 no program"),
+            125,
+            "neither an ELF file nor a script",
+        ),
+        (place("torn", &elf[..100]), 125, "damaged ELF file"),
+        (
+            place("broken", b"#!/no/such/interpreter\n"),
+            125,
+            "can't be read",
+        ),
+        (
+            place("arm", &of_another_machine),
+            125,
+            "whose system calls the tracer does not know",
+        ),
+    ] {
+        let finished = run().argument(&path).run();
+        assert_eq!(finished.status.code(), Some(code), "{finished:#?}");
+        let said = finished
+            .stderr
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(said.contains(says), "{finished:#?}");
+    }
+    // An interpreter that is static.
+    let finished = run()
+        .argument("-v")
+        .argument(place(
+            "script",
+            format!("#!{}\n", place("static", &elf).display()).as_bytes(),
+        ))
+        .run();
+    assert_eq!(finished.status.code(), Some(0), "{finished:#?}");
+    assert!(finished.stderr.contains("engine trace: "), "{finished:#?}");
+}

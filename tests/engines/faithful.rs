@@ -1,0 +1,235 @@
+use crate::{PORT, run, run_with, status, victim};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+use support::{Program, Running, TcpState, compile_c, own_network, wait_for, wait_until};
+
+/// Says all that a program can notice.
+fn witness() -> Program {
+    let path = compile_c("faithful", include_str!("faithful.c"), &["-static"]);
+    Program::new(path).with("PARENT", std::process::id().to_string())
+}
+
+/// A starter in Python that prepares this, and becomes the program that follows.
+fn after(preparation: &str, program: &Program) -> Program {
+    let text = format!("{preparation}\nos.execv(sys.argv[1], sys.argv[1:])");
+    Program::python(&text)
+        .with("PARENT", std::process::id().to_string())
+        .command(program)
+}
+
+#[test]
+fn is_noticed_by_nothing_in_the_program() {
+    for preparation in [
+        "",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGUSR1])",
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN); signal.signal(signal.SIGPIPE, signal.SIG_IGN)",
+        "os.setsid() if os.getpid() != os.getpgrp() else None; os.nice(3); os.umask(0o77)",
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); os.dup2(1, 9); os.close(0); os.open('/dev/null', 0)",
+        "signal.setitimer(signal.ITIMER_REAL, 1000); open('/proc/self/oom_score_adj', 'w').write('7')",
+    ] {
+        let run = |program: &Program| {
+            own_network();
+            let finished = after(preparation, program).run();
+            assert_eq!(finished.status.code(), Some(42), "{finished:#?}");
+            (finished.stdout, finished.stderr)
+        };
+        let expected = run(&witness());
+        assert!(expected.0.contains("epoll: 0"), "{}", expected.0);
+        let traced = run(&run_with::<&str>([], &witness()));
+        assert_eq!(traced, expected, "{preparation}");
+    }
+}
+
+/// A signal that ends the program ends it in the same way, before it listens and afterwards.
+#[test]
+fn hands_on_every_signal() {
+    const SIGNALS: [i32; 14] = [1, 2, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 34];
+    let sleeper = Program::new(compile_c(
+        "sleeper",
+        "#include <stdio.h>\n#include <unistd.h>\n\
+         int main(void) { setvbuf(stdout, NULL, _IOLBF, 0); puts(\"listening\"); for (;;) pause(); }",
+        &["-static"],
+    ));
+    own_network();
+    for signal in SIGNALS {
+        for program in [victim(), sleeper.clone()] {
+            let mut traced = run()
+                .argument("--trace-limit")
+                .argument("20s")
+                .command(&program)
+                .start();
+            traced.expect("listening");
+            assert_eq!(traced.signal(signal).finish_after_signal(), Some(signal));
+        }
+    }
+}
+
+/// Ways to end that a test of signals needs.
+trait Ends {
+    fn finish_after_signal(&mut self) -> Option<i32>;
+}
+
+impl Ends for Running {
+    fn finish_after_signal(&mut self) -> Option<i32> {
+        wait_until("it to end", || self.has_ended());
+        self.ended_by()
+    }
+}
+
+/// Stopped and continued by whoever has the right to, as a shell does with its jobs.
+#[test]
+fn stops_and_continues_with_its_process_group() {
+    own_network();
+    let mut server = run_with(["--trace-quiet", "20s"], &victim()).start();
+    server.expect("listening");
+    let pid = server.pid();
+    assert_ne!(status(pid, "TracerPid"), "0");
+    for _ in 0..20 {
+        server.signal(libc::SIGSTOP);
+        wait_until("it to stop", || {
+            ["t (tracing stop)", "T (stopped)"].contains(&status(pid, "State").as_str())
+        });
+        // Whoever waits for it is told, and it stays stopped.
+        assert_eq!(stopped_by(pid), libc::SIGSTOP);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(status(pid, "State").contains("stop"));
+        server.signal(libc::SIGCONT);
+        wait_until("it to go on", || status(pid, "State").starts_with('S'));
+    }
+    // It stays stopped when the tracer goes.
+    server.signal(libc::SIGSTOP);
+    assert_eq!(stopped_by(pid), libc::SIGSTOP);
+    let tracer: i32 = status(pid, "TracerPid").parse().expect("a number");
+    // SAFETY: kill takes numbers; the program has just named its tracer.
+    unsafe { libc::kill(tracer, libc::SIGKILL) };
+    wait_until("the tracer to go", || status(pid, "TracerPid") == "0");
+    // The kernel wakes it for a moment, to go from the tracer's stop to its own.
+    wait_until("it to stand still", || {
+        status(pid, "State") == "T (stopped)"
+    });
+    server.signal(libc::SIGCONT);
+    wait_until("it to go on", || status(pid, "State").starts_with('S'));
+    drop(std::net::TcpStream::connect(("127.0.0.1", PORT)).expect("it listens"));
+}
+
+/// The signal that has stopped a child, as its parent is told.
+fn stopped_by(pid: u32) -> i32 {
+    let mut status = 0;
+    let pid = i32::try_from(pid).expect("a pid");
+    // SAFETY: the status is written to an int that outlives the call; WUNTRACED takes no child away that has only stopped.
+    let told = unsafe { libc::waitpid(pid, &raw mut status, libc::WUNTRACED) };
+    assert!(told == pid && libc::WIFSTOPPED(status), "{told} {status:x}");
+    libc::WSTOPSIG(status)
+}
+
+/// A `bind` that waits for its port ends when a signal comes, and the program's handler runs.
+#[test]
+fn ends_a_wait_for_a_signal() {
+    own_network();
+    let mut holder = victim().start();
+    holder.expect("listening");
+    let text = r#"
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <errno.h>
+#include <sys/socket.h>
+static void on_signal(int number) { (void)number; puts("handled"); }
+int main(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    signal(SIGUSR1, on_signal);
+    puts("ready");
+    if (bind(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address))
+        puts(strerror(errno));
+    return 0;
+}
+"#;
+    let waiter = Program::new(compile_c("waiter", text, &["-static"]));
+    let mut waiter = run_with(["--wait", "60s,listeners"], &waiter).start();
+    waiter.expect("ready");
+    wait_until("it to wait", || {
+        waiter
+            .stderr_so_far()
+            .contains("waiting for up to 60000 ms")
+    });
+    waiter.signal(libc::SIGUSR1);
+    waiter.expect("handled").expect("Address already in use");
+    assert!(waiter.finish().status.success());
+}
+
+/// Other threads of a program go on while one waits for its port.
+#[test]
+fn stops_no_other_thread_while_one_waits() {
+    own_network();
+    let mut holder = victim().start();
+    holder.expect("listening");
+    let text = r#"
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static void *binds(void *nothing)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (bind(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address) == 0)
+        puts("bound");
+    return nothing;
+}
+int main(void)
+{
+    pthread_t thread;
+    char line[10];
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    pthread_create(&thread, NULL, binds, NULL);
+    while (fgets(line, sizeof line, stdin))
+        puts("here");
+    pthread_join(thread, NULL);
+    return 0;
+}
+"#;
+    let program = Program::new(compile_c("waiting-thread", text, &["-static"]));
+    let mut program = run_with(["--wait", "60s,listeners"], &program).start();
+    wait_until("a thread to wait", || {
+        program
+            .stderr_so_far()
+            .contains("waiting for up to 60000 ms")
+    });
+    for _ in 0..100 {
+        program.say("").expect("here");
+    }
+    holder.kill();
+    wait_for(PORT, TcpState::Listen, 0);
+    program.expect("bound");
+}
+
+/// A program with more rights than its caller, started by a traced one, keeps them: the kernel would take them away.
+#[test]
+fn lets_go_of_a_child_that_gains_rights() {
+    let folder = support::Folder::for_other_users("engines-setuid");
+    let id = folder.copy(
+        compile_c(
+            "id",
+            "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d\\n\", geteuid()); return 0; }",
+            &["-static"],
+        ),
+        "id",
+    );
+    let starter = folder.copy(
+        compile_c("id-starter", include_str!("starter.c"), &["-static"]),
+        "starter",
+    );
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    fs::set_permissions(&id, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
+    let seen = crate::nobody()
+        .argument(command)
+        .argument("run")
+        .argument(starter)
+        .argument(id)
+        .output();
+    assert_eq!(seen, "0\n");
+}

@@ -1,0 +1,108 @@
+//! The engines that `reuseaddr run` chooses from: programs of every linkage on the real kernel, each effect with its
+//! control, and what a program notices of its tracer, which is nothing.
+
+/// Which engine is chosen, and what happens where none works.
+mod choice;
+/// What a traced program sees of itself and of its children.
+mod faithful;
+/// The same story for every way to link a program.
+mod linkage;
+/// When the tracer lets go, and what it leaves behind.
+mod release;
+/// The engine `wait`.
+mod wait;
+
+use std::ffi::OsStr;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use support::{
+    Program, Running, TcpState, compile_c, own_network, program, shim, wait_for, wait_until,
+};
+
+const PORT: u16 = 5000;
+
+/// `reuseaddr run` with the library that ships, and more arguments to follow.
+fn run() -> Program {
+    Program::new(support::reuseaddr())
+        .arguments(["run", "--library"])
+        .argument(shim())
+}
+
+/// Somebody without any right: `setpriv` with its options, and a program to follow.
+fn nobody() -> Program {
+    Program::new(program(&["setpriv"])).arguments([
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+    ])
+}
+
+/// The server that nobody can change, linked statically.
+fn victim() -> Program {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    let path = PATH.get_or_init(|| {
+        compile_c(
+            "static-victim",
+            include_str!("../spec/victim.c"),
+            &["-static"],
+        )
+    });
+    Program::new(path).argument(PORT.to_string())
+}
+
+/// The same program by `reuseaddr run` with these options.
+fn run_with<T: AsRef<OsStr>>(options: impl IntoIterator<Item = T>, program: &Program) -> Program {
+    run().arguments(options).command(program)
+}
+
+/// Kills a server with a connection that it has not closed: what it leaves behind becomes `TIME_WAIT`.
+fn crash(server: Running, port: u16) {
+    let client = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    wait_for(port, TcpState::Established, 1);
+    // What waits to be accepted is reset.
+    wait_until("the server to accept", || waiting_to_be_accepted(port) == 0);
+    server.kill();
+    wait_for(port, TcpState::FinWait2, 1);
+    drop(client);
+    wait_for(port, TcpState::FinWait2, 0);
+    assert!(support::count(port, TcpState::TimeWait) > 0);
+}
+
+/// How many connections a listener has not accepted yet: its `rx_queue` in proc(5).
+fn waiting_to_be_accepted(port: u16) -> u32 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("there is a table");
+    let row = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|row| row[1].ends_with(&format!(":{port:04X}")) && row[3] == "0A")
+        .expect("it listens");
+    let (_, queue) = row[4].split_once(':').expect("two queues");
+    u32::from_str_radix(queue, 16).expect("a number")
+}
+
+/// A network in which somebody without any engine has left `TIME_WAIT` on the port, by a server that was served by one.
+fn with_time_wait_left_by(server: &Program) {
+    own_network();
+    let mut first = server.start();
+    first.expect("listening");
+    crash(first, PORT);
+}
+
+/// A field of a process's status file, as proc(5) has it.
+fn status(process: u32, field: &str) -> String {
+    let path = format!("/proc/{process}/status");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    text.lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .unwrap_or_else(|| panic!("no {field} in {text}"))
+        .trim()
+        .to_owned()
+}
+
+/// Whether the file is there, for programs that a test can do without.
+fn exists(path: &str) -> bool {
+    Path::new(path).exists()
+}

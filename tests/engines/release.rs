@@ -1,0 +1,218 @@
+use crate::{PORT, crash, exists, run_with, status, victim, with_time_wait_left_by};
+use std::fs;
+use std::time::{Duration, Instant};
+use support::{Program, Running, TcpState, compile_c, own_network, wait_for, wait_until};
+
+/// The process that traces another one.
+fn tracer(process: u32) -> Option<i32> {
+    Some(status(process, "TracerPid").parse().expect("a number")).filter(|&tracer| tracer != 0)
+}
+
+/// What of ours there is among the processes and in the files of this one.
+fn is_gone(tracer: i32) -> bool {
+    // A process that was orphaned is its reaper's to take away: of a zombie nothing is left.
+    let stat = fs::read_to_string(format!("/proc/{tracer}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+fn files(process: u32) -> Vec<String> {
+    let folder = format!("/proc/{process}/fd");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("it is ours")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    files.sort();
+    files
+}
+
+/// One second after it listens; as a rule much sooner.
+#[test]
+fn leaves_nothing_behind() {
+    own_network();
+    let mut plain = victim().start();
+    plain.expect("listening");
+    let expected = files(plain.pid());
+    plain.kill();
+
+    for options in [&[][..], &["--ports", "5000"]] {
+        own_network();
+        let mut server = run_with(options, &victim()).start();
+        let pid = server.pid();
+        server.expect("listening");
+        let begin = Instant::now();
+        wait_until("the tracer to let go", || tracer(pid).is_none());
+        assert!(begin.elapsed() < Duration::from_secs(1), "{options:?}");
+        for (field, value) in [("TracerPid", "0"), ("NoNewPrivs", "0"), ("Seccomp", "0")] {
+            assert_eq!(status(pid, field), value, "{field}");
+        }
+        assert_eq!(files(pid), expected);
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        assert_eq!(children.expect("the kernel tells").trim(), "");
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it is ours");
+        assert!(
+            !maps.contains("libreuse") && !maps.contains("reuseaddr"),
+            "{maps}"
+        );
+        crash(server, PORT);
+    }
+}
+
+/// Says what it is told to: listens on a port, or makes a system call now and then.
+const TALKER: &str = r#"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+int main(void)
+{
+    char line[100];
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    puts("here");
+    while (fgets(line, sizeof line, stdin)) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(line))};
+        int listener = socket(AF_INET, SOCK_STREAM, 0);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 9))
+            perror("listen");
+        puts("done");
+    }
+    return 0;
+}
+"#;
+
+fn talker(options: &[&str]) -> Running {
+    let program = Program::new(compile_c("talker", TALKER, &["-static"]));
+    let mut running = run_with(options, &program).start();
+    running.expect("here");
+    assert!(tracer(running.pid()).is_some(), "it is not traced");
+    running
+}
+
+#[test]
+fn waits_for_all_ports_that_are_named() {
+    own_network();
+    let mut program = talker(&["--ports", "5000,5001", "--trace-quiet", "1ms"]);
+    program.say("5000").expect("done");
+    program.say("5002").expect("done");
+    assert!(tracer(program.pid()).is_some());
+    program.say("5001").expect("done");
+    wait_until("the tracer to let go", || tracer(program.pid()).is_none());
+    assert!(program.finish().status.success());
+}
+
+#[test]
+fn waits_for_quiet_where_no_port_is_named() {
+    own_network();
+    let mut program = talker(&["--trace-quiet", "2s"]);
+    program.say("5000").expect("done");
+    let first = Instant::now();
+    program.say("5001").expect("done");
+    assert!(tracer(program.pid()).is_some() || first.elapsed() > Duration::from_secs(2));
+    wait_until("the tracer to let go", || tracer(program.pid()).is_none());
+    assert!(first.elapsed() >= Duration::from_millis(1900));
+    assert!(program.finish().status.success());
+}
+
+#[test]
+fn lets_go_after_the_limit_in_any_case() {
+    own_network();
+    let mut program = talker(&["--trace-limit", "1s"]);
+    wait_until("the tracer to let go", || tracer(program.pid()).is_none());
+    program.say("5000").expect("done");
+    assert!(program.finish().status.success());
+}
+
+#[test]
+fn ends_with_the_program() {
+    own_network();
+    let program = talker(&[]);
+    let tracer = tracer(program.pid()).expect("it is traced");
+    assert!(program.finish().status.success());
+    wait_until("the tracer to end", || is_gone(tracer));
+}
+
+/// Whoever waits for the end of the program's output does not wait for the tracer.
+#[test]
+fn holds_none_of_the_programs_descriptors() {
+    own_network();
+    let program = talker(&[]);
+    let tracer = tracer(program.pid()).expect("it is traced");
+    let theirs: Vec<_> = (0..3)
+        .map(|fd| fs::read_link(format!("/proc/{}/fd/{fd}", program.pid())).expect("it is open"))
+        .collect();
+    for file in files(u32::try_from(tracer).expect("a pid")) {
+        let link = fs::read_link(format!("/proc/{tracer}/fd/{file}"));
+        assert!(link.is_ok_and(|link| !theirs.contains(&link)), "{file}");
+    }
+    assert_eq!(
+        fs::read_link(format!("/proc/{tracer}/cwd")).expect("it is there"),
+        std::path::Path::new("/")
+    );
+}
+
+/// A generator of numbers that a failure can be repeated with (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Killed at any moment, the tracer takes nothing with it: neither on a free port nor in the middle of a bind over
+/// `TIME_WAIT`, where the program is told that the port is in use if it has not been helped yet.
+#[test]
+fn may_be_killed_at_any_moment() {
+    let times: u32 = std::env::var("LIBREUSE_TEST_KILLS").map_or(200, |times| {
+        times.parse().expect("LIBREUSE_TEST_KILLS is a number")
+    });
+    with_time_wait_left_by(&run_with::<&str>([], &victim()));
+    let server = run_with(["--trace-limit", "10s", "--trace-quiet", "10s"], &victim());
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let (mut killed, mut helped, mut refused) = (0, 0, 0);
+    for _ in 0..times {
+        let mut server = server.start();
+        let pid = server.pid();
+        let mut found = None;
+        wait_until("a tracer, or the program's first word", || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            found = status
+                .lines()
+                .find_map(|line| line.strip_prefix("TracerPid:\t")?.parse::<i32>().ok())
+                .filter(|&tracer| tracer != 0);
+            found.is_some() || !exists(&format!("/proc/{pid}/exe"))
+        });
+        let until = Instant::now() + Duration::from_micros(numbers.below(6000));
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        if let Some(tracer) = found.filter(|_| tracer(pid) == found) {
+            // SAFETY: kill takes numbers; the tracer is there as long as the program says so.
+            unsafe { libc::kill(tracer, libc::SIGKILL) };
+            killed += 1;
+        }
+        let line = server.line_within(support::patience());
+        // Of `listen`, which the kernel may refuse over TIME_WAIT as well, the program tells on stderr.
+        let line = line.unwrap_or_else(|| "listen: in use".into());
+        if line == "listening" {
+            helped += 1;
+            // It works.
+            drop(std::net::TcpStream::connect(("127.0.0.1", PORT)).expect("it listens"));
+            server.kill();
+            wait_for(PORT, TcpState::Listen, 0);
+        } else {
+            assert!(line.contains("in use"), "{line}");
+            refused += 1;
+            assert_eq!(server.finish().status.code(), Some(1));
+        }
+    }
+    println!(
+        "{killed} of {times} tracers killed: {helped} programs listened, {refused} found the port in use"
+    );
+    assert!(killed > times / 2, "{killed}");
+    assert!(helped > 0 && refused > 0);
+}

@@ -1,0 +1,86 @@
+//! The command of the release by itself, without the library beside it: it carries both kinds.
+
+use crate::restart::{LEGACY, port_after_crash};
+use crate::systems::{Layer, System, release};
+use std::fs;
+use std::path::Path;
+use support::{Folder, Program};
+
+/// The command in a folder with nothing else.
+fn alone() -> Folder {
+    let folder = Folder::new("alone");
+    folder.copy(release("x86_64").join("bin/reuseaddr"), "reuseaddr");
+    folder
+}
+
+/// Somebody without rights, environment or home, and what the command starts for him.
+fn started(command: &Path) -> [String; 9] {
+    [
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "env",
+        "-i",
+        "PATH=/bin",
+        command.to_str().expect("UTF-8"),
+        "run",
+        "--ports=49200",
+    ]
+    .map(Into::into)
+}
+
+#[test]
+fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
+    let folder = alone();
+    let command = folder.join("reuseaddr");
+    let old = Layer::new("old-alone", ":");
+    for (system, on) in [
+        (System::Here, None),
+        (System::Here32, None),
+        (System::Old, Some(&old)),
+        (System::Old32, Some(&old)),
+    ] {
+        let binary = system.compile("legacy", LEGACY, &[]);
+        let setpriv = || match on {
+            None => Program::new("/usr/bin/setpriv"),
+            Some(root) => root.program("setpriv"),
+        };
+        let plain = setpriv()
+            .arguments(&started(&command)[..3])
+            .argument(&binary);
+        assert_eq!(port_after_crash(&plain), "port 49201", "{system:?}");
+        let program = setpriv().arguments(started(&command)).argument(&binary);
+        assert_eq!(port_after_crash(&program), "port 49200", "{system:?}");
+        // A 64-bit program starts it, and each finds the library for its own kind.
+        let by_shell = setpriv()
+            .arguments(started(&command))
+            .arguments(["sh", "-c", "exec \"$0\""])
+            .argument(&binary);
+        assert_eq!(port_after_crash(&by_shell), "port 49200", "{system:?}");
+        let nothing = system.compile("nothing", "int main(void) { return 0; }", &[]);
+        let quiet = setpriv()
+            .arguments(started(&command))
+            .arguments(["sh", "-c", "exec \"$0\""])
+            .argument(nothing)
+            .run()
+            .succeeded();
+        assert_eq!(quiet.stderr, "", "{system:?}");
+    }
+}
+
+#[test]
+fn it_carries_the_libraries_that_are_shipped_beside_it() {
+    for (machine, kinds) in [
+        ("x86_64", &["x86_64", "i686"][..]),
+        ("aarch64", &["aarch64"]),
+    ] {
+        let command = fs::read(release(machine).join("bin/reuseaddr")).expect("the command");
+        for kind in kinds {
+            let library = fs::read(release(kind).join("lib/libreuse.so")).expect("the library");
+            let is_inside = command
+                .windows(library.len())
+                .any(|window| window == library);
+            assert!(is_inside, "{kind} in the command for {machine}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `graceful` and the peer that looks late: a reset that comes before it looks must not cost it the connection.
+
+use crate::server::PORT;
+use std::net::TcpListener;
+use support::{
+    Program, Running, TcpState, count, own_network, sysctl, tcp_states, wait_for, wait_until,
+};
+
+/// Serves one connection as it is told, and closes it first.
+const SERVER: &str = "
+listener = socket.socket()
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+print('listening')
+while True:
+    accepted, _ = listener.accept()
+    match sys.argv[1]:
+        case 'speak':
+            accepted.sendall(b'hello')
+        case 'shut down':
+            accepted.sendall(b'hello')
+            accepted.shutdown(socket.SHUT_WR)
+        case 'answer':
+            accepted.recv(100)
+            accepted.sendall(b'hello')
+    accepted.close()
+    print('closed')
+";
+
+/// Looks for the result of its `connect` when it is told to, and then reads.
+const CLIENT: &str = "
+client = socket.socket()
+client.setblocking(False)
+match sys.argv[1]:
+    case 'fast open':
+        client.sendto(b'give', socket.MSG_FASTOPEN, ('127.0.0.1', 5000))
+    case 'connect':
+        client.connect_ex(('127.0.0.1', 5000))
+print('under way')
+sys.stdin.readline()
+error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+if error:
+    sys.exit(print('lost:', errno.errorcode[error]))
+client.setblocking(True)
+data = b''
+while part := client.recv(100):
+    data += part
+print('got', data.decode(), '.')
+";
+
+fn graceful(program: Program, shimmed: bool) -> Program {
+    program
+        .shimmed_if(shimmed)
+        .with("LIBREUSE_LINGER", "graceful")
+}
+
+/// Waits until all that the server has sent is acknowledged, so that a reset, if one comes, has come.
+fn delivered() {
+    wait_until("the FIN to be acknowledged", || {
+        tcp_states(PORT).into_iter().all(|state| {
+            matches!(
+                state,
+                TcpState::Listen | TcpState::FinWait2 | TcpState::TimeWait
+            )
+        })
+    });
+}
+
+/// What a client has that looks after everything has come.
+fn seen_late(server: &mut Running, how: &str) -> String {
+    let mut client = Program::python(CLIENT).argument(how).start();
+    client.expect("under way");
+    server.expect("closed");
+    delivered();
+    client.say("look").line()
+}
+
+#[test]
+fn costs_no_client_that_looks_late_its_connection() {
+    for (what, expected) in [
+        ("speak", "got hello ."),
+        ("shut down", "got hello ."),
+        ("nothing", "got  ."),
+    ] {
+        for shimmed in [false, true] {
+            own_network();
+            let mut server = graceful(Program::python(SERVER).argument(what), shimmed).start();
+            server.expect("listening");
+            assert_eq!(seen_late(&mut server, "connect"), expected, "{what}");
+            // The price.
+            wait_for(PORT, TcpState::TimeWait, 1);
+        }
+    }
+}
+
+/// Bytes that came with the SYN say nothing of whether the client has been told.
+#[test]
+fn costs_no_client_its_connection_that_it_opened_fast() {
+    for shimmed in [false, true] {
+        own_network();
+        sysctl("net.ipv4.tcp_fastopen", "3");
+        let mut server = graceful(Program::python(SERVER).argument("answer"), shimmed).start();
+        server.expect("listening");
+        // The first one gets the cookie, which lets the second one send with its SYN.
+        let first = "
+client = socket.socket()
+client.sendto(b'give', socket.MSG_FASTOPEN, ('127.0.0.1', 5000))
+assert client.recv(100) == b'hello' and client.recv(100) == b''
+";
+        Program::python(first).output();
+        server.expect("closed");
+        assert_eq!(seen_late(&mut server, "fast open"), "got hello .");
+    }
+}
+
+/// A server whose loop takes POLLERR and POLLHUP for the end before it reads, as many do, and which comes late.
+#[test]
+fn loses_nothing_of_a_client_that_sends_and_closes() {
+    const LOG: &str = "
+client = socket.create_connection(('127.0.0.1', 5000))
+client.sendall(b'a line')
+client.close()
+print('sent')
+";
+    const COLLECTOR: &str = "
+import select
+listener = socket.create_server(('127.0.0.1', 5000))
+print('listening')
+sys.stdin.readline()
+accepted, _ = listener.accept()
+accepted.getpeername()
+poll = select.poll()
+poll.register(accepted, select.POLLIN)
+[(_, events)] = poll.poll()
+print('lost' if events & (select.POLLERR | select.POLLHUP) else accepted.recv(100))
+";
+    for shimmed in [false, true] {
+        own_network();
+        let mut server = Program::python(COLLECTOR).start();
+        server.expect("listening");
+        assert_eq!(graceful(Program::python(LOG), shimmed).output(), "sent\n");
+        wait_until("the FIN to be acknowledged", || {
+            count(PORT, TcpState::CloseWait) == 1
+                || count(PORT, TcpState::Listen) == tcp_states(PORT).len()
+        });
+        server.say("look").expect("b'a line'");
+    }
+}
+
+/// What it is for: the peer has spoken, so it knows that it is connected, and nothing stays.
+#[test]
+fn leaves_no_time_wait_where_the_peer_has_spoken() {
+    for (shimmed, expected) in [(false, 1), (true, 0)] {
+        own_network();
+        let listener = TcpListener::bind(("127.0.0.1", PORT)).expect("the network is ours");
+        let text = "
+client = socket.create_connection(('127.0.0.1', 5000))
+print('connected')
+assert client.recv(1) == b'!'
+client.close()
+print('closed')
+";
+        let mut client = graceful(Program::python(text), shimmed).start();
+        client.expect("connected");
+        let (mut accepted, peer) = listener.accept().expect("the client came");
+        std::io::Write::write_all(&mut accepted, b"!").expect("the client is there");
+        client.expect("closed");
+        drop(accepted);
+        wait_until("the connection to end", || {
+            tcp_states(peer.port())
+                .into_iter()
+                .all(|state| state == TcpState::TimeWait)
+        });
+        assert_eq!(count(peer.port(), TcpState::TimeWait), expected);
+    }
+}
