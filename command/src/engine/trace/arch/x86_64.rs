@@ -130,7 +130,7 @@ pub(in crate::engine::trace) fn ask(
     registers: &mut libc::user_regs_struct,
     entry: &Entry,
     asked: Asked,
-    [a, b, c, d, e, f]: [u64; 6],
+    arguments: [u64; 6],
 ) -> Option<()> {
     let (wide, narrow) = match asked {
         Asked::Map => (9, 192),
@@ -143,14 +143,25 @@ pub(in crate::engine::trace) fn ask(
     match entry.arch {
         AUDIT_ARCH_X86_64 => {
             registers.rax = wide;
-            (registers.rdi, registers.rsi, registers.rdx) = (a, b, c);
-            (registers.r10, registers.r8, registers.r9) = (d, e, f);
+            [
+                registers.rdi,
+                registers.rsi,
+                registers.rdx,
+                registers.r10,
+                registers.r8,
+                registers.r9,
+            ] = arguments;
         }
         AUDIT_ARCH_I386 => {
-            let low = |value: u64| value & u64::from(u32::MAX);
             registers.rax = narrow;
-            (registers.rbx, registers.rcx, registers.rdx) = (low(a), low(b), low(c));
-            (registers.rsi, registers.rdi, registers.rbp) = (low(d), low(e), low(f));
+            [
+                registers.rbx,
+                registers.rcx,
+                registers.rdx,
+                registers.rsi,
+                registers.rdi,
+                registers.rbp,
+            ] = arguments.map(|argument| argument & u64::from(u32::MAX));
         }
         _ => return None,
     }
