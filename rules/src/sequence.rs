@@ -82,7 +82,9 @@ pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) ->
             held(calls, || {
                 let done = apply(options, calls);
                 let result = listen.make();
-                if result.is_err() && done.reuse_address {
+                // In use is what another copy has bound as well. It can listen only while this one carries the option: with
+                // that gone again from either, none of the two could.
+                if done.reuse_address && result.is_err_and(|error| error != Errno::IN_USE) {
                     calls.set_option(SocketOption::ReuseAddress, 0);
                 }
                 report(Function::Listen, calls, options, done);

@@ -78,6 +78,28 @@ for lock in locks:
     assert_eq!(Program::python(&naive).output(), "ok\nok\n");
 }
 
+/// Two copies that have both bound the port, as can happen when they start in the same instant: one of them listens, and
+/// not none because each waits for the other to carry the option.
+#[test]
+fn lets_one_of_two_listen_that_are_bound_to_one_port() {
+    let text = format!(
+        "{TRY}
+first, second = socket.socket(), socket.socket()
+for each in first, second:
+    each.setsockopt(*REUSE, 1)
+    each.bind(('127.0.0.1', 5000))
+for each in first, second:
+    each.setsockopt(*REUSE, 0)
+for each in first, second:
+    attempt(each.listen)
+"
+    );
+    assert_eq!(
+        both(&text),
+        ["EADDRINUSE\nEADDRINUSE\n", "EADDRINUSE\nok\n"]
+    );
+}
+
 #[test]
 fn puts_the_programs_own_value_back() {
     own_network();

@@ -6,7 +6,7 @@ use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
-use super::{inject, launch, log};
+use super::{inject, log};
 use ::log::{Level, log_enabled};
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
@@ -191,7 +191,9 @@ impl Tracer {
                 return ptrace::let_go_of(tid);
             }
             // Whoever waits for it, as systemd does for the start of a daemon, finds no tracer.
-            Some(Call::Exit) if tid == self.program && self.progress.listens() => launch::end(),
+            Some(Call::Exit) if tid == self.program && self.progress.listens() => {
+                self.progress.end_alone()
+            }
             _ => {}
         }
         ptrace::go_on(tid, 0)
