@@ -235,7 +235,8 @@ fn wait_to_bind(
     }
     report::waiting(address, settings.wait_ms);
     let file = calls.file();
-    let start = calls.now_ms();
+    // A part of the first millisecond has gone already.
+    let start = calls.now_ms().map(|now| now.saturating_add(1));
     let mut now = start;
     let mut pause = 1;
     while let (Some(start), Some(so_far)) = (start, now) {

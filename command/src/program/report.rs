@@ -23,7 +23,6 @@ pub(crate) struct Finding {
 }
 
 /// What was found about a program or process.
-#[allow(clippy::struct_excessive_bools)] // Each answers a question of its own.
 #[derive(Debug, Default, Serialize)]
 #[allow(clippy::struct_excessive_bools)] // Independent findings, each asked for by name.
 pub(crate) struct Report {
