@@ -169,15 +169,12 @@ fn judge(
         ));
         return Ok(());
     };
-    match elf.libc() {
-        Some("glibc" | "musl") => {}
-        _ => {
-            report.problem(format!(
-                "{shown} asks for the dynamic linker {}, which is neither glibc's nor musl's",
-                interpreter.display()
-            ));
-            return Ok(());
-        }
+    if !matches!(elf.libc(), Some("glibc" | "musl")) {
+        report.problem(format!(
+            "{shown} asks for the dynamic linker {}, which is neither glibc's nor musl's",
+            interpreter.display()
+        ));
+        return Ok(());
     }
     more_rights(path, who, report)?;
     let spellings = match libraries.spellings(library) {
