@@ -91,12 +91,12 @@ impl Progress {
 
     /// Lets go, as the last thread of the tracer: the kernel lets the program go on as soon as this one ends, and from then on
     /// nobody is to find the tracer in a group of processes.
-    pub(super) fn end_alone(&mut self) -> ! {
+    pub(super) fn end_alone(&mut self, others: impl Iterator<Item = JoinHandle<()>>) -> ! {
         self.state().is_over = true;
         self.shared.over.notify_all();
-        if let Some(watch) = self.watch.take() {
-            // It does not panic, and if it did it would be gone as well.
-            let _ = watch.join();
+        for thread in self.watch.take().into_iter().chain(others) {
+            // None panics, and if it did it would be gone as well.
+            let _ = thread.join();
         }
         launch::end()
     }
