@@ -5,6 +5,7 @@ mod check;
 mod defects;
 mod documents;
 mod evict;
+mod examples;
 mod output;
 mod run;
 mod shells;
