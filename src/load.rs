@@ -116,12 +116,15 @@ fn variables(environment: &Strings) -> impl Iterator<Item = (&'static [u8], &'st
         })
 }
 
-/// Whether the shim is to act in this program: by the name it was started under, or by that of its file.
+/// Whether the shim is to act in this program: by the name it was started under, by that of a script, which is the first
+/// argument of its interpreter that is no option, or by that of its file.
 fn chosen(settings: &Settings, mut arguments: Strings) -> bool {
+    let named = |path: &[u8]| settings.programs.contains(file_name(path));
     if settings.programs.all()
+        || arguments.next().is_some_and(named)
         || arguments
-            .next()
-            .is_some_and(|path| settings.programs.contains(file_name(path)))
+            .find(|word| !word.starts_with(b"-"))
+            .is_some_and(named)
     {
         return true;
     }

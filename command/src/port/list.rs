@@ -41,7 +41,9 @@ pub(crate) fn all(lists: &[PortList]) -> Vec<u16> {
 
 /// Every port that the library would act on.
 pub(crate) fn listed(ports: &Ports) -> Vec<u16> {
-    (1..=u16::MAX).filter(|&port| ports.contains(port)).collect()
+    (1..=u16::MAX)
+        .filter(|&port| ports.contains(port))
+        .collect()
 }
 
 /// The ports as the command line takes them, runs of them as ranges.
