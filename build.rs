@@ -42,8 +42,8 @@ fn main() {
 
     let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
 
-    // With a soname, ld.so knows the library under one name, however LD_PRELOAD spells its path: given twice, it is
-    // still loaded once.
+    // Tools that package libraries ask for one. It is not what keeps the library from being loaded twice: one file is
+    // known by its inode, whatever paths lead to it, and a copy of it is another library, soname or not.
     link("-Wl,-soname,libreuse.so");
 
     // Bind every symbol while loading: lazy binding would take the loader's locks in the middle of a hook, which may

@@ -1,4 +1,4 @@
-//! What is asked of sock_diag(7), and what it answers: whether a live listener has an address. Pure: who carries the bytes
+//! What is asked of `sock_diag(7)`, and what it answers: whether a live listener has an address. Pure: who carries the bytes
 //! to the kernel and back is not told here.
 
 use crate::endpoint::Endpoint;
