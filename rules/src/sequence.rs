@@ -184,7 +184,7 @@ fn report(function: Function, calls: &impl Calls, wanted: Options, done: Options
         report::acted(function, calls, done);
     }
     if done != wanted {
-        report::left_alone(function, calls, Reason::Refused);
+        report::refused(function, calls, wanted.without(done));
     }
 }
 
