@@ -142,7 +142,7 @@ fn is_ours(mapped: &Path, preloaded: Option<&OsStr>) -> bool {
 
 /// What LIBREUSE_PROGRAMS may call it: the name that it was started under, unless it has changed that since, that of a
 /// script, which is the first argument of its interpreter that is no option, and the name of its file.
-fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
+pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
     let mut arguments = process.cmdline().unwrap_or_default().into_iter();
     let started_as = arguments.next();
     let script = arguments.find(|word| !word.starts_with('-'));

@@ -7,6 +7,7 @@ use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
 use super::{inject, log};
+use crate::program::running;
 use ::log::{Level, log_enabled};
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
@@ -14,7 +15,6 @@ use libreuse_rules::settings::{Linger, Settings};
 use libreuse_rules::{report, sequence};
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -428,7 +428,7 @@ impl Tracer {
         *self
             .chosen
             .entry(process)
-            .or_insert_with(|| names(process).iter().any(|name| programs.contains(name)))
+            .or_insert_with(|| names_of(process).iter().any(|name| programs.contains(name)))
     }
 }
 
@@ -450,20 +450,10 @@ fn read_address(tid: Tid, address: u64, length: u64) -> Option<Endpoint> {
     Endpoint::decode(bytes.get(..length)?)
 }
 
-/// What `LIBREUSE_PROGRAMS` may call a process: the name that it was started under, and that of its file.
-fn names(process: Tid) -> Vec<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt;
-    let Ok(process) = procfs::process::Process::new(process) else {
-        return Vec::new();
-    };
-    let first = process
-        .cmdline()
-        .ok()
-        .and_then(|arguments| arguments.into_iter().next())
-        .map(Into::into);
-    [first, process.exe().ok()]
-        .into_iter()
-        .flatten()
-        .filter_map(|path| Some(Path::file_name(&path)?.as_bytes().to_owned()))
-        .collect()
+/// What `LIBREUSE_PROGRAMS` may call a process.
+fn names_of(process: Tid) -> Vec<Vec<u8>> {
+    procfs::process::Process::new(process).map_or_else(
+        |_| Vec::new(),
+        |process| running::names(&process, process.exe().ok().as_deref()),
+    )
 }
