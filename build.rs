@@ -41,7 +41,8 @@ fn main() {
 
     let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
 
-    // What lies in a folder that the loader searches has a soname: ldconfig and packages know it by that.
+    // Tools that package libraries ask for one. It is not what keeps the library from being loaded twice: one file is
+    // known by its inode, whatever paths lead to it, and a copy of it is another library, soname or not.
     link("-Wl,-soname,libreuse.so");
 
     // Bind every symbol while loading: lazy binding would take the loader's locks in the middle of a hook, which may

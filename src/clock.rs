@@ -29,6 +29,7 @@ pub(crate) fn sleep_until(moment: u64) -> bool {
     let until = libc::timespec {
         tv_sec: libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX),
         // Below 1 000 000 000, so it fits.
+        #[allow(clippy::unnecessary_fallible_conversions)] // Of 32 bits on some processors.
         tv_nsec: libc::c_long::try_from(milliseconds.saturating_mul(1_000_000)).unwrap_or(0),
     };
     // Not by way of libc's function, which is a cancellation point, and bind is none.

@@ -122,7 +122,7 @@ fn finds_programs_of_another_kind_to_be_traced() {
 }
 
 #[test]
-fn finds_programs_of_another_c_library_to_be_traced() {
+fn serves_programs_of_musl_by_the_same_library() {
     let folder = Folder::new("musl");
     let source = folder.join("witness.c");
     let binary = folder.join("witness-musl");
@@ -133,9 +133,11 @@ fn finds_programs_of_another_c_library_to_be_traced() {
         .status()
         .expect("musl-gcc runs");
     assert!(status.success());
-    // With the library it would not start.
-    assert_eq!(witnessed(&binary), "");
-    traced(&binary, "is linked with musl");
+    assert_eq!(witnessed(&binary), "with");
+    let answer = json(&check().argument("--json").argument(&binary));
+    assert_eq!(answer["engine"]["name"], "preload", "{answer}");
+    assert_eq!(answer["format"]["libc"], "musl", "{answer}");
+    assert_eq!(run().argument(&binary).run().stdout.trim(), "with");
 }
 
 /// The command as nobody, for whom a setuid or capable file is more than it is for root.

@@ -1,6 +1,10 @@
 // A listen that does not come to its end, or fails: the socket must be as it was. The argument says which.
 #include "host.h"
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
+#include <sys/prctl.h>
 
 static timer_t timer;
 static sigjmp_buf out;
@@ -41,18 +45,11 @@ static void jump(void) {
     }
 }
 
-// Two sockets bound to one port, of which one can listen; and some that never can.
+// Sockets that can't listen.
 static void fails(void) {
-    int one = 1, none = 0;
-    int first = tcp(), second = tcp();
-    CHECK(setsockopt(first, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0);
-    CHECK(setsockopt(second, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0);
-    SUCCEEDS(bind(first, AT(7001), IN));
-    SUCCEEDS(bind(second, AT(7001), IN));
-    SUCCEEDS(listen(first, 1));
-    CHECK(setsockopt(second, SOL_SOCKET, SO_REUSEADDR, &none, sizeof none) == 0);
-    FAILS(listen(second, 1), EADDRINUSE);
-    CHECK(option(second, SOL_SOCKET, SO_REUSEADDR) == 0);
+    int live = tcp();
+    SUCCEEDS(bind(live, AT(7001), IN));
+    SUCCEEDS(listen(live, 1));
 
     int connected = tcp();
     SUCCEEDS(bind(connected, AT(7002), IN));
@@ -68,6 +65,21 @@ static void fails(void) {
     FAILS(connect(connecting, AT(7001), IN), EINPROGRESS);
     FAILS(listen(connecting, 1), EINVAL);
     CHECK(option(connecting, SOL_SOCKET, SO_REUSEADDR) == 0);
+
+    // One that may not.
+    int forbidden = tcp();
+    SUCCEEDS(bind(forbidden, AT(7004), IN));
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_listen, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    FAILS(listen(forbidden, 1), EPERM);
+    CHECK(option(forbidden, SOL_SOCKET, SO_REUSEADDR) == 0);
 }
 
 int main(int argc, char **argv) {

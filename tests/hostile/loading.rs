@@ -91,7 +91,7 @@ fn acts_once_where_there_are_two_of_it() {
         let program = control
             .clone()
             .argument("250")
-            .with("LIBREUSE_WAIT", "250ms");
+            .with("LIBREUSE_WAIT", "250ms,listeners");
         for two in [[shim(), &copy], [&copy, shim()]] {
             let both = preloading(&program, &two);
             changes_nothing_when(&control, &both, vec![Setting::new("off", Log::Stderr)]);

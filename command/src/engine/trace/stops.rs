@@ -6,7 +6,7 @@ use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
-use super::{inject, launch, log};
+use super::{inject, log};
 use ::log::{Level, log_enabled};
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Follows a process until it is to be let go, or has ended.
@@ -35,6 +36,7 @@ pub(super) fn follow(
         progress: Progress::begin(terms),
         messages,
         inbox,
+        threads: Vec::new(),
         sequences: 0,
         thinking: 0,
     };
@@ -53,6 +55,8 @@ struct Tracer {
     progress: Progress,
     messages: Sender<Message>,
     inbox: Receiver<Message>,
+    /// Those of the sequences, as far as they may not have ended.
+    threads: Vec<JoinHandle<()>>,
     /// How many sequences there have been: the number of the next one.
     sequences: u64,
     /// How many sequences may say something at any moment.
@@ -191,7 +195,9 @@ impl Tracer {
                 return ptrace::let_go_of(tid);
             }
             // Whoever waits for it, as systemd does for the start of a daemon, finds no tracer.
-            Some(Call::Exit) if tid == self.program && self.progress.listens() => launch::end(),
+            Some(Call::Exit) if tid == self.program && self.progress.listens() => {
+                self.progress.end_alone(self.threads.drain(..))
+            }
             _ => {}
         }
         ptrace::go_on(tid, 0)
@@ -286,10 +292,13 @@ impl Tracer {
             sequence: number,
             messages: self.messages.clone(),
         };
-        let Some(sequence) = Sequence::begin(self.settings, process, attended, mouth) else {
+        let Some((sequence, thread)) = Sequence::begin(self.settings, process, attended, mouth)
+        else {
             return false;
         };
         self.sequences += 1;
+        self.threads.retain(|thread| !thread.is_finished());
+        self.threads.push(thread);
         self.progress.attend();
         self.thinking += 1;
         self.tracees.entry(tid).or_default().attended = Some(InAttendance {
