@@ -9,7 +9,7 @@ use support::{Folder, Program, own_network, program, shim};
 const SHARED: [&str; 1] = ["-shared"];
 
 /// A program with these libraries preloaded.
-fn preloading(program: &Program, libraries: &[&Path]) -> Program {
+pub(crate) fn preloading(program: &Program, libraries: &[&Path]) -> Program {
     let list: Vec<_> = libraries
         .iter()
         .map(|library| library.to_str().expect("a path in UTF-8"))
