@@ -11,6 +11,7 @@ mod floor;
 mod hostile;
 mod install;
 mod layouts;
+mod linkers;
 mod package;
 mod release;
 mod restart;
