@@ -82,7 +82,7 @@ const TREES: [Tree; 2] = [
 
 impl Tree {
     fn files(&self, class: u8) -> impl Iterator<Item = PathBuf> {
-        // musl's dynamic linkers put nothing in its place, and do not start a program without what LD_PRELOAD names.
+        // musl's dynamic linkers put nothing in its place, and leave out in silence what they do not find.
         const TO_THE_LETTER: &[&str] = &["$LIB"];
         let (to_the_letter, folders) = if class == 64 {
             (TO_THE_LETTER, self.wide)
