@@ -66,8 +66,9 @@ fn the_library_needs_libc_alone_and_exports_its_hooks_alone() {
         let mut exported: Vec<_> = symbols
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>())
-            .filter(|columns| columns.get(3) == Some(&"FUNC") && columns.get(6) != Some(&"UND"))
-            .map(|columns| columns[7])
+            .filter(|columns| columns.get(3) == Some(&"FUNC") && !columns.contains(&"UND"))
+            // For ppc64le there is one more column before the name.
+            .filter_map(|columns| columns.last().copied())
             .collect();
         exported.sort_unstable();
         assert_eq!(
@@ -89,7 +90,9 @@ close: ended there, cleaned, cancelled
 blocked connect: ended there, cleaned, cancelled
 ";
     own_network();
-    for system in systems() {
+    // qemu never comes back from the first cancellation on s390x, shim or not.
+    let cancels = |system: &System| *system != System::Foreign(Processor::S390x);
+    for system in systems().into_iter().filter(cancels) {
         // The second has an unwinder of its own beside the one that libc loads.
         for (name, flags) in [
             ("cancel", &[][..]),

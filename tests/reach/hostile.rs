@@ -21,9 +21,9 @@ const CORE: &[(&str, &[&str])] = &[
     ("limits", &["no file size"]),
 ];
 
-/// What qemu's user emulation can't run, shim or not, of any processor: wild pointers end it, it has no `CLONE_FILES`, and a program that
-/// executes itself is one for another processor. When a threaded program forks, another thread may hold a lock of qemu's
-/// own: in one run of six children hung there, all of them waiting for the same futex in qemu's image.
+/// What qemu's user emulation can't run of any processor, shim or not: wild pointers end it, it has no `CLONE_FILES`, and a
+/// program that executes itself is one for another processor. When a threaded program forks, another thread may hold a
+/// lock of qemu's own: in one run of six children hung there, all of them waiting for the same futex in qemu's image.
 const BEYOND_QEMU: &[(&str, &[&str])] = &[
     ("pointers", &[]),
     ("forks", &["200"]),
@@ -39,6 +39,8 @@ fn changes_nothing_on(system: System) {
         System::Foreign(_) if BEYOND_QEMU.contains(entry) => false,
         // qemu ends itself: `cpu_exec: assertion failed: (cpu == current_cpu)`.
         System::Foreign(Processor::Armv7) => entry.0 != "signals",
+        // Now and then (1 of 14 runs) timer_settime gives EINVAL.
+        System::Foreign(Processor::Riscv64) => entry.0 != "limits",
         _ => true,
     });
     for (name, arguments) in runs {

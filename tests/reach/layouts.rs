@@ -1,7 +1,7 @@
 //! What the shim and the kernel hand each other has the right layout for each processor: times, files, options.
 
 use crate::restart::{LEGACY, ask};
-use crate::systems::{LIBRARY, systems};
+use crate::systems::{LIBRARY, System, systems};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
@@ -56,7 +56,12 @@ fn bind_waits_as_long_as_it_is_told_to() {
 fn connections_close_as_they_are_told_to() {
     for system in systems() {
         let binary = system.compile("legacy", LEGACY, &[]);
-        for (linger, time_waits) in [("off", 1), ("graceful", 0)] {
+        // qemu hands on four bytes of TCP_INFO and no more, and turns them round: graceful knows nothing of the peer there.
+        let lingers = match system {
+            System::Foreign(_) => &[("off", 1)][..],
+            _ => &[("off", 1), ("graceful", 0)],
+        };
+        for &(linger, time_waits) in lingers {
             own_network();
             let variables = [PRELOAD, ("LIBREUSE_LINGER", linger)];
             let mut running = system

@@ -67,7 +67,8 @@ impl Processor {
         toolchains().join(self.name())
     }
 
-    /// A program, by way of qemu, with these variables and no others.
+    /// A program, by way of qemu, with these variables. They are qemu's own as well, which is static and does not mind: of
+    /// those that it is told to set it takes each apart at commas.
     fn program(self, variables: impl IntoIterator<Item = String>) -> Program {
         let emulator = match self {
             Self::Armv7 => "arm",
@@ -77,12 +78,11 @@ impl Processor {
         let folder = self
             .compiler()
             .join(format!("usr/lib/gcc-cross/{}/12", self.triplet()));
-        let qemu = Program::new(format!("/usr/bin/qemu-{emulator}-static"))
+        Program::new("/usr/bin/env")
+            .arguments(variables)
+            .argument(format!("LD_LIBRARY_PATH={}", folder.display()))
+            .argument(format!("/usr/bin/qemu-{emulator}-static"))
             .arguments(["-L", &format!("/usr/{}", self.triplet())])
-            .arguments(["-E", &format!("LD_LIBRARY_PATH={}", folder.display())]);
-        variables.into_iter().fold(qemu, |qemu, assignment| {
-            qemu.argument("-E").argument(assignment)
-        })
     }
 }
 
@@ -134,7 +134,12 @@ impl System {
         fs::write(&source, text).expect("the folder for temporary files is writable");
         let mut command = match self {
             Self::Foreign(processor) => Command::new(processor.compiler().join("cc")),
-            Self::Musl => support::musl_gcc(),
+            Self::Musl => {
+                let mut compiler = support::musl_gcc();
+                // glibc's headers need no asking.
+                compiler.arg("-D_GNU_SOURCE");
+                compiler
+            }
             _ => Command::new("cc"),
         };
         if let Self::Here32 | Self::Old32 = self {
