@@ -21,20 +21,28 @@ fn main() {
 
     let processor = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let width = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").unwrap_or_default();
+    let order = env::var("CARGO_CFG_TARGET_ENDIAN").unwrap_or_default();
     if !matches!(
-        (processor.as_str(), width.as_str()),
-        ("x86_64" | "aarch64", "64") | ("x86", "32")
+        (processor.as_str(), width.as_str(), order.as_str()),
+        (
+            "x86_64" | "aarch64" | "riscv64" | "powerpc64",
+            "64",
+            "little"
+        ) | ("s390x", "64", "big")
+            | ("x86" | "arm", "32", "little")
     ) {
         // src/real.rs names the oldest version of dlsym, which is another one for each.
         println!(
-            "cargo::error=libreuse knows x86_64, i686 and aarch64, and not yet this {width}-bit {processor}"
+            "cargo::error=libreuse knows x86_64, i686, aarch64, 32-bit arm, riscv64, powerpc64le and s390x, and not yet \
+             this {width}-bit {order}-endian {processor}"
         );
         return;
     }
 
     let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
 
-    // What lies in a folder that the loader searches has a soname: ldconfig and packages know it by that.
+    // Tools that package libraries ask for one. It is not what keeps the library from being loaded twice: one file is
+    // known by its inode, whatever paths lead to it, and a copy of it is another library, soname or not.
     link("-Wl,-soname,libreuse.so");
 
     // Bind every symbol while loading: lazy binding would take the loader's locks in the middle of a hook, which may
@@ -52,7 +60,12 @@ fn main() {
     // whose tables for C++ and for profiling are looked up in every library in vain, nor pages of their own for code
     // and constants are of use here. GNU ld puts the two writable segments into one as well, with the read-only part of
     // it still protected; LLVM's linker, rustc's default on some targets, cannot.
-    link("-nostartfiles");
+    //
+    // On 32-bit ARM the start files stay: the linker takes the ABI from the first file that it sees, and what rustc 1.85
+    // puts there without them names none.
+    if processor != "arm" {
+        link("-nostartfiles");
+    }
     link("-fuse-ld=bfd");
     link("-Wl,-z,noseparate-code");
     link("-Wl,-z,relro");

@@ -69,7 +69,7 @@ fn named(paths: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether the file has the note that src/version.rs of the library puts there.
+/// Whether the file has the note that src/image.rs of the library puts there.
 fn is_of_this_version(library: &[u8]) -> bool {
     let note = [
         b"libreuse\0\0\0\0",

@@ -25,10 +25,12 @@ pub(crate) fn now_ms() -> Option<u64> {
 /// Sleeps until `moment`, a time as `now_ms` has it; false if the kernel refused. Signal handlers run meanwhile and do not
 /// shorten it.
 pub(crate) fn sleep_until(moment: u64) -> bool {
+    let (seconds, milliseconds) = in_seconds(moment);
     let until = libc::timespec {
-        tv_sec: libc::time_t::try_from(moment / 1_000).unwrap_or(libc::time_t::MAX),
+        tv_sec: libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX),
         // Below 1 000 000 000, so it fits.
-        tv_nsec: libc::c_long::try_from((moment % 1_000).saturating_mul(1_000_000)).unwrap_or(0),
+        #[allow(clippy::unnecessary_fallible_conversions)] // Of 32 bits on some processors.
+        tv_nsec: libc::c_long::try_from(milliseconds.saturating_mul(1_000_000)).unwrap_or(0),
     };
     // Not by way of libc's function, which is a cancellation point, and bind is none.
     loop {
@@ -50,4 +52,25 @@ pub(crate) fn sleep_until(moment: u64) -> bool {
             return false;
         }
     }
+}
+
+/// Whole seconds, and the milliseconds beyond them.
+///
+/// By halves, since a processor of 32 bits divides no 64: what stands in for it there is a function of Rust's, which on
+/// 32-bit ARM would bring Rust's unwinder along.
+fn in_seconds(moment: u64) -> (u64, u32) {
+    // 2^32 milliseconds.
+    const SECONDS: u64 = 4_294_967;
+    const MILLISECONDS: u32 = 296;
+    let [high, low] = [moment >> 32, moment & u64::from(u32::MAX)]
+        .map(|half| u32::try_from(half).unwrap_or(u32::MAX));
+    // The high half counts 49 days each.
+    let rest = high
+        .saturating_mul(MILLISECONDS)
+        .saturating_add(low % 1_000);
+    let seconds = u64::from(high)
+        .saturating_mul(SECONDS)
+        .saturating_add(u64::from(low / 1_000))
+        .saturating_add(u64::from(rest / 1_000));
+    (seconds, rest % 1_000)
 }

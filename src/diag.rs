@@ -1,4 +1,4 @@
-//! Live listeners, for `LIBREUSE_WAIT`: by a netlink socket that is there for a moment (sock_diag(7)).
+//! Live listeners, for `LIBREUSE_WAIT`: by a netlink socket that is there for a moment (`sock_diag(7)`).
 //!
 //! Asked once, before a `bind` begins to wait. Where the kernel or a sandbox refuses, nothing is known of listeners.
 

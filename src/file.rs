@@ -1,6 +1,6 @@
 //! Which file a descriptor stands for: the program may close one at any time, and its number then be another file's.
 
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
 use core::mem::MaybeUninit;
 
 /// What tells a file from every other one.
@@ -64,4 +64,19 @@ fn identify_without_birth(fd: c_int) -> Option<Identity> {
         birth: 0,
         format: status.st_mode & libc::S_IFMT,
     })
+}
+
+/// Reads the beginning of a file, as much as there is room for; returns how much that is, 0 if it can't be read.
+pub(crate) fn read_begin(path: &CStr, room: &mut [u8]) -> usize {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    // SAFETY: the path is a C string and outlives the call.
+    let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+    if fd < 0 {
+        return 0;
+    }
+    // SAFETY: the kernel writes at most as many bytes as there is room for.
+    let length = unsafe { libc::syscall(libc::SYS_read, fd, room.as_mut_ptr(), room.len()) };
+    // SAFETY: the descriptor is ours, as has just been seen.
+    unsafe { libc::syscall(libc::SYS_close, fd) };
+    usize::try_from(length).unwrap_or(0)
 }

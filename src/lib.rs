@@ -55,3 +55,6 @@ mod signals;
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
+#[cfg(target_arch = "arm")]
+#[allow(unsafe_code)] // Symbols for the linker.
+mod unwind;

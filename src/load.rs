@@ -1,6 +1,6 @@
 //! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`.
 
-use crate::{errno, image, real, sink};
+use crate::{errno, file, image, real, sink};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
@@ -130,13 +130,30 @@ fn variables<'a>(environment: &Strings<'a>) -> impl Iterator<Item = (&'a [u8], &
         })
 }
 
-/// Whether the shim is to act in this program: by the name it was started under, or by that of its file.
+/// Whether the shim is to act in this program: by the name it was started under, by that of a script, which is the first
+/// argument of its interpreter that is no option, or by that of its file.
 fn chosen(settings: &Settings) -> bool {
     let programs = &settings.programs;
-    programs.all() || programs.contains(file_name(started_as())) || {
-        let mut path = [0; 4096];
-        programs.contains(file_name(executable(&mut path)))
+    if programs.all() || programs.contains(file_name(started_as())) {
+        return true;
     }
+    let mut room = [0; 4096];
+    programs.contains(file_name(script(&mut room)))
+        || programs.contains(file_name(executable(&mut room)))
+}
+
+/// The first of the program's arguments that is no option, as far as there is room for it. musl hands its constructors no
+/// arguments, so the kernel is asked (proc(5)).
+fn script(room: &mut [u8]) -> &[u8] {
+    let length = file::read_begin(c"/proc/self/cmdline", room);
+    let mut arguments = room
+        .get(..length)
+        .unwrap_or_default()
+        .split(|&byte| byte == 0);
+    arguments.next();
+    arguments
+        .find(|word| !word.starts_with(b"-"))
+        .unwrap_or_default()
 }
 
 /// The program's `argv[0]`.

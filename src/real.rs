@@ -142,6 +142,31 @@ macro_rules! dlsym_version {
         "GLIBC_2.17"
     };
 }
+#[cfg(target_arch = "arm")]
+macro_rules! dlsym_version {
+    () => {
+        "GLIBC_2.4"
+    };
+}
+#[cfg(target_arch = "riscv64")]
+macro_rules! dlsym_version {
+    () => {
+        "GLIBC_2.27"
+    };
+}
+// Little-endian: build.rs lets no other through.
+#[cfg(target_arch = "powerpc64")]
+macro_rules! dlsym_version {
+    () => {
+        "GLIBC_2.17"
+    };
+}
+#[cfg(target_arch = "s390x")]
+macro_rules! dlsym_version {
+    () => {
+        "GLIBC_2.2"
+    };
+}
 
 /// Keeps the address of a function in a static, null if nobody in the process has it: a weak reference, for which Rust
 /// has no stable word. With a version, that one is asked for.
@@ -180,15 +205,15 @@ unsafe extern "C" {
 }
 
 /// Makes a socket call without libc's function for it.
-#[cfg(not(target_arch = "x86"))]
+#[cfg(not(any(target_arch = "x86", target_arch = "s390x")))]
 macro_rules! socket_call {
     ($call:ident, $number:ident, $($argument:expr),+) => {
         libc::syscall(libc::$call, $($argument),+)
     };
 }
 
-/// As libc makes it on 32-bit x86: until Linux 4.3 there is one system call for all of them (socketcall(2)).
-#[cfg(target_arch = "x86")]
+/// As libc makes it on 32-bit x86 and on s390x: until Linux 4.3 there is one system call for all of them (socketcall(2)).
+#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
 macro_rules! socket_call {
     ($call:ident, $number:ident, $($argument:expr),+) => {
         libc::syscall(
@@ -200,13 +225,13 @@ macro_rules! socket_call {
 }
 
 /// Their numbers there (include/uapi/linux/net.h).
-#[cfg(target_arch = "x86")]
+#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
 const SYS_BIND: c_int = 2;
-#[cfg(target_arch = "x86")]
+#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
 const SYS_CONNECT: c_int = 3;
-#[cfg(target_arch = "x86")]
+#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
 const SYS_LISTEN: c_int = 4;
-#[cfg(target_arch = "x86")]
+#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
 const SYS_SETSOCKOPT: c_int = 14;
 
 unsafe extern "C" fn close(fd: c_int) -> c_int {

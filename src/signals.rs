@@ -49,7 +49,8 @@ pub(crate) fn held(ours: impl FnOnce()) {
 }
 
 /// Does something that may raise a signal in the calling thread, which is then taken off again. Signals are held back;
-/// `raised` tells from the outcome which one it was. One that was pending already stays, as two of them are one.
+/// `raised` tells from the outcome which one it was. One that was pending for the thread already stays, as two of them are
+/// one; of one that is pending for the process the kernel does not tell that apart, and then ours stays beside it.
 pub(crate) fn taken_off<T>(ours: impl FnOnce() -> T, raised: impl FnOnce(T) -> Option<c_int>) {
     let pending_before = pending();
     let Some(signal) = raised(ours()) else {

@@ -127,8 +127,8 @@ pub trait Calls: Facts {
     /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be had.
     fn now_ms(&self) -> Option<u64>;
 
-    /// Whether a live listener is known to have this address (`sock_diag(7)`, see [`diag`](crate::diag)); false if it can't be
-    /// told. The one answer that takes more than one system call: it is asked for once, before a wait.
+    /// Whether a live listener is known to have this address (`sock_diag(7)`, see [`diag`](crate::diag)); false if it can't
+    /// be told. The one answer that takes more than one system call: it is asked for once, before a wait.
     fn is_listened_at(&self, address: Endpoint) -> bool;
 
     /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further

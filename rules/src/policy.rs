@@ -81,8 +81,6 @@ pub enum Reason {
     NotInUse,
     /// A connection that did not carry the option: no listener of ours has accepted it.
     NeverSet,
-    /// The kernel refused the option, as it does `TCP_LINGER2` for everything but TCP.
-    Refused,
 }
 
 impl Reason {
@@ -102,7 +100,6 @@ impl Reason {
             Self::Unconnected => "not connected",
             Self::NotInUse => "neither listening nor connected",
             Self::NeverSet => "a connection that did not carry the option",
-            Self::Refused => "the kernel refused the option",
         }
     }
 }
@@ -266,6 +263,19 @@ impl Options {
 
     fn is_none(self) -> bool {
         self == Self::NONE
+    }
+
+    /// Those of them that are not among `done`.
+    pub(crate) fn without(self, done: Self) -> Self {
+        Self {
+            reuse_address: self.reuse_address && !done.reuse_address,
+            reuse_port: self.reuse_port && !done.reuse_port,
+            ending: if self.ending == done.ending {
+                Ending::AsItIs
+            } else {
+                self.ending
+            },
+        }
     }
 }
 

@@ -87,9 +87,9 @@ pub(crate) fn bound(address: Endpoint, options: Options) {
 pub(crate) fn not_bound(address: Endpoint, options: Options, still_in_use: bool) {
     if still_in_use {
         log::info!(
-            "bind {address}: in use, with {options} too: by a live listener (stop it), by what a run without the shim \
-             left behind (LIBREUSE_WAIT=60s outlasts it), or by another program's connection from this port \
-             (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows which"
+            "bind {address}: in use, with {options} too. That may be a live listener (stop it), a socket that is bound \
+             as a lock, what a run without the shim left behind (LIBREUSE_WAIT=60s outlasts it), or another program's \
+             connection from this port (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows which"
         );
     } else {
         log::info!("bind {address}: failed otherwise when tried again with {options}");
@@ -148,6 +148,15 @@ pub(crate) fn acted(function: Function, calls: &impl Calls, options: Options) {
         function.name(),
         Place::of(calls),
         function.why(options)
+    );
+}
+
+/// The kernel refused options that were to be set around a call, as it does `TCP_LINGER2` for MPTCP.
+pub(crate) fn refused(function: Function, calls: &impl Calls, options: Options) {
+    log::debug!(
+        "{} {}: the kernel refused {options}",
+        function.name(),
+        Place::of(calls)
     );
 }
 

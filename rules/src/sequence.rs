@@ -82,7 +82,9 @@ pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) ->
             held(calls, || {
                 let done = apply(options, calls);
                 let result = listen.make();
-                if result.is_err() && done.reuse_address {
+                // In use is what another copy has bound as well. It can listen only while this one carries the option: with
+                // that gone again from either, none of the two could.
+                if done.reuse_address && result.is_err_and(|error| error != Errno::IN_USE) {
                     calls.set_option(SocketOption::ReuseAddress, 0);
                 }
                 report(Function::Listen, calls, options, done);
@@ -182,7 +184,7 @@ fn report(function: Function, calls: &impl Calls, wanted: Options, done: Options
         report::acted(function, calls, done);
     }
     if done != wanted {
-        report::left_alone(function, calls, Reason::Refused);
+        report::refused(function, calls, wanted.without(done));
     }
 }
 
@@ -233,7 +235,8 @@ fn wait_to_bind(
     }
     report::waiting(address, settings.wait_ms);
     let file = calls.file();
-    let start = calls.now_ms();
+    // A part of the first millisecond has gone already.
+    let start = calls.now_ms().map(|now| now.saturating_add(1));
     let mut now = start;
     let mut pause = 1;
     while let (Some(start), Some(so_far)) = (start, now) {

@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Folder, Program, TcpState, compile_c, own_network, program, python, wait_for};
+use support::{
+    Folder, Program, TcpState, compile_c, compile_for_musl, own_network, program, python, wait_for,
+};
 
 /// Prints which library is mapped, so that a verdict can be compared with what happens.
 const WITNESS: &str = r#"
@@ -122,20 +124,25 @@ fn finds_programs_of_another_kind_to_be_traced() {
 }
 
 #[test]
-fn finds_programs_of_another_c_library_to_be_traced() {
-    let folder = Folder::new("musl");
-    let source = folder.join("witness.c");
-    let binary = folder.join("witness-musl");
-    fs::write(&source, WITNESS).expect("the folder is ours");
-    let status = Command::new(program(&["musl-gcc"]))
-        .arg("-o")
-        .args([&binary, &source])
-        .status()
-        .expect("musl-gcc runs");
-    assert!(status.success());
-    // With the library it would not start.
-    assert_eq!(witnessed(&binary), "");
-    traced(&binary, "is linked with musl");
+fn serves_programs_of_musl_by_the_same_library() {
+    let witness = compile_for_musl("witness-musl", WITNESS, &[]);
+    assert_eq!(witnessed(&witness), "with");
+    let answer = json(&check().argument("--json").argument(&witness));
+    assert_eq!(answer["engine"]["name"], "preload", "{answer}");
+    assert_eq!(answer["format"]["libc"], "musl", "{answer}");
+    // musl's own calls are its own business.
+    let callers = [witness.to_str().expect("UTF-8")];
+    assert_eq!(
+        answer["imports"]["bind"],
+        serde_json::json!(callers),
+        "{answer}"
+    );
+    assert_eq!(run().argument(&witness).output().trim(), "with");
+    // A shell of glibc may start it as well.
+    let by_shell = run()
+        .arguments(["sh", "-c", "exec \"$0\""])
+        .argument(&witness);
+    assert_eq!(by_shell.output().trim(), "with");
 }
 
 /// The command as nobody, for whom a setuid or capable file is more than it is for root.

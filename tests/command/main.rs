@@ -6,6 +6,7 @@ mod check;
 mod defects;
 mod documents;
 mod evict;
+mod examples;
 mod faults;
 mod free;
 mod output;

@@ -87,7 +87,7 @@ except OSError as error:
         .arguments(["--time", "--monotonic", "864000", "--fork"])
         .argument("/usr/bin/env")
         .argument(format!("LD_PRELOAD={}", support::shim().display()))
-        .argument("LIBREUSE_WAIT=300ms")
+        .argument("LIBREUSE_WAIT=300ms,listeners")
         .argument(python())
         .arguments(["-c"])
         .argument(format!("import errno, socket, time\n{text}"));
@@ -111,7 +111,7 @@ except OSError as error:
 ",
         )
         .shimmed()
-        .with("LIBREUSE_WAIT", "500ms")
+        .with("LIBREUSE_WAIT", "500ms,listeners")
         .with("LIBREUSE_LOG", "info")
         .start();
         wait_until("the bind to wait", || {

@@ -1,7 +1,9 @@
 //! Hooks that are interrupted: by signal handlers, by jumps out of them, by cancellation, and by forks.
 
 use crate::host::{Libc, changes_nothing_in, host};
+use crate::loading::preloading;
 use support::matrix::{Log, Setting, changes_nothing_when};
+use support::shim;
 
 #[test]
 fn serves_a_signal_handler_at_10_khz() {
@@ -36,7 +38,15 @@ fn leaves_nothing_behind_when_a_handler_jumps_out() {
 /// A listener's option on a socket that does not listen would let another copy bind its port, which may be its lock.
 #[test]
 fn leaves_no_option_on_a_socket_that_does_not_listen() {
-    changes_nothing_in("listen.c", &["jump"]);
+    for libc in Libc::BOTH {
+        let program = libc.host("listen.c").argument("jump");
+        let raiser = libc.compiled("raiser.c", &["-shared"]);
+        changes_nothing_when(
+            &preloading(&program, &[&raiser]),
+            &preloading(&program, &[shim(), &raiser]),
+            libc.settings(),
+        );
+    }
 }
 
 #[test]

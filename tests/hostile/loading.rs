@@ -9,7 +9,7 @@ use support::{Folder, Program, own_network, program, shim};
 const SHARED: [&str; 1] = ["-shared"];
 
 /// A program with these libraries preloaded.
-fn preloading(program: &Program, libraries: &[&Path]) -> Program {
+pub(crate) fn preloading(program: &Program, libraries: &[&Path]) -> Program {
     let list: Vec<_> = libraries
         .iter()
         .map(|library| library.to_str().expect("a path in UTF-8"))
@@ -91,7 +91,7 @@ fn acts_once_where_there_are_two_of_it() {
         let program = control
             .clone()
             .argument("250")
-            .with("LIBREUSE_WAIT", "250ms");
+            .with("LIBREUSE_WAIT", "250ms,listeners");
         for two in [[shim(), &copy], [&copy, shim()]] {
             let both = preloading(&program, &two);
             changes_nothing_when(&control, &both, vec![Setting::new("off", Log::Stderr)]);

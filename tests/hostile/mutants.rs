@@ -100,7 +100,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// A guard taken out, and the tests that must fail then.
+/// A guard taken out, and the tests that must fail then; those that are not of this target begin with its name.
 struct Mutant {
     edits: &'static [Edit<'static>],
     tests: &'static [&'static str],
@@ -186,6 +186,7 @@ const MUTANTS: &[Mutant] = &[
         )],
         tests: &[
             "interrupted::leaves_nothing_behind_when_a_handler_jumps_out",
+            "interrupted::leaves_no_option_on_a_socket_that_does_not_listen",
             "interrupted::lets_cancelled_threads_clean_up",
             "output::keeps_no_descriptor",
             "output::raises_no_sigxfsz",
@@ -560,6 +561,98 @@ fn carry_out_locked(function: Function, calls: &impl Calls, decision: Decision) 
         )],
         tests: &["waiting::waits_through_signals_and_leaves_no_trace"],
     },
+    Mutant {
+        edits: &[edit(
+            "rules/src/sequence.rs",
+            "        now = calls.now_ms();
+",
+            "        now = calls.now_ms().or(now);
+",
+        )],
+        tests: &["rights::ends_its_wait_when_the_clock_stops"],
+    },
+    Mutant {
+        edits: &[edit(
+            "rules/src/sequence.rs",
+            "if !settings.wait_for_listeners && calls.is_listened_at(address) {",
+            "if false {",
+        )],
+        tests: &[
+            "rights::waits_in_a_sandbox_that_shows_no_listeners",
+            "spec::wait::tells_the_listener_that_is_in_the_way_from_others",
+        ],
+    },
+    Mutant {
+        edits: &[edit(
+            "rules/src/report.rs",
+            "    log::warn!(
+        \"bind {address}: in use, waiting",
+            "    log::info!(
+        \"bind {address}: in use, waiting",
+        )],
+        tests: &["spec::log::tells_of_waiting_by_default_and_of_loading_only_when_asked_to"],
+    },
+    // Whose option it is
+    Mutant {
+        edits: &[edit(
+            "rules/src/policy.rs",
+            "if wanted.reuse_address && !carried =>",
+            "if wanted.reuse_address && !carried && false =>",
+        )],
+        tests: &["spec::connect::leaves_a_connection_without_the_option_that_never_had_it"],
+    },
+    // Two guards, each enough for what can't listen, and one of them for what may not
+    Mutant {
+        edits: &[
+            edit(
+                "rules/src/policy.rs",
+                "        Some(_) => return Decision::StepAside(Reason::Underway),",
+                "        Some(_) => {}",
+            ),
+            edit(
+                "rules/src/sequence.rs",
+                "if done.reuse_address && result",
+                "if false && result",
+            ),
+        ],
+        tests: &["interrupted::leaves_no_option_behind_a_listen_that_fails"],
+    },
+    Mutant {
+        edits: &[edit(
+            "rules/src/sequence.rs",
+            "if done.reuse_address && result",
+            "if false && result",
+        )],
+        tests: &["interrupted::leaves_no_option_behind_a_listen_that_fails"],
+    },
+    Mutant {
+        edits: &[edit(
+            "rules/src/sequence.rs",
+            "result.is_err_and(|error| error != Errno::IN_USE)",
+            "result.is_err()",
+        )],
+        tests: &["spec::bind::lets_one_of_two_listen_that_are_bound_to_one_port"],
+    },
+    // Peers that look late
+    Mutant {
+        edits: &[edit(
+            "rules/src/policy.rs",
+            "        _ => Ending::Remembered,",
+            "        _ => Ending::Forgotten,",
+        )],
+        tests: &[
+            "spec::late::costs_no_client_that_looks_late_its_connection",
+            "spec::late::loses_nothing_of_a_client_that_sends_and_closes",
+        ],
+    },
+    Mutant {
+        edits: &[edit(
+            "rules/src/calls.rs",
+            "received && options & TCPI_OPT_SYN_DATA == 0",
+            "received && options | TCPI_OPT_SYN_DATA != 0",
+        )],
+        tests: &["spec::late::costs_no_client_its_connection_that_it_opened_fast"],
+    },
     // Shared descriptors
     Mutant {
         edits: &[edit(
@@ -606,14 +699,28 @@ fn each_guard_is_held_by_a_test() {
         }
         let library = build(mutant.edits);
         for test in mutant.tests {
-            let output = Command::new(env::current_exe().expect("this program"))
+            let (mut command, test) = match test.strip_prefix("spec::") {
+                None => (
+                    Command::new(env::current_exe().expect("this program")),
+                    *test,
+                ),
+                Some(test) => {
+                    let mut command = Command::new(env!("CARGO"));
+                    command
+                        .args(["test", "--quiet", "--package", "libreuse-tests"])
+                        .args(["--test", "spec", "--"])
+                        .current_dir(support::project());
+                    (command, test)
+                }
+            };
+            let output = command
                 .args(["--exact", test])
                 .env("LIBREUSE_TEST_LIBRARY", &library)
                 .stdin(Stdio::null())
                 .output()
                 .expect("this program runs");
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(text.contains("running 1 test"), "no such test: {test}");
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.contains("running 1 test"), "no such test: {test}");
             let verdict = if output.status.success() {
                 survivors.push((number, test));
                 "SURVIVES"

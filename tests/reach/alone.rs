@@ -1,9 +1,10 @@
 //! The command of the release by itself, without the library beside it: it carries both kinds.
 
 use crate::restart::{LEGACY, port_after_crash};
-use crate::systems::{Layer, System, release};
+use crate::systems::{Layer, System, release, succeed};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use support::{Folder, Program};
 
 /// The command in a folder with nothing else.
@@ -66,6 +67,29 @@ fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
             .succeeded();
         assert_eq!(quiet.stderr, "", "{system:?}");
     }
+}
+
+/// musl's dynamic linker takes what `LD_PRELOAD` names to the letter, and does not start a program without it.
+#[test]
+fn what_it_starts_may_start_a_program_for_musl() {
+    let folder = alone();
+    let source = folder.join("for-musl.c");
+    let binary = folder.join("for-musl");
+    fs::write(
+        &source,
+        "#include <stdio.h>\nint main(void) { return puts(\"started\") < 0; }",
+    )
+    .expect("ours");
+    succeed(Command::new("musl-gcc").arg("-o").args([&binary, &source]));
+    let lines = "echo $LD_PRELOAD; exec \"$0\"";
+    let finished = Program::new(folder.join("reuseaddr"))
+        .arguments(["run", "sh", "-c", lines])
+        .argument(&binary)
+        .run()
+        .succeeded();
+    let (preload, rest) = finished.stdout.split_once('\n').expect("lines");
+    assert!(preload.contains("/$LIB/libreuse.so"), "{finished:#?}");
+    assert_eq!((rest, finished.stderr.as_str()), ("started\n", ""));
 }
 
 #[test]

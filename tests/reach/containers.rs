@@ -1,9 +1,8 @@
 //! Containers: what `docs/containers.md` says of them.
 
 use crate::restart::{LEGACY, port_after_crash};
-use crate::systems::{Layer, System, release, temporary};
+use crate::systems::{Layer, System, release};
 use std::path::Path;
-use std::process::Command;
 use support::Program;
 
 /// A container with a root file system that can't be written to, for an ordinary user without any capability.
@@ -34,22 +33,4 @@ fn a_mounted_library_serves_an_image_that_knows_nothing_of_it() {
         status.starts_with("65534\n") && status.contains("Read-only file system"),
         "{status}"
     );
-}
-
-#[test]
-fn a_program_for_musl_does_not_start_with_it() {
-    let source = temporary().join("legacy-musl.c");
-    let binary = temporary().join("legacy-musl");
-    std::fs::write(&source, "int main(void) { return 0; }").expect("a writable folder");
-    crate::systems::succeed(Command::new("musl-gcc").arg("-o").args([&binary, &source]));
-    Program::new(&binary).run().succeeded();
-    let library = release("x86_64").join("lib/libreuse.so");
-    let refused = Program::new(&binary).with("LD_PRELOAD", &library).run();
-    assert_eq!(refused.status.code(), Some(127), "{refused:#?}");
-    assert!(refused.stderr.contains("libreuse.so"), "{refused:#?}");
-    // By its bare name it is not found, and not missed.
-    Program::new(&binary)
-        .with("LD_PRELOAD", "libreuse.so")
-        .run()
-        .succeeded();
 }

@@ -1,7 +1,7 @@
 //! What the shim and the kernel hand each other has the right layout for each processor: times, files, options.
 
 use crate::restart::{LEGACY, ask};
-use crate::systems::{LIBRARY, SYSTEMS};
+use crate::systems::{LIBRARY, systems};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ const PRELOAD: (&str, &str) = ("LD_PRELOAD", LIBRARY);
 
 #[test]
 fn bind_waits_as_long_as_it_is_told_to() {
-    for system in SYSTEMS {
+    for system in systems() {
         let binary = system.compile("legacy", LEGACY, &[]);
         own_network();
         let holder = TcpListener::bind("127.0.0.1:49200").expect("a network of our own");
@@ -54,7 +54,7 @@ fn bind_waits_as_long_as_it_is_told_to() {
 
 #[test]
 fn connections_close_as_they_are_told_to() {
-    for system in SYSTEMS {
+    for system in systems() {
         let binary = system.compile("legacy", LEGACY, &[]);
         for (linger, time_waits) in [("off", 1), ("graceful", 0)] {
             own_network();
@@ -83,7 +83,7 @@ fn connections_close_as_they_are_told_to() {
 #[test]
 fn reports_arrive_on_stderr_and_at_the_end_of_a_large_file() {
     const REPORT: &str = "loaded: reuseaddr on, linger off, wait 0 ms, reuseport off, ports all";
-    for system in SYSTEMS {
+    for system in systems() {
         let binary = system.compile("nothing", "int main(void) { return 0; }", &[]);
         let to_stderr = system
             .program(&binary, &[PRELOAD, ("LIBREUSE_LOG", "debug")])

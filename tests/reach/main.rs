@@ -5,6 +5,7 @@
 //! `scripts/toolchains`.
 
 mod alone;
+mod alpine;
 mod containers;
 mod floor;
 mod hostile;

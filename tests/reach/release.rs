@@ -9,7 +9,7 @@ use support::Folder;
 fn the_same_source_gives_the_same_bytes_elsewhere() {
     let sums = fs::read_to_string(dist().join("SHA256SUMS")).expect("the sums");
     // A tarball and the library's package for each target, and the command's package for two.
-    assert_eq!(sums.lines().count(), 8, "{sums}");
+    assert!(sums.lines().count() >= 12, "{sums}");
     let elsewhere = Folder::new("a/copy elsewhere");
     let copy = elsewhere.join("libreuse");
     fs::create_dir_all(copy.join("target")).expect("the folder for temporary files is writable");

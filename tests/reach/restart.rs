@@ -1,6 +1,6 @@
 //! The story that all of this is for, on each system.
 
-use crate::systems::{LIBRARY, SYSTEMS};
+use crate::systems::{LIBRARY, systems};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use support::{Program, TcpState, own_network, wait_for};
@@ -44,7 +44,7 @@ pub(crate) fn ask(port: u16) {
 
 #[test]
 fn a_legacy_program_gets_its_port_back_on_every_system() {
-    for system in SYSTEMS {
+    for system in systems() {
         let binary = system.compile("legacy", LEGACY, &[]);
         for (variables, expected) in [
             (&[][..], "port 49201"),

@@ -23,18 +23,94 @@ pub(crate) enum System {
     Trixie,
     /// Debian's next, with the newest glibc to be had.
     Sid,
+    /// This machine with musl, as Debian has it.
+    Musl,
     /// Another processor, by way of qemu.
-    Aarch64,
+    Foreign(Processor),
 }
 
-pub(crate) const SYSTEMS: [System; 7] = [
+/// A processor that this machine's is not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Processor {
+    Aarch64,
+    /// 32-bit ARM.
+    Armv7,
+    /// The one that is big-endian.
+    S390x,
+    Ppc64le,
+    Riscv64,
+}
+
+impl Processor {
+    /// As the release is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "aarch64",
+            Self::Armv7 => "armv7",
+            Self::S390x => "s390x",
+            Self::Ppc64le => "ppc64le",
+            Self::Riscv64 => "riscv64",
+        }
+    }
+
+    fn triplet(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "aarch64-linux-gnu",
+            Self::Armv7 => "arm-linux-gnueabihf",
+            Self::S390x => "s390x-linux-gnu",
+            Self::Ppc64le => "powerpc64le-linux-gnu",
+            Self::Riscv64 => "riscv64-linux-gnu",
+        }
+    }
+
+    fn compiler(self) -> PathBuf {
+        toolchains().join(self.name())
+    }
+
+    /// A program, by way of qemu, with these variables and no others.
+    fn program(self, variables: impl IntoIterator<Item = String>) -> Program {
+        let emulator = match self {
+            Self::Armv7 => "arm",
+            other => other.name(),
+        };
+        // Where libgcc_s is, which libc loads for pthread_cancel.
+        let folder = self
+            .compiler()
+            .join(format!("usr/lib/gcc-cross/{}/12", self.triplet()));
+        let qemu = Program::new(format!("/usr/bin/qemu-{emulator}-static"))
+            .arguments(["-L", &format!("/usr/{}", self.triplet())])
+            .arguments(["-E", &format!("LD_LIBRARY_PATH={}", folder.display())]);
+        variables.into_iter().fold(qemu, |qemu, assignment| {
+            qemu.argument("-E").argument(assignment)
+        })
+    }
+}
+
+/// The processors that are always tried, and those whose compilers are larger than their users are many, which are tried
+/// where `LIBREUSE_TEST_EVERY_PROCESSOR` is set and `scripts/release` was told to build for them.
+pub(crate) fn processors() -> Vec<Processor> {
+    let mut all = vec![Processor::Aarch64, Processor::Armv7, Processor::S390x];
+    if env::var_os("LIBREUSE_TEST_EVERY_PROCESSOR").is_some() {
+        all.extend([Processor::Ppc64le, Processor::Riscv64]);
+    }
+    all
+}
+
+/// All of them.
+pub(crate) fn systems() -> Vec<System> {
+    let mut all = SYSTEMS.to_vec();
+    all.extend(processors().into_iter().map(System::Foreign));
+    all
+}
+
+const SYSTEMS: [System; 7] = [
     System::Here,
     System::Here32,
     System::Old,
     System::Old32,
     System::Trixie,
     System::Sid,
-    System::Aarch64,
+    System::Musl,
 ];
 
 /// What `LD_PRELOAD` is set to: the dynamic linker puts the folder for the program's own kind in the place of `$LIB`.
@@ -46,17 +122,21 @@ impl System {
         static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
         // What another test has failed to compile is not in it.
         let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let binary = temporary().join(format!("{name}.{self:?}.{}", std::process::id()));
+        let system = match self {
+            Self::Foreign(processor) => format!("{processor:?}"),
+            other => format!("{other:?}"),
+        };
+        let binary = temporary().join(format!("{name}.{system}.{}", std::process::id()));
         if done.contains(&binary) {
             return binary;
         }
         let source = binary.with_extension("c");
         fs::write(&source, text).expect("the folder for temporary files is writable");
-        let compiler = match self {
-            Self::Aarch64 => toolchains().join("aarch64/cc"),
-            _ => "cc".into(),
+        let mut command = match self {
+            Self::Foreign(processor) => Command::new(processor.compiler().join("cc")),
+            Self::Musl => support::musl_gcc(),
+            _ => Command::new("cc"),
         };
-        let mut command = Command::new(compiler);
         if let Self::Here32 | Self::Old32 = self {
             command.arg("-m32");
         }
@@ -88,30 +168,23 @@ impl System {
         let library = match self {
             Self::Here | Self::Here32 => format!("{}{LIBRARY}", installed_here().display()),
             Self::Old | Self::Old32 | Self::Trixie | Self::Sid => LIBRARY.into(),
-            Self::Aarch64 => format!("{}/lib/libreuse.so", release("aarch64").display()),
+            // musl knows no $LIB.
+            Self::Musl => format!("{}/lib/libreuse.so", release("x86_64").display()),
+            Self::Foreign(processor) => {
+                format!("{}/lib/libreuse.so", release(processor.name()).display())
+            }
         };
         let assignments = variables
             .iter()
             .map(|(name, value)| format!("{name}={}", value.replace(LIBRARY, &library)));
         match self {
-            Self::Here | Self::Here32 => Program::new("/usr/bin/env").arguments(assignments),
+            Self::Here | Self::Here32 | Self::Musl => {
+                Program::new("/usr/bin/env").arguments(assignments)
+            }
             Self::Old | Self::Old32 | Self::Trixie | Self::Sid => {
                 self.installed().program("env").arguments(assignments)
             }
-            Self::Aarch64 => {
-                // Where libgcc_s is, which libc loads for pthread_cancel.
-                let folder = "aarch64/usr/lib/gcc-cross/aarch64-linux-gnu/12";
-                let folders = format!("LD_LIBRARY_PATH={}", toolchains().join(folder).display());
-                let qemu = Program::new("/usr/bin/qemu-aarch64-static").arguments([
-                    "-L",
-                    "/usr/aarch64-linux-gnu",
-                    "-E",
-                    &folders,
-                ]);
-                assignments.fold(qemu, |qemu, assignment| {
-                    qemu.argument("-E").argument(assignment)
-                })
-            }
+            Self::Foreign(processor) => processor.program(assignments),
         }
         .argument(binary)
     }
@@ -119,7 +192,7 @@ impl System {
     /// The root file system of a system that is not this machine's.
     fn root(self) -> Option<PathBuf> {
         let name = match self {
-            Self::Here | Self::Here32 | Self::Aarch64 => return None,
+            Self::Here | Self::Here32 | Self::Musl | Self::Foreign(_) => return None,
             Self::Old | Self::Old32 => "old",
             Self::Trixie => "trixie",
             Self::Sid => "sid",

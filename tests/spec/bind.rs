@@ -1,5 +1,7 @@
 use crate::server::{PORT, Server};
-use support::{Program, TcpState, own_network, python, sysctl};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use support::{Folder, Program, TcpState, own_network, python, sysctl};
 
 /// What a program prints, without the shim and with it.
 fn both(text: &str) -> [String; 2] {
@@ -76,6 +78,28 @@ for lock in locks:
 "
     );
     assert_eq!(Program::python(&naive).output(), "ok\nok\n");
+}
+
+/// Two copies that have both bound the port, as can happen when they start in the same instant: one of them listens, and
+/// not none because each waits for the other to carry the option.
+#[test]
+fn lets_one_of_two_listen_that_are_bound_to_one_port() {
+    let text = format!(
+        "{TRY}
+first, second = socket.socket(), socket.socket()
+for each in first, second:
+    each.setsockopt(*REUSE, 1)
+    each.bind(('127.0.0.1', 5000))
+for each in first, second:
+    each.setsockopt(*REUSE, 0)
+for each in first, second:
+    attempt(each.listen)
+"
+    );
+    assert_eq!(
+        both(&text),
+        ["EADDRINUSE\nEADDRINUSE\n", "EADDRINUSE\nok\n"]
+    );
 }
 
 #[test]
@@ -274,6 +298,38 @@ fn acts_in_the_chosen_programs_alone() {
                 .outcome(),
             expected,
             "{programs}"
+        );
+    }
+}
+
+/// A script is called by its own name, however its interpreter is started.
+#[test]
+fn acts_in_a_script_that_is_chosen() {
+    const SCRIPT: &str = "
+import errno, socket
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+print(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+";
+    let folder = Folder::new("script");
+    let python = python();
+    for (line, programs, expected) in [
+        (format!("#!{}", python.display()), "server.py", "1\n"),
+        (format!("#!{} -I", python.display()), "server.py", "1\n"),
+        ("#!/usr/bin/env python3".to_owned(), "server.py", "1\n"),
+        ("#!/usr/bin/env python3".to_owned(), "client.py", "0\n"),
+    ] {
+        let script = folder.join("server.py");
+        fs::write(&script, format!("{line}{SCRIPT}")).expect("the folder is ours");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&script, executable).expect("the file is ours");
+        own_network();
+        let program = Program::new(&script).shimmed();
+        assert_eq!(
+            program.with("LIBREUSE_PROGRAMS", programs).output(),
+            expected,
+            "{line} {programs}"
         );
     }
 }

@@ -84,6 +84,32 @@ fn says_what_to_do_when_the_address_stays_in_use() {
     }
 }
 
+/// MPTCP has no `TCP_LINGER2`, and gets the rest.
+#[test]
+fn tells_what_the_kernel_refused_and_what_it_took() {
+    own_network();
+    let text = "
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+";
+    let program = Program::python(text)
+        .shimmed()
+        .with("LIBREUSE_LINGER", "graceful")
+        .with("LIBREUSE_LOG", "trace");
+    let stderr = program.run().succeeded().stderr;
+    for expected in [
+        "listen 127.0.0.1:5000: set SO_REUSEADDR so that",
+        "listen 127.0.0.1:5000: the kernel refused TCP_LINGER2=-1",
+    ] {
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    assert!(
+        !stderr.contains("listen 127.0.0.1:5000: left alone"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn gives_the_reason_for_leaving_a_call_alone() {
     let text = "

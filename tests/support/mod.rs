@@ -188,9 +188,10 @@ pub fn program(names: &[&str]) -> PathBuf {
         })
 }
 
-/// Debian's Python, and not a wrapper script of that name.
+/// Debian's Python, and not a wrapper script of that name; or the one that `LIBREUSE_TEST_PYTHON` names.
 pub fn python() -> PathBuf {
-    program(&["/usr/bin/python3"])
+    env::var_os("LIBREUSE_TEST_PYTHON")
+        .map_or_else(|| program(&["/usr/bin/python3"]), PathBuf::from)
 }
 
 /// The compiler for programs that are linked with musl. Debian's knows where musl's own headers are, but not the kernel's.

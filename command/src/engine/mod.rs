@@ -25,7 +25,7 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// What it can't do. README and docs/engines.md have the same.
+    /// What it can't do, as README has it.
     pub(crate) fn cannot(self) -> &'static [&'static str] {
         match self {
             Self::Preload => &[
@@ -82,7 +82,7 @@ pub(crate) fn choose(report: &Report) -> Option<Choice> {
             "the dynamic linker takes the library into it",
         ));
     };
-    if report.hopeless {
+    if report.hopeless || report.placeless {
         return None;
     }
     let against = report

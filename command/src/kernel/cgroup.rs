@@ -58,7 +58,8 @@ pub(crate) fn read(text: &str) -> Place {
                 // A user's manager is itself a unit, whose processes are services of its own.
                 .find(|part| part.ends_with(".service") && !part.starts_with("user@"))
         })
-        .map(unescaped);
+        // With what is escaped in it: that is the unit's name.
+        .map(str::to_owned);
     Place {
         of_user: unit.is_some()
             && of_systemd.is_some_and(|path| path.split('/').any(|part| part.starts_with("user@"))),
@@ -148,7 +149,7 @@ mod tests {
             ),
             (
                 "0::/system.slice/my\\x2dapp.service/worker\n",
-                unit("my-app.service", false),
+                unit("my\\x2dapp.service", false),
             ),
             (
                 "0::/system.slice/system-app.slice/app@2.service\n",

@@ -4,7 +4,7 @@
 use super::who::Who;
 use crate::output::readable;
 use procfs::process::Process;
-use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat_raw};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -85,8 +85,19 @@ pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
         Mode::empty(),
     )?;
     let mut found = Vec::new();
-    for entry in Dir::read_from(&folder)? {
+    let mut room = [MaybeUninit::uninit(); 8192];
+    let mut entries = RawDir::new(&folder, &mut room);
+    while let Some(entry) = entries.next() {
         let entry = entry?;
+        // Neither . nor .. is a number.
+        let Some(number) = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         let mut room = [MaybeUninit::uninit(); 64];
         let Ok((target, _)) = readlinkat_raw(&folder, entry.file_name(), &mut room) else {
             continue;
@@ -95,12 +106,7 @@ pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
             .strip_prefix(b"socket:[")
             .and_then(|rest| rest.strip_suffix(b"]"))
             .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
-        let number = entry
-            .file_name()
-            .to_str()
-            .ok()
-            .and_then(|name| name.parse().ok());
-        found.extend(number.zip(inode));
+        found.extend(inode.map(|inode| (number, inode)));
     }
     Ok(found)
 }

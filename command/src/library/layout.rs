@@ -82,9 +82,16 @@ const TREES: [Tree; 2] = [
 
 impl Tree {
     fn files(&self, class: u8) -> impl Iterator<Item = PathBuf> {
-        let folders = if class == 64 { self.wide } else { self.narrow };
-        folders
+        // musl's dynamic linkers put nothing in its place, and leave out in silence what they do not find.
+        const TO_THE_LETTER: &[&str] = &["$LIB"];
+        let (to_the_letter, folders) = if class == 64 {
+            (TO_THE_LETTER, self.wide)
+        } else {
+            (&[][..], self.narrow)
+        };
+        to_the_letter
             .iter()
+            .chain(folders)
             .map(|folder| Path::new(self.name).join(folder).join(NAME))
     }
 }
@@ -175,6 +182,10 @@ mod tests {
             };
             assert!(taken(64, wide).to_string_lossy().contains("$LIB"));
             assert_eq!(taken(64, wide), taken(32, narrow), "{wide} {narrow}");
+        }
+        // And a program for musl has it by the same.
+        for spelling in spellings(Path::new("/x"), 64, false) {
+            assert!(spelling.files.contains(&spelling.preload), "{spelling:?}");
         }
         let both = |class| files(class, false);
         assert!(both(64).iter().all(|file| !both(32).contains(file)));

@@ -182,11 +182,11 @@ fn end(holders: &[Holder]) -> Vec<Advice> {
                 (command, "stops the container that it is in")
             }
             (None, Some(unit)) if who.user_unit => (
-                format!("systemctl --user stop {unit}"),
+                format!("systemctl --user stop {}", shell_words::quote(unit)),
                 "stops its unit, which may start it again when it is killed",
             ),
             (None, Some(unit)) => (
-                format!("sudo systemctl stop {unit}"),
+                format!("sudo systemctl stop {}", shell_words::quote(unit)),
                 "stops its unit, which may start it again when it is killed",
             ),
             (None, None) => {

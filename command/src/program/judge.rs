@@ -169,27 +169,18 @@ fn judge(
         ));
         return Ok(());
     };
-    match elf.libc() {
-        Some("glibc") => {}
-        Some("musl") => {
-            report.problem(format!(
-                "{shown} is linked with musl ({}), and the library needs glibc",
-                interpreter.display()
-            ));
-            return Ok(());
-        }
-        _ => {
-            report.problem(format!(
-                "{shown} asks for the dynamic linker {}, which is not glibc's",
-                interpreter.display()
-            ));
-            return Ok(());
-        }
+    if !matches!(elf.libc(), Some("glibc" | "musl")) {
+        report.problem(format!(
+            "{shown} asks for the dynamic linker {}, which is neither glibc's nor musl's",
+            interpreter.display()
+        ));
+        return Ok(());
     }
     more_rights(path, who, report)?;
     let spellings = match libraries.spellings(library) {
         Ok(spellings) => spellings,
         Err(error) => {
+            report.placeless = true;
             report.problem(error.to_string());
             return Ok(());
         }
@@ -305,6 +296,7 @@ fn follow(
     report.findings.extend(inner.findings);
     report.untraceable.extend(inner.untraceable);
     report.needs_library |= inner.needs_library;
+    report.placeless |= inner.placeless;
     report.hopeless |= inner.hopeless;
     report.preload = inner.preload;
     report.library = inner.library;

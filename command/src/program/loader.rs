@@ -149,6 +149,7 @@ fn is_libc(file: &Path) -> bool {
         "libc.so",
         "libc-",
         "ld-linux",
+        "ld-musl",
         "libpthread",
         "libresolv",
         "libnss",

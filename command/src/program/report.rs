@@ -23,8 +23,8 @@ pub(crate) struct Finding {
 }
 
 /// What was found about a program or process.
-#[allow(clippy::struct_excessive_bools)] // Each answers a question of its own.
 #[derive(Debug, Default, Serialize)]
+#[allow(clippy::struct_excessive_bools)] // Independent findings, each asked for by name.
 pub(crate) struct Report {
     /// The program's file, or that of the process.
     pub(crate) program: Option<String>,
@@ -47,6 +47,9 @@ pub(crate) struct Report {
     /// Whether it could be served by the library, if there was one.
     #[serde(skip)]
     pub(crate) needs_library: bool,
+    /// Whether the library could serve it, if there was a place for it: that is to be mended, and not to be got around.
+    #[serde(skip)]
+    pub(crate) placeless: bool,
     /// Whether nothing can be done for it.
     #[serde(skip)]
     pub(crate) hopeless: bool,

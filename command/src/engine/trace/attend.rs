@@ -12,7 +12,7 @@ use libreuse_rules::endpoint::Endpoint;
 use libreuse_rules::sequence;
 use libreuse_rules::settings::Settings;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 /// What a tracee's call could not be made for: a signal came before it, or the tracee went. No error of the kernel's has
@@ -87,20 +87,20 @@ impl Sequence {
         process: Tid,
         attended: Attended,
         mouth: Mouth,
-    ) -> Option<Self> {
+    ) -> Option<(Self, JoinHandle<()>)> {
         let (answers, theirs) = mpsc::channel();
         let call = Call {
             mouth,
             answers: theirs,
         };
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .spawn(move || {
                 log::speak_for(process);
                 let listens = run(settings, attended, &call);
                 call.mouth.say(Word::Done { listens });
             })
             .ok()?;
-        Some(Self { answers })
+        Some((Self { answers }, thread))
     }
 
     /// Tells it what came of the call.

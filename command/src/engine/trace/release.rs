@@ -6,8 +6,8 @@
 
 use super::launch;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// When to let go.
@@ -22,8 +22,18 @@ pub(crate) struct Terms {
 }
 
 /// What the program has come to.
-#[derive(Clone, Debug)]
-pub(super) struct Progress(Arc<Mutex<State>>);
+#[derive(Debug)]
+pub(super) struct Progress {
+    shared: Arc<Shared>,
+    watch: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told when there is to be no more looking at the clock.
+    over: Condvar,
+}
 
 #[derive(Debug)]
 struct State {
@@ -33,40 +43,62 @@ struct State {
     last: Instant,
     /// Sequences that are not over: each may have to put something back.
     attended: usize,
+    is_over: bool,
 }
 
 impl Progress {
     /// Begins to look at the clock.
     pub(super) fn begin(terms: Terms) -> Self {
         let now = Instant::now();
-        let progress = Self(Arc::new(Mutex::new(State {
-            terms,
-            begin: now,
-            listening: BTreeSet::new(),
-            last: now,
-            attended: 0,
-        })));
-        let watched = progress.clone();
-        let quiet = watched.state().terms.quiet;
+        let quiet = terms.quiet;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                terms,
+                begin: now,
+                listening: BTreeSet::new(),
+                last: now,
+                attended: 0,
+                is_over: false,
+            }),
+            over: Condvar::new(),
+        });
+        let watched = Arc::clone(&shared);
         // Without a thread for it the limits do not hold, and the tracer ends with the program.
-        let _ = thread::Builder::new().spawn(move || {
-            loop {
-                let state = watched.state();
+        let watch = thread::Builder::new().spawn(move || {
+            let mut state = watched.state();
+            while !state.is_over {
                 let left = state.time_left(Instant::now());
                 if left.is_zero() {
                     // With the lock held, so that nothing can begin meanwhile.
                     launch::end();
                 }
-                drop(state);
                 // A listen that comes meanwhile may bring the end nearer.
-                thread::sleep(left.min(quiet));
+                state = match watched.over.wait_timeout(state, left.min(quiet)) {
+                    Ok((state, _)) => state,
+                    Err(poisoned) => poisoned.into_inner().0,
+                };
             }
         });
-        progress
+        Self {
+            shared,
+            watch: watch.ok(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state()
+    }
+
+    /// Lets go, as the last thread of the tracer: the kernel lets the program go on as soon as this one ends, and from then on
+    /// nobody is to find the tracer in a group of processes.
+    pub(super) fn end_alone(&mut self, others: impl Iterator<Item = JoinHandle<()>>) -> ! {
+        self.state().is_over = true;
+        self.shared.over.notify_all();
+        for thread in self.watch.take().into_iter().chain(others) {
+            // None panics, and if it did it would be gone as well.
+            let _ = thread.join();
+        }
+        launch::end()
     }
 
     /// A call is attended to.
@@ -91,6 +123,12 @@ impl Progress {
     pub(super) fn listens(&self) -> bool {
         let state = self.state();
         !state.listening.is_empty() && state.attended == 0
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,8 @@ use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
-use super::{inject, launch, log};
+use super::{inject, log};
+use crate::program::running;
 use ::log::{Level, log_enabled};
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
@@ -14,8 +15,8 @@ use libreuse_rules::settings::{Linger, Settings};
 use libreuse_rules::{report, sequence};
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Follows a process until it is to be let go, or has ended.
@@ -35,6 +36,7 @@ pub(super) fn follow(
         progress: Progress::begin(terms),
         messages,
         inbox,
+        threads: Vec::new(),
         sequences: 0,
         thinking: 0,
     };
@@ -53,6 +55,8 @@ struct Tracer {
     progress: Progress,
     messages: Sender<Message>,
     inbox: Receiver<Message>,
+    /// Those of the sequences, as far as they may not have ended.
+    threads: Vec<JoinHandle<()>>,
     /// How many sequences there have been: the number of the next one.
     sequences: u64,
     /// How many sequences may say something at any moment.
@@ -191,7 +195,9 @@ impl Tracer {
                 return ptrace::let_go_of(tid);
             }
             // Whoever waits for it, as systemd does for the start of a daemon, finds no tracer.
-            Some(Call::Exit) if tid == self.program && self.progress.listens() => launch::end(),
+            Some(Call::Exit) if tid == self.program && self.progress.listens() => {
+                self.progress.end_alone(self.threads.drain(..))
+            }
             _ => {}
         }
         ptrace::go_on(tid, 0)
@@ -286,10 +292,13 @@ impl Tracer {
             sequence: number,
             messages: self.messages.clone(),
         };
-        let Some(sequence) = Sequence::begin(self.settings, process, attended, mouth) else {
+        let Some((sequence, thread)) = Sequence::begin(self.settings, process, attended, mouth)
+        else {
             return false;
         };
         self.sequences += 1;
+        self.threads.retain(|thread| !thread.is_finished());
+        self.threads.push(thread);
         self.progress.attend();
         self.thinking += 1;
         self.tracees.entry(tid).or_default().attended = Some(InAttendance {
@@ -419,7 +428,7 @@ impl Tracer {
         *self
             .chosen
             .entry(process)
-            .or_insert_with(|| names(process).iter().any(|name| programs.contains(name)))
+            .or_insert_with(|| names_of(process).iter().any(|name| programs.contains(name)))
     }
 }
 
@@ -441,20 +450,10 @@ fn read_address(tid: Tid, address: u64, length: u64) -> Option<Endpoint> {
     Endpoint::decode(bytes.get(..length)?)
 }
 
-/// What `LIBREUSE_PROGRAMS` may call a process: the name that it was started under, and that of its file.
-fn names(process: Tid) -> Vec<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt;
-    let Ok(process) = procfs::process::Process::new(process) else {
-        return Vec::new();
-    };
-    let first = process
-        .cmdline()
-        .ok()
-        .and_then(|arguments| arguments.into_iter().next())
-        .map(Into::into);
-    [first, process.exe().ok()]
-        .into_iter()
-        .flatten()
-        .filter_map(|path| Some(Path::file_name(&path)?.as_bytes().to_owned()))
-        .collect()
+/// What `LIBREUSE_PROGRAMS` may call a process.
+fn names_of(process: Tid) -> Vec<Vec<u8>> {
+    procfs::process::Process::new(process).map_or_else(
+        |_| Vec::new(),
+        |process| running::names(&process, process.exe().ok().as_deref()),
+    )
 }

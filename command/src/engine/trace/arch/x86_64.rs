@@ -132,7 +132,6 @@ pub(in crate::engine::trace) fn ask(
     asked: Asked,
     arguments: [u64; 6],
 ) -> Option<()> {
-    let [first, second, third, fourth, fifth, sixth] = arguments;
     let (wide, narrow) = match asked {
         Asked::Map => (9, 192),
         Asked::Unmap => (11, 91),
@@ -144,14 +143,25 @@ pub(in crate::engine::trace) fn ask(
     match entry.arch {
         AUDIT_ARCH_X86_64 => {
             registers.rax = wide;
-            (registers.rdi, registers.rsi, registers.rdx) = (first, second, third);
-            (registers.r10, registers.r8, registers.r9) = (fourth, fifth, sixth);
+            [
+                registers.rdi,
+                registers.rsi,
+                registers.rdx,
+                registers.r10,
+                registers.r8,
+                registers.r9,
+            ] = arguments;
         }
         AUDIT_ARCH_I386 => {
-            let low = |value: u64| value & u64::from(u32::MAX);
             registers.rax = narrow;
-            (registers.rbx, registers.rcx, registers.rdx) = (low(first), low(second), low(third));
-            (registers.rsi, registers.rdi, registers.rbp) = (low(fourth), low(fifth), low(sixth));
+            [
+                registers.rbx,
+                registers.rcx,
+                registers.rdx,
+                registers.rsi,
+                registers.rdi,
+                registers.rbp,
+            ] = arguments.map(|argument| argument & u64::from(u32::MAX));
         }
         _ => return None,
     }
