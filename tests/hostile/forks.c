@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
             children[i] = fork();
             CHECK(children[i] >= 0);
             if (children[i] == 0) {
-                alarm(100);
+                alarm(100 * PATIENCE);
                 call_every_hook();
                 _exit(0);
             }

@@ -72,6 +72,7 @@ impl Libc {
         }
         let output = compiler
             .args(["-O1", "-g", "-D_GNU_SOURCE", "-fPIC", "-pthread"])
+            .arg(format!("-DPATIENCE={}", support::patience().as_secs() / 30))
             .args(["-Wall", "-Wextra", "-Werror", "-o"])
             .args([&binary, &source])
             .args(flags)

@@ -8,8 +8,8 @@ use std::process::Command;
 use support::{Folder, Program};
 
 /// The command in a folder with nothing else.
-fn alone() -> Folder {
-    let folder = Folder::new("alone");
+fn alone(name: &str) -> Folder {
+    let folder = Folder::new(name);
     folder.copy(release("x86_64").join("bin/reuseaddr"), "reuseaddr");
     folder
 }
@@ -32,7 +32,7 @@ fn started(command: &Path) -> [String; 9] {
 
 #[test]
 fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
-    let folder = alone();
+    let folder = alone("alone");
     let command = folder.join("reuseaddr");
     let old = Layer::new("old-alone", ":");
     for (system, on) in [
@@ -72,7 +72,7 @@ fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
 /// musl's dynamic linker takes what `LD_PRELOAD` names to the letter, and does not start a program without it.
 #[test]
 fn what_it_starts_may_start_a_program_for_musl() {
-    let folder = alone();
+    let folder = alone("alone-with-musl");
     let source = folder.join("for-musl.c");
     let binary = folder.join("for-musl");
     fs::write(

@@ -74,11 +74,16 @@ fn the_command_picks_the_library_for_the_kind_of_program() {
         assert_eq!(port_after_crash(&here(&command)), "port 49200", "{program}");
     }
 
-    let missing = here(&format!(
-        "scripts/install >&2\nrm /usr/lib32/libreuse.so\nexec reuseaddr run {}",
-        narrow.display()
-    ));
-    let refused = missing.run();
+    // What is not installed the command has itself, unless it is told to take another.
+    let without = |options: &str| {
+        here(&format!(
+            "scripts/install >&2\nrm /usr/lib32/libreuse.so\nexec reuseaddr run {options} {}",
+            narrow.display()
+        ))
+    };
+    assert_eq!(port_after_crash(&without("")), "port 49200");
+    let of_another_kind = "--engine preload --library /usr/lib/x86_64-linux-gnu/libreuse.so";
+    let refused = without(of_another_kind).run();
     assert_eq!(refused.status.code(), Some(125), "{refused:#?}");
     let said = "is 32-bit i386, and the library is here for 64-bit x86-64 (/usr/lib/x86_64-linux-gnu/libreuse.so)";
     let words: Vec<_> = refused.stderr.split_whitespace().collect();
