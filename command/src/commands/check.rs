@@ -2,10 +2,10 @@
 
 use super::{exit, options};
 use crate::engine::Engine;
+use crate::kernel::file::{file_name, find_program};
+use crate::kernel::rights::Credentials;
 use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
-use crate::program::file::{file_name, find_program};
 use crate::program::report::Report;
-use crate::program::rights::Credentials;
 use crate::program::{judge, running, starter};
 use anyhow::{Result, bail};
 use std::ffi::{OsStr, OsString};

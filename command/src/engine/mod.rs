@@ -8,7 +8,6 @@ pub(crate) mod preload;
 pub(crate) mod trace;
 pub(crate) mod wait;
 
-use crate::program::report::Report;
 use serde::Serialize;
 use std::fmt;
 
@@ -72,26 +71,4 @@ impl Choice {
             cannot: name.cannot(),
         }
     }
-}
-
-/// The least engine that works for a program, after what was found out about it; `None` if none does.
-pub(crate) fn choose(report: &Report) -> Option<Choice> {
-    let Some(problem) = report.problems().next() else {
-        return Some(Choice::new(
-            Engine::Preload,
-            "the dynamic linker takes the library into it",
-        ));
-    };
-    if report.hopeless || report.placeless {
-        return None;
-    }
-    let against = report
-        .untraceable
-        .first()
-        .cloned()
-        .or_else(trace::forbidden);
-    Some(match against {
-        None => Choice::new(Engine::Trace, problem),
-        Some(against) => Choice::new(Engine::Wait, against),
-    })
 }

@@ -6,6 +6,8 @@ use procfs::process::Process;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// A process, as a person would ask about it.
@@ -174,6 +176,28 @@ pub(crate) fn user(uid: u32) -> Option<&'static str> {
         })
         .get(&uid)
         .map(String::as_str)
+}
+
+/// What `LIBREUSE_PROGRAMS` may call it: the name that it was started under, unless it has changed that since, that of a
+/// script, which is the first argument of its interpreter that is no option, and the name of its file.
+pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
+    let mut arguments = process.cmdline().unwrap_or_default().into_iter();
+    let started_as = arguments.next();
+    let script = arguments.find(|word| !word.starts_with('-'));
+    [
+        started_as.as_ref().map(Path::new),
+        script.as_ref().map(Path::new),
+        exe,
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(Path::file_name)
+    .map(|name| {
+        let name = name.as_bytes();
+        // As proc(5) has it for a file that is gone.
+        name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned()
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! Whether the library works in a program: everything that would make the dynamic linker leave it out in silence, or
 //! that would keep the program's calls from it.
 
-use super::file::{file_name, find_program};
+use super::choice;
 use super::report::{Format, Level, Report};
-use super::rights::{Credentials, gains, more_rights};
+use super::rights::more_rights;
+
 use super::script::{self, Shebang};
 use super::{loader, starter};
+use crate::engine::Engine;
 use crate::engine::trace::{self, spared};
-use crate::engine::{self, Engine};
+use crate::kernel::file::{file_name, find_program};
+use crate::kernel::rights::{Credentials, gains};
 use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
 use crate::output::readable;
@@ -32,7 +35,7 @@ pub(crate) fn program(
     }
     by_name(path, arguments, who, &mut report);
     follow(path, arguments, libraries, who, &mut report);
-    report.engine = engine::choose(&report);
+    report.engine = choice::choose(&report);
     let engine = report.engine.as_ref().map(|choice| choice.name);
     report.works = matches!(engine, Some(Engine::Preload | Engine::Trace));
     if engine != Some(Engine::Preload) {

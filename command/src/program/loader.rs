@@ -1,7 +1,7 @@
 //! The dynamic linker's own answer: whether it takes the library into a program, and what else it loads.
 
-use super::file::file_name;
 use super::report::Report;
+use crate::kernel::file::file_name;
 use crate::library::elf::Elf;
 use crate::library::layout::Spelling;
 use crate::output::{list, readable};

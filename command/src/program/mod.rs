@@ -1,10 +1,10 @@
 //! Programs: whether the library works in one, and starting it.
 
-pub(crate) mod file;
+mod choice;
 pub(crate) mod judge;
 mod loader;
 pub(crate) mod report;
-pub(crate) mod rights;
+mod rights;
 pub(crate) mod running;
 mod script;
 pub(crate) mod start;

@@ -1,10 +1,10 @@
 //! A process: whether it has the library, with which variables, and which of its sockets carry `SO_REUSEADDR`.
 
-use super::file::file_name;
 use super::judge::of_go;
 use super::report::{Report, Socket};
 use crate::engine::{Choice, Engine};
-use crate::kernel::{descriptors, network};
+use crate::kernel::file::file_name;
+use crate::kernel::{descriptors, network, who};
 use crate::library::elf::{Elf, HOOKED};
 use crate::library::variables::Variables;
 use crate::output::readable;
@@ -78,7 +78,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
         for mistake in mistakes {
             report.note(format!("{mistake}. The default holds"));
         }
-        let names = names(&process, exe.as_deref());
+        let names = who::names(&process, exe.as_deref());
         if !settings.programs.all() && !names.iter().any(|name| settings.programs.contains(name)) {
             report.problem("LIBREUSE_PROGRAMS leaves this program out");
         }
@@ -138,26 +138,4 @@ fn is_ours(mapped: &Path, preloaded: Option<&OsStr>) -> bool {
             .ok()
             .flatten()
             .is_some_and(|elf| HOOKED.iter().all(|name| elf.exports.contains(name)))
-}
-
-/// What LIBREUSE_PROGRAMS may call it: the name that it was started under, unless it has changed that since, that of a
-/// script, which is the first argument of its interpreter that is no option, and the name of its file.
-pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
-    let mut arguments = process.cmdline().unwrap_or_default().into_iter();
-    let started_as = arguments.next();
-    let script = arguments.find(|word| !word.starts_with('-'));
-    [
-        started_as.as_ref().map(Path::new),
-        script.as_ref().map(Path::new),
-        exe,
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(Path::file_name)
-    .map(|name| {
-        let name = name.as_bytes();
-        // As proc(5) has it for a file that is gone.
-        name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned()
-    })
-    .collect()
 }

@@ -1,7 +1,7 @@
 //! Scripts: which program runs one, and what it may do to the environment.
 
-use super::file::{file_name, find_program};
 use super::starter;
+use crate::kernel::file::{file_name, find_program};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;

@@ -2,11 +2,11 @@
 
 use super::drop_in::FILE;
 use super::start;
+use crate::kernel::rights::Credentials;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::program::judge;
 use crate::program::report::Report;
-use crate::program::rights::Credentials;
 use log::debug;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

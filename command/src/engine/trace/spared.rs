@@ -2,9 +2,9 @@
 //! caller, which the kernel takes away from a traced one, and programs that the library serves.
 
 use super::ptrace::{self, Tid};
+use crate::kernel::file::file_name;
+use crate::kernel::rights::{Credentials, gains};
 use crate::library::elf::Elf;
-use crate::program::file::file_name;
-use crate::program::rights::{Credentials, gains};
 use procfs::process::Process;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -7,7 +7,7 @@ use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
 use super::{inject, log};
-use crate::program::running;
+use crate::kernel::who;
 use ::log::{Level, log_enabled};
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
@@ -454,6 +454,6 @@ fn read_address(tid: Tid, address: u64, length: u64) -> Option<Endpoint> {
 fn names_of(process: Tid) -> Vec<Vec<u8>> {
     procfs::process::Process::new(process).map_or_else(
         |_| Vec::new(),
-        |process| running::names(&process, process.exe().ok().as_deref()),
+        |process| who::names(&process, process.exe().ok().as_deref()),
     )
 }
