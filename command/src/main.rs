@@ -20,6 +20,7 @@ mod library;
 mod output;
 mod port;
 mod program;
+mod screen;
 mod systemd;
 
 use clap::error::ErrorKind;

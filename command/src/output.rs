@@ -2,7 +2,6 @@
 //! text for people and JSON for programs.
 
 pub(crate) mod progress;
-pub(crate) mod screen;
 pub(crate) mod table;
 
 use anstyle::{AnsiColor, Style};

@@ -1,7 +1,7 @@
 //! The screen of `--watch`: the terminal's alternate one, which leaves what was there before as it was.
 
-use super::{on_terminal, size};
 use crate::kernel::calls::{self, Signals};
+use crate::output::{on_terminal, size};
 use anstream::ColorChoice;
 use std::io::{self, Write};
 use std::time::Duration;
