@@ -68,10 +68,19 @@ impl Preloaded {
             .kinds
             .iter()
             .any(|(class, machine)| *class == elf.class && *machine == elf.machine);
-        fits && elf.libc() == Some("glibc") && !elf.go && self.is_in_environment_of(tid)
+        let root = PathBuf::from(format!("/proc/{tid}/root"));
+        fits && !elf.go
+            && self.is_in_environment_of(tid, |entry| match elf.libc() {
+                Some("glibc") => true,
+                // musl expands nothing, and leaves out in silence what it does not find.
+                Some("musl") => entry
+                    .strip_prefix("/")
+                    .is_ok_and(|below_root| root.join(below_root).exists()),
+                _ => false,
+            })
     }
 
-    fn is_in_environment_of(&self, tid: Tid) -> bool {
+    fn is_in_environment_of(&self, tid: Tid, is_taken: impl Fn(&Path) -> bool) -> bool {
         let environment = Process::new(tid)
             .and_then(|process| process.environ())
             .unwrap_or_default();
@@ -81,7 +90,8 @@ impl Preloaded {
                 value
                     .as_bytes()
                     .split(|byte| b" :".contains(byte))
-                    .any(|entry| file_name(Path::new(OsStr::from_bytes(entry))) == self.name)
+                    .map(|entry| Path::new(OsStr::from_bytes(entry)))
+                    .any(|entry| file_name(entry) == self.name && is_taken(entry))
             })
     }
 }
