@@ -325,3 +325,45 @@ fn says_what_is_missing() {
         "--json after PROGRAM is an argument of PROGRAM",
     );
 }
+
+/// Says whether somebody traces it, and which library is mapped.
+const ATTENDED: &str = r#"
+#include <stdio.h>
+#include <string.h>
+int main(void) {
+    char line[4096];
+    int libraries = 0, tracer = -1;
+    FILE *file = fopen("/proc/self/maps", "r");
+    while (file && fgets(line, sizeof line, file))
+        libraries |= strstr(line, "libreuse.so") != NULL;
+    file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        sscanf(line, "TracerPid: %d", &tracer);
+    printf("%s, %s\n", libraries ? "with" : "without", tracer ? "traced" : "not traced");
+    return 0;
+}
+"#;
+
+/// What a program starts that is traced itself.
+#[test]
+fn lets_go_what_the_library_serves() {
+    const LAUNCHER: &str = "
+#include <unistd.h>
+int main(int argc, char **argv) {
+    (void)argc;
+    execv(argv[1], argv + 1);
+    return 1;
+}
+";
+    let launcher = compile_c("launcher-static", LAUNCHER, &["-static"]);
+    for attended in [
+        compile_c("attended", ATTENDED, &[]),
+        compile_for_musl("attended-musl", ATTENDED, &[]),
+    ] {
+        let started = run().argument(&launcher).argument(&attended);
+        assert_eq!(started.output(), "with, not traced\n", "{attended:?}");
+    }
+    let static_one = compile_for_musl("attended-static", ATTENDED, &["-static"]);
+    let started = run().argument(&launcher).argument(static_one);
+    assert_eq!(started.output(), "without, traced\n");
+}
