@@ -218,6 +218,15 @@ impl Bind {
         if self.address.is_null() {
             return None;
         }
+        let mut family = [0; 2];
+        if length < family.len() {
+            return None;
+        }
+        // SAFETY: the kernel has read as many bytes (see `accepted`), and `family` has them.
+        unsafe {
+            ptr::copy_nonoverlapping(self.address.cast(), family.as_mut_ptr(), family.len());
+        }
+        let length = length.min(endpoint::length_of(family));
         let mut bytes = [0; endpoint::LONGEST];
         // SAFETY: at most as many bytes as the kernel has read (see `accepted`), and as `bytes` has.
         unsafe {

@@ -27,6 +27,16 @@ const AF_UNSPEC: u16 = 0;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
+/// How much of an address of this family is read, in bytes: a program may say that there is more than it has.
+#[must_use]
+pub const fn length_of(family: [u8; 2]) -> usize {
+    match u16::from_ne_bytes(family) {
+        AF_INET | AF_UNSPEC => 8,
+        AF_INET6 => LONGEST,
+        _ => 2,
+    }
+}
+
 impl Endpoint {
     /// Reads the bytes of a `sockaddr_in` or `sockaddr_in6`; `None` if they are neither, or too few.
     ///

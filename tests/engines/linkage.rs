@@ -212,7 +212,7 @@ fn serves_where_descriptors_cannot_be_copied() {
         let mut holder = sandboxed.start();
         holder.expect("listening");
         let mut waiting = Program::new(&forbids)
-            .command(&run_with(["--wait", "60s"], &victim))
+            .command(&run_with(["--wait", "60s,listeners"], &victim))
             .start();
         wait_until("it to wait", || {
             waiting

@@ -17,6 +17,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -244,8 +245,11 @@ fn compile(compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf
 
 /// The same by another compiler, and with these flags alone.
 pub fn compile_c_by(mut compiler: Command, name: &str, text: &str, flags: &[&str]) -> PathBuf {
-    let binary = scratch().join(format!("{name}.{}", std::process::id()));
-    let source = scratch().join(format!("{name}.{}.c", std::process::id()));
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    // Two tests may choose one name, and a program that runs can't be written.
+    let number = NUMBER.fetch_add(1, Relaxed);
+    let binary = scratch().join(format!("{name}.{}.{number}", std::process::id()));
+    let source = binary.with_extension(format!("{number}.c"));
     fs::write(&source, text).expect("the folder for temporary files is writable");
     let output = compiler
         .arg("-o")
