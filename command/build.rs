@@ -4,6 +4,7 @@
 //!   nothing is built. `scripts/release` embeds the files that it ships.
 //! * The feature `external-library` embeds none: the command then needs one that is installed, as distributions have it.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::error::Error;
@@ -31,6 +32,7 @@ fn embed() -> Result<(), Box<dyn Error>> {
     };
     let mut hasher = DefaultHasher::new();
     let mut embedded = Vec::new();
+    let mut kinds = BTreeSet::new();
     for path in libraries {
         let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         if !is_of_this_version(&bytes) {
@@ -40,6 +42,10 @@ fn embed() -> Result<(), Box<dyn Error>> {
                 env!("CARGO_PKG_VERSION")
             )
             .into());
+        }
+        // Class and processor (elf(5)).
+        if !kinds.insert([&bytes[4..5], &bytes[18..20]].concat()) {
+            return Err(format!("{} is not the first for its kind", path.display()).into());
         }
         bytes.hash(&mut hasher);
         let path = path.canonicalize()?;

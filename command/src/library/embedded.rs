@@ -152,11 +152,17 @@ fn remove_others(folder: &Folder, own: &OsStr) {
         let Ok(other) = folder.existing(&name) else {
             continue;
         };
-        if other.unused_for().is_some_and(|time| time > UNUSED) && !is_in_use(other.path()) {
-            match folder.remove(&name, OsStr::new(NAME)) {
-                Ok(()) => debug!("{} is removed", other.path().display()),
-                Err(error) => debug!("{} stays: {error}", other.path().display()),
-            }
+        if other.unused_for().is_none_or(|time| time < UNUSED) {
+            continue;
+        }
+        if is_in_use(other.path()) {
+            // So that not every run looks through all processes.
+            other.touch();
+            continue;
+        }
+        match folder.remove(&name, OsStr::new(NAME)) {
+            Ok(()) => debug!("{} is removed", other.path().display()),
+            Err(error) => debug!("{} stays: {error}", other.path().display()),
         }
     }
 }
