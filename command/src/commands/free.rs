@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 
     /// How long they may take to end after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "5s")]
-    grace: options::Time,
+    grace: options::Span,
 
     /// After that, end them by SIGKILL
     #[arg(long)]

@@ -71,25 +71,3 @@ impl Network {
         Ok(())
     }
 }
-
-/// A time, read as the library reads `LIBREUSE_WAIT`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Time(pub(crate) Duration);
-
-impl FromStr for Time {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut settings = Settings::DEFAULT;
-        settings
-            .set(b"LIBREUSE_WAIT", text.as_bytes())
-            .map_err(|complaint| {
-                let complaint = complaint.to_string();
-                // clap has already named the value.
-                complaint
-                    .split_once(": ")
-                    .map_or(complaint.clone(), |(_, why)| why.to_owned())
-            })?;
-        Ok(Self(Duration::from_millis(settings.wait_ms.into())))
-    }
-}

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 
     /// For this long at the most: 500ms, 30s, 2m; without it, for ever
     #[arg(long, value_name = "TIME")]
-    timeout: Option<options::Time>,
+    timeout: Option<options::Span>,
 
     /// Until this address can be bound, in place of all addresses
     #[arg(long, value_name = "ADDRESS")]
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let start = Instant::now();
     let deadline = arguments
         .timeout
-        .and_then(|options::Time(time)| start.checked_add(time));
+        .and_then(|options::Span(time)| start.checked_add(time));
     let wish = Wish {
         ports: &ports,
         address: arguments.address,
