@@ -131,6 +131,12 @@ pub trait Calls: Facts {
     /// be told. The one answer that takes more than one system call: it is asked for once, before a wait.
     fn is_listened_at(&self, address: Endpoint) -> bool;
 
+    /// How long this same `bind` has waited already, in milliseconds: where a program's handlers can't run within a wait, it
+    /// ends for them and begins again.
+    fn waited_ms(&self) -> u64 {
+        0
+    }
+
     /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further
     /// waiting.
     fn sleep_until(&self, moment_ms: u64) -> bool;

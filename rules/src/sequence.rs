@@ -233,11 +233,14 @@ fn wait_to_bind(
         report::not_waiting(address);
         return Err(Errno::IN_USE);
     }
-    report::waiting(address, settings.wait_ms);
+    let already = calls.waited_ms();
+    if already == 0 {
+        report::waiting(address, settings.wait_ms);
+    }
     let file = calls.file();
     // A part of the first millisecond has gone already.
-    let start = calls.now_ms().map(|now| now.saturating_add(1));
-    let mut now = start;
+    let mut now = calls.now_ms().map(|now| now.saturating_add(1));
+    let start = now.map(|now| now.saturating_sub(already));
     let mut pause = 1;
     while let (Some(start), Some(so_far)) = (start, now) {
         let waited = so_far.saturating_sub(start);

@@ -23,7 +23,7 @@ fn chosen(folder: &Folder) -> Vec<(&'static str, Program)> {
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
     let library = folder.copy(support::shim(), "libreuse.so");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
-    let by_nobody = nobody()
+    let by_nobody = nobody(folder)
         .argument(&command)
         .arguments(["check", "--json", "--library"])
         .argument(&library);
@@ -154,7 +154,8 @@ fn traces_no_tracers_and_no_containers() {
 fn waits_where_somebody_else_traces() {
     own_network();
     let traced = Program::new(program(&["strace"]))
-        .arguments(["-f", "-o", "/dev/null"])
+        // As a grandchild, so that the program is ours to end.
+        .arguments(["-D", "-f", "-o", "/dev/null"])
         .command(&run_with(["-v", "--ports", "5000"], &victim()));
     let mut server = traced.start();
     server.expect("listening");

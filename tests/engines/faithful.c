@@ -170,6 +170,8 @@ int main(int count, char **arguments)
         _exit(0);
     }
     ends("parent of an orphan", pid, 0);
+    while (alarms == 0)
+        usleep(100);
     setitimer(ITIMER_REAL, &never, NULL);
     printf("alarms %d, ends of children %d\n", alarms > 0, children > 0);
     printf("nothing left: %d\n", waitpid(-1, NULL, WNOHANG | __WALL));

@@ -1,4 +1,4 @@
-use crate::{PORT, run, run_with, status, victim};
+use crate::{PORT, crash, run, run_with, status, victim};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -77,6 +77,59 @@ impl Ends for Running {
     }
 }
 
+/// A signal that is on its way when the tracer goes arrives all the same.
+#[test]
+fn loses_no_signal_when_it_lets_go() {
+    let text = r#"
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+static volatile sig_atomic_t handled;
+static void on_signal(int number) { (void)number; handled++; }
+static int is_traced(void)
+{
+    char line[1000];
+    int tracer = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+            break;
+    fclose(file);
+    return tracer;
+}
+int main(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM, 0), lost = 0;
+    signal(SIGUSR1, on_signal);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 9) != 0)
+        return 1;
+    printf("%s", is_traced() ? "traced, " : "");
+    do
+        for (int i = 0; i < 200; i++) {
+            int before = handled;
+            raise(SIGUSR1);
+            lost += handled == before;
+        }
+    while (is_traced());
+    printf("lost %d\n", lost);
+    return 0;
+}
+"#;
+    let raising = Program::new(compile_c("raising", text, &["-static"]));
+    own_network();
+    let mut traced = 0;
+    for _ in 0..200 {
+        // The tracer goes in the middle of them, or on a busy machine before the first.
+        let seen = run_with(["--trace-quiet", "5ms"], &raising).output();
+        assert!(seen.ends_with("lost 0\n"), "{seen}");
+        traced += i32::from(seen.starts_with("traced"));
+    }
+    assert!(traced > 100, "{traced}");
+}
+
 /// Stopped and continued by whoever has the right to, as a shell does with its jobs.
 #[test]
 fn stops_and_continues_with_its_process_group() {
@@ -117,15 +170,106 @@ fn stops_and_continues_with_its_process_group() {
 fn stopped_by(pid: u32) -> i32 {
     let mut status = 0;
     let pid = i32::try_from(pid).expect("a pid");
-    // SAFETY: the status is written to an int that outlives the call; WUNTRACED takes no child away that has only stopped.
-    let told = unsafe { libc::waitpid(pid, &raw mut status, libc::WUNTRACED) };
-    assert!(told == pid && libc::WIFSTOPPED(status), "{told} {status:x}");
+    wait_until("the parent to be told of a stop", || {
+        // SAFETY: the status is written to an int that outlives the call; a child that has only stopped is not taken away.
+        let told = unsafe { libc::waitpid(pid, &raw mut status, libc::WUNTRACED | libc::WNOHANG) };
+        assert!(told == 0 || told == pid, "{told}");
+        told == pid
+    });
+    assert!(libc::WIFSTOPPED(status), "{status:x}");
     libc::WSTOPSIG(status)
 }
 
-/// A `bind` that waits for its port ends when a signal comes, and the program's handler runs.
+/// Where descriptors can't be copied, a program's thread is made to ask for the tracer: stops and signals come in the middle,
+/// and the thread, its options and its signal mask are as they would be.
 #[test]
-fn ends_a_wait_for_a_signal() {
+fn stops_and_handles_signals_while_it_is_asked() {
+    let text = r#"
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+static volatile sig_atomic_t handled, wrong;
+static void on_alarm(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    handled++;
+    wrong += info->si_code != SI_KERNEL;
+}
+int main(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct itimerval often = {{0, 300}, {0, 300}};
+    struct sigaction alarm = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO};
+    sigset_t none, mask;
+
+    sigemptyset(&none);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    sigaction(SIGALRM, &alarm, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (int i = 0; i < 100000000; i++) {
+        int listener = socket(AF_INET, SOCK_STREAM, 0), option = -1;
+        socklen_t length = sizeof option;
+        if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0) {
+            perror("bind");
+            return 1;
+        }
+        if (getsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &option, &length) != 0 || option != 0) {
+            printf("option %d\n", option);
+            return 1;
+        }
+        if (listen(listener, 9) != 0) {
+            perror("listen");
+            return 1;
+        }
+        sigprocmask(SIG_BLOCK, NULL, &mask);
+        if (wrong || memcmp(&mask, &none, 8) != 0) {
+            puts("a signal or the mask is another");
+            return 1;
+        }
+        close(listener);
+        if (i == 0)
+            puts("ready");
+        if (handled > 1000) {
+            puts("handled");
+            handled = 0;
+        }
+    }
+}
+"#;
+    let forbids = compile_c(
+        "no-copies-while-stopped",
+        include_str!("forbids.c"),
+        &["-DFORBIDDEN=SYS_pidfd_getfd"],
+    );
+    let listening = Program::new(compile_c("listening", text, &["-static"]));
+    own_network();
+    let mut before = run_with::<&str>([], &victim()).start();
+    before.expect("listening");
+    crash(before, PORT);
+    let mut server = Program::new(forbids)
+        .command(&run_with(["--trace-quiet", "60s"], &listening))
+        .start();
+    server.expect("ready");
+    let pid = server.pid();
+    for round in 0..1000 {
+        // Anywhere in its work, and not always right behind its awakening.
+        std::thread::sleep(Duration::from_micros(round * 37 % 1500));
+        server.signal(libc::SIGSTOP);
+        assert_eq!(stopped_by(pid), libc::SIGSTOP);
+        server.signal(libc::SIGCONT);
+    }
+    server.expect("handled");
+    assert_ne!(status(pid, "TracerPid"), "0");
+    assert!(!server.has_ended(), "{}", server.stderr_so_far());
+}
+
+/// A `bind` that waits for its port lets the program's handlers run, and goes on waiting for as long as it would have.
+#[test]
+fn waits_through_signals() {
     own_network();
     let mut holder = victim().start();
     holder.expect("listening");
@@ -133,31 +277,61 @@ fn ends_a_wait_for_a_signal() {
 #include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+static volatile sig_atomic_t handled;
 static void on_signal(int number) { (void)number; puts("handled"); }
-int main(void)
+static void on_alarm(int number) { (void)number; handled++; }
+int main(int count, char **arguments)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int every = count > 1 ? atoi(arguments[1]) : 0;
+    struct itimerval often = {{0, every}, {0, every}};
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGUSR1, on_signal);
+    signal(SIGALRM, on_alarm);
+    setitimer(ITIMER_REAL, &often, NULL);
     puts("ready");
-    if (bind(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address))
-        puts(strerror(errno));
+    puts(bind(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address) ? strerror(errno) : "bound");
+    if (every)
+        puts(handled > 5 ? "often" : "seldom");
     return 0;
 }
 "#;
     let waiter = Program::new(compile_c("waiter", text, &["-static"]));
-    let mut waiter = run_with(["--wait", "60s,listeners"], &waiter).start();
+    for every_us in ["5000", "50000"] {
+        let finished = run_with(
+            ["--wait", "700ms,listeners"],
+            &waiter.clone().argument(every_us),
+        )
+        .run();
+        assert_eq!(
+            finished.stdout, "ready\nAddress already in use\noften\n",
+            "{finished:#?}"
+        );
+        let said = |what| finished.stderr.matches(what).count();
+        assert_eq!(said("waiting for up to 700 ms"), 1, "{finished:#?}");
+        assert_eq!(said("still in use after"), 1, "{finished:#?}");
+    }
+    // Longer than the tracer stays for anything else.
+    let options = ["--wait", "60s,listeners", "--trace-limit", "100ms"];
+    let mut waiter = run_with(options, &waiter).start();
     waiter.expect("ready");
     wait_until("it to wait", || {
         waiter
             .stderr_so_far()
             .contains("waiting for up to 60000 ms")
     });
-    waiter.signal(libc::SIGUSR1);
-    waiter.expect("handled").expect("Address already in use");
+    for _ in 0..50 {
+        waiter.signal(libc::SIGUSR1);
+        waiter.expect("handled");
+    }
+    holder.kill();
+    wait_for(PORT, TcpState::Listen, 0);
+    waiter.expect("bound");
     assert!(waiter.finish().status.success());
 }
 
@@ -225,7 +399,7 @@ fn lets_go_of_a_child_that_gains_rights() {
     );
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
     fs::set_permissions(&id, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
-    let seen = crate::nobody()
+    let seen = crate::nobody(&folder)
         .argument(command)
         .argument("run")
         .argument(starter)

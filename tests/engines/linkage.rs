@@ -173,7 +173,7 @@ fn needs_no_rights() {
     let victim = compile_c("nobodys", VICTIM, &["-static"]);
     let victim = folder.copy(victim, "victim");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
-    let server = nobody()
+    let server = nobody(&folder)
         .argument(command)
         .argument("run")
         .argument(victim)

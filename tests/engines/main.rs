@@ -13,11 +13,13 @@ mod release;
 mod wait;
 
 use std::ffi::OsStr;
+use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use support::{
-    Program, Running, TcpState, compile_c, own_network, program, shim, wait_for, wait_until,
+    Folder, Program, Running, TcpState, compile_c, own_network, program, shim, wait_for, wait_until,
 };
 
 const PORT: u16 = 5000;
@@ -29,15 +31,15 @@ fn run() -> Program {
         .argument(shim())
 }
 
-/// Somebody without any right: `setpriv` with its options, and a program to follow.
-fn nobody() -> Program {
-    Program::new(program(&["setpriv"])).arguments([
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        "--clear-groups",
-    ])
+/// Somebody without any right: `setpriv` with its options, and a program to follow. What the command keeps, as the library
+/// that it carries, it keeps in that folder.
+fn nobody(folder: &Folder) -> Program {
+    let temporary = folder.join("tmp");
+    fs::create_dir_all(&temporary).expect("the folder is ours");
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).expect("it is ours");
+    Program::new(program(&["setpriv"]))
+        .with("TMPDIR", temporary)
+        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
 }
 
 /// The server that nobody can change, linked statically.

@@ -3,10 +3,11 @@
 //!
 //! Only the tracer's own thread may have the program's call made, so it is asked to.
 
+use super::clock::Clock;
 use super::inject::{Ask, Injected, Question, Told};
 use super::log;
 use super::ptrace::Tid;
-use super::socket::{Socket, sleep_until};
+use super::socket::Socket;
 use libreuse_rules::calls::{Calls, Errno, OwnCall};
 use libreuse_rules::endpoint::Endpoint;
 use libreuse_rules::sequence;
@@ -23,7 +24,12 @@ pub(super) const INTERRUPTED: Errno = Errno(513);
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Attended {
     /// A `bind` that has failed with `EADDRINUSE`.
-    Bind { fd: i32, address: Option<Endpoint> },
+    Bind {
+        fd: i32,
+        address: Option<Endpoint>,
+        /// When its wait began, if that goes on.
+        since: Option<Instant>,
+    },
     /// A `listen` that is about to be made.
     Listen { fd: i32 },
 }
@@ -46,6 +52,8 @@ pub(super) enum Word {
     Ask(i32, Question),
     /// The sequence is over: the program may go on. It listens on this port now.
     Done { listens: Option<u16> },
+    /// A signal has come during a wait that began then: the program is to handle it, and then make its call again.
+    Signalled { since: Instant },
 }
 
 /// What a sequence speaks with.
@@ -89,15 +97,23 @@ impl Sequence {
         mouth: Mouth,
     ) -> Option<(Self, JoinHandle<()>)> {
         let (answers, theirs) = mpsc::channel();
-        let call = Call {
-            mouth,
-            answers: theirs,
-        };
         let thread = thread::Builder::new()
             .spawn(move || {
                 log::speak_for(process);
+                let since = match attended {
+                    Attended::Bind { since, .. } => since,
+                    Attended::Listen { .. } => None,
+                };
+                let call = Call {
+                    clock: Clock::of(mouth.tid, since),
+                    mouth,
+                    answers: theirs,
+                };
                 let listens = run(settings, attended, &call);
-                call.mouth.say(Word::Done { listens });
+                call.mouth.say(match call.clock.is_to_go_on_since() {
+                    Some(since) => Word::Signalled { since },
+                    None => Word::Done { listens },
+                });
             })
             .ok()?;
         Some((Self { answers }, thread))
@@ -117,7 +133,7 @@ impl Sequence {
 
 fn run(settings: &Settings, attended: Attended, call: &Call) -> Option<u16> {
     let (Attended::Bind { fd, .. } | Attended::Listen { fd }) = attended;
-    match Socket::of(call.mouth.tid, fd) {
+    match Socket::of(call.mouth.tid, fd, &call.clock) {
         Ok(socket) => run_on(settings, attended, call, &socket),
         // It is no descriptor: the kernel is to say so.
         Err(rustix::io::Errno::BADF) => run_plainly(attended, call),
@@ -129,7 +145,7 @@ fn run(settings: &Settings, attended: Attended, call: &Call) -> Option<u16> {
             let socket = Injected {
                 tid: call.mouth.tid,
                 number: fd,
-                begin: Instant::now(),
+                clock: &call.clock,
                 who: &who,
             };
             run_on(settings, attended, call, &socket)
@@ -178,14 +194,11 @@ impl Ask for Asking<'_> {
             Ok(Answer::Made(_)) | Err(_) => None,
         }
     }
-
-    fn sleep_until(&self, moment: Instant) -> bool {
-        sleep_until(self.call.mouth.tid, moment)
-    }
 }
 
 /// The program's own call.
 struct Call {
+    clock: Clock,
     mouth: Mouth,
     answers: Receiver<Answer>,
 }
@@ -197,7 +210,9 @@ impl OwnCall for Call {
             Ok(Answer::Made(result)) => result,
             Ok(Answer::Told(_)) | Err(_) => Err(INTERRUPTED),
         };
-        log::silence(result == Err(INTERRUPTED));
+        if result == Err(INTERRUPTED) {
+            self.clock.interrupt();
+        }
         result
     }
 }

@@ -6,6 +6,7 @@
 //! microseconds for each question, and is why copies are tried first.
 
 use super::arch::{self, Asked};
+use super::clock::Clock;
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::socket::place_of;
 use crate::kernel::calls::Place;
@@ -15,7 +16,6 @@ use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::policy::Facts;
 use rustix::fs::stat;
 use std::cell::Cell;
-use std::time::Instant;
 
 /// What is asked about a socket.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub(super) enum Question {
     Option(Place),
     SetOption(Place, i32),
     Local,
+    /// To hold back these signals; it tells which it has held back until now.
+    HoldSignals(u64),
 }
 
 /// What the kernel tells, as many bytes of it as there are.
@@ -33,6 +35,15 @@ pub(super) struct Told {
 }
 
 impl Told {
+    fn of(told: [u8; 8]) -> Self {
+        let mut bytes = [0; endpoint::LONGEST];
+        bytes[..told.len()].copy_from_slice(&told);
+        Self {
+            bytes,
+            length: told.len(),
+        }
+    }
+
     fn bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
     }
@@ -42,16 +53,13 @@ impl Told {
 pub(super) trait Ask {
     /// `None`: the kernel refuses, or the program is not there any more.
     fn ask(&self, question: Question) -> Option<Told>;
-
-    /// Sleeps until then; false if there is to be no further waiting.
-    fn sleep_until(&self, moment: Instant) -> bool;
 }
 
 /// One of the program's sockets, and who asks about it.
 pub(super) struct Injected<'a, A> {
     pub(super) tid: Tid,
     pub(super) number: i32,
-    pub(super) begin: Instant,
+    pub(super) clock: &'a Clock,
     pub(super) who: &'a A,
 }
 
@@ -77,7 +85,7 @@ impl<A: Ask> Facts for Injected<'_, A> {
 
 impl<A: Ask> Calls for Injected<'_, A> {
     type File = (u64, u64);
-    type Mask = ();
+    type Mask = u64;
 
     fn descriptor(&self) -> i32 {
         self.number
@@ -104,15 +112,22 @@ impl<A: Ask> Calls for Injected<'_, A> {
         Some((file.st_dev, file.st_ino))
     }
 
-    /// They are held for each question by itself.
-    fn hold_signals(&self) -> Option<()> {
-        None
+    /// What is put back after a call is asked of the thread itself: a signal that came before the call would be in its way.
+    fn hold_signals(&self) -> Option<u64> {
+        let told = self.who.ask(Question::HoldSignals(u64::MAX))?;
+        Some(u64::from_ne_bytes(*told.bytes()?.first_chunk()?))
     }
 
-    fn release_signals(&self, (): ()) {}
+    fn release_signals(&self, mask: u64) {
+        self.who.ask(Question::HoldSignals(mask));
+    }
 
     fn now_ms(&self) -> Option<u64> {
-        u64::try_from(self.begin.elapsed().as_millis()).ok()
+        self.clock.now_ms()
+    }
+
+    fn waited_ms(&self) -> u64 {
+        self.clock.waited_ms()
     }
 
     /// As far as the tracer's own network is the program's.
@@ -121,8 +136,7 @@ impl<A: Ask> Calls for Injected<'_, A> {
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {
-        self.who
-            .sleep_until(self.begin + std::time::Duration::from_millis(moment_ms))
+        self.clock.sleep_until(moment_ms)
     }
 }
 
@@ -131,6 +145,11 @@ pub(super) fn ask(tid: Tid, entry: &Entry, fd: i32, question: Question) -> Optio
     const PAGE: u64 = 4096;
     // PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS
     const MAP: [u64; 6] = [0, PAGE, 3, 0x22, u64::MAX, 0];
+    if let Question::HoldSignals(mask) = question {
+        let until_now = ptrace::signal_mask(tid).ok()?;
+        ptrace::set_signal_mask(tid, mask).ok()?;
+        return Some(Told::of(until_now.to_ne_bytes()));
+    }
     let thread = Thread::borrow(tid, entry)?;
     let page = thread.call(Asked::Map, MAP).filter(|&page| page > 0)?;
     let page = u64::from_ne_bytes(page.to_ne_bytes());
@@ -168,8 +187,10 @@ impl<'a> Thread<'a> {
         arch::ask(&mut registers, self.entry, asked, arguments)?;
         ptrace::set_registers(self.tid, registers).ok()?;
         let mut is_within = false;
+        let mut signal = 0;
         loop {
-            ptrace::go_on(self.tid, 0).ok()?;
+            ptrace::go_on(self.tid, signal).ok()?;
+            signal = 0;
             match (ptrace::stop_of(self.tid).ok()?, is_within) {
                 (Stop::Syscall, false) => is_within = true,
                 (Stop::Syscall, true) => match ptrace::syscall(self.tid)? {
@@ -177,6 +198,8 @@ impl<'a> Thread<'a> {
                     Syscall::Entry(_) => return None,
                 },
                 (Stop::Gone, _) => return None,
+                // SIGSTOP, which nobody can hold back: the whole process is to stop.
+                (Stop::Signal(number), _) => signal = number,
                 _ => self.was_stopped.set(true),
             }
         }
@@ -202,6 +225,8 @@ impl<'a> Thread<'a> {
                 self.call(Asked::Option, arguments)?
             }
             Question::Local => self.call(Asked::Local, [fd, page, length_at, 0, 0, 0])?,
+            // Nothing that the thread is made to do.
+            Question::HoldSignals(_) => return None,
         };
         if result != 0 {
             return None;

@@ -7,12 +7,13 @@
 //!
 //! * `launch` makes the tracer, and `stops` is what it does at each stop.
 //! * `attend` runs the rules. What they ask of the kernel about the program's sockets is in `socket`, or in `inject` where
-//!   descriptors can't be copied.
+//!   descriptors can't be copied; `clock` is how long they wait.
 //! * `release` says when to let go; `spared` who is let go earlier, or never traced.
 //! * `ptrace` are the calls that trace, `arch` is what differs between processors, and `log` writes what is reported.
 
 mod arch;
 mod attend;
+mod clock;
 mod inject;
 mod launch;
 pub(crate) mod log;

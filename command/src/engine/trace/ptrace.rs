@@ -65,20 +65,40 @@ pub(super) fn seize(pid: Tid) -> io::Result<()> {
 
 /// Waits for the next stop of any tracee, or else only looks; `Ok(None)` if there is none yet.
 ///
+/// The kernel goes on telling of the stop until the tracee goes on, or `take` takes it: what is taken away of a stop is the
+/// signal that the tracee stopped for (`wait_task_stopped` in `kernel/exit.c`), and would be lost with a tracer that ends
+/// before it hands it on.
+///
 /// # Errors
 ///
 /// `ECHILD`: nothing is traced any more.
 pub(super) fn next_stop(block: bool) -> io::Result<Option<(Tid, Stop)>> {
-    let flags = libc::__WALL | if block { 0 } else { libc::WNOHANG };
+    let look = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
+    let flags = look | if block { 0 } else { libc::WNOHANG };
     loop {
-        let mut status = 0;
-        // SAFETY: the status is written to an int that outlives the call.
-        let tid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
-        if tid > 0 {
-            return Ok(Some((tid, stop(status))));
-        }
-        if tid == 0 {
-            return Ok(None);
+        let mut seen = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the kernel writes to a place of the type that it wants, which outlives the call.
+        let result = unsafe { libc::waitid(libc::P_ALL, 0, seen.as_mut_ptr(), flags) };
+        if result == 0 {
+            // SAFETY: a struct of numbers, which was all zeroes before the kernel wrote to it.
+            let seen = unsafe { seen.assume_init() };
+            // SAFETY: waitid fills in what belongs to SIGCHLD, or leaves the zero if there is nothing.
+            let tid = unsafe { seen.si_pid() };
+            if tid == 0 {
+                return Ok(None);
+            }
+            if matches!(seen.si_code, libc::CLD_TRAPPED | libc::CLD_STOPPED) {
+                // SAFETY: as above.
+                let stop = stop(unsafe { seen.si_status() });
+                // Until it is taken, a thread that has become another program under its leader's number can't be
+                // reached (`looks_like_a_spurious_pid` in `kernel/ptrace.c`).
+                if stop == Stop::Exec && !take(tid) {
+                    return Ok(Some((tid, Stop::Gone)));
+                }
+                return Ok(Some((tid, stop)));
+            }
+            take(tid);
+            return Ok(Some((tid, Stop::Gone)));
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
@@ -87,12 +107,17 @@ pub(super) fn next_stop(block: bool) -> io::Result<Option<(Tid, Stop)>> {
     }
 }
 
+/// Takes the stop that `next_stop` has told of, for a tracee that is to stand in it while others are looked after; false if
+/// it has ended and is not there any more.
+pub(super) fn take(tid: Tid) -> bool {
+    // The status is 0 while it is on its way from the stop to its end, which is told then.
+    wait_for(tid, libc::WNOHANG).is_ok_and(|status| status == 0 || libc::WIFSTOPPED(status))
+}
+
+/// What a tracee has stopped at, from the signal that stands for it and, above that, the event.
 fn stop(status: libc::c_int) -> Stop {
-    if !libc::WIFSTOPPED(status) {
-        return Stop::Gone;
-    }
-    let signal = libc::WSTOPSIG(status);
-    match status >> 16 {
+    let signal = status & 0xff;
+    match status >> 8 {
         libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
             Stop::Clone
         }
@@ -132,13 +157,23 @@ pub(super) fn message(tid: Tid) -> io::Result<u64> {
     Ok(message)
 }
 
-/// Waits for the next stop of one tracee.
+/// Waits for the next stop of one tracee, and takes it.
 pub(super) fn stop_of(tid: Tid) -> io::Result<Stop> {
+    let status = wait_for(tid, 0)?;
+    Ok(if libc::WIFSTOPPED(status) {
+        stop(status >> 8)
+    } else {
+        Stop::Gone
+    })
+}
+
+/// The status of one tracee, which is taken; 0 if there is none yet and none is to be waited for.
+fn wait_for(tid: Tid, flags: libc::c_int) -> io::Result<libc::c_int> {
     loop {
         let mut status = 0;
         // SAFETY: the status is written to an int that outlives the call.
-        if unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL) } == tid {
-            return Ok(stop(status));
+        if unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | flags) } >= 0 {
+            return Ok(status);
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {

@@ -43,6 +43,8 @@ struct State {
     last: Instant,
     /// Sequences that are not over: each may have to put something back.
     attended: usize,
+    /// Until when a `bind` may be made again that a signal has interrupted.
+    expected: Option<Instant>,
     is_over: bool,
 }
 
@@ -58,6 +60,7 @@ impl Progress {
                 listening: BTreeSet::new(),
                 last: now,
                 attended: 0,
+                expected: None,
                 is_over: false,
             }),
             over: Condvar::new(),
@@ -103,7 +106,16 @@ impl Progress {
 
     /// A call is attended to.
     pub(super) fn attend(&self) {
-        self.state().attended += 1;
+        let mut state = self.state();
+        state.attended += 1;
+        state.expected = None;
+    }
+
+    /// It is over for now, and goes on until then: the program handles a signal.
+    pub(super) fn interrupted(&self, until: Instant) {
+        let mut state = self.state();
+        state.attended = state.attended.saturating_sub(1);
+        state.expected = Some(until);
     }
 
     /// It is over, and the program listens on this port; lets go if that was the last one.
@@ -152,6 +164,8 @@ impl State {
         };
         if self.attended > 0 {
             left.max(LOOK)
+        } else if let Some(until) = self.expected {
+            left.max(until.saturating_duration_since(now))
         } else {
             left
         }

@@ -1,6 +1,7 @@
 //! The program's sockets, through copies of its descriptors (pidfd_getfd(2)): a copy is the same socket. So the program is
 //! not made to ask or set anything, its registers and memory stay as they are, and it may lose its tracer at any moment.
 
+use super::clock::Clock;
 use super::ptrace::Tid;
 use crate::kernel::calls::{self, Place};
 use crate::kernel::sock_diag;
@@ -12,27 +13,21 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// `PIDFD_THREAD`, from Linux 6.9 on: a thread that is not the first one of its process, whose first one may have ended.
 const OF_A_THREAD: u32 = 0x80;
 
-/// How often a wait looks whether a signal has come for the program.
-const LOOK: Duration = Duration::from_millis(10);
-
 /// One of the program's sockets.
-pub(super) struct Socket {
-    tid: Tid,
+pub(super) struct Socket<'a> {
     number: i32,
     process: OwnedFd,
     copy: OwnedFd,
-    begin: Instant,
+    clock: &'a Clock,
 }
 
-impl Socket {
+impl<'a> Socket<'a> {
     /// The file behind a descriptor of a thread's.
-    pub(super) fn of(tid: Tid, number: i32) -> Result<Self, Errno> {
+    pub(super) fn of(tid: Tid, number: i32, clock: &'a Clock) -> Result<Self, Errno> {
         let pid = Pid::from_raw(tid).ok_or(Errno::SRCH)?;
         let process = pidfd_open(pid, PidfdFlags::from_bits_retain(OF_A_THREAD)).or_else(|_| {
             let process = process_of(tid).and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
@@ -40,11 +35,10 @@ impl Socket {
         })?;
         let copy = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
         Ok(Self {
-            tid,
             number,
             process,
             copy,
-            begin: Instant::now(),
+            clock,
         })
     }
 }
@@ -54,7 +48,7 @@ pub(super) fn process_of(tid: Tid) -> Option<Tid> {
     Some(Process::new(tid).ok()?.status().ok()?.tgid)
 }
 
-impl Facts for Socket {
+impl Facts for Socket<'_> {
     fn local(&self) -> Option<Endpoint> {
         let mut bytes = [0; endpoint::LONGEST];
         let length = calls::local(self.copy.as_fd(), &mut bytes)?;
@@ -72,7 +66,7 @@ impl Facts for Socket {
     }
 }
 
-impl Calls for Socket {
+impl Calls for Socket<'_> {
     type File = (u64, u64);
     type Mask = ();
 
@@ -108,7 +102,11 @@ impl Calls for Socket {
     fn release_signals(&self, (): ()) {}
 
     fn now_ms(&self) -> Option<u64> {
-        u64::try_from(self.begin.elapsed().as_millis()).ok()
+        self.clock.now_ms()
+    }
+
+    fn waited_ms(&self) -> u64 {
+        self.clock.waited_ms()
     }
 
     /// As far as the tracer's own network is the program's.
@@ -116,32 +114,9 @@ impl Calls for Socket {
         sock_diag::is_listened_at(address).unwrap_or(false)
     }
 
-    /// Ends early when a signal has come for the program, which can't be given it while it stands still.
     fn sleep_until(&self, moment_ms: u64) -> bool {
-        sleep_until(self.tid, self.begin + Duration::from_millis(moment_ms))
+        self.clock.sleep_until(moment_ms)
     }
-}
-
-/// Sleeps until then; false if a signal has come for this thread of the program's.
-pub(super) fn sleep_until(tid: Tid, moment: Instant) -> bool {
-    loop {
-        let left = moment.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        thread::sleep(left.min(LOOK));
-        if signal_has_come(tid) {
-            return false;
-        }
-    }
-}
-
-/// Whether a signal waits for a thread that would do something to it; also if it is not there any more.
-fn signal_has_come(tid: Tid) -> bool {
-    let Ok(status) = Process::new(tid).and_then(|thread| thread.status()) else {
-        return true;
-    };
-    (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign != 0
 }
 
 pub(super) fn place_of(option: SocketOption) -> Place {

@@ -1,14 +1,18 @@
 //! The tracer's work: what is done at each stop of the program's.
 
+mod attendance;
+
 use super::arch::{self, Call};
-use super::attend::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word};
+use super::attend::{Attended, Message};
+use super::clock::Clock;
+use super::log;
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::release::{Progress, Terms};
 use super::socket::{Socket, option_at, process_of};
 use super::spared::{self, Preloaded};
-use super::{inject, log};
 use crate::kernel::who;
 use ::log::{Level, log_enabled};
+use attendance::{InAttendance, Stage};
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::settings::{Linger, Settings};
@@ -17,7 +21,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Follows a process until it is to be let go, or has ended.
 pub(super) fn follow(
@@ -72,28 +76,8 @@ struct Tracee {
     /// Of a `setsockopt` of `SO_REUSEADDR`: whether the socket carried that before.
     carried: bool,
     attended: Option<InAttendance>,
-}
-
-/// A call that a sequence is about.
-struct InAttendance {
-    number: u64,
-    sequence: Sequence,
-    entry: Entry,
-    stage: Stage,
-    /// The stop that came in the sequence's way, and is to be seen to when that is over.
-    held: Option<Stop>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
-    /// The program stands before the call.
-    Before,
-    /// It stands behind it.
-    Behind,
-    /// It is about to make it again.
-    Returning,
-    /// It makes it.
-    Within,
+    /// The `bind` that it is to make again after a signal, and when its wait began.
+    waiting: Option<(Entry, Instant)>,
 }
 
 impl Tracer {
@@ -141,11 +125,7 @@ impl Tracer {
         self.chosen.remove(&tid);
         if let Some(tracee) = self.tracees.remove(&tid) {
             if let Some(attended) = tracee.attended {
-                // Its sequence still has its last word to say.
-                if attended.stage == Stage::Returning || attended.stage == Stage::Within {
-                    self.thinking += 1;
-                }
-                attended.sequence.made(Err(INTERRUPTED));
+                self.thinking += usize::from(attended.give_up());
             }
         }
     }
@@ -177,7 +157,9 @@ impl Tracer {
                 return Ok(());
             }
             Some(Call::Connect { fd }) if self.connections_matter() && self.attends(tid) => {
-                self.briefly(tid, fd, sequence::connect);
+                self.briefly(tid, fd, |settings, socket| {
+                    sequence::connect(settings, socket);
+                });
             }
             Some(Call::SetOption {
                 fd, level, name, ..
@@ -217,6 +199,10 @@ impl Tracer {
         let call = tracee.call.take();
         let entry = tracee.entry.take();
         let carried = std::mem::take(&mut tracee.carried);
+        let waiting = match call {
+            Some(Call::Bind { .. }) => tracee.waiting.take(),
+            _ => None,
+        };
         match (call, entry) {
             (
                 Some(Call::Bind {
@@ -226,10 +212,14 @@ impl Tracer {
                 }),
                 Some(entry),
             ) if value == IN_USE => {
-                let address = read_address(tid, address, length);
-                if self.attends(tid)
-                    && self.attend(tid, entry, Stage::Behind, Attended::Bind { fd, address })
-                {
+                let bind = Attended::Bind {
+                    fd,
+                    address: read_address(tid, address, length),
+                    since: waiting
+                        .filter(|(interrupted, _)| *interrupted == entry)
+                        .map(|(_, since)| since),
+                };
+                if self.attends(tid) && self.attend(tid, entry, Stage::Behind, bind) {
                     return Ok(());
                 }
             }
@@ -277,123 +267,10 @@ impl Tracer {
     ///
     /// Where descriptors can't be copied, it is left out: it is about options that the program sets itself.
     fn briefly(&self, tid: Tid, fd: i32, sequence: impl FnOnce(&Settings, &Socket)) {
-        if let Ok(socket) = Socket::of(tid, fd) {
+        if let Ok(socket) = Socket::of(tid, fd, &Clock::of(tid, None)) {
             log::speak_for(process_of(tid).unwrap_or(tid));
             sequence(self.settings, &socket);
         }
-    }
-
-    /// Begins a sequence, while the tracee stands still; false if that can't be.
-    fn attend(&mut self, tid: Tid, entry: Entry, stage: Stage, attended: Attended) -> bool {
-        let process = process_of(tid).unwrap_or(tid);
-        let number = self.sequences;
-        let mouth = Mouth {
-            tid,
-            sequence: number,
-            messages: self.messages.clone(),
-        };
-        let Some((sequence, thread)) = Sequence::begin(self.settings, process, attended, mouth)
-        else {
-            return false;
-        };
-        self.sequences += 1;
-        self.threads.retain(|thread| !thread.is_finished());
-        self.threads.push(thread);
-        self.progress.attend();
-        self.thinking += 1;
-        self.tracees.entry(tid).or_default().attended = Some(InAttendance {
-            number,
-            sequence,
-            entry,
-            stage,
-            held: None,
-        });
-        true
-    }
-
-    /// A sequence has something to say.
-    fn heard(&mut self, message: &Message) {
-        let tid = message.tid;
-        let attended = self
-            .tracees
-            .get_mut(&tid)
-            .and_then(|tracee| tracee.attended.as_mut())
-            .filter(|attended| attended.number == message.sequence);
-        match (message.word, attended) {
-            (Word::Make, Some(attended)) => {
-                self.thinking -= 1;
-                let stage = match attended.stage {
-                    Stage::Before => Ok(Stage::Within),
-                    _ => make_again(tid, &attended.entry).map(|()| Stage::Returning),
-                };
-                if let Ok(stage) = stage.and_then(|stage| ptrace::go_on(tid, 0).map(|()| stage)) {
-                    attended.stage = stage;
-                } else {
-                    // It has been killed, which is told later on.
-                    self.thinking += 1;
-                    attended.sequence.made(Err(INTERRUPTED));
-                }
-            }
-            (Word::Ask(fd, question), Some(attended)) => {
-                // Only behind a call can another one be made.
-                if attended.stage == Stage::Before && inject::put_off(tid).is_some() {
-                    attended.stage = Stage::Behind;
-                }
-                let told = (attended.stage == Stage::Behind)
-                    .then(|| inject::ask(tid, &attended.entry, fd, question))
-                    .flatten();
-                attended.sequence.told(told);
-            }
-            // It asks for a tracee that has gone, and has been told so.
-            (Word::Make | Word::Ask(..), None) => {}
-            (Word::Done { listens }, Some(attended)) => {
-                self.thinking -= 1;
-                let held = attended.held.take();
-                self.tracees.entry(tid).or_default().attended = None;
-                // As elsewhere: it may have been killed.
-                let _ = match held {
-                    Some(stop) => self.stopped_freely(tid, stop),
-                    None => ptrace::go_on(tid, 0),
-                };
-                self.progress.attended(listens);
-            }
-            (Word::Done { .. }, None) => {
-                self.thinking -= 1;
-                self.progress.attended(None);
-            }
-        }
-    }
-
-    /// A tracee has stopped that a sequence is about: where the call is, or on the way there.
-    fn stopped_in_attendance(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
-        let Some(attended) = self
-            .tracees
-            .get_mut(&tid)
-            .and_then(|tracee| tracee.attended.as_mut())
-        else {
-            return Ok(());
-        };
-        let result = match (attended.stage, stop) {
-            (Stage::Returning, Stop::Syscall) => {
-                attended.stage = Stage::Within;
-                return ptrace::go_on(tid, 0);
-            }
-            (Stage::Within, Stop::Syscall) => match ptrace::syscall(tid) {
-                Some(Syscall::Exit(0)) => Ok(()),
-                Some(Syscall::Exit(value)) => Err(Errno(i32::try_from(-value).unwrap_or(0))),
-                _ => Err(INTERRUPTED),
-            },
-            // A signal, or a stop of the whole process, has come before the call. It is as if it had come before the
-            // program made its call at all: the registers say just that, and the call is seen to when it comes.
-            _ => {
-                attended.held = Some(stop);
-                Err(INTERRUPTED)
-            }
-        };
-        attended.stage = Stage::Behind;
-        self.thinking += 1;
-        attended.sequence.made(result);
-        Ok(())
     }
 
     /// A tracee has become another program, and lost its other threads.
@@ -430,13 +307,6 @@ impl Tracer {
             .entry(process)
             .or_insert_with(|| names_of(process).iter().any(|name| programs.contains(name)))
     }
-}
-
-/// Puts a tracee before its call again.
-fn make_again(tid: Tid, entry: &Entry) -> io::Result<()> {
-    let mut registers = ptrace::registers(tid)?;
-    arch::rewind(&mut registers, entry);
-    ptrace::set_registers(tid, registers)
 }
 
 /// The address that the kernel has read there.

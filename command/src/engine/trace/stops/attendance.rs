@@ -1,0 +1,212 @@
+//! The part of the tracer's work that a sequence has begun: its calls are made, its questions answered, and the stops that
+//! come in its way held until it is over.
+
+use super::super::attend::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word};
+use super::super::ptrace::{self, Entry, Stop, Syscall, Tid};
+use super::super::socket::process_of;
+use super::super::{arch, inject};
+use super::Tracer;
+use libreuse_rules::calls::Errno;
+use std::io;
+use std::time::Duration;
+
+/// A call that a sequence is about.
+pub(super) struct InAttendance {
+    number: u64,
+    sequence: Sequence,
+    entry: Entry,
+    stage: Stage,
+    /// The registers behind the call, while it is about to be made again.
+    behind: Option<libc::user_regs_struct>,
+    /// The stop that came in the sequence's way, and is to be seen to before the call when that is over.
+    held: Option<Stop>,
+}
+
+impl InAttendance {
+    /// The tracee has gone: tells the sequence, which will say its last word; whether it was silent until now.
+    pub(super) fn give_up(self) -> bool {
+        self.sequence.made(Err(INTERRUPTED));
+        matches!(self.stage, Stage::Returning | Stage::Within)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The program stands before the call.
+    Before,
+    /// It stands behind it.
+    Behind,
+    /// It is about to make it again.
+    Returning,
+    /// It makes it.
+    Within,
+}
+
+impl Tracer {
+    /// Begins a sequence, while the tracee stands still; false if that can't be.
+    pub(super) fn attend(
+        &mut self,
+        tid: Tid,
+        entry: Entry,
+        stage: Stage,
+        attended: Attended,
+    ) -> bool {
+        let process = process_of(tid).unwrap_or(tid);
+        let number = self.sequences;
+        let mouth = Mouth {
+            tid,
+            sequence: number,
+            messages: self.messages.clone(),
+        };
+        let Some((sequence, thread)) = Sequence::begin(self.settings, process, attended, mouth)
+        else {
+            return false;
+        };
+        self.sequences += 1;
+        self.threads.retain(|thread| !thread.is_finished());
+        self.threads.push(thread);
+        self.progress.attend();
+        self.thinking += 1;
+        self.tracees.entry(tid).or_default().attended = Some(InAttendance {
+            number,
+            sequence,
+            entry,
+            stage,
+            behind: None,
+            held: None,
+        });
+        self.stand(tid);
+        true
+    }
+
+    /// Has a tracee stand where it has stopped, while others go on.
+    fn stand(&mut self, tid: Tid) {
+        if !ptrace::take(tid) {
+            self.forget(tid);
+        }
+    }
+
+    /// A sequence has something to say.
+    pub(super) fn heard(&mut self, message: &Message) {
+        let tid = message.tid;
+        let attended = self
+            .tracees
+            .get_mut(&tid)
+            .and_then(|tracee| tracee.attended.as_mut())
+            .filter(|attended| attended.number == message.sequence);
+        match (message.word, attended) {
+            (Word::Make, Some(attended)) => {
+                self.thinking -= 1;
+                let stage = match attended.stage {
+                    Stage::Before => Ok(Stage::Within),
+                    _ => ptrace::registers(tid).and_then(|registers| {
+                        attended.behind = Some(registers);
+                        make_again(tid, &attended.entry).map(|()| Stage::Returning)
+                    }),
+                };
+                if let Ok(stage) = stage.and_then(|stage| ptrace::go_on(tid, 0).map(|()| stage)) {
+                    attended.stage = stage;
+                } else {
+                    // It has been killed, which is told later on.
+                    self.thinking += 1;
+                    attended.sequence.made(Err(INTERRUPTED));
+                }
+            }
+            (Word::Ask(fd, question), Some(attended)) => {
+                // Only behind a call can another one be made.
+                if attended.stage == Stage::Before && inject::put_off(tid).is_some() {
+                    attended.stage = Stage::Behind;
+                }
+                let told = (attended.stage == Stage::Behind)
+                    .then(|| inject::ask(tid, &attended.entry, fd, question))
+                    .flatten();
+                attended.sequence.told(told);
+                if attended
+                    .held
+                    .is_some_and(|stop| !matches!(stop, Stop::Signal(_)))
+                {
+                    // It may have left that stop to answer, and comes to it again.
+                    attended.held = Some(Stop::Other);
+                    let _ = ptrace::interrupt(tid);
+                }
+            }
+            // It asks for a tracee that has gone, and has been told so.
+            (Word::Make | Word::Ask(..), None) => {}
+            (Word::Done { listens }, Some(attended)) => {
+                self.thinking -= 1;
+                let (entry, held) = (attended.entry, attended.held.take());
+                self.tracees.entry(tid).or_default().attended = None;
+                // As elsewhere: it may have been killed.
+                let _ = match held {
+                    Some(stop) => {
+                        make_again(tid, &entry).and_then(|()| self.stopped_freely(tid, stop))
+                    }
+                    None => ptrace::go_on(tid, 0),
+                };
+                self.progress.attended(listens);
+            }
+            (Word::Signalled { since }, Some(attended)) => {
+                self.thinking -= 1;
+                let (entry, held) = (attended.entry, attended.held.take());
+                let tracee = self.tracees.entry(tid).or_default();
+                tracee.attended = None;
+                tracee.waiting = Some((entry, since));
+                // As elsewhere: it may have been killed.
+                let _ = make_again(tid, &entry).and_then(|()| match held {
+                    Some(stop) => self.stopped_freely(tid, stop),
+                    None => ptrace::go_on(tid, 0),
+                });
+                let wait = Duration::from_millis(self.settings.wait_ms.into());
+                self.progress.interrupted(since + wait);
+            }
+            (Word::Done { .. } | Word::Signalled { .. }, None) => {
+                self.thinking -= 1;
+                self.progress.attended(None);
+            }
+        }
+    }
+
+    /// A tracee has stopped that a sequence is about: where the call is, or on the way there.
+    pub(super) fn stopped_in_attendance(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
+        let Some(attended) = self
+            .tracees
+            .get_mut(&tid)
+            .and_then(|tracee| tracee.attended.as_mut())
+        else {
+            return Ok(());
+        };
+        let result = match (attended.stage, stop) {
+            (Stage::Returning, Stop::Syscall) => {
+                attended.stage = Stage::Within;
+                return ptrace::go_on(tid, 0);
+            }
+            (Stage::Within, Stop::Syscall) => match ptrace::syscall(tid) {
+                Some(Syscall::Exit(0)) => Ok(()),
+                Some(Syscall::Exit(value)) => Err(Errno(i32::try_from(-value).unwrap_or(0))),
+                _ => Err(INTERRUPTED),
+            },
+            // A signal, or a stop of the whole process, has come before the call. It will be as if it had come before the
+            // program made its call at all, which is seen to when it comes. Until the sequence is over the thread stands
+            // behind the call once more.
+            _ => {
+                attended.held = Some(stop);
+                if let Some(registers) = attended.behind.take() {
+                    let _ = ptrace::set_registers(tid, registers);
+                }
+                Err(INTERRUPTED)
+            }
+        };
+        attended.stage = Stage::Behind;
+        self.thinking += 1;
+        attended.sequence.made(result);
+        self.stand(tid);
+        Ok(())
+    }
+}
+
+/// Puts a tracee before its call again.
+fn make_again(tid: Tid, entry: &Entry) -> io::Result<()> {
+    let mut registers = ptrace::registers(tid)?;
+    arch::rewind(&mut registers, entry);
+    ptrace::set_registers(tid, registers)
+}
