@@ -5,6 +5,8 @@
 mod choice;
 /// What a traced program sees of itself and of its children.
 mod faithful;
+/// What the programs of the hostile suite see of it.
+mod hostile;
 /// The same story for every way to link a program.
 mod linkage;
 /// When the tracer lets go, and what it leaves behind.

@@ -28,6 +28,10 @@ pub(super) struct Socket<'a> {
 impl<'a> Socket<'a> {
     /// The file behind a descriptor of a thread's.
     pub(super) fn of(tid: Tid, number: i32, clock: &'a Clock) -> Result<Self, Errno> {
+        // rustix takes it for a descriptor of this process's, and asserts that it is one.
+        if number < 0 {
+            return Err(Errno::BADF);
+        }
         let pid = Pid::from_raw(tid).ok_or(Errno::SRCH)?;
         let process = pidfd_open(pid, PidfdFlags::from_bits_retain(OF_A_THREAD)).or_else(|_| {
             let process = process_of(tid).and_then(Pid::from_raw).ok_or(Errno::SRCH)?;

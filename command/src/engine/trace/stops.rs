@@ -76,8 +76,17 @@ struct Tracee {
     /// Of a `setsockopt` of `SO_REUSEADDR`: whether the socket carried that before.
     carried: bool,
     attended: Option<InAttendance>,
-    /// The `bind` that it is to make again after a signal, and when its wait began.
-    waiting: Option<(Entry, Instant)>,
+    /// The wait that a signal has interrupted.
+    waiting: Option<Waiting>,
+}
+
+/// A `bind` that is to be made again when a signal has been handled.
+struct Waiting {
+    entry: Entry,
+    since: Instant,
+    /// Whether the next call is that one. After a handler that jumps out of it there may be the same call, but not the same
+    /// wait.
+    comes_next: bool,
 }
 
 impl Tracer {
@@ -149,6 +158,12 @@ impl Tracer {
         let tracee = self.tracees.entry(tid).or_default();
         tracee.entry = Some(entry);
         tracee.call = call;
+        match (call, &mut tracee.waiting) {
+            (_, None) => {}
+            (Some(Call::SignalReturn), Some(waiting)) => waiting.comes_next = true,
+            (_, Some(waiting)) if waiting.comes_next && waiting.entry == entry => {}
+            (_, Some(waiting)) => waiting.comes_next = false,
+        }
         match call {
             Some(Call::Listen { fd })
                 if self.attends(tid)
@@ -216,8 +231,8 @@ impl Tracer {
                     fd,
                     address: read_address(tid, address, length),
                     since: waiting
-                        .filter(|(interrupted, _)| *interrupted == entry)
-                        .map(|(_, since)| since),
+                        .filter(|waiting| waiting.comes_next)
+                        .map(|waiting| waiting.since),
                 };
                 if self.attends(tid) && self.attend(tid, entry, Stage::Behind, bind) {
                     return Ok(());

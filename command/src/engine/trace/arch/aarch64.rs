@@ -17,6 +17,7 @@ pub(in crate::engine::trace) fn call(_: Tid, entry: &Entry) -> Option<Call> {
     let first = int(fd);
     Some(match entry.number {
         94 => Call::Exit,
+        139 => Call::SignalReturn,
         200 => Call::Bind {
             fd: first,
             address: second,

@@ -48,6 +48,8 @@ pub(super) enum Call {
     },
     /// Of the whole process.
     Exit,
+    /// A handler of signals returns to where it was called.
+    SignalReturn,
 }
 
 /// A system call that the program is made to make.

@@ -23,6 +23,7 @@ pub(in crate::engine::trace) fn call(tid: Tid, entry: &Entry) -> Option<Call> {
 fn wide(entry: &Entry) -> Option<Call> {
     let [a, b, c, ..] = entry.arguments;
     Some(match entry.number {
+        15 => Call::SignalReturn,
         42 => Call::Connect { fd: int(a) },
         49 => Call::Bind {
             fd: int(a),
@@ -56,6 +57,7 @@ fn narrow(tid: Tid, entry: &Entry) -> Option<Call> {
             folder: int(a),
             path: b,
         },
+        119 | 173 => Call::SignalReturn,
         252 => Call::Exit,
         361 => Call::Bind {
             fd: int(a),

@@ -5,7 +5,7 @@ use super::super::attend::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word
 use super::super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::super::socket::process_of;
 use super::super::{arch, inject};
-use super::Tracer;
+use super::{Tracer, Waiting};
 use libreuse_rules::calls::Errno;
 use std::io;
 use std::time::Duration;
@@ -150,7 +150,11 @@ impl Tracer {
                 let (entry, held) = (attended.entry, attended.held.take());
                 let tracee = self.tracees.entry(tid).or_default();
                 tracee.attended = None;
-                tracee.waiting = Some((entry, since));
+                tracee.waiting = Some(Waiting {
+                    entry,
+                    since,
+                    comes_next: true,
+                });
                 // As elsewhere: it may have been killed.
                 let _ = make_again(tid, &entry).and_then(|()| match held {
                     Some(stop) => self.stopped_freely(tid, stop),
