@@ -1,9 +1,10 @@
 //! The story that all of this is for, on each system.
 
-use crate::systems::{LIBRARY, systems};
+use crate::systems::{LIBRARY, release, succeed, systems, toolchains};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use support::{Program, TcpState, own_network, wait_for};
+use std::process::Command;
+use support::{Folder, Program, TcpState, own_network, wait_for};
 
 pub(crate) const LEGACY: &str = include_str!("legacy.c");
 
@@ -54,4 +55,26 @@ fn a_legacy_program_gets_its_port_back_on_every_system() {
             assert_eq!(port, expected, "{system:?} {variables:?}");
         }
     }
+}
+
+/// Zig has a standard library of its own, and no libc.
+#[test]
+fn a_static_program_of_zig_gets_its_port_back() {
+    let folder = Folder::new("reach-zig");
+    let binary = folder.join("legacy");
+    succeed(
+        Command::new(toolchains().join("zig/bin/python"))
+            .args(["-m", "ziglang", "build-exe", "-O", "ReleaseSmall"])
+            .args(["-target", "x86_64-linux-none"])
+            .arg(format!("-femit-bin={}", binary.display()))
+            .arg("reach/legacy.zig")
+            .env("ZIG_GLOBAL_CACHE_DIR", folder.join("cache"))
+            .env("ZIG_LOCAL_CACHE_DIR", folder.join("cache")),
+    );
+    let legacy = Program::new(binary);
+    assert_eq!(port_after_crash(&legacy), "port 49201", "the control");
+    let served = Program::new(release("x86_64").join("bin/reuseaddr"))
+        .arguments(["run", "--engine", "trace", "--"])
+        .command(&legacy);
+    assert_eq!(port_after_crash(&served), "port 49200");
 }
