@@ -532,7 +532,7 @@ fn carry_out_locked(function: Function, calls: &impl Calls, decision: Decision) 
 ",
             "    let _ = result;\n",
         )],
-        tests: &["rights::does_not_wait_in_a_sandbox_without_a_clock"],
+        tests: &["rights::ends_its_wait_when_the_clock_stops"],
     },
     Mutant {
         edits: &[edit(
