@@ -1,5 +1,6 @@
 //! What an ELF file says of itself, as far as it decides whether a library can be preloaded into it.
 
+use super::blocks::Blocks;
 use anyhow::{Context, Result};
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
@@ -33,8 +34,9 @@ pub(crate) struct Elf {
 impl Elf {
     /// Reads a file; `None` if it is no ELF file.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
-        // Programs can be hundreds of megabytes, of which this takes a few pages.
+        let file = File::open(path)
+            .and_then(Blocks::of)
+            .with_context(|| format!("{} can't be read", path.display()))?;
         Self::parse(&ReadCache::new(file))
             .with_context(|| format!("{} is a damaged ELF file", path.display()))
     }

@@ -1,5 +1,6 @@
 //! The library: where it is, what it is, and its variables.
 
+mod blocks;
 pub(crate) mod elf;
 mod embedded;
 mod installed;
