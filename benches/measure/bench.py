@@ -29,9 +29,9 @@ class Bench:
         self.redhook = self._redhook()
         self.redhook_static = self._redhook(unwinder="static")
         self.redhook_env_logger = self._redhook("--features", "env_logger")
-        self.limit = self._cc("limit.c", "liblimit.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro")
+        self.limit = self.compile("limit.c", "liblimit.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro")
         for driver in ("spawn", "calls", "churn", "recovery"):
-            setattr(self, driver, self._cc(f"native/{driver}.c", driver))
+            setattr(self, driver, self.compile(f"native/{driver}.c", driver))
         self.peers = self._peers()
 
     def samples(self, full, quick):
@@ -57,7 +57,7 @@ class Bench:
         folder = self.root / "benches" / "redhook"
         return self._cargo(folder, target, "libredhook_variant.so", *features, flags=flags)
 
-    def _cc(self, source, name, *flags):
+    def compile(self, source, name, *flags):
         output = self.out / name
         run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", output, self.root / "benches" / source])
         return output

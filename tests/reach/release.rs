@@ -1,9 +1,11 @@
 //! `scripts/release`: what it makes is whole, and the same wherever it is made.
 
-use crate::systems::{dist, project, release, succeed, toolchains};
+use crate::restart::{LEGACY, port_after_crash};
+use crate::systems::{System, dist, project, release, succeed, toolchains};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use support::Folder;
+use support::{Folder, Program};
 
 #[test]
 fn the_same_source_gives_the_same_bytes_elsewhere() {
@@ -150,4 +152,46 @@ fn the_oldest_rust_that_is_promised_builds_the_library() {
             .join("target/oldest-rust/release/libreuse.so")
             .exists()
     );
+}
+
+/// And the command with all that it takes, which builds the library for each kind of program that this compiler knows, and
+/// carries them.
+#[test]
+fn the_oldest_rust_builds_a_command_that_serves_both_kinds_of_programs() {
+    succeed(
+        Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--manifest-path"])
+            .arg(project().join("command/Cargo.toml"))
+            .arg("--config")
+            .arg(format!("build.rustc={:?}", toolchains().join("rust/rustc")))
+            .arg("--target-dir")
+            .arg(project().join("target/oldest-rust")),
+    );
+    let folder = Folder::for_other_users("reach-oldest-rust");
+    let command = folder.copy(
+        project().join("target/oldest-rust/debug/reuseaddr"),
+        "reuseaddr",
+    );
+    // Where it puts what it carries.
+    let temporary = folder.join("tmp");
+    fs::create_dir(&temporary).expect("the folder is ours");
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).expect("it is ours");
+    for system in [System::Here, System::Here32] {
+        let legacy = folder.copy(system.compile("legacy", LEGACY, &[]), "legacy");
+        let nobody = || {
+            Program::new("/usr/bin/setpriv").arguments([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+            ])
+        };
+        let plain = nobody().argument(&legacy);
+        assert_eq!(port_after_crash(&plain), "port 49201", "{system:?}");
+        let served = nobody()
+            .with("TMPDIR", &temporary)
+            .argument(&command)
+            .arguments(["run", "--engine", "preload"])
+            .argument(&legacy);
+        assert_eq!(port_after_crash(&served), "port 49200", "{system:?}");
+    }
 }
