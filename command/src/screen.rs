@@ -1,6 +1,6 @@
 //! The screen of `--watch`: the terminal's alternate one, which leaves what was there before as it was.
 
-use crate::kernel::calls::{self, Signals};
+use crate::kernel::calls::Signals;
 use crate::output::{on_terminal, size};
 use anstream::ColorChoice;
 use std::io::{self, Write};
@@ -61,7 +61,7 @@ impl Screen {
             Some(libc::SIGWINCH) => self.shown.clear(),
             Some(libc::SIGTSTP) => {
                 write(LEAVE);
-                calls::stop();
+                self.signals.stop();
                 write(ENTER);
                 self.shown.clear();
             }

@@ -131,7 +131,7 @@ fn fits_terminals_of_every_width() {
         assert!(!table.contains("UNIT"), "what is empty is left out: {text}");
         // A command to type stays whole, however narrow the terminal is.
         assert!(
-            rest.contains(&format!("    kill {}", running.pid())),
+            rest.contains("    reuseaddr free 5000"),
             "{columns}: {text}"
         );
         let limit = usize::from(columns).max(60);
@@ -213,6 +213,58 @@ fn watches_on_a_screen_of_its_own_and_leaves_it() {
             .contains('\x1b')
     );
     watching.expect_containing("reuseaddr status 5000");
+}
+
+/// Ctrl-Z gives the screen back, and `fg` takes it again.
+#[test]
+fn stops_and_goes_on_as_a_job() {
+    let text = r#"
+import os, pty, signal, sys
+command, by_shell = sys.argv[1], sys.argv[2] == 'job'
+pid, terminal = pty.fork()
+if pid == 0:
+    words = [command, 'status', '--watch', '5000']
+    if by_shell:
+        story = 'set -m; "$0" "$@"; echo "stopped $?"; fg'
+        words = ['/bin/bash', '-c', story, *words]
+    os.execve(words[0], words, {'PATH': '/usr/bin:/bin', 'TERM': 'xterm-256color'})
+signal.alarm(60)
+output = b''
+def until(what):
+    global output
+    while what not in output:
+        output += os.read(terminal, 65536)
+    _, _, output = output.partition(what)
+    print(what.decode().replace('', 'ESC'))
+until(b'reuseaddr status 5000')
+os.killpg(os.tcgetpgrp(terminal), signal.SIGTSTP)
+until(b'[?1049l')
+if by_shell:
+    until(b'stopped 148')
+until(b'[?1049h')
+until(b'reuseaddr status 5000')
+os.killpg(os.tcgetpgrp(terminal), signal.SIGINT)
+until(b'[?1049l')
+_, status = os.waitpid(pid, 0)
+print('exit', os.waitstatus_to_exitcode(status))
+"#;
+    let told = |how| {
+        own_network();
+        Program::new("/usr/bin/python3")
+            .arguments(["-I", "-c", text])
+            .argument(support::reuseaddr())
+            .argument(how)
+            .output()
+    };
+    assert_eq!(
+        told("job"),
+        "reuseaddr status 5000\nESC[?1049l\nstopped 148\nESC[?1049h\nreuseaddr status 5000\nESC[?1049l\nexit 130\n"
+    );
+    // Nobody could let it go on: it goes on by itself.
+    assert_eq!(
+        told("orphan"),
+        "reuseaddr status 5000\nESC[?1049l\nESC[?1049h\nreuseaddr status 5000\nESC[?1049l\nexit -2\n"
+    );
 }
 
 #[test]

@@ -164,6 +164,23 @@ impl Signals {
         (signal > 0).then_some(signal)
     }
 
+    /// Stops this process, as Ctrl-Z does, until somebody lets it go on. Not where nobody could: the kernel ignores SIGTSTP in
+    /// an orphaned process group, such as one that `ssh -t` or a container begins with.
+    pub(crate) fn stop(&self) {
+        // SAFETY: raise takes any number. It waits, as one of those that are held back.
+        unsafe { libc::raise(libc::SIGTSTP) };
+        // SAFETY: as in `hold`.
+        let mut this: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is ours and outlives the call.
+        unsafe { libc::sigemptyset(&raw mut this) };
+        // SAFETY: the set is ours, and the signal exists.
+        unsafe { libc::sigaddset(&raw mut this, libc::SIGTSTP) };
+        // SAFETY: both pointers may be null, and the one that is not outlives the call. Here it stops.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const this, ptr::null_mut()) };
+        // SAFETY: as above.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.0, ptr::null_mut()) };
+    }
+
     /// Ends this process by a signal that was waited for, so that whoever started it sees that.
     pub(crate) fn end_by(&self, signal: c_int) -> ! {
         // SAFETY: the default action exists for every signal, and calls nothing of ours.
@@ -174,12 +191,6 @@ impl Signals {
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) };
         std::process::exit(128 + signal)
     }
-}
-
-/// Stops this process, as Ctrl-Z does, until somebody lets it go on.
-pub(crate) fn stop() {
-    // SAFETY: raise takes any number.
-    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// The time of day here, `15:04:05`.

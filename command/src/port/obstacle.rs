@@ -98,7 +98,7 @@ pub(crate) fn listening(
                 "starts another copy that shares the port",
             ));
         }
-        advice.extend(end(&holders));
+        advice.extend(end(port, &holders, scope));
         advice.push(if flagged {
             advise(
                 "reuseaddr run PROGRAM",
@@ -135,7 +135,7 @@ pub(crate) fn bound(port: u16, sockets: &[&Socket], beside: bool, scope: Scope) 
         format!("{who} {has} bound it, and may listen any time; it has to go first.")
     };
     let mut advice = unseen(port, sockets, scope);
-    advice.extend(end(&holders));
+    advice.extend(end(port, &holders, scope));
     (Kind::Bound, summary, advice)
 }
 
@@ -163,7 +163,7 @@ fn unseen(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Advice> {
 }
 
 /// How the holders are ended, by whoever has started them: a manager would start them again.
-fn end(holders: &[Holder]) -> Vec<Advice> {
+fn end(port: u16, holders: &[Holder], scope: Scope) -> Vec<Advice> {
     let eldest = family::eldest(holders);
     let mut advice = Vec::new();
     let mut plain = Vec::new();
@@ -202,11 +202,13 @@ fn end(holders: &[Holder]) -> Vec<Advice> {
         }
     }
     if let Some(first) = plain.first() {
-        let pids: Vec<String> = plain.iter().map(|holder| holder.pid.to_string()).collect();
-        advice.push(advise(
-            as_owner(&plain, &format!("kill {}", pids.join(" "))),
-            format!("if {} is not meant to run any more", first.name),
-        ));
+        let command = format!("reuseaddr free {port}");
+        let command = match scope.pid {
+            Some(_) => scope.as_root(&command),
+            None => as_owner(&plain, &command),
+        };
+        let purpose = format!("ends it if {} is not meant to run any more", first.name);
+        advice.push(advise(command, purpose));
     }
     advice
 }
