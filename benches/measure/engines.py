@@ -60,7 +60,7 @@ def measure(bench):
         for calls in (0, MANY)
     }
     times = defaultdict(list)
-    for it in interleaved(known, bench.samples(100, 5)):
+    for it in interleaved(known, bench.samples(30, 3)):
         times[it].append(until_it_listens(*known[it]))
     rates = defaultdict(list)
     afterwards = {
