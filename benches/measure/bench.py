@@ -57,9 +57,9 @@ class Bench:
         folder = self.root / "benches" / "redhook"
         return self._cargo(folder, target, "libredhook_variant.so", *features, flags=flags)
 
-    def compile(self, source, name, *flags):
+    def compile(self, source, name, *flags, compiler="cc"):
         output = self.out / name
-        run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", output, self.root / "benches" / source])
+        run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", output, self.root / "benches" / source])
         return output
 
     def _peers(self):

@@ -1,35 +1,31 @@
 """What each engine costs a server until it listens, and what is left of it afterwards: nothing."""
 
 import os
-import re
 import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from .bench import alone, environment, expect, interleaved, on_core, preload, run, start, stop, sysctl
+from .bench import alone, expect, interleaved, on_core, preload, run, start, stop, sysctl
 from .report import number, spread, table
+from .served import PORT, load, rate
 
-PORT = 8080
 # What a program of some size makes before it listens.
 MANY = 10_000
 
 
 def programs(bench):
     """The same server, linked in every way."""
-    source = bench.root / "benches/native/listener.c"
-    for_musl = bench.out / "listener-musl"
-    go = bench.root / "benches/native/listener.go"
-    run(["musl-gcc", "-O2", "-static", "-o", for_musl, source])
+    for_go = bench.out / "listener-go"
     run(
-        ["go", "build", "-o", bench.out / "listener-go", go],
+        ["go", "build", "-o", for_go, bench.root / "benches/native/listener.go"],
         env=os.environ | {"CGO_ENABLED": "0", "GO111MODULE": "off", "GOCACHE": str(bench.out / "go-cache")},
     )
     return {
         "dynamic, glibc": bench.compile("native/listener.c", "listener"),
         "static, glibc": bench.compile("native/listener.c", "listener-static", "-static"),
-        "static, musl": for_musl,
-        "Go": bench.out / "listener-go",
+        "static, musl": bench.compile("native/listener.c", "listener-musl", "-static", compiler="musl-gcc"),
+        "Go": for_go,
     }
 
 
@@ -106,11 +102,10 @@ def requests(words, variables):
                 raise TimeoutError("the tracer does not go")
             time.sleep(0.01)
     try:
-        load = ["wrk", "--threads", 1, "--connections", 16, "--duration", "1s", f"http://127.0.0.1:{PORT}/"]
-        said = run(on_core(1, load), env=environment())
+        said = load()
     finally:
         end(server)
-    return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
+    return rate(said)
 
 
 def tables(result):

@@ -69,18 +69,27 @@ def nginx(variables):
         server = start(on_core(0, command), variables)
         try:
             wait_for(PORT)
-            load = ["wrk", "--threads", 1, "--connections", 16, "--duration", "1s", "--latency"]
-            what = ["--header", "Connection: close", f"http://127.0.0.1:{PORT}/"]
-            said = run(on_core(1, load + what), env=environment())
+            said = load("--latency", "--header", "Connection: close")
         finally:
             stop(server)
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     return {
-        "rate": float(re.search(r"Requests/sec: +([\d.]+)", said)[1]),
+        "rate": rate(said),
         "p99": milliseconds(re.search(r"99% +(\S+)", said)[1]),
         "errors": sum(map(int, errors.groups())) if errors else 0,
         "requests": int(re.search(r"(\d+) requests in", said)[1]),
     }
+
+
+def load(*options):
+    """A second of requests to the server, from the other core; returns what is said of it."""
+    words = ["wrk", "--threads", 1, "--connections", 16, "--duration", "1s", *options, f"http://127.0.0.1:{PORT}/"]
+    return run(on_core(1, words), env=environment())
+
+
+def rate(said):
+    """Requests a second."""
+    return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
 
 
 def milliseconds(text):

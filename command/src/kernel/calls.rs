@@ -139,14 +139,7 @@ impl Signals {
 
     /// Holds them back from this thread, the only one, from now on.
     pub(crate) fn hold() -> Self {
-        // SAFETY: a set of signals is bits: all zeroes are one.
-        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the set is ours and outlives the call.
-        unsafe { libc::sigemptyset(&raw mut set) };
-        for signal in Self::THESE {
-            // SAFETY: the set is ours, and the signal exists.
-            unsafe { libc::sigaddset(&raw mut set, signal) };
-        }
+        let set = set_of(&Self::THESE);
         // SAFETY: both pointers may be null, and the one that is not outlives the call.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
         Self(set)
@@ -169,12 +162,7 @@ impl Signals {
     pub(crate) fn stop(&self) {
         // SAFETY: raise takes any number. It waits, as one of those that are held back.
         unsafe { libc::raise(libc::SIGTSTP) };
-        // SAFETY: as in `hold`.
-        let mut this: libc::sigset_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the set is ours and outlives the call.
-        unsafe { libc::sigemptyset(&raw mut this) };
-        // SAFETY: the set is ours, and the signal exists.
-        unsafe { libc::sigaddset(&raw mut this, libc::SIGTSTP) };
+        let this = set_of(&[libc::SIGTSTP]);
         // SAFETY: both pointers may be null, and the one that is not outlives the call. Here it stops.
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const this, ptr::null_mut()) };
         // SAFETY: as above.
@@ -191,6 +179,18 @@ impl Signals {
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) };
         std::process::exit(128 + signal)
     }
+}
+
+fn set_of(signals: &[c_int]) -> libc::sigset_t {
+    // SAFETY: a set of signals is bits: all zeroes are one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours and outlives the call.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for &signal in signals {
+        // SAFETY: the set is ours, and the callers name signals that exist.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    set
 }
 
 /// The time of day here, `15:04:05`.

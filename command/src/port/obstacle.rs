@@ -164,10 +164,9 @@ fn unseen(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Advice> {
 
 /// How the holders are ended, by whoever has started them: a manager would start them again.
 fn end(port: u16, holders: &[Holder], scope: Scope) -> Vec<Advice> {
-    let eldest = family::eldest(holders);
     let mut advice = Vec::new();
     let mut plain = Vec::new();
-    for holder in &eldest {
+    for holder in family::eldest(holders) {
         let who = &holder.who;
         let (command, purpose) = match (&who.container, &who.unit) {
             (Some(container), _) => {
@@ -190,9 +189,8 @@ fn end(port: u16, holders: &[Holder], scope: Scope) -> Vec<Advice> {
                 "stops its unit, which may start it again when it is killed",
             ),
             (None, None) => {
-                // What has inherited the socket from somebody who has gone may be anything; the first is the server.
-                if holder.pid != 1 && (plain.is_empty() || eldest.len() <= FEW) {
-                    plain.push((*holder).clone());
+                if holder.pid != 1 {
+                    plain.push(holder.clone());
                 }
                 continue;
             }
@@ -212,9 +210,6 @@ fn end(port: u16, holders: &[Holder], scope: Scope) -> Vec<Advice> {
     }
     advice
 }
-
-/// More processes than these are not killed by a list of numbers.
-const FEW: usize = 8;
 
 /// What is said of an obstacle.
 pub(crate) type Found = (Kind, String, Vec<Advice>);

@@ -78,6 +78,9 @@ struct Tracee {
     attended: Option<InAttendance>,
     /// The wait that a signal has interrupted.
     waiting: Option<Waiting>,
+    /// Whether a signal has come before a call of its that was to be made again. From then on signals are held back while
+    /// one is: with a timer that is faster than that, the call would begin anew for ever.
+    holds_signals: bool,
 }
 
 /// A `bind` that is to be made again when a signal has been handled.
