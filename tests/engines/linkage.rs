@@ -1,4 +1,4 @@
-use crate::{PORT, crash, nobody, run, run_with};
+use crate::{PORT, crash, run, run_by_nobody, run_with};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -170,14 +170,7 @@ fn serves_busybox() {
 #[test]
 fn needs_no_rights() {
     let folder = Folder::for_other_users("engines-nobody");
-    let victim = compile_c("nobodys", VICTIM, &["-static"]);
-    let victim = folder.copy(victim, "victim");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
-    let server = nobody(&folder)
-        .argument(command)
-        .argument("run")
-        .argument(victim)
-        .argument(PORT.to_string());
+    let server = run_by_nobody(&folder, &[]);
     own_network();
     for _ in 0..3 {
         let mut server = server.start();

@@ -13,6 +13,8 @@ mod linkage;
 mod release;
 /// The engine `wait`.
 mod wait;
+/// Where Yama decides who may trace.
+mod yama;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -46,15 +48,30 @@ fn nobody(folder: &Folder) -> Program {
 
 /// The server that nobody can change, linked statically.
 fn victim() -> Program {
+    Program::new(victim_file()).argument(PORT.to_string())
+}
+
+fn victim_file() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    let path = PATH.get_or_init(|| {
+    PATH.get_or_init(|| {
         compile_c(
             "static-victim",
             include_str!("../spec/victim.c"),
             &["-static"],
         )
-    });
-    Program::new(path).argument(PORT.to_string())
+    })
+}
+
+/// The same by `reuseaddr run` with these options, for somebody without any right.
+fn run_by_nobody(folder: &Folder, options: &[&str]) -> Program {
+    let path = folder.copy(victim_file(), "victim");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    nobody(folder)
+        .argument(command)
+        .argument("run")
+        .arguments(options)
+        .argument(path)
+        .argument(PORT.to_string())
 }
 
 /// The same program by `reuseaddr run` with these options.
