@@ -1,6 +1,10 @@
 use crate::{PORT, nobody, run, run_with, status, victim};
+use std::ffi::CString;
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use support::{Folder, Program, compile_c, own_network, program, project, wait_until};
 
 fn check() -> Program {
@@ -212,6 +216,36 @@ fn check_tells_of_a_process_that_is_traced() {
     );
 }
 
+#[test]
+fn status_tells_of_a_holder_that_is_traced() {
+    own_network();
+    let mut server = run_with(["--trace-quiet", "20s"], &victim()).start();
+    server.expect("listening");
+    let tracer = status(server.pid(), "TracerPid");
+    let answer = |more: &[&str]| {
+        Program::new(support::reuseaddr())
+            .arguments(["status", &PORT.to_string()])
+            .arguments(more)
+            .run()
+            .stdout
+    };
+    let said = answer(&[]);
+    let facts = format!("traced until it listens by reuseaddr ({tracer})");
+    assert!(said.contains(&facts), "{said}");
+    let said: serde_json::Value = serde_json::from_str(&answer(&["--json"])).expect("JSON");
+    let holder = &said["ports"][0]["sockets"][0]["holders"][0];
+    assert_eq!(holder["tracer"].to_string(), tracer, "{said:#}");
+
+    // The control: the same program by itself.
+    server.kill();
+    own_network();
+    let mut server = victim().start();
+    server.expect("listening");
+    let said: serde_json::Value = serde_json::from_str(&answer(&["--json"])).expect("JSON");
+    let holder = &said["ports"][0]["sockets"][0]["holders"][0];
+    assert!(holder["tracer"].is_null(), "{said:#}");
+}
+
 /// The same words and exit codes as ever.
 #[test]
 fn fails_as_before_where_there_is_nothing_to_start() {
@@ -267,4 +301,104 @@ fn fails_as_before_where_there_is_nothing_to_start() {
         .run();
     assert_eq!(finished.status.code(), Some(0), "{finished:#?}");
     assert!(finished.stderr.contains("engine trace: "), "{finished:#?}");
+}
+
+/// The arguments just fit, and what `run` adds to the environment does not any more.
+#[test]
+fn fails_as_a_shell_does_where_the_environment_has_no_room() {
+    let folder = Folder::new("engines-room");
+    // By short names: the kernel counts them as well.
+    folder.copy(support::reuseaddr(), "r");
+    let text = "int main(void) { return 0; }";
+    folder.copy(compile_c("room", text, &[]), "d");
+    folder.copy(compile_c("static-room", text, &["-static"]), "s");
+    for program in ["./d", "./s"] {
+        let started_with = |bytes: usize| {
+            let mut command = std::process::Command::new("./r");
+            command.current_dir(folder.path()).args(["run", program]);
+            command.args(vec!["x".repeat(100_000); bytes / 100_000]);
+            command.arg("x".repeat(bytes % 100_000)).output()
+        };
+        let (mut fits, mut too_much) = (0, 8 << 20);
+        let mut last = None;
+        while too_much - fits > 1 {
+            let middle = usize::midpoint(fits, too_much);
+            match started_with(middle) {
+                Ok(output) => (fits, last) = (middle, Some(output)),
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::E2BIG));
+                    too_much = middle;
+                }
+            }
+        }
+        let last = last.expect("few arguments fit");
+        let said = String::from_utf8_lossy(&last.stderr);
+        assert_eq!(last.status.code(), Some(126), "{said}");
+        let expected = format!("reuseaddr: {program} can't be executed: Argument list too long");
+        assert!(said.contains(&expected), "{said}");
+    }
+}
+
+/// It is there when it is looked at, and gone when it is to be executed.
+#[test]
+fn fails_as_a_shell_does_where_the_program_vanishes() {
+    let folder = Folder::new("engines-vanishing");
+    for flags in [&[][..], &["-static"]] {
+        let there = compile_c("vanishing", "int main(void) { return 0; }", flags);
+        let mut vanished = 0;
+        for _ in 0..200 {
+            let path = folder.copy(&there, "program");
+            let looked_at = Closings::of(&path);
+            let running = run().argument(&path).start();
+            looked_at.wait();
+            fs::remove_file(&path).expect("it was there");
+            let finished = running.finish();
+            match finished.status.code() {
+                Some(0) => {}
+                Some(127) => {
+                    let path = path.display().to_string();
+                    let said = ["is not there any more", "can't be executed: No such file"]
+                        .map(|what| finished.stderr.contains(&format!("{path} {what}")));
+                    assert!(said.contains(&true), "{finished:#?}");
+                    vanished += 1;
+                }
+                _ => panic!("{finished:#?}"),
+            }
+            if vanished == 3 {
+                break;
+            }
+        }
+        assert_eq!(vanished, 3, "{flags:?}");
+    }
+}
+
+/// Tells when a file that was read has been closed again (inotify(7)).
+struct Closings(OwnedFd);
+
+impl Closings {
+    fn of(path: &Path) -> Self {
+        // SAFETY: inotify_init1 takes flags.
+        let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC) };
+        assert!(fd >= 0);
+        // SAFETY: the descriptor is new, and nobody else has it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let path = CString::new(path.as_os_str().as_bytes()).expect("a path");
+        // SAFETY: the path ends with a zero and outlives the call.
+        let watch = unsafe {
+            libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), libc::IN_CLOSE_NOWRITE)
+        };
+        assert!(watch >= 0);
+        Self(fd)
+    }
+
+    fn wait(&self) {
+        let patience = i32::try_from(support::patience().as_millis()).expect("not that long");
+        let mut poll = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one pollfd, which outlives the call.
+        assert_eq!(unsafe { libc::poll(&raw mut poll, 1, patience) }, 1);
+    }
 }

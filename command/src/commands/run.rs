@@ -133,6 +133,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !mistakes.is_empty() {
         return Ok(exit::REFUSED);
     }
+    let can_do = |report: &Report| report.engine.is_some();
+    if !report.as_ref().is_some_and(can_do) && !path.exists() {
+        output::complain(&format!("{shown} is not there any more"));
+        return Ok(exit::NOT_FOUND);
+    }
     let libraries = libraries.ok();
     let Some(way) = choose(arguments, &settings, report.as_ref(), &shown) else {
         return Ok(exit::REFUSED);

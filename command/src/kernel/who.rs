@@ -28,6 +28,8 @@ pub(crate) struct Who {
     pub(crate) container: Option<Container>,
     /// Who started it, the nearest first, up to process 1.
     pub(crate) ancestors: Vec<Ancestor>,
+    /// The tracer of `reuseaddr run`, as long as it is there.
+    pub(crate) tracer: Option<i32>,
 }
 
 /// A parent, or the parent of one.
@@ -61,6 +63,7 @@ impl Who {
             user_unit: place.of_user,
             container: place.container,
             ancestors: stat.map_or_else(Vec::new, |stat| ancestors(stat.ppid)),
+            tracer: tracer(&process),
         }
     }
 
@@ -124,6 +127,13 @@ impl Who {
         names.reverse();
         names.join(" > ")
     }
+}
+
+/// Our tracer, if it traces the process.
+pub(crate) fn tracer(process: &Process) -> Option<i32> {
+    let tracer = process.status().ok()?.tracerpid;
+    let name = Process::new(tracer).ok()?.stat().ok()?.comm;
+    (name == env!("CARGO_PKG_NAME")).then_some(tracer)
 }
 
 /// `40 s`, `5 min`, `3 h`, `12 d`.

@@ -134,6 +134,10 @@ pub(crate) fn described(holders: &[Holder]) -> String {
                 .as_ref()
                 .map(|container| format!("container {}", container.short())),
         );
+        facts.extend(
+            who.tracer
+                .map(|tracer| format!("traced until it listens by reuseaddr ({tracer})")),
+        );
         let command = who.command();
         let colon = if command.is_empty() { "" } else { ": " };
         text += &output::line("  ", &format!("{}{colon}{command}", facts.join(", ")));

@@ -216,7 +216,8 @@ fn traceable(path: &Path, elf: &Elf, who: Credentials, report: &mut Report) -> R
     // Of somebody else's rights no more is known than who it is.
     let is_us = who.uid == Credentials::own().uid;
     let keeps_rights = is_us && spared::may_trace_the_privileged();
-    if !gains(path, who)?.is_empty() && !keeps_rights {
+    let gains = gains(path, who).with_context(|| path.display().to_string())?;
+    if !gains.is_empty() && !keeps_rights {
         report.untraceable.push(format!(
             "{shown} gives whoever starts it more rights (setuid, setgid or file capabilities), and the kernel takes them \
              from a program that is traced"

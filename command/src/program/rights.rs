@@ -2,13 +2,13 @@
 
 use super::report::Report;
 use crate::kernel::rights::{Credentials, Gain, gains};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Says of a program that gets more rights why ld.so takes no library into it.
 pub(super) fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()> {
     let shown = path.display();
-    for gain in gains(path, who)? {
+    for gain in gains(path, who).with_context(|| shown.to_string())? {
         report.problem(match gain {
             Gain::User(uid) => format!(
                 "{shown} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {uid}"

@@ -9,7 +9,7 @@ use crate::library::elf::{Elf, HOOKED};
 use crate::library::variables::Variables;
 use crate::output::readable;
 use anyhow::{Context, Result};
-use procfs::process::{MMapPath, Process};
+use procfs::process::MMapPath;
 use rustix::process::getuid;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -51,7 +51,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
         .flatten();
     let is_of_go = elf.as_ref().is_some_and(|elf| elf.go);
     let is_static = elf.is_some_and(|elf| elf.interpreter.is_none());
-    if let Some(tracer) = tracer(&process) {
+    if let Some(tracer) = who::tracer(&process) {
         report.engine = Some(Choice::new(
             Engine::Trace,
             format!("process {tracer} traces it until it listens"),
@@ -115,13 +115,6 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
     }
     report.works = report.is_good();
     Ok(report)
-}
-
-/// Our tracer, if it traces the process.
-fn tracer(process: &Process) -> Option<i32> {
-    let tracer = process.status().ok()?.tracerpid;
-    let name = Process::new(tracer).ok()?.stat().ok()?.comm;
-    (name == env!("CARGO_PKG_NAME")).then_some(tracer)
 }
 
 /// Whether a file that is mapped is the library: by its name, or because LD_PRELOAD names it and it interposes the same.
