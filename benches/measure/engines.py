@@ -23,8 +23,9 @@ def programs(bench):
     )
     return {
         "dynamic, glibc": bench.compile("native/listener.c", "listener"),
+        "dynamic, musl": bench.compile("native/listener.c", "listener-musl", compiler="musl-gcc"),
         "static, glibc": bench.compile("native/listener.c", "listener-static", "-static"),
-        "static, musl": bench.compile("native/listener.c", "listener-musl", "-static", compiler="musl-gcc"),
+        "static, musl": bench.compile("native/listener.c", "listener-static-musl", "-static", compiler="musl-gcc"),
         "Go": for_go,
     }
 
@@ -33,13 +34,14 @@ def ways(bench):
     """How a server is started: for which programs, with what in front and in its environment."""
     command = bench.command()
     by = [command, "run", "--library", bench.reuse]
+    dynamic = ("dynamic, glibc", "dynamic, musl")
     static = ("static, glibc", "static, musl", "Go")
-    every = ("dynamic, glibc", *static)
+    every = (*dynamic, *static)
     return {
         "by itself": (every, [], {}),
         "by itself, again": (every, [], {}),
-        "LD_PRELOAD": (("dynamic, glibc",), [], preload(bench.reuse)),
-        "run: preload": (("dynamic, glibc",), [*by, "--engine", "preload"], {}),
+        "LD_PRELOAD": (dynamic, [], preload(bench.reuse)),
+        "run: preload": (dynamic, [*by, "--engine", "preload"], {}),
         "run: trace": (static, [*by, "--engine", "trace"], {}),
         "run: wait": (("static, glibc",), [*by, "--engine", "wait", "--ports", PORT], {}),
         "strace -f": (static, ["strace", "-f", "-o", "/dev/null"], {}),
@@ -65,6 +67,7 @@ def measure(bench):
     for way in interleaved(afterwards, bench.samples(20, 2)):
         rates[way].append(requests(*afterwards[way]))
     return {
+        "calls": {program: calls_until_it_listens(bench.out, server) for program, server in servers.items()},
         "times": [[*it, times[it]] for it in known],
         "rates": {way: rates[way] for way in afterwards},
     }
@@ -79,6 +82,17 @@ def until_it_listens(words, variables):
     spent = time.monotonic_ns() - begin
     end(server)
     return spent / 1e6
+
+
+@alone
+def calls_until_it_listens(folder, server):
+    """How many system calls a tracer sees, and stops at twice."""
+    seen = folder / "calls"
+    tracer = start(["strace", "-f", "-o", seen, server, PORT, 0])
+    expect(tracer, "listening")
+    end(tracer)
+    calls = [line for line in seen.read_text().splitlines() if "resumed>" not in line]
+    return next(number for number, line in enumerate(calls, 1) if " listen(" in line)
 
 
 def end(server):
@@ -117,10 +131,10 @@ def tables(result):
         few, many = times[program, way, 0], times[program, way, MANY]
         plain = times[program, "by itself", 0]
         rows.append([
-            f"{program}: **{way}**", spread(few, 2), spread((mine - its for mine, its in zip(few, plain)), 2),
+            f"{program}: **{way}**", number(result["calls"][program], 0), spread(few, 2), spread((mine - its for mine, its in zip(few, plain)), 2),
             spread(many, 2), number(1000 * (median(many) - median(few)) / MANY, 2),
         ])
-    header = ["server", "listens after, ms", "added, ms", f"with {number(MANY)} calls before, ms", "a call, µs"]
+    header = ["server", "system calls", "listens after, ms", "added, ms", f"with {number(MANY)} calls before, ms", "a call, µs"]
     plain = result["rates"]["by itself"]
     left = [
         [way, spread((mine / its for mine, its in zip(found, plain)), 3), spread(found, 0)]

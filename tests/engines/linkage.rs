@@ -179,18 +179,20 @@ fn needs_no_rights() {
     }
 }
 
-/// As in a container whose filter forbids `pidfd_getfd`, and lets its programs trace.
+/// As in a container whose filter forbids `pidfd_getfd`, and lets its programs trace; Docker's forbids to read and write their
+/// memory otherwise than by ptrace as well.
 #[test]
 fn serves_where_descriptors_cannot_be_copied() {
-    let forbids = compile_c(
-        "no-copies",
-        include_str!("forbids.c"),
-        &["-DFORBIDDEN=SYS_pidfd_getfd"],
-    );
-    for (name, flags) in [
-        ("uncopied", &["-static"][..]),
-        ("uncopied-32", &["-static", "-m32"]),
+    const COPIES: &str = "-DFORBIDDEN=SYS_pidfd_getfd";
+    const MEMORY: &str = "-DFORBIDDEN=SYS_pidfd_getfd,SYS_process_vm_readv,SYS_process_vm_writev";
+    for (name, flags, forbidden) in [
+        ("uncopied", &["-static"][..], COPIES),
+        ("uncopied-32", &["-static", "-m32"], COPIES),
+        ("unread", &["-static"], MEMORY),
+        ("unread-32", &["-static", "-m32"], MEMORY),
     ] {
+        let forbids = format!("forbids-for-{name}");
+        let forbids = compile_c(&forbids, include_str!("forbids.c"), &[forbidden]);
         let victim = on_port(compile_c(name, VICTIM, flags));
         let sandboxed = Program::new(&forbids).command(&run_with(["--log", "debug"], &victim));
         own_network();

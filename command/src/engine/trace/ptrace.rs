@@ -305,9 +305,11 @@ fn transfer(tid: Tid, way: Transfer, registers: *mut libc::user_regs_struct) -> 
     request(code, tid, NT_PRSTATUS, (&raw mut place).expose_provenance())
 }
 
-/// Reads the memory of a tracee, as much as there is; returns how much.
+/// Reads the memory of a tracee in a stop, as much as there is; returns how much.
+///
+/// Where a filter forbids process_vm_readv(2), as Docker's default one does, word by word.
 pub(super) fn read(tid: Tid, address: u64, into: &mut [u8]) -> usize {
-    let Ok(address) = usize::try_from(address) else {
+    let Ok(place) = usize::try_from(address) else {
         return 0;
     };
     let ours = libc::iovec {
@@ -315,29 +317,73 @@ pub(super) fn read(tid: Tid, address: u64, into: &mut [u8]) -> usize {
         iov_len: into.len(),
     };
     let theirs = libc::iovec {
-        iov_base: ptr::without_provenance_mut(address),
+        iov_base: ptr::without_provenance_mut(place),
         iov_len: into.len(),
     };
     // SAFETY: the kernel writes at most as many bytes as `into` has, and reads the other process's memory, not ours.
     let length =
         unsafe { libc::process_vm_readv(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
-    usize::try_from(length).unwrap_or(0)
+    usize::try_from(length).unwrap_or_else(|_| {
+        let mut done = 0;
+        while let Some((word, first)) = place.checked_add(done).and_then(|at| word_at(tid, at)) {
+            let (left, bytes) = (&mut into[done..], &word[first..]);
+            let length = left.len().min(bytes.len());
+            left[..length].copy_from_slice(&bytes[..length]);
+            done += length;
+            if done == into.len() {
+                break;
+            }
+        }
+        done
+    })
 }
 
-/// Writes to the memory of a tracee; `None` if that can't be.
+/// Writes to the memory of a tracee in a stop; `None` if that can't be.
 pub(super) fn write(tid: Tid, address: u64, bytes: &[u8]) -> Option<()> {
+    let place = usize::try_from(address).ok()?;
     let ours = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
     let theirs = libc::iovec {
-        iov_base: ptr::without_provenance_mut(usize::try_from(address).ok()?),
+        iov_base: ptr::without_provenance_mut(place),
         iov_len: bytes.len(),
     };
     // SAFETY: the kernel reads as many bytes as there are, and writes to the other process's memory, not ours.
     let length =
         unsafe { libc::process_vm_writev(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
-    (usize::try_from(length) == Ok(bytes.len())).then_some(())
+    if usize::try_from(length) == Ok(bytes.len()) {
+        return Some(());
+    }
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = place.checked_add(done)?;
+        let (mut word, first) = word_at(tid, at)?;
+        let length = (word.len() - first).min(bytes.len() - done);
+        word[first..first + length].copy_from_slice(&bytes[done..done + length]);
+        let data = usize::from_ne_bytes(word);
+        request(libc::PTRACE_POKEDATA, tid, at - first, data).ok()?;
+        done += length;
+    }
+    Some(())
+}
+
+/// The word of a tracee's memory that an address is in, and where in it that is. By the system call itself: libc's function
+/// has no room for both a word and an error.
+fn word_at(tid: Tid, address: usize) -> Option<([u8; size_of::<usize>()], usize)> {
+    let first = address % size_of::<usize>();
+    let mut word = 0_usize;
+    // SAFETY: the kernel writes a word to a place of that size, which outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::PTRACE_PEEKDATA,
+            tid,
+            address - first,
+            &raw mut word,
+        )
+    };
+    (result == 0).then_some((word.to_ne_bytes(), first))
 }
 
 /// A signal or a set of options, as an argument of ptrace.
