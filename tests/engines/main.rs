@@ -1,6 +1,8 @@
 //! The engines that `reuseaddr run` chooses from: programs of every linkage on the real kernel, each effect with its
 //! control, and what a program notices of its tracer, which is nothing.
 
+/// Programs that `AppArmor` confines.
+mod apparmor;
 /// Which engine is chosen, and what happens where none works.
 mod choice;
 /// What a traced program sees of itself and of its children.
