@@ -384,6 +384,45 @@ fn survives_any_arguments() {
     }
 }
 
+/// It takes longer than all else, so it is asked only where the program's own file does not tell.
+#[test]
+fn asks_the_dynamic_linker_where_there_is_a_doubt() {
+    let folder = Folder::new("doubts");
+    let text = "int main(void) { return 0; }";
+    let usual = compile_c("settled", text, &[]);
+    // A linker that is where no distribution has it, and one that says nothing of what it does not find.
+    let linker = folder.copy("/lib64/ld-linux-x86-64.so.2", "ld-linux-x86-64.so.2");
+    let elsewhere = format!("-Wl,--dynamic-linker={}", linker.display());
+    let elsewhere = compile_c("linked-elsewhere", text, &[&elsewhere]);
+    let of_musl = support::compile_c_by(support::musl_gcc(), "doubted-musl", text, &[]);
+    for (program, asked) in [(usual, false), (elsewhere, true), (of_musl, true)] {
+        let finished = run().argument("-v").argument(&program).run();
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        assert_eq!(
+            finished.stderr.contains(" --list with "),
+            asked,
+            "{finished:#?}"
+        );
+        assert!(
+            finished.stderr.contains("engine preload: "),
+            "{finished:#?}"
+        );
+    }
+    // And where nothing may be mapped from.
+    let mount = "mount -t tmpfs -o noexec,mode=755 tmpfs \"$1\" && cp \"$2\" \"$1\" && shift 2 && exec \"$@\"";
+    let refused = Program::new("/usr/bin/unshare")
+        .arguments(["--mount", "sh", "-ec", mount, "sh"])
+        .argument(folder.path())
+        .argument(shim())
+        .argument(support::reuseaddr())
+        .arguments(["run", "--engine", "preload", "--library"])
+        .argument(folder.join(shim().file_name().expect("a file")))
+        .argument("true")
+        .run();
+    assert_eq!(code(&refused), 125, "{refused:#?}");
+    assert_says(&refused.stderr, "the dynamic linker leaves the library out");
+}
+
 #[test]
 fn is_gone_when_the_program_runs() {
     let running = run().arguments(["sleep", "60"]).start();

@@ -49,6 +49,27 @@ fn the_same_source_gives_the_same_bytes_elsewhere() {
     }
 }
 
+/// What a test suite pays that starts thousands of programs by it. The first time, the library is put in its place.
+#[test]
+fn the_command_makes_few_system_calls_before_the_program() {
+    let folder = Folder::new("launcher");
+    let trace = folder.join("trace");
+    let run = Program::new("/usr/bin/strace")
+        .arguments(["-f", "-o"])
+        .argument(&trace)
+        .argument(release("x86_64").join("bin/reuseaddr"))
+        .arguments(["run", "/bin/true"]);
+    for _ in 0..2 {
+        assert!(run.run().status.success());
+    }
+    let text = fs::read_to_string(&trace).expect("strace wrote it");
+    let calls = text
+        .lines()
+        .position(|line| line.contains("execve(\"/bin/true\""))
+        .expect("it starts the program");
+    assert!((20..150).contains(&calls), "{calls}:\n{text}");
+}
+
 #[test]
 fn the_command_for_another_processor_runs() {
     let command = release("aarch64").join("bin/reuseaddr");

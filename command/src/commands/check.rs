@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::kernel::file::{file_name, find_program};
 use crate::kernel::rights::Credentials;
 use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
+use crate::program::loader::Question;
 use crate::program::report::Report;
 use crate::program::{judge, running, starter};
 use anyhow::{Result, bail};
@@ -51,7 +52,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             }
             let libraries = arguments.library.find();
             let path = locate(name)?;
-            let report = judge::program(&path, rest, libraries.as_ref().ok(), Credentials::own());
+            let report = judge::program(
+                &path,
+                rest,
+                libraries.as_ref().ok(),
+                Credentials::own(),
+                Question::Everything,
+            );
             if report.needs_library || arguments.library.library.is_some() {
                 libraries?;
             }

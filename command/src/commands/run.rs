@@ -16,6 +16,7 @@ use crate::output::{self, readable};
 use crate::port::eviction::{self, Choice};
 use crate::port::list;
 use crate::program::judge;
+use crate::program::loader::Question;
 use crate::program::report::Report;
 use crate::program::start::become_it;
 use anyhow::Result;
@@ -97,10 +98,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     let path = find_program(name);
     let libraries = arguments.library.find();
-    let report = path
-        .as_ref()
-        .ok()
-        .map(|path| judge::program(path, rest, libraries.as_ref().ok(), Credentials::own()));
+    let report = path.as_ref().ok().map(|path| {
+        judge::program(
+            path,
+            rest,
+            libraries.as_ref().ok(),
+            Credentials::own(),
+            Question::HowToStart,
+        )
+    });
     if let Err(error) = &libraries {
         let may_be_preload = matches!(arguments.engine, None | Some(Engine::Preload));
         let is_needed = report.as_ref().is_none_or(|report| report.needs_library);

@@ -21,6 +21,8 @@ pub(crate) struct Elf {
     pub(crate) machine: String,
     /// The dynamic linker that it asks for; without one it is static, or a library.
     pub(crate) interpreter: Option<PathBuf>,
+    /// The highest version of glibc that it asks for, 2.34 as (2, 34); the dynamic linker of an older one does not start it.
+    pub(crate) glibc: Option<(u32, u32)>,
     /// Whether the Go toolchain made it.
     pub(crate) go: bool,
     /// Which of the hooked functions it takes from a library.
@@ -101,6 +103,15 @@ where
     let go = [&b".go.buildinfo"[..], b".note.go.buildid"]
         .iter()
         .any(|name| sections.section_by_name(endian, name).is_some());
+    let mut glibc = None;
+    if let Some((mut needed, link)) = sections.gnu_verneed(endian, data)? {
+        let strings = sections.strings(endian, data, link)?;
+        while let Some((_, mut versions)) = needed.next()? {
+            while let Some(needed) = versions.next()? {
+                glibc = glibc.max(glibc_version(needed.name(endian, strings)?));
+            }
+        }
+    }
     let mut version = None;
     if let Some((_, section)) = sections.section_by_name(endian, b".note.libreuse") {
         if let Some(note) = section.notes(endian, data)?.map(|mut notes| notes.next()) {
@@ -126,11 +137,22 @@ where
         class: if header.is_class_64() { 64 } else { 32 },
         machine: machine(header.e_machine(endian)),
         interpreter,
+        glibc,
         go,
         imports,
         exports,
         version,
     })
+}
+
+/// The number in `GLIBC_2.34`.
+fn glibc_version(name: &[u8]) -> Option<(u32, u32)> {
+    let mut numbers = std::str::from_utf8(name)
+        .ok()?
+        .strip_prefix("GLIBC_")?
+        .split('.')
+        .map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn machine(machine: elf::Machine) -> String {
@@ -143,5 +165,24 @@ fn machine(machine: elf::Machine) -> String {
         elf::EM_PPC64 => "ppc64".into(),
         elf::EM_S390 => "s390".into(),
         other => format!("machine {}", other.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_glibc_are_numbers() {
+        for (name, expected) in [
+            (&b"GLIBC_2.34"[..], Some((2, 34))),
+            (b"GLIBC_2.2.5", Some((2, 2))),
+            (b"GLIBC_PRIVATE", None),
+            (b"GLIBC_ABI_DT_RELR", None),
+            (b"GCC_3.0", None),
+        ] {
+            assert_eq!(glibc_version(name), expected);
+        }
+        assert!(glibc_version(b"GLIBC_2.4") < glibc_version(b"GLIBC_2.17"));
     }
 }

@@ -17,6 +17,13 @@ pub(crate) struct Spelling {
 }
 
 impl Spelling {
+    /// The file that a dynamic linker takes that puts this in the place of `$LIB`.
+    pub(crate) fn file(&self, lib: &str) -> Option<&Path> {
+        let expanded = self.preload.to_str()?.replace("$LIB", lib);
+        let file = |file: &&PathBuf| file.as_path() == Path::new(&expanded);
+        self.files.iter().find(file).map(PathBuf::as_path)
+    }
+
     /// By its path.
     pub(crate) fn plain(path: PathBuf) -> Self {
         Self {
@@ -43,6 +50,18 @@ pub(super) fn unspeakable(path: &Path) -> Option<String> {
 /// and SUSE, on Arch. Debian's libc6-i386 has it as on Arch.
 const LIB_WIDE: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
 const LIB_NARROW: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
+
+/// What a dynamic linker puts in the place of `$LIB`, if it is where distributions have it: the folder that it is installed
+/// in itself (`DL_DST_LIB` in glibc's elf/Makefile).
+pub(crate) fn lib_of(interpreter: &Path) -> Option<&'static str> {
+    let folder = interpreter.canonicalize().ok()?;
+    let below = folder.parent()?.strip_prefix("/").ok()?;
+    let below = below.strip_prefix("usr").unwrap_or(below);
+    LIB_WIDE
+        .into_iter()
+        .chain(LIB_NARROW)
+        .find(|lib| below == Path::new(lib))
+}
 
 /// `/usr/$LIB/libreuse.so` for the libraries of 64-bit and 32-bit programs that are where `$LIB` leads.
 pub(crate) fn common_spelling(wide: &Path, narrow: &Path) -> Option<PathBuf> {

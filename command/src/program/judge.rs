@@ -5,8 +5,9 @@ use super::choice;
 use super::report::{Format, Level, Report};
 use super::rights::more_rights;
 
+use super::loader::{self, Question};
 use super::script::{self, Shebang};
-use super::{loader, starter};
+use super::starter;
 use crate::engine::Engine;
 use crate::engine::trace::{self, spared};
 use crate::kernel::file::{file_name, find_program};
@@ -25,16 +26,17 @@ pub(crate) fn program(
     arguments: &[OsString],
     libraries: Option<&Libraries>,
     who: Credentials,
+    question: Question,
 ) -> Report {
     let mut report = Report {
         program: Some(path.display().to_string()),
         ..Report::default()
     };
-    if let Err(error) = look(path, libraries, who, &mut report) {
+    if let Err(error) = look(path, libraries, who, question, &mut report) {
         report.hopeless(format!("{error:#}"));
     }
     by_name(path, arguments, who, &mut report);
-    follow(path, arguments, libraries, who, &mut report);
+    follow(path, arguments, libraries, who, question, &mut report);
     report.engine = choice::choose(&report);
     let engine = report.engine.as_ref().map(|choice| choice.name);
     report.works = matches!(engine, Some(Engine::Preload | Engine::Trace));
@@ -48,6 +50,7 @@ fn look(
     path: &Path,
     libraries: Option<&Libraries>,
     who: Credentials,
+    question: Question,
     report: &mut Report,
 ) -> Result<()> {
     // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
@@ -55,7 +58,7 @@ fn look(
     let mut path = path.to_owned();
     for _ in 0..DEEPEST {
         if let Some(elf) = Elf::read(&path)? {
-            return judge(&path, &elf, libraries, who, report);
+            return judge(&path, &elf, libraries, who, question, report);
         }
         let Some(shebang) = Shebang::read(&path)? else {
             if !script::is_text(&path)? {
@@ -130,6 +133,7 @@ fn judge(
     elf: &Elf,
     libraries: Option<&Libraries>,
     who: Credentials,
+    question: Question,
     report: &mut Report,
 ) -> Result<()> {
     report.format = Some(Format {
@@ -191,7 +195,7 @@ fn judge(
     report.library = spellings
         .last()
         .and_then(|by_path| by_path.files.first().cloned());
-    loader::dry_run(path, elf, interpreter, &spellings, report);
+    loader::judge(path, elf, interpreter, &spellings, question, report);
     if let Some(file) = report.library.as_ref().filter(|_| library.is_embedded()) {
         report.note(format!(
             "the library is the one that this command carries, as {}",
@@ -265,6 +269,7 @@ fn follow(
     arguments: &[OsString],
     libraries: Option<&Libraries>,
     who: Credentials,
+    question: Question,
     report: &mut Report,
 ) {
     let name = file_name(path);
@@ -295,7 +300,7 @@ fn follow(
         gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
         no_new_privileges: who.no_new_privileges || start.no_new_privileges,
     };
-    let inner = program(&path, rest, libraries, who);
+    let inner = program(&path, rest, libraries, who, question);
     report.note(format!("{name} starts {}", path.display()));
     report.findings.extend(inner.findings);
     report.untraceable.extend(inner.untraceable);

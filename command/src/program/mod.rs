@@ -2,7 +2,7 @@
 
 mod choice;
 pub(crate) mod judge;
-mod loader;
+pub(crate) mod loader;
 pub(crate) mod report;
 mod rights;
 pub(crate) mod running;

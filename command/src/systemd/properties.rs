@@ -6,6 +6,7 @@ use crate::kernel::rights::Credentials;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::program::judge;
+use crate::program::loader::Question;
 use crate::program::report::Report;
 use log::debug;
 use std::collections::HashMap;
@@ -262,7 +263,9 @@ impl Properties {
         };
         self.started()
             .iter()
-            .map(|(path, arguments)| judge::program(path, arguments, Some(libraries), who))
+            .map(|(path, arguments)| {
+                judge::program(path, arguments, Some(libraries), who, Question::Everything)
+            })
             .collect()
     }
 }
