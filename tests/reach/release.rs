@@ -54,14 +54,14 @@ fn the_same_source_gives_the_same_bytes_elsewhere() {
 fn the_command_makes_few_system_calls_before_the_program() {
     let folder = Folder::new("launcher");
     let trace = folder.join("trace");
-    let run = Program::new("/usr/bin/strace")
-        .arguments(["-f", "-o"])
+    // In a place of its own, where no other version has left anything.
+    let twice = "mount -t tmpfs -o mode=755 tmpfs /run; trace=$1; shift; \"$@\"; exec strace -f -o \"$trace\" \"$@\"";
+    let run = Program::new("/usr/bin/unshare")
+        .arguments(["--mount", "sh", "-ec", twice, "sh"])
         .argument(&trace)
         .argument(release("x86_64").join("bin/reuseaddr"))
         .arguments(["run", "/bin/true"]);
-    for _ in 0..2 {
-        assert!(run.run().status.success());
-    }
+    assert!(run.run().status.success());
     let text = fs::read_to_string(&trace).expect("strace wrote it");
     let calls = text
         .lines()

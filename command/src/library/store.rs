@@ -1,8 +1,9 @@
 //! A folder for files that others load: nobody but its owner can change what is in it, and no link leads out of it.
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, StatVfsMountFlags, Timespec, Timestamps, fchmod,
-    fstat, fstatvfs, futimens, mkdirat, open, openat, renameat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags, Timespec,
+    Timestamps, fchmod, fstat, fstatvfs, futimens, mkdirat, open, openat, openat2, renameat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -12,6 +13,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A folder of ours, open.
@@ -55,7 +57,7 @@ impl Folder {
         let mut folder = Self::reach(&existing)?;
         while let Some(name) = missing.pop() {
             // As the XDG base directory specification has it for the folders of users.
-            let mode = if missing.is_empty() || geteuid().is_root() {
+            let mode = if missing.is_empty() || own_uid() == 0 {
                 FOR_ALL_TO_SEARCH
             } else {
                 FOR_US_ALONE
@@ -75,7 +77,7 @@ impl Folder {
         let mut fd = open("/", FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
         // Root's, ours, and in a user namespace that of the owner of everything, whose number may be another there.
         let root = fstat(&fd).map_err(cannot)?;
-        let trusted = [0, geteuid().as_raw(), root.st_uid];
+        let trusted = [0, own_uid(), root.st_uid];
         let mut reached = PathBuf::from("/");
         for part in path.components() {
             let Component::Normal(name) = part else {
@@ -113,7 +115,7 @@ impl Folder {
             }
         };
         let stat = fstat(&fd).map_err(|error| format!("can't be looked at: {error}"))?;
-        if stat.st_uid != geteuid().as_raw() {
+        if stat.st_uid != own_uid() {
             return Err(format!("belongs to uid {}", stat.st_uid));
         }
         allow(&fd, &stat, mode)?;
@@ -135,6 +137,9 @@ impl Folder {
 
     /// Sees to it that this file below the folder has these bytes.
     pub(super) fn put(&self, file: &Path, bytes: &[u8]) -> Result<(), String> {
+        if self.holds(file, bytes) {
+            return Ok(());
+        }
         let (Some(above), Some(name)) = (file.parent(), file.file_name()) else {
             return Err("has no such file".into());
         };
@@ -142,32 +147,51 @@ impl Folder {
         for part in above {
             folder = Some(folder.as_ref().unwrap_or(self).own(part)?);
         }
-        let folder = folder.as_ref().unwrap_or(self);
-        if folder.holds(name, bytes) {
-            return Ok(());
-        }
         folder
+            .as_ref()
+            .unwrap_or(self)
             .replace(name, bytes)
             .map_err(|error| format!("can't be written: {error}"))
     }
 
-    /// Whether there is a file of ours with these bytes, that nobody else can change.
-    fn holds(&self, name: &OsStr, bytes: &[u8]) -> bool {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(fd) = openat(&self.fd, name, flags, Mode::empty()) else {
+    /// Whether there is a file of ours below with these bytes, that nobody else can change; false where it can't be told.
+    fn holds(&self, file: &Path, bytes: &[u8]) -> bool {
+        let Ok(fd) = self.open_below(file) else {
             return false;
         };
         let Ok(stat) = fstat(&fd) else { return false };
         let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && stat.st_uid == geteuid().as_raw()
+            && stat.st_uid == own_uid()
             && stat.st_mode & WRITABLE_BY_OTHERS == 0
             && u64::try_from(stat.st_size) == u64::try_from(bytes.len());
         if !ours || allow(&fd, &stat, FOR_ALL_TO_READ).is_err() {
             return false;
         }
-        let mut found = Vec::with_capacity(bytes.len());
-        let limit = bytes.len() as u64 + 1;
-        File::from(fd).take(limit).read_to_end(&mut found).is_ok() && found == bytes
+        let mut found = vec![0; bytes.len()];
+        File::from(fd).read_exact(&mut found).is_ok() && found == bytes
+    }
+
+    /// Opens a file below, by way of no link.
+    fn open_below(&self, file: &Path) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match openat2(&self.fd, file, flags, Mode::empty(), within) {
+            // Before Linux 5.6, or by a filter that does not know it: step by step.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            result => return result,
+        }
+        let mut folder = None;
+        for part in file.parent().into_iter().flatten() {
+            let within = folder.as_ref().unwrap_or(&self.fd);
+            folder = Some(openat(within, part, FOLDER | OFlags::PATH, Mode::empty())?);
+        }
+        let name = file.file_name().unwrap_or_default();
+        openat(
+            folder.as_ref().unwrap_or(&self.fd),
+            name,
+            flags,
+            Mode::empty(),
+        )
     }
 
     /// Writes a file beside, and puts it in the place of what is there: whoever has that open keeps it, and a link is
@@ -248,6 +272,12 @@ impl Folder {
         }
         unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
     }
+}
+
+/// The user that this process is, and stays.
+fn own_uid() -> u32 {
+    static UID: OnceLock<u32> = OnceLock::new();
+    *UID.get_or_init(|| geteuid().as_raw())
 }
 
 /// How the names begin under which a file is written.

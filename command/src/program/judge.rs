@@ -11,7 +11,7 @@ use super::starter;
 use crate::engine::Engine;
 use crate::engine::trace::{self, spared};
 use crate::kernel::file::{file_name, find_program};
-use crate::kernel::rights::{Credentials, gains};
+use crate::kernel::rights::{Credentials, Gain, gains};
 use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
 use crate::output::readable;
@@ -155,7 +155,8 @@ fn judge(
     if elf.go {
         report.problem(of_go(&shown.to_string()));
     }
-    traceable(path, elf, who, report)?;
+    let gains = gains(path, who).with_context(|| shown.to_string())?;
+    traceable(path, elf, who, &gains, report);
     let Some(interpreter) = &elf.interpreter else {
         report.problem(format!(
             "{shown} is statically linked: there is no dynamic linker that would load the library"
@@ -183,7 +184,7 @@ fn judge(
         ));
         return Ok(());
     }
-    more_rights(path, who, report)?;
+    more_rights(path, &gains, report);
     let spellings = match libraries.spellings(library) {
         Ok(spellings) => spellings,
         Err(error) => {
@@ -206,7 +207,7 @@ fn judge(
 }
 
 /// Says why a program can't be traced, if it can't.
-fn traceable(path: &Path, elf: &Elf, who: Credentials, report: &mut Report) -> Result<()> {
+fn traceable(path: &Path, elf: &Elf, who: Credentials, gains: &[Gain], report: &mut Report) {
     let shown = path.display();
     let is_known = trace::MACHINES
         .iter()
@@ -218,17 +219,14 @@ fn traceable(path: &Path, elf: &Elf, who: Credentials, report: &mut Report) -> R
         ));
     }
     // Of somebody else's rights no more is known than who it is.
-    let is_us = who.uid == Credentials::own().uid;
-    let keeps_rights = is_us && spared::may_trace_the_privileged();
-    let gains = gains(path, who).with_context(|| path.display().to_string())?;
-    if !gains.is_empty() && !keeps_rights {
+    let keeps_rights = || who.uid == Credentials::own().uid && spared::may_trace_the_privileged();
+    if !gains.is_empty() && !keeps_rights() {
         report.untraceable.push(format!(
             "{shown} gives whoever starts it more rights (setuid, setgid or file capabilities), and the kernel takes them \
              from a program that is traced"
         ));
     }
     report.untraceable.extend(spared::why_not(&file_name(path)));
-    Ok(())
 }
 
 pub(crate) fn of_go(program: &str) -> String {

@@ -1,14 +1,13 @@
 //! What a program that gets more rights than its caller has to do with the library.
 
 use super::report::Report;
-use crate::kernel::rights::{Credentials, Gain, gains};
-use anyhow::{Context, Result};
+use crate::kernel::rights::Gain;
 use std::path::Path;
 
 /// Says of a program that gets more rights why ld.so takes no library into it.
-pub(super) fn more_rights(path: &Path, who: Credentials, report: &mut Report) -> Result<()> {
+pub(super) fn more_rights(path: &Path, gains: &[Gain], report: &mut Report) {
     let shown = path.display();
-    for gain in gains(path, who).with_context(|| shown.to_string())? {
+    for gain in gains {
         report.problem(match gain {
             Gain::User(uid) => format!(
                 "{shown} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {uid}"
@@ -23,5 +22,4 @@ pub(super) fn more_rights(path: &Path, who: Credentials, report: &mut Report) ->
             ),
         });
     }
-    Ok(())
 }
