@@ -6,7 +6,7 @@ use crate::{
 };
 use std::time::Instant;
 use support::{
-    Finished, Folder, Program, TcpState, count, own_network, sysctl, wait_for, wait_until,
+    Finished, Folder, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
 };
 
 #[test]
@@ -299,4 +299,42 @@ fn clears_the_port_for_run() {
     let finished = run().arguments(["--evict", "true"]).run();
     assert_eq!(code(&finished), 125, "{finished:#?}");
     assert_says(&finished.stderr, "--evict needs to know the ports");
+}
+
+/// Slowed down by a tracer that stops it at each system call, it takes longer than a second.
+#[test]
+fn says_on_a_terminal_how_far_it_is() {
+    let folder = Folder::for_other_users("evict-slowly");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let evict = |terminal: bool| {
+        own_network();
+        sysctl("net.ipv4.tcp_rfc1337", "0");
+        fill_with_time_wait(5000, 20_000);
+        let slowly = format!(
+            "{} --follow-forks --output /dev/null {} evict 5000",
+            program(&["strace"]).display(),
+            command.display()
+        );
+        let finished = if terminal {
+            let words = ["--quiet", "--return", "--command", &slowly, "/dev/null"];
+            nobody()
+                .argument(program(&["script"]))
+                .arguments(words)
+                .run()
+        } else {
+            nobody().arguments(["sh", "-c", &slowly]).run()
+        };
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        assert_says(&finished.stdout, "20000 TIME_WAIT evicted");
+        finished
+    };
+    let said = evict(true).stdout;
+    let line = said
+        .find(" of 20000 are reset from their peers' side")
+        .expect(&said);
+    // It is taken away again before the answer.
+    let gone = said.rfind("\r\u{1b}[K").expect("the line is cleared");
+    let answer = said.find("20000 TIME_WAIT evicted").expect("the answer");
+    assert!(line < gone && gone < answer, "{said:?}");
+    assert_eq!(evict(false).stderr, "");
 }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -122,8 +122,13 @@ impl Resetter {
             .or_insert_with(|| open(&peer).and_then(|socket| bind(&socket, &peer)).is_ok())
     }
 
-    /// Tries to end these, and returns what was in the way of each. What is really gone, the kernel's table tells.
-    pub(crate) fn reset(&mut self, entries: &[Entry]) -> Vec<Option<Obstacle>> {
+    /// Tries to end these, and returns what was in the way of each. What is really gone, the kernel's table tells. `tell` is
+    /// told how many have been tried.
+    pub(crate) fn reset(
+        &mut self,
+        entries: &[Entry],
+        mut tell: impl FnMut(usize),
+    ) -> Vec<Option<Obstacle>> {
         /// Fewer are done before a second thread has begun.
         const WORTH_A_THREAD: usize = 500;
         let known: Vec<Option<Obstacle>> =
@@ -137,15 +142,28 @@ impl Resetter {
         let size = work.len().div_ceil(threads).max(1);
         let this = &*self;
         let heard = &AtomicBool::new(false);
+        let tried = &AtomicUsize::new(0);
+        let add = move || tried.fetch_add(1, Ordering::Relaxed);
+        let mut chunks = work.chunks(size);
+        let Some(first) = chunks.next() else {
+            return Vec::new();
+        };
         thread::scope(|scope| {
-            let running: Vec<_> = work
-                .chunks(size)
-                .map(|chunk| scope.spawn(move || this.reset_each(chunk, heard)))
+            let running: Vec<_> = chunks
+                .map(|chunk| {
+                    scope.spawn(move || {
+                        this.reset_each(chunk, heard, || {
+                            add();
+                        })
+                    })
+                })
                 .collect();
-            running
-                .into_iter()
-                .flat_map(|thread| thread.join().unwrap_or_default())
-                .collect()
+            // One part in this thread, which has a terminal to tell.
+            let mut came = this.reset_each(first, heard, || tell(add() + 1));
+            for thread in running {
+                came.extend(thread.join().unwrap_or_default());
+            }
+            came
         })
     }
 
@@ -153,6 +171,7 @@ impl Resetter {
         &self,
         work: &[(&Entry, Option<Obstacle>)],
         heard: &AtomicBool,
+        mut tried: impl FnMut(),
     ) -> Vec<Option<Obstacle>> {
         let each = |&(entry, known): &(&Entry, Option<Obstacle>)| {
             if known.is_some() {
@@ -173,7 +192,7 @@ impl Resetter {
                 Err(error) => Some(Obstacle::Other(error.raw_os_error())),
             }
         };
-        work.iter().map(each).collect()
+        work.iter().map(each).inspect(|_| tried()).collect()
     }
 
     /// Returns whether somebody accepted the connection.

@@ -4,6 +4,7 @@ use super::advice;
 use crate::kernel::reset::{Obstacle, Resetter};
 use crate::kernel::sock_diag::{self, Entry, Refusal, State, Which};
 use crate::output::count;
+use crate::output::progress::Progress;
 use anyhow::Result;
 use log::debug;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -75,6 +76,7 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
     let mut in_the_way = HashMap::new();
     let mut refusal = None;
     let mut looks = 0;
+    let mut progress = Progress::begin();
     loop {
         // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name only.
         let (mut left, spared): (Vec<Entry>, Vec<Entry>) = sock_diag::dump(Which::These(ports))?
@@ -128,12 +130,18 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
         } else {
             asked.extend(left.iter().map(Entry::identity));
             if refusal.is_none() {
-                refusal = sock_diag::destroy(&left)?;
+                let all = left.len();
+                refusal = sock_diag::destroy(&left, |asked| {
+                    progress.tell(|| format!("{asked} of {all} are to be destroyed by the kernel"));
+                })?;
             }
             if refusal.is_some() {
                 left.retain(|entry| !is_hopeless(entry));
                 debug!("{} are to be ended from their peers' side", left.len());
-                let came_of_it = Resetter::new(choice.past_listeners)?.reset(&left);
+                let all = left.len();
+                let came_of_it = Resetter::new(choice.past_listeners)?.reset(&left, |done| {
+                    progress.tell(|| format!("{done} of {all} are reset from their peers' side"));
+                });
                 in_the_way.extend(
                     left.iter()
                         .zip(came_of_it)

@@ -118,8 +118,9 @@ pub(crate) enum Refusal {
 /// Asks the kernel to destroy these sockets; returns why it refused, if it did. A socket that is already gone counts
 /// as destroyed.
 ///
-/// The first alone, which tells whether we may; the rest by the thousand, and only what fails is answered.
-pub(crate) fn destroy<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Option<Refusal>> {
+/// The first alone, which tells whether we may; the rest by the thousand, and only what fails is answered. `tell` is told
+/// for how many it has been asked.
+pub(crate) fn destroy(entries: &[Entry], mut tell: impl FnMut(usize)) -> Result<Option<Refusal>> {
     // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless somebody has shrunk it.
     const AT_ONCE: usize = 1000;
     let socket = open().context("no netlink socket")?;
@@ -135,8 +136,7 @@ pub(crate) fn destroy<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Resul
             refusal.get_or_insert(refused);
         }
     };
-    let mut entries = entries.into_iter();
-    let Some(first) = entries.next() else {
+    let Some((first, others)) = entries.split_first() else {
         return Ok(None);
     };
     let send = |requests: &[u8]| {
@@ -146,18 +146,18 @@ pub(crate) fn destroy<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Resul
     };
     send(&destruction(first, NLM_F_REQUEST | NLM_F_ACK))?;
     receive(&socket, &mut take).context(UNREADABLE)?;
-    let mut requests = Vec::with_capacity(AT_ONCE * 72);
-    loop {
-        requests.clear();
-        for entry in entries.by_ref().take(AT_ONCE) {
-            requests.extend(destruction(entry, NLM_F_REQUEST));
-        }
-        if requests.is_empty() {
-            return Ok(refusal);
-        }
+    let mut asked = 1;
+    for some in others.chunks(AT_ONCE) {
+        let requests: Vec<u8> = some
+            .iter()
+            .flat_map(|entry| destruction(entry, NLM_F_REQUEST))
+            .collect();
         send(&requests)?;
         receive_what_is_there(&socket, &mut take).context(UNREADABLE)?;
+        asked += some.len();
+        tell(asked);
     }
+    Ok(refusal)
 }
 
 const UNREADABLE: &str = "the kernel's answer can't be read";
