@@ -19,12 +19,13 @@ fn may_load_profiles() -> bool {
     may
 }
 
-/// Confines a program. What a profile has to allow in any case is in it: libc, the network, and to read and write.
+/// Confines a program. What a profile has to allow in any case is in it: libc, the network, to be
+/// killed, and to read and write.
 fn confine(folder: &Folder, program: &Path, rules: &str) {
     let file = folder.join("profile");
     let program = program.display();
     let text = format!(
-        "profile \"{program}\" \"{program}\" {{\n  network inet stream,\n  /** rw,\n  /{{,usr/}}lib/** mr,\n  \
+        "profile \"{program}\" \"{program}\" {{\n  network inet stream,\n  signal receive,\n  /** rw,\n  /{{,usr/}}lib/** mr,\n  \
          \"{program}\" mr,\n  {rules}\n}}\n"
     );
     fs::write(&file, text).expect("the folder is ours");
@@ -79,7 +80,7 @@ fn a_transition_that_cleans_the_environment_keeps_the_library_out() {
         return;
     }
     let folder = Folder::new("apparmor-steps");
-    let text = "#include <unistd.h>\nint main(int count, char **arguments) { return execv(arguments[1], arguments + 1) != 0; }";
+    let text = "#include <unistd.h>\nint main(int, char **arguments) { return execv(arguments[1], arguments + 1) != 0; }";
     let server = dynamic(&folder);
     let starter = folder.copy(compile_c("starter", text, &[]), "starter");
     let library = format!("\"{}\" mr,", shim().display());
