@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-from . import calls, churn, decision, engines, evict, launcher, recovery, served, startup
+from . import calls, churn, decision, engines, evict, launcher, recovery, served, startup, status
 from .bench import Bench
 from .report import describe_machine, fill_in
 
 SECTIONS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (startup, calls, served, churn, recovery, evict, decision, engines, launcher)
+    for module in (startup, calls, served, churn, recovery, evict, decision, engines, launcher, status)
 }
 
 

@@ -11,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// A process that has a descriptor of a socket.
 #[derive(Clone, Debug, Serialize)]
@@ -38,15 +40,7 @@ impl Holders {
         if wanted.is_empty() {
             return Self(found);
         }
-        // A process may end while we look at it, and another user's can't be looked at: both hold nothing for us.
-        for pid in pids() {
-            let mut held = sockets(pid).unwrap_or_default();
-            held.retain(|(_, inode)| wanted.contains(inode));
-            held.sort_unstable_by_key(|&(_, inode)| inode);
-            held.dedup_by_key(|&mut (_, inode)| inode);
-            if held.is_empty() {
-                continue;
-            }
+        for (pid, held) in held_of(&wanted) {
             let holder = describe(pid);
             for (descriptor, inode) in held {
                 found.entry(inode).or_default().push(Holder {
@@ -65,6 +59,42 @@ impl Holders {
     pub(crate) fn of(&self, inode: u64) -> &[Holder] {
         self.0.get(&inode).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Which of these sockets each process holds, by which descriptor. With many of either it is the kernel's links in /proc that
+/// take the time, so they are read by several threads.
+fn held_of(wanted: &HashSet<u64>) -> Vec<(i32, Vec<(i32, u64)>)> {
+    /// Fewer are looked at before a second thread has begun.
+    const WORTH_A_THREAD: usize = 100;
+    let pids: Vec<i32> = pids().collect();
+    let next = AtomicUsize::new(0);
+    let look = || {
+        let mut found = Vec::new();
+        while let Some(&pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // It may have ended, and another user's can't be looked at: both hold nothing for us.
+            let mut held = sockets(pid).unwrap_or_default();
+            held.retain(|(_, inode)| wanted.contains(inode));
+            held.sort_unstable_by_key(|&(_, inode)| inode);
+            held.dedup_by_key(|&mut (_, inode)| inode);
+            if !held.is_empty() {
+                found.push((pid, held));
+            }
+        }
+        found
+    };
+    let more = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(8)
+        .min(pids.len().div_ceil(WORTH_A_THREAD))
+        .saturating_sub(1);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..more).map(|_| scope.spawn(look)).collect();
+        let mut found = look();
+        for thread in running {
+            found.extend(thread.join().unwrap_or_default());
+        }
+        found
+    })
 }
 
 /// Every process.
