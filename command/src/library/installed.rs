@@ -78,7 +78,10 @@ pub(super) fn places() -> Vec<PathBuf> {
         "/lib",
     ] {
         folders.push(PathBuf::from(folder));
-        folders.extend(multiarch().map(|name| Path::new(folder).join(name)));
+        // lib64 and lib32 are of systems that have no folders for each machine, and each is looked for at every start.
+        if folder.ends_with("/lib") {
+            folders.extend(multiarch().map(|name| Path::new(folder).join(name)));
+        }
     }
     let mut places: Vec<PathBuf> = Vec::new();
     for place in folders.into_iter().map(|folder| folder.join(NAME)) {
