@@ -395,8 +395,24 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
     let elsewhere = format!("-Wl,--dynamic-linker={}", linker.display());
     let elsewhere = compile_c("linked-elsewhere", text, &[&elsewhere]);
     let of_musl = support::compile_c_by(support::musl_gcc(), "doubted-musl", text, &[]);
-    for (program, asked) in [(usual, false), (elsewhere, true), (of_musl, true)] {
-        let finished = run().argument("-v").argument(&program).run();
+    // One that any glibc starts, also one that is too old for the library.
+    let bare = "#include <stdlib.h>\nvoid _start(void) { exit(0); }";
+    let for_any_glibc = compile_c("doubted-version", bare, &["-nostartfiles"]);
+    // A library that watches over the linker may keep others out.
+    let audited = compile_c("doubted-audit", text, &["-Wl,--audit=/no/auditor.so"]);
+    for (program, asked, variable) in [
+        (&usual, false, None),
+        (&elsewhere, true, None),
+        (&of_musl, true, None),
+        (&for_any_glibc, true, None),
+        (&audited, true, None),
+        (&usual, true, Some(("LD_AUDIT", "/no/auditor.so"))),
+    ] {
+        let mut started = run().argument("-v").argument(program);
+        if let Some((name, value)) = variable {
+            started = started.with(name, value);
+        }
+        let finished = started.run();
         assert_eq!(code(&finished), 0, "{finished:#?}");
         assert_eq!(
             finished.stderr.contains(" --list with "),
@@ -408,6 +424,24 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
             "{finished:#?}"
         );
     }
+    // A linker that goes by the usual name, as gcompat's on musl does, and is not glibc's.
+    let replaced = "mount --bind \"$1\" /lib64/ld-linux-x86-64.so.2 && shift && exec \"$@\"";
+    let finished = Program::new("/usr/bin/unshare")
+        .arguments([
+            "--mount",
+            "sh",
+            "-ec",
+            replaced,
+            "sh",
+            "/lib/ld-musl-x86_64.so.1",
+        ])
+        .argument(&linker)
+        .argument(support::reuseaddr())
+        .arguments(["run", "-v", "--library"])
+        .argument(shim())
+        .argument(&usual)
+        .run();
+    assert_says(&finished.stderr, " --list with ");
     // And where nothing may be mapped from.
     let mount = "mount -t tmpfs -o noexec,mode=755 tmpfs \"$1\" && cp \"$2\" \"$1\" && shift 2 && exec \"$@\"";
     let refused = Program::new("/usr/bin/unshare")

@@ -285,6 +285,72 @@ os._exit(0)
     wait_until("the port to be free", || verdict(5000) == "free");
 }
 
+/// More than one thread looks through alone.
+#[test]
+fn names_every_one_of_many_holders() {
+    own_network();
+    let mut parent = Program::python(
+        "
+listener = socket.create_server(('127.0.0.1', 5000))
+children = []
+for _ in range(150):
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    children.append(child)
+print(*children)
+sys.stdin.readline()
+for child in children:
+    os.kill(child, signal.SIGKILL)
+",
+    )
+    .start();
+    let mut pids: BTreeSet<u64> = parent
+        .line()
+        .split(' ')
+        .map(|pid| pid.parse().expect("a pid"))
+        .collect();
+    assert_eq!(pids.len(), 150);
+    let eldest = u64::from(parent.pid());
+    pids.insert(eldest);
+    let alone = [
+        "--cpu-list",
+        "0",
+        support::reuseaddr().to_str().expect("UTF-8"),
+        "status",
+        "--json",
+        "5000",
+    ];
+    let by_one = json(&Program::new(program(&["taskset"])).arguments(alone));
+    for answer in [status(5000), by_one["ports"][0].clone()] {
+        let holders = answer["sockets"][0]["holders"].as_array().expect("holders");
+        let found: Vec<u64> = holders
+            .iter()
+            .map(|holder| holder["pid"].as_u64().expect("a pid"))
+            .collect();
+        assert!(found.is_sorted(), "{found:?}");
+        assert_eq!(BTreeSet::from_iter(found), pids);
+        for holder in holders {
+            assert!(holder["age_s"].is_u64(), "{holder}");
+            let above = &holder["ancestors"][0]["pid"];
+            assert!(holder["pid"] == eldest || *above == eldest, "{holder}");
+        }
+    }
+    // Who may start no thread gets an answer all the same.
+    let folder = Folder::for_other_users("status-without-threads");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let finished = nobody()
+        .argument(program(&["prlimit"]))
+        .argument("--nproc=1")
+        .argument(&command)
+        .arguments(["status", "5000"])
+        .run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+    assert_says(&finished.stdout, "A process of root listens on it");
+    parent.say("");
+    parent.finish().succeeded();
+}
+
 /// A daemon's first process is a child of process 1 and has children; forgotten workers are its children too.
 #[test]
 fn tells_forgotten_workers_from_a_daemon() {

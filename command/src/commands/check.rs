@@ -5,7 +5,6 @@ use crate::engine::Engine;
 use crate::kernel::file::{file_name, find_program};
 use crate::kernel::rights::Credentials;
 use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
-use crate::program::loader::Question;
 use crate::program::report::Report;
 use crate::program::{judge, running, starter};
 use anyhow::{Result, bail};
@@ -57,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 rest,
                 libraries.as_ref().ok(),
                 Credentials::own(),
-                Question::Everything,
+                judge::Question::Everything,
             );
             if report.needs_library || arguments.library.library.is_some() {
                 libraries?;

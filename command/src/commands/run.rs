@@ -16,7 +16,6 @@ use crate::output::{self, readable};
 use crate::port::eviction::{self, Choice};
 use crate::port::list;
 use crate::program::judge;
-use crate::program::loader::Question;
 use crate::program::report::Report;
 use crate::program::start::become_it;
 use anyhow::Result;
@@ -104,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             rest,
             libraries.as_ref().ok(),
             Credentials::own(),
-            Question::HowToStart,
+            judge::Question::HowToStart,
         )
     });
     if let Err(error) = &libraries {

@@ -1,7 +1,7 @@
 //! Who holds a socket: every process that has a descriptor of it, by its inode. A child that inherited a listener and
 //! was forgotten holds the port as well as the parent did.
 
-use super::who::Who;
+use super::who::{Common, Who};
 use crate::output::readable;
 use procfs::process::Process;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::mem::MaybeUninit;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -40,8 +41,7 @@ impl Holders {
         if wanted.is_empty() {
             return Self(found);
         }
-        for (pid, held) in held_of(&wanted) {
-            let holder = describe(pid);
+        for (holder, held) in search(&wanted) {
             for (descriptor, inode) in held {
                 found.entry(inode).or_default().push(Holder {
                     descriptor,
@@ -61,40 +61,54 @@ impl Holders {
     }
 }
 
-/// Which of these sockets each process holds, by which descriptor. With many of either it is the kernel's links in /proc that
-/// take the time, so they are read by several threads.
-fn held_of(wanted: &HashSet<u64>) -> Vec<(i32, Vec<(i32, u64)>)> {
-    /// Fewer are looked at before a second thread has begun.
-    const WORTH_A_THREAD: usize = 100;
+/// What a process holds of that which is looked for: a descriptor of each, and its inode.
+type Held = Vec<(i32, u64)>;
+
+/// Looks through all processes, with all processors where there are many: nearly all of the time is the kernel's, which
+/// composes a line for each descriptor.
+fn search(wanted: &HashSet<u64>) -> Vec<(Holder, Held)> {
+    /// So many have been looked through before another thread has begun.
+    const FEW: usize = 50;
+    const MOST_THREADS: usize = 8;
     let pids: Vec<i32> = pids().collect();
-    let next = AtomicUsize::new(0);
-    let look = || {
-        let mut found = Vec::new();
-        while let Some(&pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
-            // It may have ended, and another user's can't be looked at: both hold nothing for us.
-            let mut held = sockets(pid).unwrap_or_default();
-            held.retain(|(_, inode)| wanted.contains(inode));
-            held.sort_unstable_by_key(|&(_, inode)| inode);
-            held.dedup_by_key(|&mut (_, inode)| inode);
-            if !held.is_empty() {
-                found.push((pid, held));
-            }
-        }
-        found
-    };
-    let more = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(8)
-        .min(pids.len().div_ceil(WORTH_A_THREAD))
-        .saturating_sub(1);
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MOST_THREADS)
+        .min(pids.len().div_ceil(FEW));
+    let (next, common) = (AtomicUsize::new(0), Common::default());
+    let look = || look_through(&pids, &next, wanted, &common);
     thread::scope(|scope| {
-        let running: Vec<_> = (0..more).map(|_| scope.spawn(look)).collect();
+        // Where there may be no more threads, those that there are do it.
+        let others: Vec<_> = (1..threads)
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, look).ok())
+            .collect();
         let mut found = look();
-        for thread in running {
-            found.extend(thread.join().unwrap_or_default());
+        for other in others {
+            found.extend(other.join().unwrap_or_default());
         }
         found
     })
+}
+
+/// Looks through the processes that nobody has taken yet.
+fn look_through(
+    pids: &[i32],
+    next: &AtomicUsize,
+    wanted: &HashSet<u64>,
+    common: &Common,
+) -> Vec<(Holder, Held)> {
+    let mut found = Vec::new();
+    // A process may end while we look at it, and another user's can't be looked at: both hold nothing for us.
+    while let Some(&pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let mut held = sockets(pid).unwrap_or_default();
+        held.retain(|(_, inode)| wanted.contains(inode));
+        held.sort_unstable_by_key(|&(_, inode)| inode);
+        held.dedup_by_key(|&mut (_, inode)| inode);
+        if !held.is_empty() {
+            found.push((describe(pid, common), held));
+        }
+    }
+    found
 }
 
 /// Every process.
@@ -141,13 +155,15 @@ pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
     Ok(found)
 }
 
-fn describe(pid: i32) -> Holder {
-    let stat = Process::new(pid).and_then(|process| process.stat()).ok();
+fn describe(pid: i32, common: &Common) -> Holder {
+    let process = Process::new(pid).ok();
+    let stat = process.as_ref().and_then(|process| process.stat().ok());
+    let who = process.map(|process| Who::of(&process, stat.as_ref(), common));
     Holder {
         pid,
         parent: stat.as_ref().map_or(0, |stat| stat.ppid),
         name: stat.map_or_else(|| "?".into(), |stat| readable(stat.comm.as_bytes())),
         descriptor: -1,
-        who: Arc::new(Who::is(pid)),
+        who: Arc::new(who.unwrap_or_default()),
     }
 }

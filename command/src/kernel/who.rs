@@ -2,13 +2,13 @@
 
 use super::cgroup::{self, Container};
 use crate::output::readable;
-use procfs::process::Process;
+use procfs::process::{Process, Stat};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A process, as a person would ask about it.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -42,14 +42,18 @@ pub(crate) struct Ancestor {
 impl Who {
     /// What is known of a process. One that has ended meanwhile is nobody.
     pub(crate) fn is(pid: i32) -> Self {
-        let Ok(process) = Process::new(pid) else {
-            return Self::default();
-        };
+        Process::new(pid).map_or_else(
+            |_| Self::default(),
+            |process| Self::of(&process, process.stat().ok().as_ref(), &Common::default()),
+        )
+    }
+
+    /// What is known of a process beside its `stat`.
+    pub(super) fn of(process: &Process, stat: Option<&Stat>, common: &Common) -> Self {
         let uid = process.uid().ok();
-        let place = fs::read_to_string(format!("/proc/{pid}/cgroup"))
-            .map(|text| cgroup::read(&text))
+        let place = fs::read(format!("/proc/{}/cgroup", process.pid()))
+            .map(|text| cgroup::read(&String::from_utf8_lossy(&text)))
             .unwrap_or_default();
-        let stat = process.stat().ok();
         Self {
             uid,
             user: uid.and_then(user).map(ToOwned::to_owned),
@@ -58,12 +62,12 @@ impl Who {
                 .exe()
                 .ok()
                 .and_then(|path| Some(readable(path.file_name()?.as_encoded_bytes()))),
-            age_s: stat.as_ref().and_then(|stat| age(stat.starttime)),
+            age_s: stat.and_then(|stat| common.age(stat.starttime)),
             unit: place.unit,
             user_unit: place.of_user,
             container: place.container,
-            ancestors: stat.map_or_else(Vec::new, |stat| ancestors(stat.ppid)),
-            tracer: tracer(&process),
+            ancestors: stat.map_or_else(Vec::new, |stat| common.ancestors(stat.ppid)),
+            tracer: tracer(process),
         }
     }
 
@@ -132,6 +136,9 @@ impl Who {
 /// Our tracer, if it traces the process.
 pub(crate) fn tracer(process: &Process) -> Option<i32> {
     let tracer = process.status().ok()?.tracerpid;
+    if tracer == 0 {
+        return None;
+    }
     let name = Process::new(tracer).ok()?.stat().ok()?.comm;
     (name == env!("CARGO_PKG_NAME")).then_some(tracer)
 }
@@ -146,28 +153,45 @@ pub(crate) fn spelled_age(seconds: u64) -> String {
     }
 }
 
-fn ancestors(mut parent: i32) -> Vec<Ancestor> {
-    /// Longer than any chain that means something; pids that change while they are read may make a ring.
-    const LONGEST: usize = 32;
-    let mut found = Vec::new();
-    while parent > 0 && found.len() < LONGEST {
-        let Ok(stat) = Process::new(parent).and_then(|process| process.stat()) else {
-            break;
-        };
-        found.push(Ancestor {
-            pid: parent,
-            name: readable(stat.comm.as_bytes()),
-        });
-        parent = stat.ppid;
-    }
-    found
+/// What many processes have in common, and is read once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    /// Names and parents; `None` of a process that had ended.
+    parents: Mutex<HashMap<i32, Option<(String, i32)>>>,
+    /// For how many seconds the machine has been up.
+    uptime: OnceLock<Option<u64>>,
 }
 
-/// How long ago something started that did so this many ticks after the machine.
-fn age(start: u64) -> Option<u64> {
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
-    Some(uptime.saturating_sub(start / procfs::ticks_per_second()))
+impl Common {
+    fn ancestors(&self, mut parent: i32) -> Vec<Ancestor> {
+        /// Longer than any chain that means something; pids that change while they are read may make a ring.
+        const LONGEST: usize = 32;
+        let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        while parent > 0 && found.len() < LONGEST {
+            let known = parents.entry(parent).or_insert_with(|| {
+                let stat = Process::new(parent).and_then(|process| process.stat());
+                stat.ok()
+                    .map(|stat| (readable(stat.comm.as_bytes()), stat.ppid))
+            });
+            let Some((name, above)) = known else { break };
+            found.push(Ancestor {
+                pid: parent,
+                name: name.clone(),
+            });
+            parent = *above;
+        }
+        found
+    }
+
+    /// How long ago something started that did so this many ticks after the machine.
+    fn age(&self, start: u64) -> Option<u64> {
+        let uptime = *self.uptime.get_or_init(|| {
+            let uptime = fs::read_to_string("/proc/uptime").ok()?;
+            uptime.split('.').next()?.parse().ok()
+        });
+        Some(uptime?.saturating_sub(start / procfs::ticks_per_second()))
+    }
 }
 
 /// The name of a user. From the file: the name service can't be asked by a program that is linked statically.

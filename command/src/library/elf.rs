@@ -3,7 +3,7 @@
 use super::blocks::Blocks;
 use anyhow::{Context, Result};
 use object::elf::{self, FileHeader32, FileHeader64};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,15 +14,28 @@ use std::path::{Path, PathBuf};
 /// The functions that the library interposes.
 pub(crate) const HOOKED: [&str; 5] = ["bind", "listen", "connect", "setsockopt", "close"];
 
+/// glibc's C library.
+const LIBC: &str = "libc.so.6";
+
 /// An ELF file.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // Independent findings, each asked for by name.
 pub(crate) struct Elf {
     pub(crate) class: u8,
     pub(crate) machine: String,
     /// The dynamic linker that it asks for; without one it is static, or a library.
     pub(crate) interpreter: Option<PathBuf>,
-    /// The highest version of glibc that it asks for, 2.34 as (2, 34); the dynamic linker of an older one does not start it.
-    pub(crate) glibc: Option<(u32, u32)>,
+    /// The libraries that it asks for.
+    needed: BTreeSet<String>,
+    /// The highest version of libc.so.6 that it asks for, 2.34 as (2, 34); the dynamic linker of an older one does not start
+    /// it.
+    glibc: Option<(u32, u32)>,
+    /// Whether it asks libraries for something else as well, which no number says: `GLIBC_ABI_DT_RELR`.
+    asks_by_name: bool,
+    /// Whether it names libraries that watch over the dynamic linker, and may keep others out (rtld-audit(7)).
+    pub(crate) audited: bool,
+    /// Whether it is a part of glibc: nothing else defines `GLIBC_PRIVATE`.
+    pub(crate) of_glibc: bool,
     /// Whether the Go toolchain made it.
     pub(crate) go: bool,
     /// Which of the hooked functions it takes from a library.
@@ -36,10 +49,15 @@ pub(crate) struct Elf {
 impl Elf {
     /// Reads a file; `None` if it is no ELF file.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        let file = File::open(path)
-            .and_then(Blocks::of)
-            .with_context(|| format!("{} can't be read", path.display()))?;
-        Self::parse(&ReadCache::new(file))
+        let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
+        Self::of(file, path)
+    }
+
+    /// Reads a file that is open, and was found at this path.
+    pub(crate) fn of(file: File, path: &Path) -> Result<Option<Self>> {
+        let blocks =
+            Blocks::of(file).with_context(|| format!("{} can't be read", path.display()))?;
+        Self::parse(&ReadCache::new(blocks))
             .with_context(|| format!("{} is a damaged ELF file", path.display()))
     }
 
@@ -62,6 +80,16 @@ impl Elf {
     /// Whether both can be in one process.
     pub(crate) fn fits(&self, other: &Self) -> bool {
         self.class == other.class && self.machine == other.machine
+    }
+
+    /// Whether a dynamic linker that starts the program has all that this library asks for: of libc.so.6 alone, and no
+    /// later a version.
+    pub(crate) fn asks_no_more_than(&self, program: &Self) -> bool {
+        let of_libc_alone = self.needed.iter().all(|name| name == LIBC);
+        of_libc_alone
+            && !self.asks_by_name
+            && program.glibc.is_some()
+            && self.glibc <= program.glibc
     }
 
     /// Which C library its dynamic linker belongs to.
@@ -103,12 +131,42 @@ where
     let go = [&b".go.buildinfo"[..], b".note.go.buildid"]
         .iter()
         .any(|name| sections.section_by_name(endian, name).is_some());
-    let mut glibc = None;
-    if let Some((mut needed, link)) = sections.gnu_verneed(endian, data)? {
+    let mut needed = BTreeSet::new();
+    let mut audited = false;
+    if let Some((entries, link)) = sections.dynamic(endian, data)? {
         let strings = sections.strings(endian, data, link)?;
-        while let Some((_, mut versions)) = needed.next()? {
-            while let Some(needed) = versions.next()? {
-                glibc = glibc.max(glibc_version(needed.name(endian, strings)?));
+        for entry in entries {
+            match entry.tag(endian) {
+                elf::DT_NEEDED => {
+                    let name = entry.string(endian, strings)?;
+                    needed.insert(String::from_utf8_lossy(name).into_owned());
+                }
+                elf::DT_AUDIT | elf::DT_DEPAUDIT => audited = true,
+                _ => {}
+            }
+        }
+    }
+    let mut glibc = None;
+    let mut asks_by_name = false;
+    if let Some((mut files, link)) = sections.gnu_verneed(endian, data)? {
+        let strings = sections.strings(endian, data, link)?;
+        while let Some((file, mut versions)) = files.next()? {
+            let of_libc = file.file(endian, strings)? == LIBC.as_bytes();
+            while let Some(version) = versions.next()? {
+                match glibc_version(version.name(endian, strings)?) {
+                    Some(number) if of_libc => glibc = glibc.max(Some(number)),
+                    Some(_) => {}
+                    None => asks_by_name = true,
+                }
+            }
+        }
+    }
+    let mut of_glibc = false;
+    if let Some((mut versions, link)) = sections.gnu_verdef(endian, data)? {
+        let strings = sections.strings(endian, data, link)?;
+        while let Some((_, mut names)) = versions.next()? {
+            if let Some(name) = names.next()? {
+                of_glibc |= name.name(endian, strings)? == b"GLIBC_PRIVATE";
             }
         }
     }
@@ -137,7 +195,11 @@ where
         class: if header.is_class_64() { 64 } else { 32 },
         machine: machine(header.e_machine(endian)),
         interpreter,
+        needed,
         glibc,
+        asks_by_name,
+        audited,
+        of_glibc,
         go,
         imports,
         exports,

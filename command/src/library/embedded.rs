@@ -77,7 +77,9 @@ fn put_in(place: &Path, libraries: &[Embedded]) -> Result<PathBuf, String> {
             Ok(version.path().to_owned())
         });
         if result.is_ok() {
-            remove_others(&folder, &name);
+            if folder.may_have_others() {
+                remove_others(&folder, &name);
+            }
             break;
         }
     }

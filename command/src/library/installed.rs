@@ -5,10 +5,10 @@ use super::layout::{NAME, unspeakable};
 use crate::output::readable;
 use anyhow::{Result, bail};
 use rustix::fs::{Access, access};
-use std::env;
 use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 /// A file that was found and looked at.
 #[derive(Debug)]
@@ -77,8 +77,15 @@ pub(super) fn places() -> Vec<PathBuf> {
         "/usr/lib32",
         "/lib",
     ] {
+        // Most systems have one folder for both.
+        if folder == "/lib" && fs::read_link(folder).is_ok_and(|to| to.ends_with("usr/lib")) {
+            continue;
+        }
         folders.push(PathBuf::from(folder));
-        folders.extend(multiarch().map(|name| Path::new(folder).join(name)));
+        // lib64 and lib32 are of systems that have no folders for each machine, and each is looked for at every start.
+        if folder.ends_with("/lib") {
+            folders.extend(multiarch().map(|name| Path::new(folder).join(name)));
+        }
     }
     let mut places: Vec<PathBuf> = Vec::new();
     for place in folders.into_iter().map(|folder| folder.join(NAME)) {

@@ -17,6 +17,14 @@ pub(crate) struct Spelling {
 }
 
 impl Spelling {
+    /// Whether the file depends on what the dynamic linker puts in the place of `$LIB`.
+    pub(crate) fn varies(&self) -> bool {
+        self.preload
+            .as_os_str()
+            .as_bytes()
+            .ends_with(b"$LIB/libreuse.so")
+    }
+
     /// The file that a dynamic linker takes that puts this in the place of `$LIB`.
     pub(crate) fn file(&self, lib: &str) -> Option<&Path> {
         let expanded = self.preload.to_str()?.replace("$LIB", lib);
@@ -51,11 +59,10 @@ pub(super) fn unspeakable(path: &Path) -> Option<String> {
 const LIB_WIDE: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
 const LIB_NARROW: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
 
-/// What a dynamic linker puts in the place of `$LIB`, if it is where distributions have it: the folder that it is installed
-/// in itself (`DL_DST_LIB` in glibc's elf/Makefile).
+/// What a dynamic linker puts in the place of `$LIB` whose own file is this, if it is where distributions have it: the folder
+/// that it is installed in itself (`DL_DST_LIB` in glibc's elf/Makefile).
 pub(crate) fn lib_of(interpreter: &Path) -> Option<&'static str> {
-    let folder = interpreter.canonicalize().ok()?;
-    let below = folder.parent()?.strip_prefix("/").ok()?;
+    let below = interpreter.parent()?.strip_prefix("/").ok()?;
     let below = below.strip_prefix("usr").unwrap_or(below);
     LIB_WIDE
         .into_iter()

@@ -32,6 +32,11 @@ impl Library {
     pub(crate) fn is_embedded(&self) -> bool {
         matches!(self.source, Source::Embedded(_))
     }
+
+    /// What its file says of itself.
+    pub(crate) fn elf(&self) -> &Elf {
+        &self.elf
+    }
 }
 
 impl From<Installed> for Library {

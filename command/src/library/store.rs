@@ -42,9 +42,13 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let mut missing = vec![path.file_name().ok_or("has no name")?];
         let mut above = path.parent().unwrap_or(path);
-        let existing = loop {
+        let mut folder = loop {
+            // Mostly it is there, and no link is on the way.
+            if let Ok(folder) = Self::reach(above) {
+                break folder;
+            }
             match above.canonicalize() {
-                Ok(existing) => break existing,
+                Ok(existing) => break Self::reach(&existing)?,
                 Err(error) => match (above.file_name(), above.parent()) {
                     (Some(name), Some(parent)) if error.kind() == std::io::ErrorKind::NotFound => {
                         missing.push(name);
@@ -54,7 +58,6 @@ impl Folder {
                 },
             }
         };
-        let mut folder = Self::reach(&existing)?;
         while let Some(name) = missing.pop() {
             // As the XDG base directory specification has it for the folders of users.
             let mode = if missing.is_empty() || own_uid() == 0 {
@@ -71,17 +74,23 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Opens a folder that is there, from the root on, so that nobody can put another in its place.
+    /// Opens a folder that is there, from the root on, so that nobody can put another in its place. It is reached by way of
+    /// no link, and of no folder above another.
     fn reach(path: &Path) -> Result<Self, String> {
         let cannot = |error: Errno| format!("can't be reached: {error}");
+        if !path.is_absolute() {
+            return Err(cannot(Errno::INVAL));
+        }
         let mut fd = open("/", FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
         // Root's, ours, and in a user namespace that of the owner of everything, whose number may be another there.
         let root = fstat(&fd).map_err(cannot)?;
         let trusted = [0, own_uid(), root.st_uid];
         let mut reached = PathBuf::from("/");
         for part in path.components() {
-            let Component::Normal(name) = part else {
-                continue;
+            let name = match part {
+                Component::RootDir => continue,
+                Component::Normal(name) => name,
+                _ => return Err(cannot(Errno::INVAL)),
             };
             fd = openat(&fd, name, FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
             reached.push(name);
@@ -240,6 +249,12 @@ impl Folder {
         let seconds = u64::try_from(fstat(&self.fd).ok()?.st_mtime).ok()?;
         let then = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
         SystemTime::now().duration_since(then).ok()
+    }
+
+    /// Whether there may be other folders in it than one. A folder has a link from each in it, from above and from itself;
+    /// some file systems do not count them.
+    pub(super) fn may_have_others(&self) -> bool {
+        fstat(&self.fd).map_or(true, |stat| stat.st_nlink != 3)
     }
 
     /// The names of what is in it.

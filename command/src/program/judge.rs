@@ -5,9 +5,8 @@ use super::choice;
 use super::report::{Format, Level, Report};
 use super::rights::more_rights;
 
-use super::loader::{self, Question};
 use super::script::{self, Shebang};
-use super::starter;
+use super::{loader, settled, starter};
 use crate::engine::Engine;
 use crate::engine::trace::{self, spared};
 use crate::kernel::file::{file_name, find_program};
@@ -19,6 +18,15 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// What is to be found out about a program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Question {
+    /// How to start it.
+    HowToStart,
+    /// And what there is to say of it.
+    Everything,
+}
 
 /// Looks at a program that would be started with these arguments.
 pub(crate) fn program(
@@ -196,7 +204,16 @@ fn judge(
     report.library = spellings
         .last()
         .and_then(|by_path| by_path.files.first().cloned());
-    loader::judge(path, elf, interpreter, &spellings, question, report);
+    let settled = match question {
+        Question::HowToStart => settled::taken(elf, library.elf(), &spellings),
+        Question::Everything => None,
+    };
+    if let Some((spelling, file)) = settled {
+        report.preload = Some(spelling.preload.clone());
+        report.library = Some(file.to_owned());
+    } else {
+        loader::dry_run(path, elf, interpreter, &spellings, report);
+    }
     if let Some(file) = report.library.as_ref().filter(|_| library.is_embedded()) {
         report.note(format!(
             "the library is the one that this command carries, as {}",

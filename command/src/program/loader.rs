@@ -3,71 +3,15 @@
 use super::report::Report;
 use crate::kernel::file::file_name;
 use crate::library::elf::Elf;
-use crate::library::layout::{Spelling, lib_of};
+use crate::library::layout::Spelling;
 use crate::output::{list, readable};
 use log::debug;
-use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// What is to be found out about a program.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Question {
-    /// How to start it.
-    HowToStart,
-    /// And what there is to say of it.
-    Everything,
-}
-
-/// Finds out whether the dynamic linker takes the library. To start the program it is asked only where the program's own
-/// file leaves that in doubt: to run it takes longer than everything else that is done before.
-pub(crate) fn judge(
-    path: &Path,
-    elf: &Elf,
-    interpreter: &Path,
-    spellings: &[Spelling],
-    question: Question,
-    report: &mut Report,
-) {
-    let settled = match question {
-        Question::HowToStart => settled(elf, interpreter, spellings),
-        Question::Everything => None,
-    };
-    match settled {
-        Some((spelling, file)) => {
-            report.preload = Some(spelling.preload.clone());
-            report.library = Some(file.to_owned());
-        }
-        None => dry_run(path, elf, interpreter, spellings, report),
-    }
-}
-
-/// The spelling that a dynamic linker takes without any doubt, and the file: the program asks for a glibc that the library
-/// bears, the linker is one of those that distributions install, and the file may be mapped.
-fn settled<'a>(
-    elf: &Elf,
-    interpreter: &Path,
-    spellings: &'a [Spelling],
-) -> Option<(&'a Spelling, &'a Path)> {
-    /// What the library asks for on riscv64; elsewhere it is 2.17 (`tests/reach/floor.rs`).
-    const OLDEST: (u32, u32) = (2, 27);
-    if elf.libc() != Some("glibc") || elf.glibc? < OLDEST || !is_roots(interpreter) {
-        return None;
-    }
-    let lib = lib_of(interpreter)?;
-    let taken = spellings
-        .iter()
-        .find_map(|spelling| Some((spelling, spelling.file(lib)?)))?;
-    let may_be_mapped = File::open(taken.1)
-        .and_then(|file| Ok(fstatvfs(file)?))
-        .is_ok_and(|mount| !mount.f_flag.contains(StatVfsMountFlags::NOEXEC));
-    may_be_mapped.then_some(taken)
-}
 
 /// The file says itself which linker is to be run; only root's is.
 fn is_roots(interpreter: &Path) -> bool {
@@ -78,7 +22,7 @@ fn is_roots(interpreter: &Path) -> bool {
 
 /// Lets the dynamic linker load everything and start nothing, as ldd does: whether it takes the library is its own
 /// answer, and so is what else it loads.
-fn dry_run(
+pub(super) fn dry_run(
     path: &Path,
     elf: &Elf,
     interpreter: &Path,

@@ -2,10 +2,11 @@
 
 mod choice;
 pub(crate) mod judge;
-pub(crate) mod loader;
+mod loader;
 pub(crate) mod report;
 mod rights;
 pub(crate) mod running;
 mod script;
+mod settled;
 pub(crate) mod start;
 pub(crate) mod starter;

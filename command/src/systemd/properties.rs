@@ -6,7 +6,6 @@ use crate::kernel::rights::Credentials;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::program::judge;
-use crate::program::loader::Question;
 use crate::program::report::Report;
 use log::debug;
 use std::collections::HashMap;
@@ -264,7 +263,13 @@ impl Properties {
         self.started()
             .iter()
             .map(|(path, arguments)| {
-                judge::program(path, arguments, Some(libraries), who, Question::Everything)
+                judge::program(
+                    path,
+                    arguments,
+                    Some(libraries),
+                    who,
+                    judge::Question::Everything,
+                )
             })
             .collect()
     }
