@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import defaultdict
 
-from .bench import alone, environment, interleaved, sysctl
+from .bench import alone, environment, first_in_line, interleaved, sysctl
 from .report import number, spread, table
 
 # Half of them a server's, and half its clients'.
@@ -89,7 +89,7 @@ def connected(listener):
 
 def milliseconds(words):
     begin = time.monotonic_ns()
-    done = subprocess.run(words, env=environment(), stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(first_in_line(words), env=environment(), stdout=subprocess.DEVNULL, check=False)
     # status says by its exit code that the port is busy.
     if done.returncode not in (0, 1):
         raise SystemExit(f"{words} ended with {done.returncode}")

@@ -352,6 +352,8 @@ fn run_ends_processes_of_its_own_user_alone() {
     start(&[]).expect("EADDRINUSE");
     let mut second = start(&["--free"]);
     second.expect("listening");
+    // It has said so before, but is heard by another thread.
+    wait_until("what run says", || !second.stderr_so_far().is_empty());
     assert_says(
         &second.stderr_so_far(),
         &format!("python3 (pid {}) is asked to end", first.pid()),
@@ -363,6 +365,7 @@ fn run_ends_processes_of_its_own_user_alone() {
     of_root.expect("listening");
     let mut third = start(&["--free"]);
     third.expect("EADDRINUSE");
+    wait_until("what run says", || !third.stderr_so_far().is_empty());
     assert_says(&third.stderr_so_far(), "held by a process of user root");
     assert!(!of_root.has_ended());
     of_root.kill();
