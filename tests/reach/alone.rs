@@ -3,7 +3,7 @@
 use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{Layer, System, release, succeed};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Folder, Program};
 
@@ -33,7 +33,9 @@ fn started(command: &Path) -> [String; 9] {
 #[test]
 fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
     let folder = alone("alone");
-    let command = folder.join("reuseaddr");
+    // Others may not be let to where the project is. A layer has folders of its own on the way.
+    let here = Folder::for_other_users("alone");
+    here.copy(folder.join("reuseaddr"), "reuseaddr");
     let old = Layer::new("old-alone", ":");
     for (system, on) in [
         (System::Here, None),
@@ -41,7 +43,11 @@ fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
         (System::Old, Some(&old)),
         (System::Old32, Some(&old)),
     ] {
-        let binary = system.compile("legacy", LEGACY, &[]);
+        let place = if on.is_none() { &here } else { &folder };
+        let command = place.join("reuseaddr");
+        let for_all =
+            |binary: PathBuf, name: &str| place.copy(binary, &format!("{name}-{system:?}"));
+        let binary = for_all(system.compile("legacy", LEGACY, &[]), "legacy");
         let setpriv = || match on {
             None => Program::new("/usr/bin/setpriv"),
             Some(root) => root.program("setpriv"),
@@ -59,6 +65,7 @@ fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
             .argument(&binary);
         assert_eq!(port_after_crash(&by_shell), "port 49200", "{system:?}");
         let nothing = system.compile("nothing", "int main(void) { return 0; }", &[]);
+        let nothing = for_all(nothing, "nothing");
         let quiet = setpriv()
             .arguments(started(&command))
             .arguments(["sh", "-c", "exec \"$0\""])
