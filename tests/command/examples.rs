@@ -268,7 +268,11 @@ fn of_what_the_shim_says() {
     first.kill();
     wait_for(49200, TcpState::Listen, 0);
     let second = start();
-    let said = second.stderr_so_far();
+    let mut said = String::new();
+    wait_until("what it says of listen", || {
+        said = second.stderr_so_far();
+        said.lines().any(|line| line.contains("]: listen"))
+    });
     second.kill();
     let [example] = &shown("## Use", command)[..] else {
         panic!("one example")
