@@ -386,6 +386,7 @@ fn run_ends_processes_of_its_own_user_alone() {
         .arguments([&text, "5000"])
         .start();
     fourth.expect("EADDRINUSE");
+    wait_until("what run says", || !fourth.stderr_so_far().is_empty());
     assert_says(&fourth.stderr_so_far(), "belongs to user nobody");
     assert!(!of_nobody.has_ended());
 
