@@ -421,6 +421,9 @@ kill "$(systemctl show -P MainPID killed)"; started 5001 2; echo "killed: $(syst
 sleep 0.5; echo "stopped: $(systemctl is-active stopped)"
 ./reuseaddr run --free --ports 5001 true; echo "not without a question: $(systemctl is-active killed)"
 ./reuseaddr free --yes 5003 | tail -n 1; echo "jobs: $(systemctl is-active jobs)"
+unit slow 'holder.py 5004'; printf '[Service]\nExecStop=/bin/sleep 3\n' >> /etc/systemd/system/slow.service
+systemctl daemon-reload; systemctl start slow; started 5004 1
+script --quiet --return --command './reuseaddr free --yes 5004' /dev/null
 "#;
 
 #[test]
@@ -436,6 +439,8 @@ fn has_a_service_stopped_by_its_manager() {
         "not without a question: active",
         "Port 5003 is free now: a plain bind succeeds.",
         "jobs: active",
+        "Waiting for slow.service to stop",
+        "Port 5004 is free now: a plain bind succeeds.",
     ] {
         assert_says(&output, expected);
     }

@@ -197,8 +197,8 @@ pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
 fn end(plan: &Plan, ending: Ending, ports: &[u16], force: Force) -> Result<Result<(), String>> {
     let mut progress = Progress::begin();
     for unit in plan.asks.iter().filter_map(|ask| ask.unit.as_ref()) {
-        progress.tell(|| format!("Waiting for {} to stop", unit.name));
-        if let Err(error) = unit.stop() {
+        let tell = || progress.tell(|| format!("Waiting for {} to stop", unit.name));
+        if let Err(error) = unit.stop(tell) {
             return Ok(Err(format!("{error:#}")));
         }
     }

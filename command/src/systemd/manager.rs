@@ -5,6 +5,8 @@ use anyhow::{Context, Result, bail};
 use log::debug;
 use rustix::process::geteuid;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// A service that runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,14 +42,22 @@ impl Unit {
         shell_words::join(words)
     }
 
-    /// Has it stopped, and waits for that as long as its manager does.
-    pub(crate) fn stop(&self) -> Result<()> {
-        let output = self
+    /// Has it stopped, and waits for that as long as its manager does; `tell` is called meanwhile.
+    pub(crate) fn stop(&self, mut tell: impl FnMut()) -> Result<()> {
+        const OFTEN: Duration = Duration::from_millis(20);
+        let mut systemctl = self
             .systemctl("stop")
             .args(["--", &self.name])
             .stdin(Stdio::null())
-            .output()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
             .with_context(|| format!("{} can't be started", self.how_to_stop()))?;
+        while systemctl.try_wait()?.is_none() {
+            tell();
+            thread::sleep(OFTEN);
+        }
+        let output = systemctl.wait_with_output()?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr);
             bail!("`{}` failed: {}", self.how_to_stop(), why.trim());
