@@ -131,10 +131,11 @@ def tables(result):
         few, many = times[program, way, 0], times[program, way, MANY]
         plain = times[program, "by itself", 0]
         rows.append([
-            f"{program}: **{way}**", number(result["calls"][program], 0), spread(few, 2), spread((mine - its for mine, its in zip(few, plain)), 2),
-            spread(many, 2), number(1000 * (median(many) - median(few)) / MANY, 2),
+            f"{program}: **{way}**", number(result["calls"][program], 0), spread(few, 2),
+            spread((mine - its for mine, its in zip(few, plain)), 2), spread(many, 2), number(1000 * (median(many) - median(few)) / MANY, 2),
         ])
-    header = ["server", "system calls", "listens after, ms", "added, ms", f"with {number(MANY)} calls before, ms", "a call, µs"]
+    before = f"with {number(MANY)} calls before, ms"
+    header = ["server", "system calls", "listens after, ms", "added, ms", before, "a call, µs"]
     plain = result["rates"]["by itself"]
     left = [
         [way, spread((mine / its for mine, its in zip(found, plain)), 3), spread(found, 0)]

@@ -123,15 +123,8 @@ impl Desk {
         }
         folder.copy(support::reuseaddr(), "bin/reuseaddr");
         folder.copy(shim(), "lib/libreuse.so");
-        for server in ["server.py", "legacy-server"] {
-            fs::write(folder.join(server), SERVER).expect("the folder is ours");
-        }
-        folder.copy(folder.join("legacy-server"), "legacy-server.copy");
-        fs::rename(
-            folder.join("legacy-server.copy"),
-            folder.join("legacy-server"),
-        )
-        .expect("it is there");
+        fs::write(folder.join("server.py"), SERVER).expect("the folder is ours");
+        folder.copy(folder.join("server.py"), "legacy-server");
         let text = "int main(void) { return 0; }";
         folder.copy(
             compile_c("typed-static", text, &["-static"]),

@@ -229,21 +229,23 @@ fn status_tells_of_a_holder_that_is_traced() {
             .run()
             .stdout
     };
+    let tracer_told = || {
+        let said: serde_json::Value = serde_json::from_str(&answer(&["--json"])).expect("JSON");
+        said["ports"][0]["sockets"][0]["holders"][0]["tracer"].clone()
+    };
     let said = answer(&[]);
     let facts = format!("traced until it listens by reuseaddr ({tracer})");
     assert!(said.contains(&facts), "{said}");
-    let said: serde_json::Value = serde_json::from_str(&answer(&["--json"])).expect("JSON");
-    let holder = &said["ports"][0]["sockets"][0]["holders"][0];
-    assert_eq!(holder["tracer"].to_string(), tracer, "{said:#}");
+    assert_eq!(tracer_told().to_string(), tracer);
 
     // The control: the same program by itself.
     server.kill();
     own_network();
     let mut server = victim().start();
     server.expect("listening");
-    let said: serde_json::Value = serde_json::from_str(&answer(&["--json"])).expect("JSON");
-    let holder = &said["ports"][0]["sockets"][0]["holders"][0];
-    assert!(holder["tracer"].is_null(), "{said:#}");
+    let holders = answer(&["--json"]);
+    assert!(holders.contains("\"tracer\""), "{holders}");
+    assert!(tracer_told().is_null());
 }
 
 /// The same words and exit codes as ever.

@@ -138,8 +138,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !mistakes.is_empty() {
         return Ok(exit::REFUSED);
     }
-    let can_do = |report: &Report| report.engine.is_some();
-    if !report.as_ref().is_some_and(can_do) && !path.exists() {
+    let is_hopeless = |report: &Report| report.engine.is_none();
+    if report.as_ref().is_none_or(is_hopeless) && !path.exists() {
         output::complain(&format!("{shown} is not there any more"));
         return Ok(exit::NOT_FOUND);
     }

@@ -127,7 +127,7 @@ impl Resetter {
     pub(crate) fn reset(
         &mut self,
         entries: &[Entry],
-        mut tell: impl FnMut(usize),
+        tell: impl FnMut(usize),
     ) -> Vec<Option<Obstacle>> {
         /// Fewer are done before a second thread has begun.
         const WORTH_A_THREAD: usize = 500;
@@ -143,23 +143,16 @@ impl Resetter {
         let this = &*self;
         let heard = &AtomicBool::new(false);
         let tried = &AtomicUsize::new(0);
-        let add = move || tried.fetch_add(1, Ordering::Relaxed);
         let mut chunks = work.chunks(size);
         let Some(first) = chunks.next() else {
             return Vec::new();
         };
         thread::scope(|scope| {
             let running: Vec<_> = chunks
-                .map(|chunk| {
-                    scope.spawn(move || {
-                        this.reset_each(chunk, heard, || {
-                            add();
-                        })
-                    })
-                })
+                .map(|chunk| scope.spawn(move || this.reset_each(chunk, heard, tried, |_| {})))
                 .collect();
             // One part in this thread, which has a terminal to tell.
-            let mut came = this.reset_each(first, heard, || tell(add() + 1));
+            let mut came = this.reset_each(first, heard, tried, tell);
             for thread in running {
                 came.extend(thread.join().unwrap_or_default());
             }
@@ -171,7 +164,8 @@ impl Resetter {
         &self,
         work: &[(&Entry, Option<Obstacle>)],
         heard: &AtomicBool,
-        mut tried: impl FnMut(),
+        tried: &AtomicUsize,
+        mut tell: impl FnMut(usize),
     ) -> Vec<Option<Obstacle>> {
         let each = |&(entry, known): &(&Entry, Option<Obstacle>)| {
             if known.is_some() {
@@ -192,7 +186,8 @@ impl Resetter {
                 Err(error) => Some(Obstacle::Other(error.raw_os_error())),
             }
         };
-        work.iter().map(each).inspect(|_| tried()).collect()
+        let tell = |_: &_| tell(tried.fetch_add(1, Ordering::Relaxed) + 1);
+        work.iter().map(each).inspect(tell).collect()
     }
 
     /// Returns whether somebody accepted the connection.

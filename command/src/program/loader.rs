@@ -13,13 +13,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The file says itself which linker is to be run; only root's is.
-fn is_roots(interpreter: &Path) -> bool {
-    interpreter
-        .metadata()
-        .is_ok_and(|metadata| metadata.uid() == 0)
-}
-
 /// Lets the dynamic linker load everything and start nothing, as ldd does: whether it takes the library is its own
 /// answer, and so is what else it loads.
 pub(super) fn dry_run(
@@ -30,7 +23,11 @@ pub(super) fn dry_run(
     report: &mut Report,
 ) {
     let mut files = vec![(path.to_owned(), elf.imports.clone())];
-    if is_roots(interpreter) {
+    // The file says itself which linker is to be run; only root's is.
+    if interpreter
+        .metadata()
+        .is_ok_and(|metadata| metadata.uid() == 0)
+    {
         let mut why = None;
         for spelling in spellings {
             let is_ours = |file: &PathBuf| spelling.files.contains(file);
