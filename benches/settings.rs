@@ -1,6 +1,6 @@
 //! What the settings cost: reading them once at load, and looking a port or a program up in a hook.
 //!
-//! A look-up of a port is to cost the same however many ranges there are; `lookup` shows it with 1, 16 and 256.
+//! A look-up of a port looks through the ranges there are; `lookup` shows what that costs with 1, 16 and 256.
 
 use criterion::{BenchmarkId, Criterion};
 use libreuse_rules::settings::Settings;

@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
 use libreuse_rules::report;
-use libreuse_rules::settings::{Complaint, PREFIX, SETTINGS, Settings};
+use libreuse_rules::settings::{Complaint, PREFIX, Settings, VARIABLES};
 
 static STORE: Store = Store {
     settings: UnsafeCell::new(Settings::UNSET),
@@ -103,16 +103,16 @@ fn read(
     if variables(environment).next().is_none() {
         return;
     }
-    for setting in &SETTINGS {
-        let named = |&(name, _): &(&[u8], &[u8])| name == setting.name.as_bytes();
+    for variable in &VARIABLES {
+        let named = |&(name, _): &(&[u8], &[u8])| name == variable.name.as_bytes();
         if let Some((name, value)) = variables(environment).find(named) {
             settings.set(name, value).unwrap_or_else(&mut complain);
         }
     }
     let unknown = |&(name, _): &(&[u8], &[u8])| {
-        SETTINGS
+        VARIABLES
             .iter()
-            .all(|setting| setting.name.as_bytes() != name)
+            .all(|variable| variable.name.as_bytes() != name)
     };
     for (name, value) in variables(environment).filter(unknown) {
         settings.set(name, value).unwrap_or_else(&mut complain);

@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import calls, churn, decision, engines, evict, launcher, recovery, served, startup, status
+from . import calls, churn, decision, engines, evict, launcher, recovery, runs, scale, served, startup, status
 from .bench import Bench
 from .report import describe_machine, fill_in
 
+DOCUMENT = "BENCHMARKS.md"
 SECTIONS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (startup, calls, served, churn, recovery, evict, decision, engines, launcher, status)
+    for module in (startup, calls, served, churn, recovery, evict, decision, engines, launcher, status, scale)
 }
 
 
@@ -34,22 +35,31 @@ def main():
         if group.exists():
             group.write_text("-15")
     tables, pictures = {"machine": describe_machine(bench)}, []
+    documents = {}
+    begin = time.monotonic()
     for name in arguments.sections or SECTIONS:
         start = time.monotonic()
         print(f"== {name}", flush=True)
         result = SECTIONS[name].measure(bench)
         (bench.results / f"{name}.json").write_text(json.dumps(result))
-        tables |= SECTIONS[name].tables(result)
+        ours = SECTIONS[name].tables(result)
+        tables |= ours
+        documents.setdefault(getattr(SECTIONS[name], "DOCUMENT", DOCUMENT), {}).update(ours)
         pictures += SECTIONS[name].plots(result, bench.plots)
         print(f"   {time.monotonic() - start:.0f} s", flush=True)
+
+    print(f"{time.monotonic() - begin:.0f} s in all")
 
     for name, table in tables.items():
         print(f"\n-- {name}\n\n{table}")
     if not bench.quick:
-        if arguments.sections:
-            # It says on what the whole run was made.
-            del tables["machine"]
-        fill_in(bench.root / "BENCHMARKS.md", tables)
+        if not arguments.sections:
+            # Of a part it would not be true: it says on what the whole run was made.
+            kept = bench.root / "docs" / "bench"
+            runs.keep(kept, tables)
+            documents[DOCUMENT] |= {"machine": tables["machine"], "runs": runs.differences(kept)}
+        for document, of_it in documents.items():
+            fill_in(bench.root / document, of_it)
     for picture in pictures:
         print(picture)
 

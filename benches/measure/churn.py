@@ -108,22 +108,26 @@ def size_of_time_wait():
 
 
 @alone
-def until_failure(churn, variables, tw_reuse, who, ports, limit):
+def until_failure(churn, variables, tw_reuse, who, ports, limit, checkpoints=()):
     prepare(tw_reuse, ports)
-    server, client = pair(churn, variables, who, 1, limit, [])
+    server, client = pair(churn, variables, who, 1, limit, checkpoints)
+    points = []
     try:
-        return told(client) | {"time_wait": time_wait()}
+        for _ in checkpoints:
+            points.append(told(client))
+            client.stdin.write("\n")
+        return told(client) | {"time_wait": time_wait(), "points": points}
     finally:
         stop(client)
         stop(server)
 
 
 @alone
-def held(churn, variables, tw_reuse, checkpoints):
+def held(churn, variables, tw_reuse, checkpoints, listeners=LISTENERS):
     """As much as 130 000 TIME_WAIT, in less time than the first of them lasts."""
     prepare(tw_reuse, PORTS)
     before, size = slab(), size_of_time_wait()
-    server, client = pair(churn, variables, "client", LISTENERS, checkpoints[-1] + 1, checkpoints)
+    server, client = pair(churn, variables, "client", listeners, checkpoints[-1] + 1, checkpoints)
     points = []
     try:
         for _ in checkpoints:

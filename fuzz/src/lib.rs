@@ -266,7 +266,8 @@ fn model_of_a_duration(value: &[u8]) -> Option<u32> {
 }
 
 fn model_of_ports(list: &[u8]) -> Option<Vec<(u16, u16)>> {
-    list.split(|&byte| byte == b',')
+    let ranges: Vec<_> = list
+        .split(|&byte| byte == b',')
         .map(|entry| {
             let ends: Vec<_> = entry
                 .split(|&byte| byte == b'-')
@@ -278,7 +279,10 @@ fn model_of_ports(list: &[u8]) -> Option<Vec<(u16, u16)>> {
                 _ => None,
             }
         })
-        .collect()
+        .collect::<Option<_>>()?;
+    let follows = |ends: &&[(u16, u16)]| ends[0].1.checked_add(1) == Some(ends[1].0);
+    let merged = ranges.windows(2).filter(follows).count();
+    (ranges.len() - merged <= 512).then_some(ranges)
 }
 
 fn model_of_programs(list: &[u8]) -> Option<Vec<Vec<u8>>> {

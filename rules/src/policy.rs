@@ -136,6 +136,8 @@ pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoF
 /// Before a `listen`: the options that accepted sockets are to inherit.
 ///
 /// A socket that connects or is connected can't listen, and its port must not be given away.
+#[expect(clippy::inline_always)] // In one piece with the hook it is 60 instructions less, of 230.
+#[inline(always)]
 pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options::of_a_connection(settings);
     if options.is_none() {

@@ -24,19 +24,19 @@ pub enum Function {
 }
 
 impl Function {
-    fn name(self) -> &'static str {
-        match self {
+    fn name(self) -> Plain {
+        Plain(match self {
             Self::Bind => "bind",
             Self::Listen => "listen",
             Self::Connect => "connect",
             Self::Setsockopt => "setsockopt",
             Self::Close => "close",
-        }
+        })
     }
 
     /// Why options are set around it.
-    fn why(self, options: Options) -> &'static str {
-        match self {
+    fn why(self, options: Options) -> Plain {
+        Plain(match self {
             Self::Bind => "so that other copies can share the port",
             Self::Close => match options.ending {
                 Ending::Reset => "so that it is reset and leaves no TIME_WAIT",
@@ -45,7 +45,16 @@ impl Function {
             },
             Self::Setsockopt => "because the program had cleared it",
             Self::Listen | Self::Connect => "so that what it leaves behind can be bound over",
-        }
+        })
+    }
+}
+
+/// A text, without the code for widths and precisions that its own `Display` brings: 2 KiB in the shim.
+struct Plain(&'static str);
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 
@@ -54,28 +63,28 @@ pub fn loaded(settings: &Settings) {
     log::debug!(
         "loaded: reuseaddr {}, linger {}, wait {} ms{}, reuseport {}, ports {}",
         on_or_off(settings.reuse_address),
-        match settings.linger {
+        Plain(match settings.linger {
             Linger::Off => "off",
             Linger::Graceful => "graceful",
             Linger::Zero => "zero",
-        },
+        }),
         Decimal(settings.wait_ms),
-        if settings.wait_for_listeners {
+        Plain(if settings.wait_for_listeners {
             " for listeners too"
         } else {
             ""
-        },
+        }),
         on_or_off(settings.reuse_port),
-        if settings.ports.all() {
+        Plain(if settings.ports.all() {
             "all"
         } else {
             "listed"
-        },
+        }),
     );
 }
 
-fn on_or_off(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
+fn on_or_off(on: bool) -> Plain {
+    Plain(if on { "on" } else { "off" })
 }
 
 /// A `bind` that had failed with `EADDRINUSE` succeeded when it was tried again at once.
@@ -167,7 +176,7 @@ pub(crate) fn left_alone(function: Function, calls: &impl Calls, reason: Reason)
             "{} {}: left alone, {}",
             function.name(),
             Place::of(calls),
-            reason.text()
+            Plain(reason.text())
         );
     }
 }

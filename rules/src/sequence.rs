@@ -91,16 +91,26 @@ pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) ->
                 result
             })
         }
-        Decision::StepAside(reason) => {
-            report::left_alone(Function::Listen, calls, reason);
-            let result = listen.make();
-            if result.is_ok() && reason == Reason::Unbound {
-                // The kernel has chosen a port.
-                carry_out(Function::Listen, calls, policy::listen(settings, calls));
-            }
-            result
-        }
+        Decision::StepAside(reason) => listen_as_it_is(settings, calls, listen, reason),
     }
+}
+
+/// A `listen` before which nothing is done.
+#[cold]
+#[inline(never)]
+fn listen_as_it_is(
+    settings: &Settings,
+    calls: &impl Calls,
+    listen: &impl OwnCall,
+    reason: Reason,
+) -> Result<(), Errno> {
+    report::left_alone(Function::Listen, calls, reason);
+    let result = listen.make();
+    if result.is_ok() && reason == Reason::Unbound {
+        // The kernel has chosen a port.
+        carry_out(Function::Listen, calls, policy::listen(settings, calls));
+    }
+    result
 }
 
 /// Before a `connect`.
@@ -158,6 +168,8 @@ fn carry_out(function: Function, calls: &impl Calls, decision: Decision) {
 }
 
 /// Sets the options; returns those that the kernel took.
+#[expect(clippy::inline_always)] // In one piece with `listen`, see `policy::listen`.
+#[inline(always)]
 fn apply(options: Options, calls: &impl Calls) -> Options {
     let taken = match options.ending {
         Ending::AsItIs => true,
@@ -176,10 +188,16 @@ fn apply(options: Options, calls: &impl Calls) -> Options {
     }
 }
 
+#[inline]
 fn report(function: Function, calls: &impl Calls, wanted: Options, done: Options) {
-    if !report::tells_of_calls() {
-        return;
+    if report::tells_of_calls() {
+        tell(function, calls, wanted, done);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn tell(function: Function, calls: &impl Calls, wanted: Options, done: Options) {
     if done != Options::NONE {
         report::acted(function, calls, done);
     }

@@ -1,4 +1,4 @@
-//! The settings: one table, from which come the parser, every error message and the README's table.
+//! The settings: one table, from which come the parser, every error message, the options of the command and the README's table.
 //!
 //! Values are bytes, since an environment need not be UTF-8.
 
@@ -18,6 +18,7 @@ use value::{milliseconds, switch};
 pub const PREFIX: &[u8] = b"LIBREUSE_";
 
 /// One variable: what the manual says of it, and how its value is read.
+#[derive(Clone, Copy)]
 pub struct Setting {
     /// The variable's full name.
     pub name: &'static str,
@@ -41,7 +42,40 @@ const UNKNOWN: Fault = "";
 const EMPTY_ENTRY: Fault = "an entry is empty";
 
 /// Every variable there is, in the order in which the manual lists them.
-pub static SETTINGS: [Setting; 8] = [
+pub static SETTINGS: [Setting; TABLE.len()] = TABLE;
+
+/// What it takes to read a variable. The loader adjusts every pointer of a table when it starts a program, so that the
+/// library has this one, without the manual's words.
+#[derive(Clone, Copy)]
+pub struct Variable {
+    /// Its full name.
+    pub name: &'static str,
+    accepts: &'static str,
+    parse: fn(&mut Settings, &[u8]) -> Result<(), Fault>,
+}
+
+/// The variables of [`SETTINGS`].
+pub static VARIABLES: [Variable; TABLE.len()] = {
+    let mut variables = [TABLE[0].variable(); TABLE.len()];
+    let mut index = 0;
+    while index < TABLE.len() {
+        variables[index] = TABLE[index].variable();
+        index += 1;
+    }
+    variables
+};
+
+impl Setting {
+    const fn variable(&self) -> Variable {
+        Variable {
+            name: self.name,
+            accepts: self.accepts,
+            parse: self.parse,
+        }
+    }
+}
+
+const TABLE: [Setting; 8] = [
     Setting {
         name: "LIBREUSE_REUSEADDR",
         values: "`on` `off`",
@@ -223,19 +257,19 @@ impl Settings {
     /// A complaint that names variable, value and what is accepted, when there is no such variable or no such value;
     /// the settings are then as they were.
     pub fn set<'a>(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Complaint<'a>> {
-        let complain = |setting, fault| Complaint {
+        let complain = |variable, fault| Complaint {
             name,
             value,
-            setting,
+            variable,
             fault,
         };
-        let Some(setting) = SETTINGS
+        let Some(variable) = VARIABLES
             .iter()
-            .find(|setting| setting.name.as_bytes() == name)
+            .find(|variable| variable.name.as_bytes() == name)
         else {
             return Err(complain(None, "no such variable"));
         };
-        (setting.parse)(self, value).map_err(|fault| complain(Some(setting), fault))
+        (variable.parse)(self, value).map_err(|fault| complain(Some(variable), fault))
     }
 }
 
@@ -243,7 +277,7 @@ impl Settings {
 pub struct Complaint<'a> {
     name: &'a [u8],
     value: &'a [u8],
-    setting: Option<&'static Setting>,
+    variable: Option<&'static Variable>,
     fault: Fault,
 }
 
@@ -258,14 +292,14 @@ impl fmt::Display for Complaint<'_> {
             f.write_str("; ")?;
         }
         f.write_str("expected ")?;
-        let Some(setting) = self.setting else {
-            for (position, setting) in SETTINGS.iter().enumerate() {
+        let Some(variable) = self.variable else {
+            for (position, variable) in VARIABLES.iter().enumerate() {
                 f.write_str(if position == 0 { "" } else { ", " })?;
-                f.write_str(setting.name)?;
+                f.write_str(variable.name)?;
             }
             return Ok(());
         };
-        f.write_str(setting.accepts)
+        f.write_str(variable.accepts)
     }
 }
 

@@ -317,7 +317,9 @@ fn fails_as_a_shell_does_where_the_environment_has_no_room() {
     for program in ["./d", "./s"] {
         let started_with = |bytes: usize| {
             let mut command = std::process::Command::new("./r");
-            command.current_dir(folder.path()).args(["run", program]);
+            // What is said of the tests' own variables would be the answer.
+            command.env_clear().current_dir(folder.path());
+            command.args(["run", program]);
             command.args(vec!["x".repeat(100_000); bytes / 100_000]);
             command.arg("x".repeat(bytes % 100_000)).output()
         };

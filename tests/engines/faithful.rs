@@ -1,8 +1,8 @@
 use crate::{PORT, crash, run, run_with, status, victim};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
-use support::{Program, Running, TcpState, compile_c, own_network, wait_for, wait_until};
+use std::time::{Duration, Instant};
+use support::{Program, Running, TcpState, compile_c, own_network, slowness, wait_for, wait_until};
 
 /// Says all that a program can notice.
 fn witness() -> Program {
@@ -317,7 +317,9 @@ int main(int count, char **arguments)
         assert_eq!(said("still in use after"), 1, "{finished:#?}");
     }
     // Longer than the tracer stays for anything else.
-    let options = ["--wait", "60s,listeners", "--trace-limit", "100ms"];
+    let limit = Duration::from_millis(100) * slowness();
+    let limited = format!("{}ms", limit.as_millis());
+    let options = ["--wait", "60s,listeners", "--trace-limit", &limited];
     let mut waiter = run_with(options, &waiter).start();
     waiter.expect("ready");
     wait_until("it to wait", || {
@@ -325,9 +327,12 @@ int main(int count, char **arguments)
             .stderr_so_far()
             .contains("waiting for up to 60000 ms")
     });
-    for _ in 0..50 {
+    let until = Instant::now() + limit * 2;
+    let mut signals = 0;
+    while signals < 50 || Instant::now() < until {
         waiter.signal(libc::SIGUSR1);
         waiter.expect("handled");
+        signals += 1;
     }
     holder.kill();
     wait_for(PORT, TcpState::Listen, 0);

@@ -1,7 +1,7 @@
 use crate::{PORT, crash, exists, run_with, status, victim, with_time_wait_left_by};
 use std::fs;
 use std::time::{Duration, Instant};
-use support::{Program, Running, TcpState, compile_c, own_network, wait_for, wait_until};
+use support::{Program, Running, TcpState, compile_c, own_network, slowness, wait_for, wait_until};
 
 /// The process that traces another one.
 fn tracer(process: u32) -> Option<i32> {
@@ -186,7 +186,7 @@ fn may_be_killed_at_any_moment() {
                 .filter(|&tracer| tracer != 0);
             found.is_some() || !exists(&format!("/proc/{pid}/exe"))
         });
-        let until = Instant::now() + Duration::from_micros(numbers.below(6000));
+        let until = Instant::now() + Duration::from_micros(numbers.below(6000)) * slowness();
         while Instant::now() < until {
             std::hint::spin_loop();
         }

@@ -36,6 +36,32 @@ fn needs_libc_alone() {
     );
 }
 
+/// Each mapping costs every program's start: its own are two, and its zeroes end in the second one's last page.
+#[test]
+fn is_mapped_twice() {
+    const PAGE: u64 = 4096;
+    let table = tool("readelf", &["-lW"]);
+    // Type, offset, addresses, and sizes in the file and in memory.
+    let segments: Vec<Vec<u64>> = table
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("LOAD "))
+        .map(|line| {
+            line.split_whitespace()
+                .filter_map(|word| word.strip_prefix("0x"))
+                .map(|digits| u64::from_str_radix(digits, 16).expect("a number"))
+                .collect()
+        })
+        .collect();
+    let [_, writable] = &segments[..] else {
+        panic!("{table}");
+    };
+    let [_, address, _, in_file, in_memory, ..] = writable[..] else {
+        panic!("{table}");
+    };
+    let last_page = |size: u64| (address + size - 1) / PAGE;
+    assert_eq!(last_page(in_file), last_page(in_memory), "{table}");
+}
+
 /// No panic can be reached from anywhere in it: the linker would have kept the code that prints one.
 #[test]
 fn holds_no_panic() {

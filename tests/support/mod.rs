@@ -23,17 +23,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// How long anything may take that takes no time of its own: long enough for a loaded machine. `LIBREUSE_TEST_PATIENCE`
-/// says how many times as long it may take on an emulated one.
+/// How long anything may take that takes no time of its own: long enough for a loaded machine.
 pub fn patience() -> Duration {
-    static PATIENCE: OnceLock<Duration> = OnceLock::new();
-    *PATIENCE.get_or_init(|| {
-        let times = env::var("LIBREUSE_TEST_PATIENCE").map_or(1, |value| {
+    Duration::from_secs(30) * slowness()
+}
+
+/// How many times as long anything may take: `LIBREUSE_TEST_PATIENCE`, for emulated machines.
+pub fn slowness() -> u32 {
+    static TIMES: OnceLock<u32> = OnceLock::new();
+    *TIMES.get_or_init(|| {
+        env::var("LIBREUSE_TEST_PATIENCE").map_or(1, |value| {
             value
                 .parse()
                 .expect("LIBREUSE_TEST_PATIENCE is a whole number")
-        });
-        Duration::from_secs(30) * times
+        })
     })
 }
 

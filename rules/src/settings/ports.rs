@@ -3,63 +3,72 @@
 use super::value::decimal;
 use super::{EMPTY_ENTRY, Fault};
 
-/// The local ports that the shim acts on: one bit each, so that a look-up costs one load however many ranges there
-/// are, and no list can be too long.
+/// The local ports that the shim acts on: ranges, or none for all of them.
+///
+/// A bit for each port would be quicker to ask than a long list, and was: 8 KiB of it, for which the loader had to map
+/// memory of its own at the start of every program (BENCHMARKS.md).
 pub struct Ports {
-    /// Whether there is a list; without one it is every port.
-    listed: bool,
-    bits: [u64; 1024],
+    ranges: [Range; MOST],
+    /// How many of them count.
+    length: usize,
 }
+
+/// The most ranges there may be. Ports that follow one another in the list are one.
+const MOST: usize = 512;
+
+/// The first port and the last.
+#[derive(Clone, Copy)]
+struct Range(u16, u16);
 
 impl Ports {
     pub(super) const ALL: Self = Self {
-        listed: false,
-        bits: [0; 1024],
+        ranges: [Range(0, 0); MOST],
+        length: 0,
     };
 
     /// Whether this is every port, so that nobody need ask which one a socket has.
     #[must_use]
     pub fn all(&self) -> bool {
-        !self.listed
+        self.length == 0
     }
 
     /// Whether the shim acts on `port`.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
-        let word = self.bits.get(usize::from(port >> 6)).copied().unwrap_or(0);
-        !self.listed || word >> (port & 63) & 1 == 1
+        self.all()
+            || self
+                .ranges
+                .iter()
+                .take(self.length)
+                .any(|&Range(first, last)| first <= port && port <= last)
     }
 
     pub(super) fn replace(&mut self, list: &[u8]) -> Result<(), Fault> {
-        // Two passes, so that a mistake at the end of the list leaves no half of it behind.
+        let mut ports = Self::ALL;
         for entry in list.split(|&byte| byte == b',') {
-            port_range(entry)?;
+            ports.add(range(entry)?)?;
         }
-        self.listed = true;
-        self.bits = [0; 1024];
-        for entry in list.split(|&byte| byte == b',') {
-            let (low, high) = port_range(entry)?;
-            // By words: 1024-65535 is a list that people write, and every exec reads it.
-            let (from, to) = (low >> 6, high >> 6);
-            for index in from..=to {
-                let mut ports = u64::MAX;
-                if index == from {
-                    ports &= u64::MAX.wrapping_shl(u32::from(low));
-                }
-                if index == to {
-                    ports &= u64::MAX.wrapping_shr(u32::from(!high));
-                }
-                if let Some(word) = self.bits.get_mut(usize::from(index)) {
-                    *word |= ports;
-                }
+        *self = ports;
+        Ok(())
+    }
+
+    fn add(&mut self, Range(first, last): Range) -> Result<(), Fault> {
+        let before = self.length.checked_sub(1);
+        if let Some(before) = before.and_then(|index| self.ranges.get_mut(index)) {
+            if before.1.checked_add(1) == Some(first) {
+                before.1 = last;
+                return Ok(());
             }
         }
+        let next = self.ranges.get_mut(self.length);
+        *next.ok_or("more than 512 ranges")? = Range(first, last);
+        self.length = self.length.saturating_add(1);
         Ok(())
     }
 }
 
 /// Reads `49200` or `8000-8100`.
-fn port_range(entry: &[u8]) -> Result<(u16, u16), Fault> {
+fn range(entry: &[u8]) -> Result<Range, Fault> {
     let port = |digits| match u16::try_from(decimal(digits)?) {
         Ok(0) => Err("port 0 is never acted on"),
         Ok(port) => Ok(port),
@@ -74,7 +83,7 @@ fn port_range(entry: &[u8]) -> Result<(u16, u16), Fault> {
     if low > high {
         return Err("a range runs from high to low");
     }
-    Ok((low, high))
+    Ok(Range(low, high))
 }
 
 #[cfg(test)]
@@ -82,6 +91,7 @@ mod tests {
     use crate::settings::Settings;
     use crate::settings::tests::with;
     use std::format;
+    use std::prelude::rust_2024::*;
 
     #[test]
     fn reads_ports() {
@@ -131,6 +141,36 @@ mod tests {
         let settings = with("LIBREUSE_PORTS", "1-65535");
         assert!((1..=u16::MAX).all(|port| settings.ports.contains(port)));
         assert!(!settings.ports.contains(0));
+    }
+
+    #[test]
+    fn holds_512_ranges_and_no_more() {
+        let every_second = |number: u32| {
+            let ports: Vec<_> = (1..=number).map(|port| (port * 2).to_string()).collect();
+            ports.join(",")
+        };
+        let settings = with("LIBREUSE_PORTS", &every_second(512));
+        assert!((1..=u16::MAX).all(|port| {
+            settings.ports.contains(port) == (port <= 1024 && port.is_multiple_of(2))
+        }));
+        let mut settings = Settings::DEFAULT;
+        let longer = every_second(513);
+        let complaint = settings.set(b"LIBREUSE_PORTS", longer.as_bytes());
+        assert!(
+            complaint
+                .is_err_and(|complaint| format!("{complaint}").contains("more than 512 ranges"))
+        );
+        assert!(settings.ports.all());
+    }
+
+    #[test]
+    fn ports_one_after_another_are_one_range() {
+        let ports: Vec<_> = (8000..=9000).map(|port| port.to_string()).collect();
+        let settings = with("LIBREUSE_PORTS", &format!("{},65535,1", ports.join(",")));
+        assert!((1..=u16::MAX).all(|port| {
+            settings.ports.contains(port)
+                == ((8000..=9000).contains(&port) || port == 65535 || port == 1)
+        }));
     }
 
     #[test]
