@@ -30,6 +30,8 @@ class Bench:
         self.redhook_static = self._redhook(unwinder="static")
         self.redhook_env_logger = self._redhook("--features", "env_logger")
         self.limit = self.compile("limit.c", "liblimit.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro")
+        as_ours = "-nostartfiles", "-Wl,-z,noseparate-code"
+        self.nothing = self.compile("nothing.c", "libnothing.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro", *as_ours)
         for driver in ("spawn", "calls", "churn", "recovery"):
             setattr(self, driver, self.compile(f"native/{driver}.c", driver))
         self.peers = self._peers()

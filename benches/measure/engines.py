@@ -58,7 +58,7 @@ def measure(bench):
         for calls in (0, MANY)
     }
     times = defaultdict(list)
-    for it in interleaved(known, bench.samples(30, 3)):
+    for it in interleaved(known, bench.samples(15, 3)):
         times[it].append(until_it_listens(*known[it]))
     rates = defaultdict(list)
     afterwards = {

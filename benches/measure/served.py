@@ -36,9 +36,9 @@ def measure(bench):
     known = variants(bench)
     result = {}
     for title, function, rounds in (
-        ("nginx: the server closes first, shim in nginx", nginx, 20),
-        ("redis: the client closes first, shim in redis-server", redis_server, 15),
-        ("redis: the client closes first, shim in redis-benchmark", redis_client, 15),
+        ("nginx: the server closes first, shim in nginx", nginx, 16),
+        ("redis: the client closes first, shim in redis-server", redis_server, 12),
+        ("redis: the client closes first, shim in redis-benchmark", redis_client, 12),
     ):
         found = defaultdict(list)
         for name in interleaved(known, bench.samples(rounds, 2)):

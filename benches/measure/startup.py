@@ -13,6 +13,7 @@ from .report import COLOURS, number, pyplot, save, stripped, table
 def variants(bench):
     return {
         "no preload": {},
+        "nothing in it": preload(bench.nothing),
         "C limit": preload(bench.limit),
         "libreuse": preload(bench.reuse),
         **bench.peers,
