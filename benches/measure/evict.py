@@ -17,20 +17,23 @@ WITHOUT_ANY_RIGHT = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear
 
 def measure(bench):
     command = bench.command()
-    ways = {"ss -K": ["ss", "-K", "-tan", "state", "time-wait", "sport", "=", f":{FIRST_PORT}"]}
+    ways = {
+        "ss -K": lambda _: ["ss", "-K", "-tan", "state", "time-wait", "sport", "=", f":{FIRST_PORT}"],
+        "resets alone, in C": lambda entries: [bench.reset, FIRST_PORT, entries],
+    }
     with tempfile.TemporaryDirectory() as folder:
         if command:
             # Where everybody reaches it.
             os.chmod(folder, 0o755)
             copy = shutil.copy(command, Path(folder) / "reuseaddr")
             evict = [copy, "evict", str(FIRST_PORT)]
-            ways["reuseaddr evict"] = evict
+            ways["reuseaddr evict"] = lambda _: evict
             if os.geteuid() == 0:
-                ways["reuseaddr evict, without any right"] = [*WITHOUT_ANY_RIGHT, *evict]
+                ways["reuseaddr evict, without any right"] = lambda _: [*WITHOUT_ANY_RIGHT, *evict]
         result = defaultdict(lambda: defaultdict(list))
         for entries in bench.samples([1, 1_000, 20_000, 28_000], [1, 1_000]):
             for name in interleaved(ways, bench.samples(7, 2)):
-                result[name][str(entries)].append(evict_them(bench.churn, ways[name], entries))
+                result[name][str(entries)].append(evict_them(bench.churn, ways[name](entries), entries))
     return {name: dict(by_count) for name, by_count in result.items()}
 
 

@@ -56,9 +56,7 @@ static void say(long connections, long start, int error, long cut)
 /* connect() would choose a port that had its turn already, now and then. */
 static void bind_to(int fd, long number)
 {
-	enum { FIRST_PORT = 10000, PORTS = 1000 };
-	struct sockaddr_in source = loopback(FIRST_PORT + number % PORTS);
-	source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number / PORTS);
+	struct sockaddr_in source = spread(number);
 	if (bind(fd, (struct sockaddr *)&source, sizeof source))
 		err(1, "connection %ld", number);
 }

@@ -64,6 +64,15 @@ static inline struct sockaddr_in loopback(int port)
 	};
 }
 
+/* An address and a port for each number. */
+static inline struct sockaddr_in spread(long number)
+{
+	enum { FIRST_PORT = 10000, PORTS = 1000 };
+	struct sockaddr_in address = loopback(FIRST_PORT + number % PORTS);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number / PORTS);
+	return address;
+}
+
 static inline int tcp_socket(void)
 {
 	int fd = raw(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0, 0, 0);
