@@ -1,8 +1,8 @@
-use crate::{PORT, crash, run_with, victim_file};
+use crate::{BUSY, PORT, dynamic_victim, run_with, second_run, victim_file};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use support::{Folder, Program, compile_c, own_network, shim};
+use support::{Folder, Program, compile_c, shim};
 
 /// Profiles are the whole machine's. None of those here is for a file outside the test's folder, but loading one needs an
 /// `AppArmor` that is switched on, and its parser.
@@ -37,24 +37,6 @@ fn confine(folder: &Folder, program: &Path, rules: &str) {
     assert!(parser.status.success(), "{parser:?}");
 }
 
-/// What the second run comes to: `listening`, or that the port is in use.
-fn second_run(server: &Program) -> String {
-    own_network();
-    let mut first = server.start();
-    first.expect("listening");
-    crash(first, PORT);
-    server.start().line()
-}
-
-const BUSY: &str = "bind: Address already in use";
-
-fn dynamic(folder: &Folder) -> PathBuf {
-    folder.copy(
-        compile_c("confined", include_str!("../spec/victim.c"), &[]),
-        "server",
-    )
-}
-
 /// A library that the profile does not allow to be mapped is left out, and ld.so says so.
 #[test]
 fn a_profile_must_allow_the_library() {
@@ -62,7 +44,7 @@ fn a_profile_must_allow_the_library() {
         return;
     }
     let folder = Folder::new("apparmor-library");
-    let server = dynamic(&folder);
+    let server = dynamic_victim(&folder);
     let program = Program::new(&server).argument(PORT.to_string()).shimmed();
     confine(&folder, &server, "");
     assert_eq!(second_run(&program), BUSY);
@@ -81,7 +63,7 @@ fn a_transition_that_cleans_the_environment_keeps_the_library_out() {
     }
     let folder = Folder::new("apparmor-steps");
     let text = "#include <unistd.h>\nint main(int, char **arguments) { return execv(arguments[1], arguments + 1) != 0; }";
-    let server = dynamic(&folder);
+    let server = dynamic_victim(&folder);
     let starter = folder.copy(compile_c("starter", text, &[]), "starter");
     let library = format!("\"{}\" mr,", shim().display());
     confine(&folder, &server, &library);

@@ -13,6 +13,8 @@ mod hostile;
 mod linkage;
 /// When the tracer lets go, and what it leaves behind.
 mod release;
+/// Programs that `SELinux` starts in another domain.
+mod selinux;
 /// The engine `wait`.
 mod wait;
 /// Where Yama decides who may trace.
@@ -63,6 +65,25 @@ fn victim_file() -> &'static Path {
         )
     })
 }
+
+/// The same, linked dynamically, as a file of its own.
+fn dynamic_victim(folder: &Folder) -> PathBuf {
+    folder.copy(
+        compile_c("dynamic-victim", include_str!("../spec/victim.c"), &[]),
+        "server",
+    )
+}
+
+/// What the second run comes to, after a crash: `listening`, or that the port is in use.
+fn second_run(server: &Program) -> String {
+    own_network();
+    let mut first = server.start();
+    first.expect("listening");
+    crash(first, PORT);
+    server.start().line()
+}
+
+const BUSY: &str = "bind: Address already in use";
 
 /// The same by `reuseaddr run` with these options, for somebody without any right.
 fn run_by_nobody(folder: &Folder, options: &[&str]) -> Program {

@@ -10,5 +10,6 @@ pub(crate) mod network;
 pub(crate) mod probe;
 pub(crate) mod reset;
 pub(crate) mod rights;
+pub(crate) mod selinux;
 pub(crate) mod sock_diag;
 pub(crate) mod who;

@@ -1,5 +1,6 @@
 //! Who starts a program, and whether the kernel will call it more trusted than that.
 
+use super::selinux::Starter;
 use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
 use rustix::process::{getgid, getuid};
 use rustix::thread::no_new_privs;
@@ -15,6 +16,7 @@ pub(crate) struct Credentials {
     pub(crate) gid: u32,
     /// Setuid and setgid give nothing. File capabilities give nothing either, but count as if they did.
     pub(crate) no_new_privileges: bool,
+    pub(crate) starter: Starter,
 }
 
 impl Credentials {
@@ -24,6 +26,7 @@ impl Credentials {
             uid: getuid().as_raw(),
             gid: getgid().as_raw(),
             no_new_privileges: no_new_privs().unwrap_or(false),
+            starter: Starter::Ourselves,
         }
     }
 
@@ -54,11 +57,7 @@ pub(crate) fn gains(path: &Path, who: Credentials) -> io::Result<Vec<Gain>> {
     const SETGID: u32 = 0o2000;
     const GROUP_EXECUTE: u32 = 0o010;
     let metadata = path.metadata()?;
-    let nosuid = statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID));
     let mut gains = Vec::new();
-    if nosuid {
-        return Ok(gains);
-    }
     let mode = metadata.mode();
     if mode & SETUID != 0 && metadata.uid() != who.uid && !who.no_new_privileges {
         gains.push(Gain::User(metadata.uid()));
@@ -74,5 +73,13 @@ pub(crate) fn gains(path: &Path, who: Credentials) -> io::Result<Vec<Gain>> {
     if length > 0 && who.uid != 0 {
         gains.push(Gain::Capabilities);
     }
+    if !gains.is_empty() && gives_no_rights(path) {
+        gains.clear();
+    }
     Ok(gains)
+}
+
+/// Whether the program's file system is mounted nosuid.
+pub(crate) fn gives_no_rights(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID))
 }

@@ -3,14 +3,14 @@
 
 use super::choice;
 use super::report::{Format, Level, Report};
-use super::rights::more_rights;
-
+use super::rights::{in_another_domain, more_rights, without_environment};
 use super::script::{self, Shebang};
 use super::{loader, settled, starter};
 use crate::engine::Engine;
 use crate::engine::trace::{self, spared};
 use crate::kernel::file::{file_name, find_program};
 use crate::kernel::rights::{Credentials, Gain, gains};
+use crate::kernel::selinux::{self, Transition};
 use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
 use crate::output::readable;
@@ -64,9 +64,19 @@ fn look(
     // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
+    // Of a script and what runs it, the script's label decides.
+    let mut transition = selinux::transition(&path, who);
     for _ in 0..DEEPEST {
         if let Some(elf) = Elf::read(&path)? {
-            return judge(&path, &elf, libraries, who, question, report);
+            return judge(
+                &path,
+                &elf,
+                libraries,
+                who,
+                transition.as_ref(),
+                question,
+                report,
+            );
         }
         let Some(shebang) = Shebang::read(&path)? else {
             if !script::is_text(&path)? {
@@ -78,6 +88,7 @@ fn look(
             ));
             shell_script(&path, report)?;
             path = PathBuf::from("/bin/sh");
+            transition = selinux::transition(&path, who);
             report.interpreters.push(path.display().to_string());
             continue;
         };
@@ -141,6 +152,7 @@ fn judge(
     elf: &Elf,
     libraries: Option<&Libraries>,
     who: Credentials,
+    transition: Option<&Transition>,
     question: Question,
     report: &mut Report,
 ) -> Result<()> {
@@ -165,6 +177,9 @@ fn judge(
     }
     let gains = gains(path, who).with_context(|| shown.to_string())?;
     traceable(path, elf, who, &gains, report);
+    if let Some(transition) = transition {
+        in_another_domain(path, transition, report);
+    }
     let Some(interpreter) = &elf.interpreter else {
         report.problem(format!(
             "{shown} is statically linked: there is no dynamic linker that would load the library"
@@ -193,6 +208,9 @@ fn judge(
         return Ok(());
     }
     more_rights(path, &gains, report);
+    if let Some(transition) = transition {
+        without_environment(path, transition, report);
+    }
     let spellings = match libraries.spellings(library) {
         Ok(spellings) => spellings,
         Err(error) => {
@@ -314,6 +332,7 @@ fn follow(
         uid: start.user.map_or(who.uid, |user| Credentials::id(&user)),
         gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
         no_new_privileges: who.no_new_privileges || start.no_new_privileges,
+        starter: who.starter,
     };
     let inner = program(&path, rest, libraries, who, question);
     report.note(format!("{name} starts {}", path.display()));

@@ -2,6 +2,7 @@
 
 use super::report::Report;
 use crate::kernel::rights::Gain;
+use crate::kernel::selinux::Transition;
 use std::path::Path;
 
 /// Says of a program that gets more rights why ld.so takes no library into it.
@@ -21,5 +22,28 @@ pub(super) fn more_rights(path: &Path, gains: &[Gain], report: &mut Report) {
                  --ambient-caps`, or net.ipv4.ip_unprivileged_port_start for low ports"
             ),
         });
+    }
+}
+
+/// Says of a program that SELinux starts in another domain whether that keeps ld.so from taking a library into it.
+pub(super) fn without_environment(path: &Path, transition: &Transition, report: &mut Report) {
+    if !transition.keeps_environment() {
+        report.problem(format!(
+            "SELinux starts {} in {}, where the dynamic linker ignores LD_PRELOAD unless a policy module says `{}`",
+            path.display(),
+            transition.to,
+            transition.rule()
+        ));
+    }
+}
+
+/// Says why it can't be traced there, if it can't.
+pub(super) fn in_another_domain(path: &Path, transition: &Transition, report: &mut Report) {
+    if !transition.is_traceable() {
+        report.untraceable.push(format!(
+            "SELinux starts {} in {}, and lets nobody trace it from here",
+            path.display(),
+            transition.to
+        ));
     }
 }

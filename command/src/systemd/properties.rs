@@ -3,6 +3,7 @@
 use super::drop_in::FILE;
 use super::start;
 use crate::kernel::rights::Credentials;
+use crate::kernel::selinux;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::program::judge;
@@ -81,6 +82,13 @@ impl Properties {
                     "{name}={root}: {shown} has to be there inside as well, by the same path"
                 ));
             }
+        }
+        let context = self.get("SELinuxContext");
+        if !context.is_empty() && selinux::is_enforcing() {
+            warnings.push(format!(
+                "SELinuxContext={context}: the dynamic linker ignores LD_PRELOAD there unless SELinux's policy allows systemd \
+                 `noatsecure` with it"
+            ));
         }
         let home = self.get("ProtectHome");
         let at_home = ["/home", "/root", "/run/user"]
@@ -258,6 +266,7 @@ impl Properties {
                 uid: id,
                 gid: id,
                 no_new_privileges,
+                starter: selinux::INIT,
             }
         };
         self.started()

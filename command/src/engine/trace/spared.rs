@@ -4,6 +4,7 @@
 use super::ptrace::{self, Tid};
 use crate::kernel::file::file_name;
 use crate::kernel::rights::{Credentials, gains};
+use crate::kernel::selinux::{Starter, transition};
 use crate::library::elf::Elf;
 use procfs::process::Process;
 use std::ffi::OsStr;
@@ -101,9 +102,13 @@ pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
     let Some(path) = read_path(tid, folder, path) else {
         return false;
     };
+    let who = Credentials {
+        starter: Starter::Process(tid),
+        ..Credentials::own()
+    };
     why_not(&file_name(&path)).is_some()
-        || (!may_trace_the_privileged()
-            && gains(&path, Credentials::own()).is_ok_and(|gains| !gains.is_empty()))
+        || (!may_trace_the_privileged() && gains(&path, who).is_ok_and(|gains| !gains.is_empty()))
+        || transition(&path, who).is_some_and(|transition| !transition.is_traceable())
 }
 
 /// The path that a tracee has at this address, as it is to be opened from here.

@@ -1,0 +1,172 @@
+use crate::{BUSY, PORT, crash, dynamic_victim, run_with, second_run};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use support::{Folder, Program, own_network, program, reuseaddr, shim};
+
+/// The policy is the whole machine's, and can't be taken back: this is for a guest of `scripts/kernels`.
+fn may_load_policy() -> bool {
+    static LOADED: OnceLock<()> = OnceLock::new();
+    if std::env::var_os("LIBREUSE_TEST_MAY_LOAD_POLICY").is_none() {
+        println!(
+            "skipped: LIBREUSE_TEST_MAY_LOAD_POLICY is not set, as it is in a guest of scripts/kernels"
+        );
+        return false;
+    }
+    LOADED.get_or_init(|| {
+        let folder = Folder::new("selinux");
+        let text = folder.join("text");
+        fs::write(&text, include_str!("selinux.policy")).expect("the folder is ours");
+        let policy = folder.join("policy");
+        let compiler = Command::new(program(&["checkpolicy"]))
+            .args(["-U", "allow", "-o"])
+            .args([&policy, &text])
+            .output()
+            .expect("the compiler runs");
+        assert!(compiler.status.success(), "{compiler:?}");
+        let policy = fs::read(policy).expect("it was made");
+        fs::write("/sys/fs/selinux/load", policy).expect("the kernel takes it");
+        fs::write("/sys/fs/selinux/enforce", "1").expect("the kernel allows it");
+    });
+    true
+}
+
+/// Gives a program's file the label by which it is started in another domain.
+fn label(file: &Path, domain: &str) {
+    let context = format!("base_u:object_r:{domain}_exec_t");
+    let text = "import os, sys; os.setxattr(sys.argv[1], 'security.selinux', sys.argv[2].encode())";
+    let labelled = Command::new(program(&["python3"]))
+        .args(["-c", text])
+        .arg(file)
+        .arg(context)
+        .output()
+        .expect("Python runs");
+    assert!(labelled.status.success(), "{labelled:?}");
+}
+
+fn checked(server: &Path) -> String {
+    let report = Program::new(reuseaddr())
+        .arguments(["check", "--library"])
+        .argument(shim())
+        .argument(server)
+        .run();
+    report
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// In another domain a program has `AT_SECURE`, and the dynamic linker drops `LD_PRELOAD`, unless the policy says
+/// otherwise. `check` knows, and `run` traces it.
+#[test]
+fn another_domain_keeps_the_library_out() {
+    if !may_load_policy() {
+        return;
+    }
+    let folder = Folder::new("selinux-domains");
+    let server = dynamic_victim(&folder);
+    let bare = Program::new(&server).argument(PORT.to_string());
+    let preloaded = bare.clone().shimmed();
+    assert_eq!(second_run(&bare), BUSY);
+    assert_eq!(second_run(&preloaded), "listening");
+
+    label(&server, "kept");
+    assert_eq!(second_run(&preloaded), "listening");
+    assert!(checked(&server).contains("the engine is preload"));
+
+    label(&server, "cleaned");
+    assert_eq!(second_run(&preloaded), BUSY);
+    let said = checked(&server);
+    for part in [
+        "in base_u:base_r:cleaned_t, where the dynamic linker ignores LD_PRELOAD",
+        "`allow base_t cleaned_t:process noatsecure;`",
+        "the engine is trace",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(second_run(&run_with::<&str>([], &bare)), "listening");
+}
+
+/// Without new privileges there is no other domain either.
+#[test]
+fn no_other_domain_without_new_privileges() {
+    if !may_load_policy() {
+        return;
+    }
+    let folder = Folder::new("selinux-privileges");
+    let server = dynamic_victim(&folder);
+    label(&server, "cleaned");
+    let unprivileged = |command: &[&str]| {
+        Program::new(program(&["setpriv"]))
+            .argument("--no-new-privs")
+            .arguments(command)
+            .argument(&server)
+    };
+    let preloaded = unprivileged(&[]).argument(PORT.to_string()).shimmed();
+    assert_eq!(second_run(&preloaded), "listening");
+    let command = reuseaddr();
+    let command = command.to_str().expect("a path in UTF-8");
+    let report = unprivileged(&[command, "check"]).run();
+    assert!(
+        report.stdout.contains("the engine is preload"),
+        "{report:?}"
+    );
+}
+
+/// Where the policy lets nobody trace it, `run` waits until the port is free.
+#[test]
+fn a_domain_that_nobody_may_trace_is_waited_for() {
+    if !may_load_policy() {
+        return;
+    }
+    own_network();
+    let folder = Folder::new("selinux-sealed");
+    let server = dynamic_victim(&folder);
+    label(&server, "sealed");
+    let bare = Program::new(&server).argument(PORT.to_string());
+    // The control: what is traced there does not start.
+    let traced = Program::new(program(&["strace"]))
+        .argument(&server)
+        .argument(PORT.to_string())
+        .run();
+    assert!(
+        traced.stderr.contains("Operation not permitted"),
+        "{traced:?}"
+    );
+    let mut running = run_with(["-v", "--ports", "5000"], &bare).start();
+    running.expect("listening");
+    let said = running.stderr_so_far();
+    for part in ["engine wait: ", "lets nobody trace it from here"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    crash(running, PORT);
+}
+
+/// A traced program may become one that nobody may trace, as it may without a tracer.
+#[test]
+fn what_nobody_may_trace_is_let_go() {
+    if !may_load_policy() {
+        return;
+    }
+    own_network();
+    let folder = Folder::new("selinux-becomes");
+    let server = dynamic_victim(&folder);
+    label(&server, "sealed");
+    let shell = Program::new("/bin/sh")
+        .arguments(["-c", "exec \"$@\"", "sh"])
+        .argument(&server)
+        .argument(PORT.to_string());
+    let control = Program::new(program(&["strace"]))
+        .argument("-f")
+        .command(&shell)
+        .run();
+    assert!(
+        control.stderr.contains("Operation not permitted"),
+        "{control:?}"
+    );
+    let mut running = run_with(["--engine", "trace"], &shell).start();
+    running.expect("listening");
+    crash(running, PORT);
+}
