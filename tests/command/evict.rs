@@ -6,7 +6,8 @@ use crate::{
 };
 use std::time::Instant;
 use support::{
-    Finished, Folder, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
+    Finished, Folder, Program, TcpState, count, own_network, program, slowness, sysctl, wait_for,
+    wait_until,
 };
 
 #[test]
@@ -306,10 +307,11 @@ fn clears_the_port_for_run() {
 fn says_on_a_terminal_how_far_it_is() {
     let folder = Folder::for_other_users("evict-slowly");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let left = 20_000 / slowness() as usize;
     let evict = |terminal: bool| {
         own_network();
         sysctl("net.ipv4.tcp_rfc1337", "0");
-        fill_with_time_wait(5000, 20_000);
+        fill_with_time_wait(5000, left);
         let slowly = format!(
             "{} --follow-forks --output /dev/null {} evict 5000",
             program(&["strace"]).display(),
@@ -325,16 +327,16 @@ fn says_on_a_terminal_how_far_it_is() {
             nobody().arguments(["sh", "-c", &slowly]).run()
         };
         assert_eq!(code(&finished), 0, "{finished:#?}");
-        assert_says(&finished.stdout, "20000 TIME_WAIT evicted");
+        assert_says(&finished.stdout, &format!("{left} TIME_WAIT evicted"));
         finished
     };
     let said = evict(true).stdout;
     let line = said
-        .find(" of 20000 are reset from their peers' side")
+        .find(&format!(" of {left} are reset from their peers' side"))
         .expect(&said);
     // It is taken away again before the answer.
     let gone = said.rfind("\r\u{1b}[K").expect("the line is cleared");
-    let answer = said.find("20000 TIME_WAIT evicted").expect("the answer");
+    let answer = said.find("TIME_WAIT evicted").expect("the answer");
     assert!(line < gone && gone < answer, "{said:?}");
     assert_eq!(evict(false).stderr, "");
 }
