@@ -134,7 +134,7 @@ const TABLE: [Setting; 8] = [
         name: "LIBREUSE_PORTS",
         values: "`49200,8000-8100`",
         default: "all",
-        effect: "the local ports it acts on",
+        effect: "the local ports it acts on, up to 512 ranges",
         accepts: "ports and ranges such as 49200,8000-8100, from 1 to 65535",
         parse: |settings, value| settings.ports.replace(value),
     },

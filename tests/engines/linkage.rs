@@ -1,7 +1,8 @@
-use crate::{PORT, crash, run, run_by_nobody, run_with};
+use crate::{BUSY, PORT, crash, dynamic_victim, run, run_by_nobody, run_with, second_run};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 use support::{
@@ -250,4 +251,20 @@ fn serves_what_a_starter_starts() {
         server.expect("listening");
         crash(server, PORT);
     }
+}
+
+/// The library is in the environment of what a static program starts, but the dynamic linker ignores that in a program with
+/// more rights than its caller: the tracer stays.
+#[test]
+fn serves_a_program_with_more_rights_that_a_static_one_starts() {
+    let folder = Folder::for_other_users("engines-setgid");
+    let parent = compile_c("static-starter", include_str!("starter.c"), &["-static"]);
+    let server = dynamic_victim(&folder);
+    chown(&server, None, Some(65534)).expect("root may give it away");
+    fs::set_permissions(&server, fs::Permissions::from_mode(0o2755)).expect("the file is ours");
+    let started = Program::new(parent)
+        .argument(&server)
+        .argument(PORT.to_string());
+    assert_eq!(second_run(&started), BUSY);
+    assert_eq!(second_run(&run_with::<&str>([], &started)), "listening");
 }

@@ -1,9 +1,11 @@
 use crate::{BUSY, PORT, crash, dynamic_victim, run_with, second_run};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use support::{Folder, Program, own_network, program, reuseaddr, shim};
+use support::{Folder, Program, compile_c, own_network, program, reuseaddr, shim};
 
 /// The policy is the whole machine's, and can't be taken back: this is for a guest of `scripts/kernels`.
 fn may_load_policy() -> bool {
@@ -45,11 +47,12 @@ fn label(file: &Path, domain: &str) {
     assert!(labelled.status.success(), "{labelled:?}");
 }
 
-fn checked(server: &Path) -> String {
+/// What `check` says of a command line, in one line.
+fn checked<T: AsRef<OsStr>>(words: impl IntoIterator<Item = T>) -> String {
     let report = Program::new(reuseaddr())
         .arguments(["check", "--library"])
         .argument(shim())
-        .argument(server)
+        .arguments(words)
         .run();
     report
         .stdout
@@ -74,11 +77,11 @@ fn another_domain_keeps_the_library_out() {
 
     label(&server, "kept");
     assert_eq!(second_run(&preloaded), "listening");
-    assert!(checked(&server).contains("the engine is preload"));
+    assert!(checked([&server]).contains("the engine is preload"));
 
     label(&server, "cleaned");
     assert_eq!(second_run(&preloaded), BUSY);
-    let said = checked(&server);
+    let said = checked([&server]);
     for part in [
         "in base_u:base_r:cleaned_t, where the dynamic linker ignores LD_PRELOAD",
         "`allow base_t cleaned_t:process noatsecure;`",
@@ -87,6 +90,69 @@ fn another_domain_keeps_the_library_out() {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert_eq!(second_run(&run_with::<&str>([], &bare)), "listening");
+}
+
+/// What begins with a script is started in the domain of the script's label, whatever runs it.
+#[test]
+fn a_scripts_own_label_counts() {
+    if !may_load_policy() {
+        return;
+    }
+    let folder = Folder::new("selinux-script");
+    let server = dynamic_victim(&folder);
+    let script = folder.join("script");
+    let text = format!("#!/bin/sh\nexec {} {PORT}\n", server.display());
+    fs::write(&script, text).expect("the folder is ours");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    let bare = Program::new(&script);
+    let preloaded = bare.clone().shimmed();
+    assert_eq!(second_run(&preloaded), "listening");
+    label(&script, "cleaned");
+    assert_eq!(second_run(&preloaded), BUSY);
+    let said = checked([&script]);
+    assert!(said.contains("in base_u:base_r:cleaned_t"), "{said}");
+    assert_eq!(second_run(&run_with::<&str>([], &bare)), "listening");
+}
+
+/// A context that is asked for goes before that of the label.
+#[test]
+fn a_context_that_is_asked_for_counts() {
+    if !may_load_policy() {
+        return;
+    }
+    let folder = Folder::new("selinux-asked");
+    let server = dynamic_victim(&folder);
+    label(&server, "kept");
+    let words = ["--selinux-label", "base_u:base_r:cleaned_t"];
+    let asking = Program::new(program(&["setpriv"]))
+        .arguments(words)
+        .argument(&server)
+        .argument(PORT.to_string());
+    assert_eq!(second_run(&asking.clone().shimmed()), BUSY);
+    let words = [program(&["setpriv"])]
+        .into_iter()
+        .chain(words.map(PathBuf::from))
+        .chain([server.clone()]);
+    let said = checked(words);
+    assert!(said.contains("in base_u:base_r:cleaned_t"), "{said}");
+    assert_eq!(second_run(&run_with::<&str>([], &asking)), "listening");
+}
+
+/// What a static program starts has the library in its environment, and is let go of only if the linker takes it from there.
+#[test]
+fn what_a_static_program_starts_is_served_in_another_domain() {
+    if !may_load_policy() {
+        return;
+    }
+    let folder = Folder::new("selinux-static");
+    let server = dynamic_victim(&folder);
+    label(&server, "cleaned");
+    let parent = compile_c("static-starter", include_str!("starter.c"), &["-static"]);
+    let started = Program::new(parent)
+        .argument(&server)
+        .argument(PORT.to_string());
+    assert_eq!(second_run(&started), BUSY);
+    assert_eq!(second_run(&run_with::<&str>([], &started)), "listening");
 }
 
 /// Without new privileges there is no other domain either.

@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 &path,
                 rest,
                 libraries.as_ref().ok(),
-                Credentials::own(),
+                &Credentials::own(),
                 judge::Question::Everything,
             );
             if report.needs_library || arguments.library.library.is_some() {

@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             path,
             rest,
             libraries.as_ref().ok(),
-            Credentials::own(),
+            &Credentials::own(),
             judge::Question::HowToStart,
         )
     });

@@ -1,6 +1,6 @@
 //! Who starts a program, and whether the kernel will call it more trusted than that.
 
-use super::selinux::Starter;
+use super::selinux::Domain;
 use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
 use rustix::process::{getgid, getuid};
 use rustix::thread::no_new_privs;
@@ -10,13 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Who would start the program: the kernel drops LD_PRELOAD where the file gives more rights than that.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// Setuid and setgid give nothing. File capabilities give nothing either, but count as if they did.
     pub(crate) no_new_privileges: bool,
-    pub(crate) starter: Starter,
+    pub(crate) domain: Domain,
 }
 
 impl Credentials {
@@ -26,7 +26,7 @@ impl Credentials {
             uid: getuid().as_raw(),
             gid: getgid().as_raw(),
             no_new_privileges: no_new_privs().unwrap_or(false),
-            starter: Starter::Ourselves,
+            domain: Domain::own(),
         }
     }
 
@@ -52,7 +52,7 @@ pub(crate) enum Gain {
 
 /// Which rights the program's file gives that this caller does not have: the kernel then calls the program more trusted
 /// than its caller (`AT_SECURE`), and takes the rights away again if an unprivileged process traces it.
-pub(crate) fn gains(path: &Path, who: Credentials) -> io::Result<Vec<Gain>> {
+pub(crate) fn gains(path: &Path, who: &Credentials) -> io::Result<Vec<Gain>> {
     const SETUID: u32 = 0o4000;
     const SETGID: u32 = 0o2000;
     const GROUP_EXECUTE: u32 = 0o010;
@@ -73,13 +73,13 @@ pub(crate) fn gains(path: &Path, who: Credentials) -> io::Result<Vec<Gain>> {
     if length > 0 && who.uid != 0 {
         gains.push(Gain::Capabilities);
     }
-    if !gains.is_empty() && gives_no_rights(path) {
+    if !gains.is_empty() && is_on_nosuid_mount(path) {
         gains.clear();
     }
     Ok(gains)
 }
 
 /// Whether the program's file system is mounted nosuid.
-pub(crate) fn gives_no_rights(path: &Path) -> bool {
+pub(crate) fn is_on_nosuid_mount(path: &Path) -> bool {
     statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID))
 }

@@ -1,8 +1,11 @@
 //! Which domain SELinux starts a program in, and what its policy forbids there (`selinux_bprm_creds_for_exec` in
 //! security/selinux/hooks.c). In another domain than its starter's a program has AT_SECURE, unless the policy allows
 //! `noatsecure`: so it is with most services that systemd starts. The policy is asked by way of selinuxfs.
+//!
+//! Of one thing it can't be asked: with `no_new_privs`, or from a file system mounted nosuid, a program gets into a domain
+//! that is bounded by its starter's (`typebounds`) too.
 
-use super::rights::{Credentials, gives_no_rights};
+use super::rights::{Credentials, is_on_nosuid_mount};
 use rustix::fs::getxattr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -10,62 +13,157 @@ use std::path::Path;
 
 const POLICY: &str = "/sys/fs/selinux";
 
-/// Who starts a program.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Starter {
-    Ourselves,
-    Process(i32),
+/// The domain that a program is started from.
+#[derive(Clone, Debug)]
+pub(crate) struct Domain {
+    of: Of,
+    /// The context that the starter asks for, if it does (setexeccon(3)).
+    asked_for: Option<String>,
 }
 
-/// systemd, for the services of the system.
-pub(crate) const INIT: Starter = Starter::Process(1);
+#[derive(Clone, Debug)]
+enum Of {
+    Ourselves,
+    Process(i32),
+    /// systemd, for the services of the system.
+    Init,
+    /// What one of those has started, and is in this context.
+    Another {
+        context: String,
+        is_by_init: bool,
+    },
+}
+
+/// What SELinux makes of a program's start.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// It stays in its starter's domain, or SELinux forbids nothing.
+    SameDomain,
+    OtherDomain(Transition),
+    /// The policy, or who starts it, can't be asked.
+    Unknown,
+}
 
 /// A program's way into another domain.
 #[derive(Debug)]
 pub(crate) struct Transition {
-    /// The whole context, `system_u:system_r:init_t:s0`.
+    /// A whole context, `system_u:system_r:init_t:s0`.
     from: String,
     pub(crate) to: String,
+    /// Whether it begins with systemd, and not with a process that is there.
+    pub(crate) is_by_init: bool,
 }
 
-/// The transition that comes of starting a program; `None` if it stays in its starter's domain, if SELinux forbids
-/// nothing, or if it does not say.
-pub(crate) fn transition(path: &Path, who: Credentials) -> Option<Transition> {
-    if !is_enforcing() {
-        return None;
-    }
-    let from = who.starter.context()?;
-    let mut label = [0; 4096];
-    let length = getxattr(path, c"security.selinux", &mut label[..]).ok()?;
-    let label = text(label.get(..length)?)?;
-    let class = number(&format!("{POLICY}/class/process/index"))?;
-    let to = ask("create", &format!("{from} {label} {class}"))?;
-    // As a file that gives rights gives none there.
-    let may_all_the_same = |permission| {
-        fs::read(format!(
-            "{POLICY}/policy_capabilities/nnp_nosuid_transition"
-        ))
-        .is_ok_and(|value| value.starts_with(b"1"))
-            && may(&from, &to, "process2", permission)
-    };
-    let is_kept_back = (who.no_new_privileges && !may_all_the_same("nnp_transition"))
-        || (gives_no_rights(path) && !may_all_the_same("nosuid_transition"));
-    (from != to && !is_kept_back).then_some(Transition { from, to })
-}
-
-impl Starter {
-    fn context(self) -> Option<String> {
-        let process = match self {
-            Self::Ourselves => "self".into(),
-            Self::Process(pid) => pid.to_string(),
-        };
-        text(&fs::read(format!("/proc/{process}/attr/current")).ok()?)
+/// What comes of starting a program.
+pub(crate) fn start(path: &Path, who: &Credentials) -> Start {
+    if is_enforcing() {
+        Start::of(path, who).unwrap_or(Start::Unknown)
+    } else {
+        Start::SameDomain
     }
 }
 
 /// Whether SELinux is there, and forbids what its policy does not allow.
-pub(crate) fn is_enforcing() -> bool {
+fn is_enforcing() -> bool {
     fs::read(format!("{POLICY}/enforce")).is_ok_and(|value| value.starts_with(b"1"))
+}
+
+impl Domain {
+    /// That of this process.
+    pub(crate) const fn own() -> Self {
+        Self {
+            of: Of::Ourselves,
+            asked_for: None,
+        }
+    }
+
+    pub(crate) const fn of_process(pid: i32) -> Self {
+        Self {
+            of: Of::Process(pid),
+            asked_for: None,
+        }
+    }
+
+    /// That of systemd, which may be told to ask for a context.
+    pub(crate) const fn of_init(asked_for: Option<String>) -> Self {
+        Self {
+            of: Of::Init,
+            asked_for,
+        }
+    }
+
+    /// That of a program such as `nice`, started from this one, which may ask for a context itself.
+    pub(crate) fn behind(self, start: Start, asked_for: Option<String>) -> Self {
+        Self {
+            of: match start {
+                Start::OtherDomain(transition) => Of::Another {
+                    context: transition.to,
+                    is_by_init: transition.is_by_init,
+                },
+                Start::SameDomain | Start::Unknown => self.of,
+            },
+            asked_for,
+        }
+    }
+
+    fn attribute(&self, name: &str) -> Option<String> {
+        let process = match &self.of {
+            Of::Ourselves => "self".into(),
+            Of::Process(pid) => pid.to_string(),
+            Of::Init => "1".into(),
+            Of::Another { context, .. } => return (name == "current").then(|| context.clone()),
+        };
+        text(&fs::read(format!("/proc/{process}/attr/{name}")).ok()?)
+    }
+}
+
+impl Start {
+    fn of(path: &Path, who: &Credentials) -> Option<Self> {
+        let from = who.domain.attribute("current")?;
+        // A process that has asked for a context has not executed anything since.
+        let asked_for = match (&who.domain.asked_for, &who.domain.of) {
+            (Some(context), _) => Some(context.clone()),
+            (None, Of::Init) => None,
+            (None, _) => who
+                .domain
+                .attribute("exec")
+                .filter(|context| !context.is_empty()),
+        };
+        let to = if let Some(context) = &asked_for {
+            context.clone()
+        } else {
+            let mut label = [0; 4096];
+            let length = getxattr(path, c"security.selinux", &mut label[..]).ok()?;
+            let label = text(label.get(..length)?)?;
+            let class = number(&format!("{POLICY}/class/process/index"))?;
+            ask("create", &format!("{from} {label} {class}"))?
+        };
+        let may_all_the_same = |permission| {
+            let capability = format!("{POLICY}/policy_capabilities/nnp_nosuid_transition");
+            fs::read(capability).is_ok_and(|value| value.starts_with(b"1"))
+                && may(&from, &to, "process2", permission)
+        };
+        // What was asked for and can't be had is an error of exec.
+        let is_kept_back = asked_for.is_none()
+            && ((who.no_new_privileges && !may_all_the_same("nnp_transition"))
+                || (is_on_nosuid_mount(path) && !may_all_the_same("nosuid_transition")));
+        Some(if from == to || is_kept_back {
+            Self::SameDomain
+        } else {
+            Self::OtherDomain(Transition {
+                from,
+                to,
+                is_by_init: matches!(
+                    who.domain.of,
+                    Of::Init
+                        | Of::Another {
+                            is_by_init: true,
+                            ..
+                        }
+                ),
+            })
+        })
+    }
 }
 
 impl Transition {
@@ -74,9 +172,9 @@ impl Transition {
         may(&self.from, &self.to, "process", "noatsecure")
     }
 
-    /// Whether this process may trace the program then. It can't be executed otherwise.
+    /// Whether this process may trace the program then. Its exec fails otherwise.
     pub(crate) fn is_traceable(&self) -> bool {
-        let ours = Starter::Ourselves.context();
+        let ours = Domain::own().attribute("current");
         ours.is_none_or(|ours| may(&ours, &self.to, "process", "ptrace"))
     }
 
@@ -84,36 +182,35 @@ impl Transition {
     pub(crate) fn rule(&self) -> String {
         format!(
             "allow {} {}:process noatsecure;",
-            kind(&self.from),
-            kind(&self.to)
+            type_of(&self.from),
+            type_of(&self.to)
         )
     }
 }
 
-/// Whether the policy lets the one domain do so with the other. A policy that does not know a permission allows it, on every
-/// distribution (`deny_unknown`).
+/// Whether the policy lets the one domain do so with the other. Where it can't be asked, it does not.
 fn may(from: &str, to: &str, class: &str, permission: &str) -> bool {
     let folder = format!("{POLICY}/class/{class}");
     let (Some(class), Some(bit)) = (
         number(&format!("{folder}/index")),
         number(&format!("{folder}/perms/{permission}")),
     ) else {
-        return true;
+        // It was made before there was such a permission, and says what comes of those.
+        return number(&format!("{POLICY}/deny_unknown")) != Some(1);
     };
-    let answer = ask("access", &format!("{from} {to} {class}"));
-    // Allowed, decided, audited if allowed, if denied, the number of the policy, flags; all but the fifth are hexadecimal.
-    let words: Vec<u32> = answer
-        .iter()
-        .flat_map(|answer| answer.split(' '))
-        .filter_map(|word| u32::from_str_radix(word, 16).ok())
-        .collect();
-    let is_permissive = words.get(5).is_some_and(|flags| flags & 1 != 0);
-    let allowed = words.first().copied().unwrap_or(0);
-    is_permissive || allowed & (1 << (bit - 1)) != 0
+    let answer = ask("access", &format!("{from} {to} {class}")).unwrap_or_default();
+    // What is allowed, decided, audited if allowed, and audited if denied, the number of the policy, and flags.
+    let words: Vec<&str> = answer.split(' ').collect();
+    let hexadecimal = |index: usize| {
+        let word = words.get(index)?;
+        u32::from_str_radix(word, 16).ok()
+    };
+    let is_permissive = hexadecimal(5).is_some_and(|flags| flags & 1 != 0);
+    is_permissive || hexadecimal(0).is_some_and(|allowed| allowed & (1 << (bit - 1)) != 0)
 }
 
 /// A context's type, which is what rules are about.
-fn kind(context: &str) -> &str {
+fn type_of(context: &str) -> &str {
     context.split(':').nth(2).unwrap_or(context)
 }
 

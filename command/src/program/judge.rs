@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::trace::{self, spared};
 use crate::kernel::file::{file_name, find_program};
 use crate::kernel::rights::{Credentials, Gain, gains};
-use crate::kernel::selinux::{self, Transition};
+use crate::kernel::selinux::{self, Start};
 use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
 use crate::output::readable;
@@ -33,7 +33,7 @@ pub(crate) fn program(
     path: &Path,
     arguments: &[OsString],
     libraries: Option<&Libraries>,
-    who: Credentials,
+    who: &Credentials,
     question: Question,
 ) -> Report {
     let mut report = Report {
@@ -57,7 +57,7 @@ pub(crate) fn program(
 fn look(
     path: &Path,
     libraries: Option<&Libraries>,
-    who: Credentials,
+    who: &Credentials,
     question: Question,
     report: &mut Report,
 ) -> Result<()> {
@@ -65,18 +65,10 @@ fn look(
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
     // Of a script and what runs it, the script's label decides.
-    let mut transition = selinux::transition(&path, who);
+    let mut start = selinux::start(&path, who);
     for _ in 0..DEEPEST {
         if let Some(elf) = Elf::read(&path)? {
-            return judge(
-                &path,
-                &elf,
-                libraries,
-                who,
-                transition.as_ref(),
-                question,
-                report,
-            );
+            return judge(&path, &elf, libraries, who, &start, question, report);
         }
         let Some(shebang) = Shebang::read(&path)? else {
             if !script::is_text(&path)? {
@@ -88,7 +80,7 @@ fn look(
             ));
             shell_script(&path, report)?;
             path = PathBuf::from("/bin/sh");
-            transition = selinux::transition(&path, who);
+            start = selinux::start(&path, who);
             report.interpreters.push(path.display().to_string());
             continue;
         };
@@ -151,8 +143,8 @@ fn judge(
     path: &Path,
     elf: &Elf,
     libraries: Option<&Libraries>,
-    who: Credentials,
-    transition: Option<&Transition>,
+    who: &Credentials,
+    start: &Start,
     question: Question,
     report: &mut Report,
 ) -> Result<()> {
@@ -177,9 +169,7 @@ fn judge(
     }
     let gains = gains(path, who).with_context(|| shown.to_string())?;
     traceable(path, elf, who, &gains, report);
-    if let Some(transition) = transition {
-        in_another_domain(path, transition, report);
-    }
+    in_another_domain(path, start, report);
     let Some(interpreter) = &elf.interpreter else {
         report.problem(format!(
             "{shown} is statically linked: there is no dynamic linker that would load the library"
@@ -208,9 +198,7 @@ fn judge(
         return Ok(());
     }
     more_rights(path, &gains, report);
-    if let Some(transition) = transition {
-        without_environment(path, transition, report);
-    }
+    without_environment(path, start, report);
     let spellings = match libraries.spellings(library) {
         Ok(spellings) => spellings,
         Err(error) => {
@@ -242,7 +230,7 @@ fn judge(
 }
 
 /// Says why a program can't be traced, if it can't.
-fn traceable(path: &Path, elf: &Elf, who: Credentials, gains: &[Gain], report: &mut Report) {
+fn traceable(path: &Path, elf: &Elf, who: &Credentials, gains: &[Gain], report: &mut Report) {
     let shown = path.display();
     let is_known = trace::MACHINES
         .iter()
@@ -272,7 +260,7 @@ pub(crate) fn of_go(program: &str) -> String {
 }
 
 /// Programs that start others with a new environment, or that have others started.
-fn by_name(path: &Path, arguments: &[OsString], who: Credentials, report: &mut Report) {
+fn by_name(path: &Path, arguments: &[OsString], who: &Credentials, report: &mut Report) {
     const OF_THE_SYSTEM: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
     let name = file_name(path);
     let is_login = |argument: &OsString| ["-", "-l", "--login"].iter().any(|it| argument == it);
@@ -301,7 +289,7 @@ fn follow(
     path: &Path,
     arguments: &[OsString],
     libraries: Option<&Libraries>,
-    who: Credentials,
+    who: &Credentials,
     question: Question,
     report: &mut Report,
 ) {
@@ -321,6 +309,7 @@ fn follow(
     let Some((started, rest)) = start.program.split_first() else {
         return;
     };
+    let by = path;
     let Ok(path) = find_program(started) else {
         report.note(format!(
             "{name} starts {}, which was not found and so not looked at",
@@ -332,9 +321,12 @@ fn follow(
         uid: start.user.map_or(who.uid, |user| Credentials::id(&user)),
         gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
         no_new_privileges: who.no_new_privileges || start.no_new_privileges,
-        starter: who.starter,
+        domain: who
+            .domain
+            .clone()
+            .behind(selinux::start(by, who), start.context),
     };
-    let inner = program(&path, rest, libraries, who, question);
+    let inner = program(&path, rest, libraries, &who, question);
     report.note(format!("{name} starts {}", path.display()));
     report.findings.extend(inner.findings);
     report.untraceable.extend(inner.untraceable);

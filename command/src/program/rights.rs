@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use crate::kernel::rights::Gain;
-use crate::kernel::selinux::Transition;
+use crate::kernel::selinux::Start;
 use std::path::Path;
 
 /// Says of a program that gets more rights why ld.so takes no library into it.
@@ -26,24 +26,37 @@ pub(super) fn more_rights(path: &Path, gains: &[Gain], report: &mut Report) {
 }
 
 /// Says of a program that SELinux starts in another domain whether that keeps ld.so from taking a library into it.
-pub(super) fn without_environment(path: &Path, transition: &Transition, report: &mut Report) {
-    if !transition.keeps_environment() {
-        report.problem(format!(
-            "SELinux starts {} in {}, where the dynamic linker ignores LD_PRELOAD unless a policy module says `{}`",
-            path.display(),
+pub(super) fn without_environment(path: &Path, start: &Start, report: &mut Report) {
+    let shown = path.display();
+    match start {
+        Start::SameDomain => {}
+        Start::OtherDomain(transition) if transition.keeps_environment() => {}
+        Start::OtherDomain(transition) => report.problem(format!(
+            "SELinux starts {shown} in {}, where the dynamic linker ignores LD_PRELOAD unless a policy module says `{}`",
             transition.to,
             transition.rule()
-        ));
+        )),
+        Start::Unknown => report.note(format!(
+            "SELinux does not say in which domain it starts {shown}: in another one than its starter's the dynamic linker may \
+             ignore LD_PRELOAD"
+        )),
     }
 }
 
 /// Says why it can't be traced there, if it can't.
-pub(super) fn in_another_domain(path: &Path, transition: &Transition, report: &mut Report) {
-    if !transition.is_traceable() {
+pub(super) fn in_another_domain(path: &Path, start: &Start, report: &mut Report) {
+    let shown = path.display();
+    let Start::OtherDomain(transition) = start else {
+        return;
+    };
+    let to = &transition.to;
+    if transition.is_by_init {
         report.untraceable.push(format!(
-            "SELinux starts {} in {}, and lets nobody trace it from here",
-            path.display(),
-            transition.to
+            "SELinux starts {shown} in {to}, which systemd would not start it in by way of `reuseaddr run`"
+        ));
+    } else if !transition.is_traceable() {
+        report.untraceable.push(format!(
+            "SELinux starts {shown} in {to}, and lets nobody trace it from here"
         ));
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Start {
     pub(crate) user: Option<OsString>,
     pub(crate) group: Option<OsString>,
     pub(crate) no_new_privileges: bool,
+    /// The context of SELinux that is asked for.
+    pub(crate) context: Option<String>,
 }
 
 /// A program that reads its options up to the first argument that is none, as getopt(3) does where it is told `+`.
@@ -223,6 +225,9 @@ impl Starter {
                 ("setpriv", "reuid" | "ruid") => start.user = Some(value),
                 ("setpriv", "regid" | "rgid") => start.group = Some(value),
                 ("setpriv", "no-new-privs" | "nnp") => start.no_new_privileges = true,
+                ("setpriv", "selinux-label") => {
+                    start.context = Some(value.to_string_lossy().into_owned());
+                }
                 _ => {}
             }
         }

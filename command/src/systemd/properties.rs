@@ -3,7 +3,7 @@
 use super::drop_in::FILE;
 use super::start;
 use crate::kernel::rights::Credentials;
-use crate::kernel::selinux;
+use crate::kernel::selinux::Domain;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::program::judge;
@@ -82,13 +82,6 @@ impl Properties {
                     "{name}={root}: {shown} has to be there inside as well, by the same path"
                 ));
             }
-        }
-        let context = self.get("SELinuxContext");
-        if !context.is_empty() && selinux::is_enforcing() {
-            warnings.push(format!(
-                "SELinuxContext={context}: the dynamic linker ignores LD_PRELOAD there unless SELinux's policy allows systemd \
-                 `noatsecure` with it"
-            ));
         }
         let home = self.get("ProtectHome");
         let at_home = ["/home", "/root", "/run/user"]
@@ -262,11 +255,13 @@ impl Properties {
                 ("", _) => 0,
                 (user, _) => Credentials::id(OsStr::new(user)),
             };
+            // A dash in front: where it can't be had, the service starts all the same.
+            let context = self.get("SELinuxContext").trim_start_matches('-');
             Credentials {
                 uid: id,
                 gid: id,
                 no_new_privileges,
-                starter: selinux::INIT,
+                domain: Domain::of_init((!context.is_empty()).then(|| context.to_owned())),
             }
         };
         self.started()
@@ -276,7 +271,7 @@ impl Properties {
                     path,
                     arguments,
                     Some(libraries),
-                    who,
+                    &who,
                     judge::Question::Everything,
                 )
             })

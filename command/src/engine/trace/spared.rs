@@ -4,10 +4,11 @@
 use super::ptrace::{self, Tid};
 use crate::kernel::file::file_name;
 use crate::kernel::rights::{Credentials, gains};
-use crate::kernel::selinux::{Starter, transition};
+use crate::kernel::selinux::{self, Domain, Start};
 use crate::library::elf::Elf;
 use procfs::process::Process;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,7 @@ impl Preloaded {
             .any(|(class, machine)| *class == elf.class && *machine == elf.machine);
         let root = PathBuf::from(format!("/proc/{tid}/root"));
         fits && !elf.go
+            && !is_secure(tid, elf.class)
             && self.is_in_environment_of(tid, |entry| match elf.libc() {
                 Some("glibc") => true,
                 // musl expands nothing, and leaves out in silence what it does not find.
@@ -97,18 +99,47 @@ impl Preloaded {
     }
 }
 
+/// Whether a tracee has become a program in which the dynamic linker ignores LD_PRELOAD (AT_SECURE in its auxiliary vector,
+/// whose numbers are as wide as the program's).
+fn is_secure(tid: Tid, class: u8) -> bool {
+    let vector = fs::read(format!("/proc/{tid}/auxv")).unwrap_or_default();
+    let width = usize::from(class) / 8;
+    let number = |bytes: &[u8]| {
+        let mut number = [0; 8];
+        number[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(number)
+    };
+    vector.chunks_exact(2 * width).any(|entry| {
+        let (kind, value) = entry.split_at(width);
+        number(kind) == libc::AT_SECURE && number(value) != 0
+    })
+}
+
 /// Whether a program that a tracee is about to become is to be let alone.
 pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
     let Some(path) = read_path(tid, folder, path) else {
         return false;
     };
-    let who = Credentials {
-        starter: Starter::Process(tid),
-        ..Credentials::own()
-    };
+    let who = credentials(tid);
     why_not(&file_name(&path)).is_some()
-        || (!may_trace_the_privileged() && gains(&path, who).is_ok_and(|gains| !gains.is_empty()))
-        || transition(&path, who).is_some_and(|transition| !transition.is_traceable())
+        || (!may_trace_the_privileged() && gains(&path, &who).is_ok_and(|gains| !gains.is_empty()))
+        || matches!(selinux::start(&path, &who), Start::OtherDomain(transition) if !transition.is_traceable())
+}
+
+/// A tracee's.
+fn credentials(tid: Tid) -> Credentials {
+    let ours = Credentials::own();
+    let Ok(status) = Process::new(tid).and_then(|process| process.status()) else {
+        return ours;
+    };
+    Credentials {
+        uid: status.euid,
+        gid: status.egid,
+        no_new_privileges: status
+            .nonewprivs
+            .map_or(ours.no_new_privileges, |set| set != 0),
+        domain: Domain::of_process(tid),
+    }
 }
 
 /// The path that a tracee has at this address, as it is to be opened from here.
