@@ -93,6 +93,11 @@ mod tests {
     use std::format;
     use std::prelude::rust_2024::*;
 
+    /// Miri, which looks at memory and not at answers, would take hours for all of them.
+    fn every_port() -> impl Iterator<Item = u16> {
+        (1..=u16::MAX).step_by(if cfg!(miri) { 251 } else { 1 })
+    }
+
     #[test]
     fn reads_ports() {
         let settings = with("LIBREUSE_PORTS", "49200,8000-8100,1,65535");
@@ -129,7 +134,7 @@ mod tests {
         ] {
             let settings = with("LIBREUSE_PORTS", &format!("{low}-{high}"));
             assert!(
-                (1..=u16::MAX)
+                every_port()
                     .all(|port| settings.ports.contains(port) == (low..=high).contains(&port)),
                 "{low}-{high}"
             );
@@ -139,7 +144,7 @@ mod tests {
     #[test]
     fn reads_the_whole_port_range() {
         let settings = with("LIBREUSE_PORTS", "1-65535");
-        assert!((1..=u16::MAX).all(|port| settings.ports.contains(port)));
+        assert!(every_port().all(|port| settings.ports.contains(port)));
         assert!(!settings.ports.contains(0));
     }
 
@@ -150,7 +155,7 @@ mod tests {
             ports.join(",")
         };
         let settings = with("LIBREUSE_PORTS", &every_second(512));
-        assert!((1..=u16::MAX).all(|port| {
+        assert!(every_port().all(|port| {
             settings.ports.contains(port) == (port <= 1024 && port.is_multiple_of(2))
         }));
         let mut settings = Settings::DEFAULT;
@@ -167,7 +172,7 @@ mod tests {
     fn ports_one_after_another_are_one_range() {
         let ports: Vec<_> = (8000..=9000).map(|port| port.to_string()).collect();
         let settings = with("LIBREUSE_PORTS", &format!("{},65535,1", ports.join(",")));
-        assert!((1..=u16::MAX).all(|port| {
+        assert!(every_port().all(|port| {
             settings.ports.contains(port)
                 == ((8000..=9000).contains(&port) || port == 65535 || port == 1)
         }));
