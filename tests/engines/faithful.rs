@@ -54,10 +54,14 @@ fn hands_on_every_signal() {
     own_network();
     for signal in SIGNALS {
         for program in [victim(), sleeper.clone()] {
-            let mut traced = run()
+            let traced = run()
                 .argument("--trace-limit")
                 .argument("20s")
-                .command(&program)
+                .command(&program);
+            // What nohup or a shell's background has ignored stays ignored.
+            let mut traced = Program::new("/usr/bin/env")
+                .argument("--default-signal")
+                .command(&traced)
                 .start();
             traced.expect("listening");
             assert_eq!(traced.signal(signal).finish_after_signal(), Some(signal));
