@@ -2,7 +2,7 @@ use crate::{BUSY, PORT, crash, dynamic_victim, run_with, second_run};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use support::{Folder, Program, compile_c, own_network, program, reuseaddr, shim};
@@ -61,6 +61,21 @@ fn checked<T: AsRef<OsStr>>(words: impl IntoIterator<Item = T>) -> String {
         .join(" ")
 }
 
+/// The dynamic linker leaves the library out of a program that is started in the domain `cleaned`; `check` knows of these words
+/// that they start it there, and `run` traces it.
+fn is_cleaned<T: AsRef<OsStr>>(program: &Program, words: impl IntoIterator<Item = T>) {
+    assert_eq!(second_run(&program.clone().shimmed()), BUSY);
+    let said = checked(words);
+    for part in [
+        "in base_u:base_r:cleaned_t, where the dynamic linker ignores LD_PRELOAD",
+        "`allow base_t cleaned_t:process noatsecure;`",
+        "the engine is trace",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(second_run(&run_with::<&str>([], program)), "listening");
+}
+
 /// In another domain a program has `AT_SECURE`, and the dynamic linker drops `LD_PRELOAD`, unless the policy says
 /// otherwise. `check` knows, and `run` traces it.
 #[test]
@@ -80,16 +95,7 @@ fn another_domain_keeps_the_library_out() {
     assert!(checked([&server]).contains("the engine is preload"));
 
     label(&server, "cleaned");
-    assert_eq!(second_run(&preloaded), BUSY);
-    let said = checked([&server]);
-    for part in [
-        "in base_u:base_r:cleaned_t, where the dynamic linker ignores LD_PRELOAD",
-        "`allow base_t cleaned_t:process noatsecure;`",
-        "the engine is trace",
-    ] {
-        assert!(said.contains(part), "{part}: {said}");
-    }
-    assert_eq!(second_run(&run_with::<&str>([], &bare)), "listening");
+    is_cleaned(&bare, [&server]);
 }
 
 /// What begins with a script is started in the domain of the script's label, whatever runs it.
@@ -105,13 +111,9 @@ fn a_scripts_own_label_counts() {
     fs::write(&script, text).expect("the folder is ours");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the file is ours");
     let bare = Program::new(&script);
-    let preloaded = bare.clone().shimmed();
-    assert_eq!(second_run(&preloaded), "listening");
+    assert_eq!(second_run(&bare.clone().shimmed()), "listening");
     label(&script, "cleaned");
-    assert_eq!(second_run(&preloaded), BUSY);
-    let said = checked([&script]);
-    assert!(said.contains("in base_u:base_r:cleaned_t"), "{said}");
-    assert_eq!(second_run(&run_with::<&str>([], &bare)), "listening");
+    is_cleaned(&bare, [&script]);
 }
 
 /// A context that is asked for goes before that of the label.
@@ -123,19 +125,16 @@ fn a_context_that_is_asked_for_counts() {
     let folder = Folder::new("selinux-asked");
     let server = dynamic_victim(&folder);
     label(&server, "kept");
-    let words = ["--selinux-label", "base_u:base_r:cleaned_t"];
-    let asking = Program::new(program(&["setpriv"]))
+    let setpriv = program(&["setpriv"]);
+    let words = [
+        "--selinux-label".as_ref(),
+        "base_u:base_r:cleaned_t".as_ref(),
+        server.as_os_str(),
+    ];
+    let asking = Program::new(&setpriv)
         .arguments(words)
-        .argument(&server)
         .argument(PORT.to_string());
-    assert_eq!(second_run(&asking.clone().shimmed()), BUSY);
-    let words = [program(&["setpriv"])]
-        .into_iter()
-        .chain(words.map(PathBuf::from))
-        .chain([server.clone()]);
-    let said = checked(words);
-    assert!(said.contains("in base_u:base_r:cleaned_t"), "{said}");
-    assert_eq!(second_run(&run_with::<&str>([], &asking)), "listening");
+    is_cleaned(&asking, [setpriv.as_os_str()].into_iter().chain(words));
 }
 
 /// What a static program starts has the library in its environment, and is let go of only if the linker takes it from there.

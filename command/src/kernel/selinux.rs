@@ -1,6 +1,6 @@
 //! Which domain SELinux starts a program in, and what its policy forbids there (`selinux_bprm_creds_for_exec` in
 //! security/selinux/hooks.c). In another domain than its starter's a program has AT_SECURE, unless the policy allows
-//! `noatsecure`: so it is with most services that systemd starts. The policy is asked by way of selinuxfs.
+//! `noatsecure`; Fedora's allows it case by case (fedora-selinux/selinux-policy#3026). The policy is asked by way of selinuxfs.
 //!
 //! Of one thing it can't be asked: with `no_new_privs`, or from a file system mounted nosuid, a program gets into a domain
 //! that is bounded by its starter's (`typebounds`) too.
@@ -16,22 +16,20 @@ const POLICY: &str = "/sys/fs/selinux";
 /// The domain that a program is started from.
 #[derive(Clone, Debug)]
 pub(crate) struct Domain {
-    of: Of,
+    root: Root,
+    /// The context that a starter such as `nice` has got into between the two, if it is another one than the root's.
+    between: Option<String>,
     /// The context that the starter asks for, if it does (setexeccon(3)).
     asked_for: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-enum Of {
+/// With whom a start begins.
+#[derive(Clone, Copy, Debug)]
+enum Root {
     Ourselves,
     Process(i32),
     /// systemd, for the services of the system.
     Init,
-    /// What one of those has started, and is in this context.
-    Another {
-        context: String,
-        is_by_init: bool,
-    },
 }
 
 /// What SELinux makes of a program's start.
@@ -69,49 +67,66 @@ fn is_enforcing() -> bool {
 }
 
 impl Domain {
-    /// That of this process.
-    pub(crate) const fn own() -> Self {
+    const fn of(root: Root) -> Self {
         Self {
-            of: Of::Ourselves,
+            root,
+            between: None,
             asked_for: None,
         }
+    }
+
+    /// That of this process.
+    pub(crate) const fn own() -> Self {
+        Self::of(Root::Ourselves)
     }
 
     pub(crate) const fn of_process(pid: i32) -> Self {
-        Self {
-            of: Of::Process(pid),
-            asked_for: None,
-        }
+        Self::of(Root::Process(pid))
     }
 
     /// That of systemd, which may be told to ask for a context.
-    pub(crate) const fn of_init(asked_for: Option<String>) -> Self {
+    pub(crate) fn of_init(asked_for: Option<String>) -> Self {
         Self {
-            of: Of::Init,
             asked_for,
+            ..Self::of(Root::Init)
         }
     }
 
     /// That of a program such as `nice`, started from this one, which may ask for a context itself.
-    pub(crate) fn behind(self, start: Start, asked_for: Option<String>) -> Self {
+    pub(crate) fn behind(&self, start: Start, asked_for: Option<String>) -> Self {
         Self {
-            of: match start {
-                Start::OtherDomain(transition) => Of::Another {
-                    context: transition.to,
-                    is_by_init: transition.is_by_init,
-                },
-                Start::SameDomain | Start::Unknown => self.of,
+            root: self.root,
+            between: match start {
+                Start::OtherDomain(transition) => Some(transition.to),
+                Start::SameDomain | Start::Unknown => self.between.clone(),
             },
             asked_for,
         }
     }
 
-    fn attribute(&self, name: &str) -> Option<String> {
-        let process = match &self.of {
-            Of::Ourselves => "self".into(),
-            Of::Process(pid) => pid.to_string(),
-            Of::Init => "1".into(),
-            Of::Another { context, .. } => return (name == "current").then(|| context.clone()),
+    fn context(&self) -> Option<String> {
+        self.between
+            .clone()
+            .or_else(|| self.root.attribute("current"))
+    }
+
+    /// What is asked for: a process that has asked has not executed anything since.
+    fn asked_for(&self) -> Option<String> {
+        let of_root = || match (self.root, &self.between) {
+            (Root::Init, _) | (_, Some(_)) => None,
+            (root, None) => root.attribute("exec"),
+        };
+        let asked_for = self.asked_for.clone().or_else(of_root);
+        asked_for.filter(|context| !context.is_empty())
+    }
+}
+
+impl Root {
+    fn attribute(self, name: &str) -> Option<String> {
+        let process = match self {
+            Self::Ourselves => "self".into(),
+            Self::Process(pid) => pid.to_string(),
+            Self::Init => "1".into(),
         };
         text(&fs::read(format!("/proc/{process}/attr/{name}")).ok()?)
     }
@@ -119,16 +134,8 @@ impl Domain {
 
 impl Start {
     fn of(path: &Path, who: &Credentials) -> Option<Self> {
-        let from = who.domain.attribute("current")?;
-        // A process that has asked for a context has not executed anything since.
-        let asked_for = match (&who.domain.asked_for, &who.domain.of) {
-            (Some(context), _) => Some(context.clone()),
-            (None, Of::Init) => None,
-            (None, _) => who
-                .domain
-                .attribute("exec")
-                .filter(|context| !context.is_empty()),
-        };
+        let from = who.domain.context()?;
+        let asked_for = who.domain.asked_for();
         let to = if let Some(context) = &asked_for {
             context.clone()
         } else {
@@ -153,14 +160,7 @@ impl Start {
             Self::OtherDomain(Transition {
                 from,
                 to,
-                is_by_init: matches!(
-                    who.domain.of,
-                    Of::Init
-                        | Of::Another {
-                            is_by_init: true,
-                            ..
-                        }
-                ),
+                is_by_init: matches!(who.domain.root, Root::Init),
             })
         })
     }
@@ -174,7 +174,7 @@ impl Transition {
 
     /// Whether this process may trace the program then. Its exec fails otherwise.
     pub(crate) fn is_traceable(&self) -> bool {
-        let ours = Domain::own().attribute("current");
+        let ours = Root::Ourselves.attribute("current");
         ours.is_none_or(|ours| may(&ours, &self.to, "process", "ptrace"))
     }
 

@@ -321,10 +321,7 @@ fn follow(
         uid: start.user.map_or(who.uid, |user| Credentials::id(&user)),
         gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
         no_new_privileges: who.no_new_privileges || start.no_new_privileges,
-        domain: who
-            .domain
-            .clone()
-            .behind(selinux::start(by, who), start.context),
+        domain: who.domain.behind(selinux::start(by, who), start.context),
     };
     let inner = program(&path, rest, libraries, &who, question);
     report.note(format!("{name} starts {}", path.display()));

@@ -100,7 +100,7 @@ impl Preloaded {
 }
 
 /// Whether a tracee has become a program in which the dynamic linker ignores LD_PRELOAD (AT_SECURE in its auxiliary vector,
-/// whose numbers are as wide as the program's).
+/// whose numbers are as wide as the program's: procfs reads them as wide as ours).
 fn is_secure(tid: Tid, class: u8) -> bool {
     let vector = fs::read(format!("/proc/{tid}/auxv")).unwrap_or_default();
     let width = usize::from(class) / 8;
