@@ -1,7 +1,7 @@
 //! Builds the library for the kinds of programs that this machine's compilers know, and has the command carry it.
 //!
 //! * `REUSEADDR_LIBRARIES` names libraries that were built before, with colons between them: these are embedded, and
-//!   nothing is built. `scripts/release` embeds the files that it ships.
+//!   nothing is built. `scripts/build/release` embeds the files that it ships.
 //! * The feature `external-library` embeds none: the command then needs one that is installed, as distributions have it.
 
 use std::collections::BTreeSet;
@@ -75,7 +75,7 @@ fn named(paths: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether the file has the note that src/image.rs of the library puts there.
+/// Whether the file has the note that src/copies.rs of the library puts there.
 fn is_of_this_version(library: &[u8]) -> bool {
     let note = [
         b"libreuse\0\0\0\0",
@@ -166,7 +166,7 @@ fn build_for(target: &str, manifest: &Path) -> Result<PathBuf, Box<dyn Error>> {
     }
     // Where this names another folder, the outer build holds the lock on it.
     cargo.env("CARGO_BUILD_BUILD_DIR", &folder);
-    // As scripts/release has it: what is carried about has no use for a table of symbols.
+    // As scripts/build/release has it: what is carried about has no use for a table of symbols.
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     let output = cargo
         .output()

@@ -7,10 +7,10 @@
 //! call, and in which order, is in the package `libreuse-rules`; here is who makes the system calls:
 //!
 //! * `hooks` is everything that calls us: the loader once (`load`), then the program.
-//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `diag` about
+//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `listeners` about
 //!   listeners, `clock` about the time, and `signals` holds signals back where an interruption would leave something of
 //!   ours behind.
-//! * `real` finds the functions that we interpose, and `image` other copies of this library, by a note that says its version
+//! * `real` finds the functions that we interpose, and `copies` other copies of this library, by a note that says its version
 //!   too.
 //! * `sink` writes what is reported, without disturbing the host.
 //!
@@ -32,16 +32,16 @@
 
 #[allow(unsafe_code)] // Calls out: the time.
 mod clock;
-#[allow(unsafe_code)] // Calls out: the kernel's table of listeners.
-mod diag;
+#[allow(unsafe_code)] // Calls in: the loader's, with the files that are loaded.
+mod copies;
 #[allow(unsafe_code)] // libc gives out errno by its address.
 mod errno;
 #[allow(unsafe_code)] // Calls out: which file a descriptor stands for.
 mod file;
 #[allow(unsafe_code)] // Calls in: C gives us its arguments and trusts us with its return value.
 mod hooks;
-#[allow(unsafe_code)] // Calls in: the loader's, with the files that are loaded.
-mod image;
+#[allow(unsafe_code)] // Calls out: the kernel's table of listeners.
+mod listeners;
 #[allow(unsafe_code)] // Calls in: the loader's; and the program's environment.
 mod load;
 #[allow(unsafe_code)] // Calls in, from code that went wrong; in the release build there is none.

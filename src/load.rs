@@ -1,6 +1,6 @@
 //! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`.
 
-use crate::{errno, file, image, real, sink};
+use crate::{copies, errno, file, real, sink};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
@@ -46,7 +46,7 @@ static CONSTRUCTOR: unsafe extern "C" fn() = load;
 unsafe extern "C" fn load() {
     errno::kept(|| {
         real::resolve_all();
-        if image::another_copy_is_behind() {
+        if copies::another_copy_is_behind() {
             return;
         }
         // SAFETY: this is the only call, and `ready` is not set yet: nobody else looks at them.

@@ -10,7 +10,7 @@
 //! program. Where it is missing, no library in the process can have asked it for the functions behind its own, so none
 //! passes calls on, and libc's are the real ones.
 
-use crate::image;
+use crate::copies;
 use core::arch::global_asm;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::marker::PhantomData;
@@ -114,7 +114,7 @@ fn look_up(name: &CStr) -> *mut c_void {
     }
     // A library in front that has a dlsym of its own, and passes the question on by an ordinary call, asks from where it
     // stands itself: next to that are we.
-    if image::holds(address) {
+    if copies::holds(address) {
         return ptr::null_mut();
     }
     address

@@ -3,7 +3,7 @@
 //! Each method is one system call, by the libc function of that name: another preloaded library may have its own.
 //! None of them is a cancellation point (pthreads(7)). They may change `errno`; whoever calls them puts it back.
 
-use crate::{clock, diag, file, real, signals};
+use crate::{clock, file, listeners, real, signals};
 use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
@@ -121,7 +121,7 @@ impl Calls for Socket {
     }
 
     fn is_listened_at(&self, address: Endpoint) -> bool {
-        diag::is_listened_at(address)
+        listeners::is_listened_at(address)
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

@@ -1,1 +1,1 @@
-"""Measures libreuse.so against the limit and against its peers: run it by scripts/bench."""
+"""Measures libreuse.so against the limit and against its peers: run it by scripts/check/bench."""

@@ -19,7 +19,7 @@ SECTIONS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser = argparse.ArgumentParser(prog="scripts/check/bench")
     parser.add_argument("--quick", action="store_true", help="few samples, and BENCHMARKS.md stays as it is")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=" ".join(SECTIONS))
     arguments = parser.parse_args()

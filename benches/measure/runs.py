@@ -6,7 +6,7 @@ from statistics import median
 from .report import number, table
 
 LAST, BEFORE = "last.md", "before.md"
-HEAD = """# A whole run of `scripts/bench`
+HEAD = """# A whole run of `scripts/check/bench`
 
 All tables as one run of it left them; what they mean is in [BENCHMARKS.md](../../BENCHMARKS.md) and [scale.md](../scale.md).
 The next run moves `last.md` to `before.md`, and compares the two.

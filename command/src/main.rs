@@ -13,21 +13,22 @@
 #![allow(clippy::doc_markdown)] // Many of these comments are the help as well, where backticks would be seen.
 #![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
-mod commands;
+mod cli;
 mod engine;
-mod kernel;
 mod library;
+mod net;
 mod output;
 mod port;
+mod process;
 mod program;
-mod screen;
+mod sys;
 mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{arm, check, complete, completions, evict, exit, free, man, run, status, wait};
+use cli::{arm, check, complete, completions, evict, exit, free, man, run, status, wait};
 use log::{LevelFilter, Log, Metadata, Record};
-use port::list::PortList;
+use port::port_list::PortList;
 use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -88,7 +89,7 @@ enum Command {
     Evict(evict::Arguments),
     Free(free::Arguments),
     Arm(arm::Arguments),
-    Systemd(commands::systemd::Arguments),
+    Systemd(cli::systemd::Arguments),
     Completions(completions::Arguments),
     Complete(complete::Arguments),
     Man(man::Arguments),
@@ -115,7 +116,7 @@ fn main() -> ExitCode {
         Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
         Command::Free(arguments) => (free::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
-        Command::Systemd(arguments) => (commands::systemd::run(&arguments), exit::FAILED),
+        Command::Systemd(arguments) => (cli::systemd::run(&arguments), exit::FAILED),
         Command::Completions(arguments) => {
             (completions::run(&arguments, Cli::command()), exit::FAILED)
         }

@@ -2,6 +2,7 @@
 //! text for people and JSON for programs.
 
 pub(crate) mod progress;
+pub(crate) mod screen;
 pub(crate) mod table;
 
 use anstyle::{AnsiColor, Style};

@@ -13,7 +13,7 @@ fn may_load_profiles() -> bool {
         assert_eq!(enabled.unwrap_or_default().trim(), "Y", "AppArmor is off");
     } else {
         println!(
-            "skipped: LIBREUSE_TEST_MAY_LOAD_PROFILES is not set, as it is in a guest of scripts/kernels"
+            "skipped: LIBREUSE_TEST_MAY_LOAD_PROFILES is not set, as it is in a guest of scripts/check/kernels"
         );
     }
     may

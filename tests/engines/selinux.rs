@@ -7,12 +7,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 use support::{Folder, Program, compile_c, own_network, program, reuseaddr, shim};
 
-/// The policy is the whole machine's, and can't be taken back: this is for a guest of `scripts/kernels`.
+/// The policy is the whole machine's, and can't be taken back: this is for a guest of `scripts/check/kernels`.
 fn may_load_policy() -> bool {
     static LOADED: OnceLock<()> = OnceLock::new();
     if std::env::var_os("LIBREUSE_TEST_MAY_LOAD_POLICY").is_none() {
         println!(
-            "skipped: LIBREUSE_TEST_MAY_LOAD_POLICY is not set, as it is in a guest of scripts/kernels"
+            "skipped: LIBREUSE_TEST_MAY_LOAD_POLICY is not set, as it is in a guest of scripts/check/kernels"
         );
         return false;
     }

@@ -331,23 +331,23 @@ fn carry_out_locked(function: Function, calls: &impl Calls, decision: Decision) 
     Mutant {
         edits: &[edit(
             "src/real.rs",
-            "    if image::holds(address) {\n",
-            "    if image::holds(address) && false {\n",
+            "    if copies::holds(address) {\n",
+            "    if copies::holds(address) && false {\n",
         )],
         tests: &["loading::stands_beside_a_library_that_asks_dlsym_for_it"],
     },
     Mutant {
         edits: &[edit(
             "src/load.rs",
-            "        if image::another_copy_is_behind() {\n",
-            "        if image::another_copy_is_behind() && false {\n",
+            "        if copies::another_copy_is_behind() {\n",
+            "        if copies::another_copy_is_behind() && false {\n",
         )],
         tests: &["loading::acts_once_where_there_are_two_of_it"],
     },
     // The one that is in front, and not any other
     Mutant {
         edits: &[edit(
-            "src/image.rs",
+            "src/copies.rs",
             "        search.past_us = holds(file.dlpi_phdr.cast());\n",
             "        search.past_us = !holds(file.dlpi_phdr.cast());\n",
         )],
@@ -689,7 +689,7 @@ fn each_finds_its_place() {
 }
 
 #[test]
-#[ignore = "an hour's work for a machine: scripts/mutants runs it on demand"]
+#[ignore = "an hour's work for a machine: scripts/check/mutants runs it on demand"]
 fn each_guard_is_held_by_a_test() {
     let wanted = env::var("LIBREUSE_MUTANT").unwrap_or_default();
     let mut survivors = Vec::new();

@@ -1,4 +1,4 @@
-//! `scripts/install`: puts every file where it is looked for, and takes every one away again.
+//! `scripts/build/install`: puts every file where it is looked for, and takes every one away again.
 
 use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{System, project, release, succeed};
@@ -39,17 +39,17 @@ fn both_spellings_of_the_library_work_once_it_is_installed_here() {
         };
         for preload in ["libreuse.so", "/usr/$LIB/libreuse.so"] {
             assert_eq!(
-                run("scripts/install >&2", preload),
+                run("scripts/build/install >&2", preload),
                 "port 49200",
                 "{system:?} {preload}"
             );
         }
-        let twice = "scripts/install >&2; scripts/install --uninstall >&2";
+        let twice = "scripts/build/install >&2; scripts/build/install --uninstall >&2";
         assert_eq!(run(twice, ""), "port 49201", "{system:?}");
     }
-    let said = here("PREFIX=/usr/local scripts/install").output();
+    let said = here("PREFIX=/usr/local scripts/build/install").output();
     assert!(said.contains("LD_PRELOAD=libreuse.so PROGRAM"), "{said}");
-    let said = here("PREFIX=/opt/reuse scripts/install").output();
+    let said = here("PREFIX=/opt/reuse scripts/build/install").output();
     assert!(
         said.contains("LD_PRELOAD='/opt/reuse/$LIB/libreuse.so' PROGRAM"),
         "{said}"
@@ -69,7 +69,7 @@ fn the_command_picks_the_library_for_the_kind_of_program() {
     ] {
         // Others have a library of this name too.
         let command = format!(
-            "scripts/install >&2\necho theirs >/usr/local/lib/libreuse.so\nexec reuseaddr run {program}"
+            "scripts/build/install >&2\necho theirs >/usr/local/lib/libreuse.so\nexec reuseaddr run {program}"
         );
         assert_eq!(port_after_crash(&here(&command)), "port 49200", "{program}");
     }
@@ -77,7 +77,7 @@ fn the_command_picks_the_library_for_the_kind_of_program() {
     // What is not installed the command has itself, unless it is told to take another.
     let without = |options: &str| {
         here(&format!(
-            "scripts/install >&2\nrm /usr/lib32/libreuse.so\nexec reuseaddr run {options} {}",
+            "scripts/build/install >&2\nrm /usr/lib32/libreuse.so\nexec reuseaddr run {options} {}",
             narrow.display()
         ))
     };
@@ -107,7 +107,7 @@ fn everything_that_is_installed_is_removed_again() {
     let folder = Folder::new("destination");
     let install = |argument: &[&str]| {
         succeed(
-            Command::new(project().join("scripts/install"))
+            Command::new(project().join("scripts/build/install"))
                 .args(argument)
                 .env("DESTDIR", folder.path())
                 .env("PREFIX", "/usr/local"),
@@ -144,7 +144,7 @@ fn everything_that_is_installed_is_removed_again() {
 fn a_new_library_takes_the_place_of_one_in_use_without_touching_it() {
     release("x86_64");
     let folder = Folder::new("in-use");
-    let mut install = Command::new(project().join("scripts/install"));
+    let mut install = Command::new(project().join("scripts/build/install"));
     install.env("DESTDIR", folder.path()).env("LIBDIR", "lib");
     succeed(&mut install);
     let library = folder.join("usr/lib/libreuse.so");
@@ -165,7 +165,7 @@ fn uninstalling_refuses_while_every_program_would_complain() {
     let folder = Folder::new("preloaded");
     fs::create_dir_all(folder.join("etc")).expect("the folder is writable");
     fs::write(folder.join("etc/ld.so.preload"), "libreuse.so\n").expect("the folder is writable");
-    let output = Command::new(project().join("scripts/install"))
+    let output = Command::new(project().join("scripts/build/install"))
         .arg("--uninstall")
         .env("DESTDIR", folder.path())
         .output()

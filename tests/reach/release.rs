@@ -1,4 +1,4 @@
-//! `scripts/release`: what it makes is whole, and the same wherever it is made.
+//! `scripts/build/release`: what it makes is whole, and the same wherever it is made.
 
 use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{System, dist, project, release, succeed, toolchains};
@@ -38,7 +38,7 @@ fn the_same_source_gives_the_same_bytes_elsewhere() {
     .expect("a link");
     // Not for aarch64 as well, which would only take longer.
     succeed(
-        Command::new(copy.join("scripts/release"))
+        Command::new(copy.join("scripts/build/release"))
             .args(["x86_64", "i686"])
             .env("SOURCE_DATE_EPOCH", date.trim()),
     );

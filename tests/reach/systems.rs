@@ -87,7 +87,7 @@ impl Processor {
 }
 
 /// The processors that are always tried, and those whose compilers are larger than their users are many, which are tried
-/// where `LIBREUSE_TEST_EVERY_PROCESSOR` is set and `scripts/release` was told to build for them.
+/// where `LIBREUSE_TEST_EVERY_PROCESSOR` is set and `scripts/build/release` was told to build for them.
 pub(crate) fn processors() -> Vec<Processor> {
     let mut all = vec![Processor::Aarch64, Processor::Armv7, Processor::S390x];
     if env::var_os("LIBREUSE_TEST_EVERY_PROCESSOR").is_some() {
@@ -295,7 +295,7 @@ impl Layer {
     }
 }
 
-/// A folder in which `scripts/install` has put everything for this machine.
+/// A folder in which `scripts/build/install` has put everything for this machine.
 fn installed_here() -> &'static Path {
     static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
     INSTALLED.get_or_init(|| {
@@ -304,7 +304,7 @@ fn installed_here() -> &'static Path {
         if folder.exists() {
             fs::remove_dir_all(&folder).expect("the folder for temporary files is writable");
         }
-        succeed(Command::new(project().join("scripts/install")).env("DESTDIR", &folder));
+        succeed(Command::new(project().join("scripts/build/install")).env("DESTDIR", &folder));
         folder
     })
 }
@@ -331,7 +331,7 @@ fn package_of(name: &str, architecture: &str) -> PathBuf {
     ))
 }
 
-/// What `scripts/release` makes, or has made where `LIBREUSE_TEST_DIST` says.
+/// What `scripts/build/release` makes, or has made where `LIBREUSE_TEST_DIST` says.
 pub(crate) fn dist() -> &'static Path {
     static DIST: OnceLock<PathBuf> = OnceLock::new();
     DIST.get_or_init(|| {
@@ -339,16 +339,18 @@ pub(crate) fn dist() -> &'static Path {
             return made.into();
         }
         toolchains();
-        succeed(&mut Command::new(project().join("scripts/release")));
+        succeed(&mut Command::new(project().join("scripts/build/release")));
         project().join("target/dist")
     })
 }
 
-/// What `scripts/toolchains` makes.
+/// What `scripts/build/toolchains` makes.
 pub(crate) fn toolchains() -> &'static Path {
     static TOOLCHAINS: OnceLock<PathBuf> = OnceLock::new();
     TOOLCHAINS.get_or_init(|| {
-        succeed(&mut Command::new(project().join("scripts/toolchains")));
+        succeed(&mut Command::new(
+            project().join("scripts/build/toolchains"),
+        ));
         project().join("target/toolchains")
     })
 }

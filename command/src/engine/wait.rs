@@ -1,11 +1,11 @@
 //! The engine `wait`, for what no other one serves: ends what it may of what earlier runs left behind, and waits until the
 //! program's ports can be bound.
 
-use crate::kernel::probe::{self, Outcome};
-use crate::kernel::sock_diag::{self, Which};
+use crate::net::probe::{self, Outcome};
+use crate::net::sock_diag::{self, Which};
 use crate::output;
-use crate::port::eviction::{self, Choice};
-use crate::port::list::spelled;
+use crate::port::evict::{self, Choice};
+use crate::port::port_list::spelled;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::thread;
@@ -32,7 +32,7 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
     loop {
         if evicted.is_none_or(|then| then.elapsed() > AGAIN) {
             // What it may not end it has to wait for.
-            let _ = eviction::evict(ports, Choice::default(), false);
+            let _ = evict::evict(ports, Choice::default(), false);
             evicted = Some(Instant::now());
         }
         let busy = busy(ports);

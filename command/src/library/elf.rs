@@ -42,7 +42,7 @@ pub(crate) struct Elf {
     pub(crate) imports: BTreeSet<&'static str>,
     /// Which of them it has itself.
     pub(crate) exports: BTreeSet<&'static str>,
-    /// The version of the library that it is, as src/image.rs there has it.
+    /// The version of the library that it is, as src/copies.rs there has it.
     pub(crate) version: Option<String>,
 }
 

@@ -5,10 +5,9 @@ use super::layout::{NAME, unspeakable};
 use crate::output::readable;
 use anyhow::{Result, bail};
 use rustix::fs::{Access, access};
-use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, iter};
 
 /// A file that was found and looked at.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Who opened a connection, which the kernel does not say.
 
-use crate::kernel::network;
-use crate::kernel::sock_diag::{self, Entry, State};
+use crate::net::sock_diag::{self, Entry, State};
+use crate::net::sysctl;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +44,7 @@ impl Judge {
             .collect();
         Self {
             listeners: by_port,
-            handed_out: network::handed_out(),
+            handed_out: sysctl::handed_out(),
             shared,
         }
     }

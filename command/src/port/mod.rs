@@ -1,15 +1,14 @@
 //! Ports: what is on one, whether it can be bound, and what to do about it.
 
-pub(crate) mod advice;
-pub(crate) mod arming;
+pub(crate) mod arm;
+mod cause;
+pub(crate) mod diagnosis;
 pub(crate) mod direction;
-pub(crate) mod ending;
-pub(crate) mod eviction;
-pub(crate) mod family;
-pub(crate) mod freeing;
-pub(crate) mod list;
-pub(crate) mod listing;
-pub(crate) mod model;
-mod obstacle;
-pub(crate) mod verdict;
-pub(crate) mod waiting;
+pub(crate) mod evict;
+pub(crate) mod free_plan;
+pub(crate) mod hint;
+pub(crate) mod port_list;
+pub(crate) mod socket;
+pub(crate) mod table;
+pub(crate) mod terminate;
+pub(crate) mod wait;

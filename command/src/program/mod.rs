@@ -1,12 +1,13 @@
 //! Programs: whether the library works in one, and starting it.
 
-mod choice;
-pub(crate) mod judge;
-mod loader;
+pub(crate) mod exec;
+pub(crate) mod inspect;
+mod ld_so;
+mod ld_so_predicted;
+mod privileges;
+pub(crate) mod process;
 pub(crate) mod report;
-mod rights;
-pub(crate) mod running;
 mod script;
-mod settled;
-pub(crate) mod start;
-pub(crate) mod starter;
+pub(crate) mod search;
+mod select;
+pub(crate) mod wrapper;

@@ -1,12 +1,12 @@
 //! Scripts: which program runs one, and what it may do to the environment.
 
-use super::starter;
-use crate::kernel::file::{file_name, find_program};
+use super::wrapper;
+use crate::program::search::{file_name, find_program};
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::fs;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// A script's first line, taken apart.
 #[derive(Debug, Eq, PartialEq)]
@@ -51,7 +51,7 @@ impl Shebang {
             .is_some_and(|name| name == "env")
         {
             // The kernel hands it over as one argument (execve(2)), which `-S` has env split.
-            let start = starter::start("env", &[OsStr::from_bytes(rest)])?;
+            let start = wrapper::start("env", &[OsStr::from_bytes(rest)])?;
             shebang.drops_environment = start.drops_library;
             shebang.by_env = start
                 .program
@@ -132,7 +132,7 @@ pub(crate) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<Stri
                 drops.push(where_and_what());
             }
             ["exec", program, arguments @ ..] | [program, arguments @ ..]
-                if starter::start(&file_name(Path::new(program)), arguments)
+                if wrapper::start(&file_name(Path::new(program)), arguments)
                     .is_some_and(|start| start.drops_library) =>
             {
                 drops.push(where_and_what());

@@ -1,7 +1,6 @@
 //! systemd: a service's settings, and the drop-in that has it served by the library, or started by `reuseaddr run`.
 
 pub(crate) mod drop_in;
-pub(crate) mod manager;
 pub(crate) mod properties;
 pub(crate) mod start;
 pub(crate) mod unit;

@@ -2,11 +2,11 @@
 
 use super::drop_in::FILE;
 use super::start;
-use crate::kernel::rights::Credentials;
-use crate::kernel::selinux::Domain;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
-use crate::program::judge;
+use crate::process::credentials::Credentials;
+use crate::process::selinux::Domain;
+use crate::program::inspect;
 use crate::program::report::Report;
 use log::debug;
 use std::collections::HashMap;
@@ -267,12 +267,12 @@ impl Properties {
         self.started()
             .iter()
             .map(|(path, arguments)| {
-                judge::program(
+                inspect::program(
                     path,
                     arguments,
                     Some(libraries),
                     &who,
-                    judge::Question::Everything,
+                    inspect::Question::Everything,
                 )
             })
             .collect()

@@ -5,30 +5,30 @@
 //! there had been none: nothing of it is in the program, and the program has no other process, number, parent,
 //! descriptor or signal than it would have.
 //!
-//! * `launch` makes the tracer, and `stops` is what it does at each stop.
-//! * `attend` runs the rules. What they ask of the kernel about the program's sockets is in `socket`, or in `inject` where
-//!   descriptors can't be copied; `clock` is how long they wait.
-//! * `release` says when to let go; `spared` who is let go earlier, or never traced.
+//! * `double_fork` makes the tracer, and `tracer` is what it does at each stop.
+//! * `interception` runs the rules. What they ask of the kernel about the program's sockets is in `socket`, or in `remote_call` where
+//!   descriptors can't be copied; `wait_timer` is how long they wait.
+//! * `detach` says when to let go; `exempt` who is let go earlier, or never traced.
 //! * `ptrace` are the calls that trace, `arch` is what differs between processors, and `log` writes what is reported.
 
 mod arch;
-mod attend;
-mod clock;
-mod inject;
-mod launch;
+mod detach;
+mod double_fork;
+pub(crate) mod exempt;
+mod interception;
 pub(crate) mod log;
 mod ptrace;
-mod release;
+mod remote_call;
 mod socket;
-pub(crate) mod spared;
-mod stops;
+mod tracer;
+mod wait_timer;
 
 pub(crate) use arch::MACHINES;
-pub(crate) use release::Terms;
+pub(crate) use detach::Terms;
 
-use launch::Line;
+use double_fork::Line;
+use exempt::Preloaded;
 use libreuse_rules::settings::Settings;
-use spared::Preloaded;
 use std::io;
 
 /// Why nothing can be traced here, as far as that can be known beforehand.
@@ -45,7 +45,7 @@ pub(crate) fn forbidden() -> Option<String> {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
     match scope.trim() {
         "3" => Some("kernel.yama.ptrace_scope is 3: nobody may trace".into()),
-        "2" if !spared::may_trace_the_privileged() => {
+        "2" if !exempt::may_trace_the_privileged() => {
             Some("kernel.yama.ptrace_scope is 2, and you do not have CAP_SYS_PTRACE".into())
         }
         _ => None,
@@ -64,9 +64,9 @@ pub(crate) fn begin(
 ) -> io::Result<()> {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let (ours, theirs) = Line::pair()?;
-    launch::apart(|| {
+    double_fork::apart(|| {
         log::open_for(&settings);
-        launch::leave_everything(&theirs, log::descriptor());
+        double_fork::leave_everything(&theirs, log::descriptor());
         let tracer = rustix::process::getpid().as_raw_nonzero().get();
         if theirs.say(tracer).is_err() || theirs.hear().is_err() {
             return;
@@ -76,12 +76,12 @@ pub(crate) fn begin(
             .err()
             .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM));
         if theirs.say(code).is_ok() && code == 0 {
-            stops::follow(pid, Box::leak(settings), terms, preloaded);
+            tracer::follow(pid, Box::leak(settings), terms, preloaded);
         }
     })?;
     // Who else has it would keep the tracer waiting.
     drop(theirs);
-    launch::allow(ours.hear()?);
+    double_fork::allow(ours.hear()?);
     ours.say(0)?;
     match ours.hear()? {
         0 => Ok(()),

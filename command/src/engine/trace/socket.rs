@@ -1,10 +1,10 @@
 //! The program's sockets, through copies of its descriptors (pidfd_getfd(2)): a copy is the same socket. So the program is
 //! not made to ask or set anything, its registers and memory stay as they are, and it may lose its tracer at any moment.
 
-use super::clock::Clock;
 use super::ptrace::Tid;
-use crate::kernel::calls::{self, Place};
-use crate::kernel::sock_diag;
+use super::wait_timer::Clock;
+use crate::net::sock_diag;
+use crate::sys::sockopt::{self, Place};
 use libreuse_rules::calls::{Calls, Connection, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::policy::Facts;
@@ -55,17 +55,17 @@ pub(super) fn process_of(tid: Tid) -> Option<Tid> {
 impl Facts for Socket<'_> {
     fn local(&self) -> Option<Endpoint> {
         let mut bytes = [0; endpoint::LONGEST];
-        let length = calls::local(self.copy.as_fd(), &mut bytes)?;
+        let length = sockopt::local(self.copy.as_fd(), &mut bytes)?;
         Endpoint::decode(bytes.get(..length)?)
     }
 
     fn state(&self) -> Option<State> {
-        calls::tcp_state(self.copy.as_fd()).map(State::from_number)
+        sockopt::tcp_state(self.copy.as_fd()).map(State::from_number)
     }
 
     fn connection(&self) -> Option<Connection> {
         let mut info = [0; Connection::INFO];
-        calls::tcp_info(self.copy.as_fd(), &mut info)?;
+        sockopt::tcp_info(self.copy.as_fd(), &mut info)?;
         Some(Connection::decode(&info))
     }
 }
@@ -79,11 +79,11 @@ impl Calls for Socket<'_> {
     }
 
     fn option(&self, option: SocketOption) -> Option<i32> {
-        calls::option(self.copy.as_fd(), place_of(option))
+        sockopt::option(self.copy.as_fd(), place_of(option))
     }
 
     fn set_option(&self, option: SocketOption, value: i32) -> bool {
-        calls::set_option(self.copy.as_fd(), place_of(option), value).is_ok()
+        sockopt::set_option(self.copy.as_fd(), place_of(option), value).is_ok()
     }
 
     /// Never asked for: `LIBREUSE_LINGER=zero` is refused, since it is a matter of `close`.

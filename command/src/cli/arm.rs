@@ -1,0 +1,277 @@
+//! Sets `SO_REUSEADDR` on the sockets of a program that runs without the library. What it leaves behind then carries the
+//! flag, so that its next run can bind over it.
+
+use super::{exit, options};
+use crate::net::namespace;
+use crate::net::sock_diag::{self, Which};
+use crate::output::{self, count, list, paragraph};
+use crate::port::arm::{Armed, Arming, Job, Kind, arm};
+use crate::port::hint::seconds_to_wait;
+use crate::port::port_list::{self as ports, PortList, spelled};
+use crate::process::info;
+use crate::process::sockets::{sockets_of, why_not};
+use anyhow::{Result, bail};
+use procfs::process::Process;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Set SO_REUSEADDR on a running program's sockets, so that its next start can bind their port
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true))]
+#[command(
+    after_help = "The next run needs the flag too: start it with `reuseaddr run`, unless it sets the flag itself."
+)]
+pub(crate) struct Arguments {
+    /// Every process with a socket on these ports: 49200, 8000-8100, localhost:8080, http
+    #[arg(group = "whose", value_name = "PORT")]
+    ports: Vec<PortList>,
+
+    /// The ports on which this process listens; whoever shares them is armed too
+    #[arg(long, group = "whose", value_name = "PID")]
+    pid: Option<u32>,
+
+    /// `graceful`: connections closed by the program leave no TIME_WAIT (TCP_LINGER2)
+    #[arg(long, value_name = "graceful", value_parser = ["graceful"])]
+    linger: Option<String>,
+
+    /// Show what would be armed, and arm nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    format: options::Format,
+}
+
+/// Answers `reuseaddr arm`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let (ports, alone) = match arguments.pid {
+        Some(pid) => of_process(pid)?,
+        None => (ports::all(&arguments.ports), None),
+    };
+    let job = Job {
+        ports: &ports,
+        alone,
+        linger: arguments.linger.is_some(),
+        dry_run: arguments.dry_run,
+    };
+    let answer = arm(&job)?;
+    if arguments.format.json {
+        output::print_json(&answer, false)?;
+    } else {
+        output::print(&text(&answer))?;
+    }
+    for refused in &answer.refused {
+        output::complain(&format!(
+            "{}\n    sudo reuseaddr arm {}",
+            refused.why,
+            arguments.spelled(&ports)
+        ));
+    }
+    if answer.is_empty() && answer.refused.is_empty() {
+        output::complain(&unarmed(&ports)?);
+    } else if answer.missed > 0 {
+        output::complain(&format!(
+            "{} not: nobody has accepted what is there, or you may not look where it is held. What it leaves behind may \
+             keep the port from the next start, so arm once more when it has been accepted",
+            count(answer.missed, "connection was", "connections were"),
+        ));
+    }
+    Ok(code(&answer))
+}
+
+impl Arguments {
+    /// Whose sockets, as it was typed.
+    fn spelled(&self, ports: &[u16]) -> String {
+        self.pid
+            .map_or_else(|| spelled(ports), |pid| format!("--pid {pid}"))
+    }
+}
+
+/// What the exit code is.
+fn code(answer: &Arming) -> u8 {
+    let failed =
+        !answer.refused.is_empty() || answer.sockets.iter().any(|socket| socket.error.is_some());
+    let done = answer
+        .sockets
+        .iter()
+        .any(|socket| socket.kind != Kind::Bound && socket.error.is_none());
+    if done && !failed && answer.missed == 0 {
+        exit::YES
+    } else if !done && failed {
+        exit::FAILED
+    } else {
+        exit::NO
+    }
+}
+
+/// What was done, one line for all that is alike.
+fn text(answer: &Arming) -> String {
+    type Alike<'a> = (
+        i32,
+        &'a str,
+        Kind,
+        &'a str,
+        &'a [&'static str],
+        Option<&'a str>,
+    );
+    let mut alike = BTreeMap::<Alike<'_>, Vec<&Armed>>::new();
+    for socket in &answer.sockets {
+        let key = (
+            socket.pid,
+            &*socket.name,
+            socket.kind,
+            &*socket.local,
+            &*socket.set,
+            socket.error.as_deref(),
+        );
+        alike.entry(key).or_default().push(socket);
+    }
+    let mut text = String::new();
+    for ((pid, name, kind, local, set, error), sockets) in alike {
+        let several = sockets.len() > 1;
+        let what = match (kind, sockets.as_slice()) {
+            (Kind::Listener, _) => format!("the listener on {local}"),
+            (Kind::Bound, _) => format!("the socket bound to {local}"),
+            (Kind::Connection, [only]) => {
+                format!(
+                    "the connection of {local} with {}",
+                    only.peer.as_deref().unwrap_or("?")
+                )
+            }
+            (Kind::Connection, many) => format!("{} connections of {local}", many.len()),
+        };
+        let (has, had) = if several {
+            ("have", "had")
+        } else {
+            ("has", "had")
+        };
+        let options: Vec<String> = set.iter().map(ToString::to_string).collect();
+        let done = match (kind, error) {
+            (Kind::Bound, _) => {
+                "is left alone: it does not listen, and with the flag others could bind beside it"
+                    .into()
+            }
+            (_, Some(error)) => format!("refused {error}"),
+            (_, None) if options.is_empty() => format!("{had} SO_REUSEADDR already"),
+            (_, None) if answer.dry_run => format!("would get {}", list(&options)),
+            (_, None) => format!("{has} {} now", list(&options)),
+        };
+        text += &paragraph("", "  ", &format!("{name} (pid {pid}): {what} {done}"));
+    }
+    let armed = answer
+        .sockets
+        .iter()
+        .filter(|socket| socket.kind != Kind::Bound && socket.error.is_none())
+        .count();
+    if armed > 0 {
+        text += &paragraph("", "", &outlook(answer, armed));
+    }
+    text
+}
+
+/// What the next start will meet.
+fn outlook(answer: &Arming, armed: usize) -> String {
+    let number = count(armed, "socket", "sockets");
+    let mut text = if answer.dry_run {
+        format!("{number} would be armed.")
+    } else {
+        format!("{number} armed.")
+    };
+    let port = spelled(&answer.ports);
+    if answer.leftovers.is_empty() {
+        if answer.missed == 0 && !answer.dry_run && answer.refused.is_empty() {
+            text +=
+                " Now the program can be stopped, and started again at once with `reuseaddr run`.";
+        }
+        return text;
+    }
+    let left = answer.leftovers_left_ms.unwrap_or(60_000);
+    let what: Vec<String> = answer
+        .leftovers
+        .iter()
+        .map(|(state, number)| format!("{number} {state}"))
+        .collect();
+    let had = answer
+        .sockets
+        .iter()
+        .any(|socket| socket.kind == Kind::Listener && socket.had_reuse_address);
+    text += &format!(
+        " But {} {} there already, left behind {}: the port is not free before {} gone, in {} s. Once the program has \
+         been stopped, `reuseaddr evict {port}` ends that, or `reuseaddr run --wait {}s PROGRAM` waits for it.",
+        list(&what),
+        if answer.leftovers.values().sum::<usize>() == 1 {
+            "is"
+        } else {
+            "are"
+        },
+        if had {
+            "perhaps before it carried SO_REUSEADDR"
+        } else {
+            "without SO_REUSEADDR"
+        },
+        if answer.leftovers.values().sum::<usize>() == 1 {
+            "it is"
+        } else {
+            "they are"
+        },
+        left.div_ceil(1000),
+        seconds_to_wait(left),
+    );
+    text
+}
+
+/// The ports that a process listens on; and the process, if those who share them can't be found.
+fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
+    let process = info::process(pid)?;
+    let theirs = sockets_of(&process).map_err(|error| {
+        anyhow::anyhow!(
+            "{}\n    sudo reuseaddr arm --pid {pid}",
+            why_not(error, process.pid())
+        )
+    })?;
+    let ports: BTreeSet<u16> = theirs
+        .iter()
+        .filter(|(_, socket)| socket.listening)
+        .map(|(_, socket)| socket.local.port())
+        .collect();
+    if ports.is_empty() {
+        bail!(
+            "process {pid} listens on no TCP port, so there is nothing that its next start would need. Perhaps a child of \
+             it does, or another process:\n    reuseaddr status"
+        );
+    }
+    // Its network may not be ours, and in ours these ports are somebody else's.
+    let entered = namespace::enter(pid);
+    if let Err(error) = &entered {
+        output::warn(&format!(
+            "{error:#}. Process {pid} alone is armed, and not what may share its ports"
+        ));
+    }
+    let alone = entered.is_err().then_some(pid);
+    Ok((ports.into_iter().collect(), alone))
+}
+
+/// Why nothing was armed.
+fn unarmed(ports: &[u16]) -> Result<String> {
+    let entries = sock_diag::dump(Which::These(ports))?;
+    let spelled = spelled(ports);
+    Ok(if entries.iter().any(|entry| entry.inode != 0) {
+        format!(
+            "nothing on the port listens or is connected, so that there is nothing to arm\n    reuseaddr status {spelled}"
+        )
+    } else if entries.is_empty() {
+        let process = match ports {
+            [pid] if Process::new(i32::from(*pid)).is_ok() => {
+                format!("; if process {pid} is meant:\n    reuseaddr arm --pid {pid}")
+            }
+            _ => format!(
+                "; a program can be armed only while it runs\n    reuseaddr status {spelled}"
+            ),
+        };
+        format!("no socket has this port{process}")
+    } else {
+        format!(
+            "no process holds what is on this port: an earlier run left it behind, and only evicting or waiting helps\n    \
+             reuseaddr status {spelled}"
+        )
+    })
+}

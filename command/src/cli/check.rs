@@ -1,0 +1,153 @@
+//! Says which engine works for a program, or is at work in a process.
+
+use super::{exit, options};
+use crate::engine::Engine;
+use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
+use crate::process::credentials::Credentials;
+use crate::program::report::Report;
+use crate::program::search::{file_name, find_program};
+use crate::program::{inspect, process, wrapper};
+use anyhow::{Result, bail};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Say how `run` would start a program, or whether anything is at work in a process
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct Arguments {
+    /// A process: is it traced, or the library loaded, with which variables, and which sockets carry SO_REUSEADDR
+    #[arg(long, group = "what", value_name = "PID")]
+    pid: Option<u32>,
+
+    #[command(flatten)]
+    library: options::Library,
+
+    #[command(flatten)]
+    format: options::Format,
+
+    /// A program, by path or name, with its arguments if they name another program
+    #[arg(group = "what", value_name = "PROGRAM", trailing_var_arg = true)]
+    program: Vec<OsString>,
+}
+
+/// Answers `reuseaddr check`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let (report, shown) = match (arguments.pid, arguments.program.as_slice()) {
+        (Some(pid), _) => (process::process(pid)?, format!("process {pid}")),
+        (None, [name, rest @ ..]) => {
+            let is_ours = |word: &&OsString| {
+                ["--json", "--library", "--pid"]
+                    .iter()
+                    .any(|option| *word == option)
+            };
+            let is_starter = wrapper::start(&file_name(Path::new(name)), rest).is_some();
+            if let Some(ours) = rest.iter().find(is_ours).filter(|_| !is_starter) {
+                bail!(
+                    "{} after PROGRAM is an argument of PROGRAM; put it in front",
+                    readable(ours.as_bytes())
+                );
+            }
+            let libraries = arguments.library.find();
+            let path = locate(name)?;
+            let report = inspect::program(
+                &path,
+                rest,
+                libraries.as_ref().ok(),
+                &Credentials::own(),
+                inspect::Question::Everything,
+            );
+            if report.needs_library || arguments.library.library.is_some() {
+                libraries?;
+            }
+            (report, readable(name.as_bytes()))
+        }
+        (None, []) => bail!("a PROGRAM or --pid is needed"),
+    };
+    if arguments.format.json {
+        output::print_json(&report, false)?;
+    } else {
+        output::print(&text(&report, &shown))?;
+    }
+    Ok(if report.works { exit::YES } else { exit::NO })
+}
+
+/// Finds a program, or says in words that help why not.
+fn locate(name: &OsStr) -> Result<PathBuf> {
+    let shown = readable(name.as_bytes());
+    find_program(name).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("{shown} is there and can't be executed; see `ls -l` on it")
+        }
+        _ if shown.contains('/') => anyhow::anyhow!("there is no file {shown}"),
+        _ => anyhow::anyhow!("there is no program {shown} in PATH; give its path"),
+    })
+}
+
+fn text(report: &Report, shown: &str) -> String {
+    let engine = report.engine.as_ref();
+    let (style, verdict, sentence) = match (report.pid, engine.map(|choice| choice.name)) {
+        (None, Some(Engine::Preload)) => (GOOD, "yes", "the library works in {}"),
+        (None, Some(Engine::Trace)) => (GOOD, "yes", "`reuseaddr run` traces {} until it listens"),
+        (None, Some(Engine::Wait)) => (
+            UNSURE,
+            "only waiting",
+            "`reuseaddr run --ports PORT` starts {} when it can bind its port",
+        ),
+        (None, None) => (BAD, "no", "nothing can be done for {}"),
+        (Some(_), Some(Engine::Trace)) => (
+            GOOD,
+            "traced",
+            "until it listens, a tracer is at work in {}",
+        ),
+        (Some(_), _) if report.works => (GOOD, "loaded", "the library is at work in {}"),
+        (Some(_), _) if report.loaded => (BAD, "loaded in vain", "the library does nothing in {}"),
+        (Some(_), _) => (BAD, "not loaded", "the library is not in {}"),
+    };
+    let verdict = styled(style, verdict);
+    let sentence = sentence.replace("{}", shown);
+    let mut text = paragraph("", "", &format!("{verdict}: {sentence}."));
+    for finding in &report.findings {
+        text += &paragraph("  - ", "    ", &finding.text);
+    }
+    if let Some(choice) = engine {
+        let is_known = report
+            .findings
+            .iter()
+            .any(|finding| finding.text == choice.reason);
+        let why = if is_known || choice.name == Engine::Preload {
+            String::new()
+        } else {
+            format!(": {}", choice.reason)
+        };
+        text += &paragraph(
+            "  - ",
+            "    ",
+            &format!("the engine is {}{why}", choice.name),
+        );
+        for limit in choice.cannot {
+            text += &paragraph("  - ", "    ", &format!("it can't {limit}"));
+        }
+    }
+    for socket in &report.sockets {
+        text += &paragraph(
+            "  - ",
+            "    ",
+            &format!(
+                "{} {} SO_REUSEADDR",
+                if socket.listening {
+                    format!("the listener on {}", socket.local)
+                } else {
+                    format!("the socket at {}", socket.local)
+                },
+                if socket.reuse_address {
+                    "carries"
+                } else {
+                    "does not carry"
+                },
+            ),
+        );
+    }
+    text
+}

@@ -1,0 +1,244 @@
+//! Ends what earlier runs left on ports, and says what came of it.
+
+use super::{exit, options};
+use crate::net::namespace;
+use crate::net::probe::{self, Outcome};
+use crate::net::sock_diag::{Entry, Refusal};
+use crate::output::{self, count, list, paragraph};
+use crate::port::evict::{Choice, Eviction, evict, explain, reasons};
+use crate::port::port_list::{self as ports, PortList, spelled};
+use anyhow::Result;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+/// Force what earlier runs left on a port out of TIME_WAIT, now
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "With CAP_NET_ADMIN (sudo) the kernel ends them all. Without any right it ends those whose peer is on this \
+    host, by a reset from the peer's address and port, which it binds for that moment. A connection that a process owns \
+    is never touched."
+)]
+pub(crate) struct Arguments {
+    /// Local ports: 49200, 8000-8100, or several with commas
+    #[arg(required = true, value_name = "PORT")]
+    ports: Vec<PortList>,
+
+    /// End orphans in FIN_WAIT1, CLOSING and LAST_ACK too: data that the peer has not got yet is lost
+    #[arg(long)]
+    all_states: bool,
+
+    /// Without CAP_NET_ADMIN, also where a program listens, which then sees an empty connection for each
+    #[arg(long)]
+    past_listeners: bool,
+
+    /// Only those whose peer has this address
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<IpAddr>,
+
+    /// Show what would be ended, and end nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    network: options::Network,
+
+    #[command(flatten)]
+    format: options::Format,
+}
+
+impl Arguments {
+    /// What was asked, as it would be typed.
+    fn spelled(&self, ports: &[u16]) -> String {
+        let mut words = Vec::new();
+        words.extend(self.network.pid.map(|pid| format!("--pid {pid}")));
+        words.extend(self.peer.map(|peer| format!("--peer {peer}")));
+        words.extend(self.all_states.then(|| "--all-states".into()));
+        words.extend(self.past_listeners.then(|| "--past-listeners".into()));
+        words.push(spelled(ports));
+        words.join(" ")
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    network_namespace: String,
+    dry_run: bool,
+    /// Why the kernel refused: `not-allowed`, `not-supported` or `errno N`.
+    refusal: Option<String>,
+    /// Why what is left could not be ended from its peer's side, with how many there are of each.
+    obstacles: BTreeMap<String, usize>,
+    ports: Vec<PerPort>,
+}
+
+#[derive(Debug, Serialize)]
+struct PerPort {
+    port: u16,
+    found: BTreeMap<&'static str, usize>,
+    evicted: usize,
+    left: BTreeMap<&'static str, usize>,
+    spared: BTreeMap<&'static str, usize>,
+    /// Whether a plain bind of all addresses succeeds now.
+    free: bool,
+}
+
+/// Answers `reuseaddr evict`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    arguments.network.enter()?;
+    let ports = ports::all(&arguments.ports);
+    let choice = Choice {
+        all_states: arguments.all_states,
+        peer: arguments.peer,
+        past_listeners: arguments.past_listeners,
+    };
+    if arguments.all_states && !arguments.dry_run {
+        output::warn("--all-states: what the peers have not got yet is lost");
+    }
+    let eviction = evict(&ports, choice, arguments.dry_run)?;
+    let answer = answer(&ports, &eviction, arguments.dry_run);
+    if arguments.format.json {
+        output::print_json(&answer, false)?;
+    } else {
+        output::print(&text(&answer, &reasons(&eviction.obstacles)))?;
+    }
+    if arguments.dry_run {
+        return Ok(exit::YES);
+    }
+    if !eviction.left.is_empty() {
+        output::complain(&explain(&eviction, &arguments.spelled(&ports)));
+    }
+    let unfinished = unfinished(&eviction, choice);
+    if let Some(states) = &unfinished {
+        output::complain(&format!(
+            "{states} left, whose peers have not got everything yet. To end that too, and lose what they have not got:\n    \
+             sudo reuseaddr evict --all-states {}",
+            arguments.spelled(&ports)
+        ));
+    }
+    Ok(if eviction.left.is_empty() && unfinished.is_none() {
+        exit::YES
+    } else if eviction.refusal.is_some() && eviction.left.len() == eviction.found.len() {
+        exit::FAILED
+    } else {
+        exit::NO
+    })
+}
+
+/// The leftovers that only `--all-states` ends: `1 FIN_WAIT1 is`.
+fn unfinished(eviction: &Eviction, choice: Choice) -> Option<String> {
+    let mut numbers = BTreeMap::new();
+    for entry in &eviction.spared {
+        if !choice.all_states && choice.may_become(entry) {
+            *numbers.entry(entry.state.name()).or_insert(0) += 1;
+        }
+    }
+    let verb = if numbers.values().sum::<usize>() == 1 {
+        "is"
+    } else {
+        "are"
+    };
+    (!numbers.is_empty()).then(|| format!("{} {verb}", spell(&numbers)))
+}
+
+fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
+    let touched: HashSet<u16> = [&eviction.found, &eviction.spared]
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.local.port())
+        .collect();
+    let on = |entries: &[Entry], port: u16| {
+        let mut numbers = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.local.port() == port) {
+            *numbers.entry(entry.state.name()).or_insert(0) += 1;
+        }
+        numbers
+    };
+    Answer {
+        network_namespace: namespace::namespace(),
+        dry_run,
+        refusal: eviction.refusal.map(|refusal| match refusal {
+            Refusal::NotAllowed => "not-allowed".into(),
+            Refusal::NotSupported => "not-supported".into(),
+            Refusal::Other(code) => format!("errno {code}"),
+        }),
+        obstacles: eviction
+            .obstacles
+            .iter()
+            .map(|(obstacle, &number)| (obstacle.name(), number))
+            .collect(),
+        ports: ports
+            .iter()
+            // Of a range, those that have something; of what was named, all.
+            .filter(|port| ports.len() <= 20 || touched.contains(port))
+            .map(|&port| {
+                let found = on(&eviction.found, port);
+                let left = on(&eviction.left, port);
+                PerPort {
+                    port,
+                    evicted: found
+                        .values()
+                        .sum::<usize>()
+                        .saturating_sub(left.values().sum()),
+                    found,
+                    left,
+                    spared: on(&eviction.spared, port),
+                    free: probe::probe(port, None)
+                        .iter()
+                        .all(|probe| probe.plain == Outcome::Bound),
+                }
+            })
+            .collect(),
+    }
+}
+
+fn text(answer: &Answer, reasons: &[String]) -> String {
+    let mut text = String::new();
+    for port in &answer.ports {
+        let mut line = format!("Port {}: ", port.port);
+        line += &if port.found.is_empty() {
+            "there is nothing to evict.".into()
+        } else if answer.dry_run {
+            format!("{} would be evicted.", spell(&port.found))
+        } else if port.left.is_empty() {
+            format!("{} evicted, and nothing of it is left.", spell(&port.found))
+        } else {
+            format!(
+                "{} of {} evicted; {} left.",
+                port.evicted,
+                spell(&port.found),
+                spell(&port.left)
+            )
+        };
+        if !port.spared.is_empty() {
+            line += &format!(" Not touched: {}.", spell(&port.spared));
+        }
+        line += if port.free {
+            " A plain bind succeeds now."
+        } else if answer.dry_run {
+            ""
+        } else {
+            " A plain bind still fails; `reuseaddr status` says why."
+        };
+        text += &paragraph("", "  ", &line);
+    }
+    if answer.dry_run && !answer.obstacles.is_empty() {
+        text += &paragraph(
+            "",
+            "  ",
+            &format!("That takes CAP_NET_ADMIN: {}.", reasons.join("; ")),
+        );
+    }
+    if answer.ports.is_empty() {
+        text += &paragraph("", "", "There is nothing to evict on any of these ports.");
+    }
+    text
+}
+
+fn spell(numbers: &BTreeMap<&'static str, usize>) -> String {
+    list(
+        &numbers
+            .iter()
+            .map(|(state, number)| count(*number, state, state))
+            .collect::<Vec<_>>(),
+    )
+}

@@ -1,0 +1,347 @@
+//! Starts a program by an engine that works for it: everything that could go wrong is found first, and nothing is started
+//! if anything does.
+
+use super::{exit, free, options};
+use crate::engine::preload::{Inherited, environment};
+use crate::engine::trace::exempt::Preloaded;
+use crate::engine::trace::{self, Terms};
+use crate::engine::{Engine, wait};
+use crate::library::elf::Elf;
+use crate::library::layout::NAME;
+use crate::library::libraries::Libraries;
+use crate::library::variables::Variables;
+use crate::output::{self, readable};
+use crate::port::evict::{self, Choice};
+use crate::port::port_list;
+use crate::process::credentials::Credentials;
+use crate::program::exec::become_it;
+use crate::program::inspect;
+use crate::program::report::Report;
+use crate::program::search::find_program;
+use anyhow::Result;
+use libreuse_rules::settings::{Linger, Settings};
+use log::debug;
+use std::env;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Start a program so that it can bind its port again at once
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "`run` becomes PROGRAM: same process, same descriptors, its own exit code. If nothing can be done for \
+    PROGRAM, or an option is wrong, it says why, starts nothing and exits with 125.\n\
+    Example: reuseaddr run --wait 60s python3 server.py"
+)]
+pub(crate) struct Arguments {
+    /// Start PROGRAM even if nothing can be done for it
+    #[arg(long)]
+    anyway: bool,
+
+    /// Who sees to its calls; without this, the first of these that works for PROGRAM
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
+
+    /// trace: let go when nothing more has listened for so long, if --ports does not tell all ports
+    #[arg(long, value_name = "DURATION", default_value = "250ms")]
+    trace_quiet: options::Span,
+
+    /// trace: let go after so long, whatever listens
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    trace_limit: options::Span,
+
+    /// First end what earlier runs left on the ports of --ports: without any right where the peers were on this host
+    #[arg(long)]
+    evict: bool,
+
+    /// First ask processes of your own that have the ports of --ports to end, and evict what they leave
+    #[arg(long)]
+    free: bool,
+
+    #[command(flatten)]
+    library: options::Library,
+
+    #[command(flatten)]
+    variables: Variables,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+    program: Vec<OsString>,
+}
+
+/// Answers `reuseaddr run`, which it survives only if nothing was started.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let Some((name, rest)) = arguments.program.split_first() else {
+        return Ok(exit::REFUSED);
+    };
+    let inherited: Vec<(OsString, OsString)> = env::vars_os().collect();
+    let borrowed = inherited
+        .iter()
+        .map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+    let (settings, mut mistakes) = arguments.variables.read(borrowed);
+    for (option, needed) in [
+        ("--evict", arguments.evict),
+        ("--free", arguments.free),
+        ("--engine wait", arguments.engine == Some(Engine::Wait)),
+    ] {
+        if needed && settings.ports.all() {
+            mistakes.push(format!(
+                "{option} needs to know the ports: add --ports PORT"
+            ));
+        }
+    }
+    if arguments.engine == Some(Engine::Trace) {
+        mistakes.extend(not_while_traced(&settings));
+    }
+    let path = find_program(name);
+    let libraries = arguments.library.find();
+    let report = path.as_ref().ok().map(|path| {
+        inspect::program(
+            path,
+            rest,
+            libraries.as_ref().ok(),
+            &Credentials::own(),
+            inspect::Question::HowToStart,
+        )
+    });
+    if let Err(error) = &libraries {
+        let may_be_preload = matches!(arguments.engine, None | Some(Engine::Preload));
+        let is_needed = report.as_ref().is_none_or(|report| report.needs_library);
+        if arguments.library.library.is_some() || (may_be_preload && is_needed) {
+            mistakes.push(format!("{error:#}"));
+        }
+    }
+    for mistake in &mistakes {
+        output::complain(mistake);
+    }
+    let shown = readable(name.as_bytes());
+    let path = match path {
+        Ok(path) => path,
+        Err(error) => {
+            let (code, what) = if error.kind() == ErrorKind::PermissionDenied {
+                (exit::NOT_EXECUTABLE, "can't be executed; see `ls -l` on it")
+            } else if shown.contains('/') {
+                (exit::NOT_FOUND, "was not found")
+            } else {
+                (exit::NOT_FOUND, "was not found in PATH")
+            };
+            output::complain(&format!("{shown} {what}"));
+            return Ok(if mistakes.is_empty() {
+                code
+            } else {
+                exit::REFUSED
+            });
+        }
+    };
+    if !mistakes.is_empty() {
+        return Ok(exit::REFUSED);
+    }
+    let is_hopeless = |report: &Report| report.engine.is_none();
+    if report.as_ref().is_none_or(is_hopeless) && !path.exists() {
+        output::complain(&format!("{shown} is not there any more"));
+        return Ok(exit::NOT_FOUND);
+    }
+    let libraries = libraries.ok();
+    let Some(way) = choose(arguments, &settings, report.as_ref(), &shown) else {
+        return Ok(exit::REFUSED);
+    };
+    if arguments.free {
+        free::for_program(&port_list::listed(&settings.ports))?;
+    }
+    if arguments.evict {
+        clear(&port_list::listed(&settings.ports))?;
+    }
+    let in_environment = match (&way, &report) {
+        (Way::By(Engine::Preload), Some(report)) => report.preload.clone(),
+        // What it starts may be dynamic, and the library then serves that. No library is for what is traced itself.
+        (Way::By(Engine::Trace), _) if is_static(&path) => {
+            libraries.as_ref().and_then(Libraries::for_children)
+        }
+        _ => None,
+    };
+    match way {
+        Way::By(Engine::Trace) => {
+            let preloaded = in_environment.as_ref().and(libraries.as_ref());
+            let preloaded = preloaded.map(|libraries| Preloaded {
+                name: NAME.into(),
+                kinds: libraries.kinds(),
+            });
+            if !traced(arguments, settings, preloaded, &shown) {
+                return Ok(exit::REFUSED);
+            }
+        }
+        Way::By(Engine::Wait) => {
+            wait::until_free(&port_list::listed(&settings.ports), patience(&settings));
+        }
+        Way::By(Engine::Preload) | Way::Plain => {}
+    }
+    let environment = environment(
+        inherited,
+        &arguments.variables,
+        match (&in_environment, way) {
+            (Some(library), _) => Inherited::With(library),
+            (None, Way::By(Engine::Trace)) => Inherited::Without,
+            (None, _) => Inherited::Unchanged,
+        },
+    );
+    let error = become_it(&path, &arguments.program, &environment);
+    output::complain(&format!("{} can't be executed: {error}", path.display()));
+    Ok(if error.kind() == ErrorKind::NotFound {
+        exit::NOT_FOUND
+    } else {
+        exit::NOT_EXECUTABLE
+    })
+}
+
+/// Whether a file is a program without a dynamic linker.
+fn is_static(path: &Path) -> bool {
+    Elf::read(path).is_ok_and(|elf| elf.is_some_and(|elf| elf.interpreter.is_none()))
+}
+
+/// How a program is started.
+#[derive(Clone, Copy)]
+enum Way {
+    By(Engine),
+    /// As it is: that was asked for.
+    Plain,
+}
+
+/// Chooses the way for a program, or says why there is none.
+fn choose(
+    arguments: &Arguments,
+    settings: &Settings,
+    report: Option<&Report>,
+    shown: &str,
+) -> Option<Way> {
+    let found = report.and_then(|report| report.engine.as_ref());
+    let mut against = Vec::new();
+    match (arguments.engine, found, report) {
+        (Some(Engine::Preload), found, Some(report))
+            if found.is_none_or(|choice| choice.name != Engine::Preload) =>
+        {
+            against.extend(report.problems().map(str::to_owned));
+        }
+        (Some(Engine::Trace), _, Some(report)) if !report.untraceable.is_empty() => {
+            against.clone_from(&report.untraceable);
+        }
+        (Some(engine), _, _) => {
+            debug!("engine {engine}: it was asked for");
+            return Some(Way::By(engine));
+        }
+        (None, Some(choice), report) => {
+            let missing = match choice.name {
+                Engine::Trace => not_while_traced(settings),
+                Engine::Wait if settings.ports.all() => Some(format!(
+                    "with --ports PORT `run` waits until {shown} can bind its port"
+                )),
+                _ => None,
+            };
+            let Some(missing) = missing else {
+                debug!("engine {}: {}", choice.name, choice.reason);
+                return Some(Way::By(choice.name));
+            };
+            against.extend(
+                report
+                    .into_iter()
+                    .flat_map(Report::problems)
+                    .map(str::to_owned),
+            );
+            if choice.name == Engine::Wait {
+                against.push(choice.reason.clone());
+            }
+            against.push(missing);
+        }
+        (None, None, report) => {
+            against.extend(
+                report
+                    .into_iter()
+                    .flat_map(Report::problems)
+                    .map(str::to_owned),
+            );
+        }
+    }
+    for problem in &against {
+        output::complain(problem);
+    }
+    if arguments.anyway {
+        output::warn(&format!("{shown} is started anyway"));
+        return Some(Way::Plain);
+    }
+    output::complain(&format!(
+        "so {shown} was not started; `reuseaddr run --anyway` starts it as it is"
+    ));
+    None
+}
+
+/// What of the settings can't be had from a tracer.
+fn not_while_traced(settings: &Settings) -> Option<String> {
+    (settings.linger == Linger::Zero).then(|| {
+        "linger zero is for the engine preload: it resets connections when they are closed, and by then the tracer has let \
+         go. --linger graceful works"
+            .into()
+    })
+}
+
+/// How long `wait` waits.
+fn patience(settings: &Settings) -> Duration {
+    match settings.wait_ms {
+        0 => wait::LONGEST,
+        milliseconds => Duration::from_millis(milliseconds.into()),
+    }
+}
+
+/// Has this process traced, or else waits for its ports; false if nothing is to be started.
+fn traced(
+    arguments: &Arguments,
+    settings: Box<Settings>,
+    preloaded: Option<Preloaded>,
+    shown: &str,
+) -> bool {
+    /// So many ports and no more are each expected to listen: of a wide range, some will.
+    const MOST_PORTS: usize = 16;
+    let ports = port_list::listed(&settings.ports);
+    let longest = patience(&settings);
+    let terms = Terms {
+        ports: (ports.len() <= MOST_PORTS).then(|| ports.iter().copied().collect()),
+        quiet: arguments.trace_quiet.0,
+        limit: arguments.trace_limit.0,
+    };
+    let known = !settings.ports.all();
+    let Err(error) = trace::begin(settings, terms, preloaded) else {
+        return true;
+    };
+    let why = format!("the kernel lets nobody trace {shown} here: {error}");
+    if arguments.engine.is_none() && known {
+        output::warn(&format!("{why}; so `run` waits for its ports"));
+        wait::until_free(&ports, longest);
+        return true;
+    }
+    output::complain(&why);
+    if arguments.anyway {
+        output::warn(&format!("{shown} is started anyway"));
+        return true;
+    }
+    output::complain(&format!(
+        "so {shown} was not started; with --ports PORT `run` waits until it can bind its port"
+    ));
+    false
+}
+
+/// Ends what earlier runs left. Where that can't be, it says so, and the program is started all the same: it may bind
+/// over it.
+fn clear(ports: &[u16]) -> Result<()> {
+    let eviction = evict::evict(ports, Choice::default(), false)?;
+    if eviction.left.is_empty() {
+        debug!("{} leftovers evicted", eviction.found.len());
+    } else {
+        output::warn(&format!(
+            "{} of {} leftovers are still there",
+            eviction.left.len(),
+            eviction.found.len()
+        ));
+        output::warn(&evict::explain(&eviction, &port_list::spelled(ports)));
+    }
+    Ok(())
+}

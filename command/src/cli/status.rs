@@ -1,0 +1,364 @@
+//! Who holds a port, and whether it can be bound: the kernel's table, with owners, and a verdict.
+
+use super::{exit, options};
+use crate::net::sock_diag::{self, State, Which};
+use crate::net::{namespace, probe, sysctl};
+use crate::output::progress::Progress;
+use crate::output::screen::{Frame, Screen};
+use crate::output::{self, count, list, paragraph};
+use crate::port::diagnosis::{Verdict, verdict};
+use crate::port::direction::Judge;
+use crate::port::hint::Scope;
+use crate::port::port_list::{self as ports, PortList, Target, spelled};
+use crate::port::socket::{Socket, UdpSocket};
+use crate::port::table::listing;
+use crate::process::holders::Holders;
+use crate::sys::localtime::time_of_day;
+use anyhow::{Result, bail};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
+
+/// Show who holds a port, whether it can be bound now, and what to do
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without PORT: every port with a listener, or with something that was left behind.\n\
+    The verdict comes from binding the port for a moment; nothing ever listens."
+)]
+pub(crate) struct Arguments {
+    /// Ports, or the programs that have some: 49200, 8000-8100, localhost:8080, http, node
+    #[arg(value_name = "PORT")]
+    targets: Vec<Target>,
+
+    /// Bind this address for the verdict, in place of all addresses
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<IpAddr>,
+
+    #[command(flatten)]
+    network: options::Network,
+
+    /// Show every socket on a line of its own
+    #[arg(long)]
+    all: bool,
+
+    /// Show it again every second, until interrupted; with --json, on one line each time
+    #[arg(long)]
+    watch: bool,
+
+    #[command(flatten)]
+    format: options::Format,
+}
+
+/// The whole answer, as `--json` has it.
+#[derive(Debug, Serialize)]
+struct Answer {
+    network_namespace: String,
+    ports: Vec<PerPort>,
+}
+
+#[derive(Debug, Serialize)]
+struct PerPort {
+    port: u16,
+    verdict: Option<Verdict>,
+    sockets: Vec<Socket>,
+    udp: Vec<UdpSocket>,
+}
+
+impl PerPort {
+    fn is_busy(&self) -> bool {
+        self.verdict
+            .as_ref()
+            .is_some_and(|verdict| !verdict.is_free())
+    }
+}
+
+/// Above so many ports, a long verdict each would hide the one that matters.
+const MANY_PORTS: usize = 20;
+
+/// Answers `reuseaddr status`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    arguments.network.enter()?;
+    let scope = Scope {
+        pid: arguments.network.pid,
+        address: arguments.address,
+    };
+    let mut screen = if arguments.watch && !arguments.format.json {
+        Screen::take()
+    } else {
+        None
+    };
+    loop {
+        let answer = look(wanted(&arguments.targets)?.as_deref(), scope)?;
+        if arguments.format.json {
+            output::print_json(&answer, arguments.watch)?;
+        } else {
+            let table = table(&answer, arguments.all);
+            let mut below = text(&answer, !arguments.targets.is_empty(), scope);
+            if !table.is_empty() {
+                below = format!("\n{below}");
+            }
+            match &mut screen {
+                Some(screen) => screen.show(&Frame {
+                    title: &title(arguments),
+                    table: &table,
+                    below: &below,
+                }),
+                None if arguments.watch => {
+                    output::print(&format!("{}\n\n{table}{below}\n", title(arguments)))?;
+                }
+                None => output::print(&(table + &below))?,
+            }
+        }
+        if !arguments.watch {
+            return Ok(if answer.ports.iter().any(PerPort::is_busy) {
+                exit::NO
+            } else {
+                exit::YES
+            });
+        }
+        match &mut screen {
+            Some(screen) => screen.pause(Duration::from_secs(1)),
+            None => thread::sleep(Duration::from_secs(1)),
+        }
+        if output::reader_has_gone() {
+            return Ok(exit::YES);
+        }
+    }
+}
+
+fn title(arguments: &Arguments) -> String {
+    let what: Vec<String> = arguments
+        .targets
+        .iter()
+        .map(|target| match target {
+            Target::Ports(ports) => spelled(&ports::all(std::slice::from_ref(ports))),
+            Target::Program(name) => name.clone(),
+        })
+        .collect();
+    format!("{}  reuseaddr status {}", time_of_day(), what.join(" "))
+        .trim_end()
+        .to_owned()
+}
+
+/// The ports that were named, and those of the programs that were; `None` if nothing was.
+fn wanted(targets: &[Target]) -> Result<Option<Vec<u16>>> {
+    let mut lists: Vec<PortList> = Vec::new();
+    let mut programs: Vec<&str> = Vec::new();
+    for target in targets {
+        match target {
+            Target::Ports(list) => lists.push(list.clone()),
+            Target::Program(name) => programs.push(name),
+        }
+    }
+    let mut ports: BTreeSet<u16> = ports::all(&lists).into_iter().collect();
+    if !programs.is_empty() {
+        let mut entries = sock_diag::dump(Which::All)?;
+        entries.retain(|entry| matches!(entry.state, State::Listen | State::Bound));
+        let holders = Holders::find(entries.iter().map(|entry| entry.inode));
+        for program in programs {
+            let theirs: Vec<u16> = entries
+                .iter()
+                .filter(|entry| {
+                    let mut holders = holders.of(entry.inode).iter();
+                    holders.any(|holder| holder.who.is_called(program, &holder.name))
+                })
+                .map(|entry| entry.local.port())
+                .collect();
+            if theirs.is_empty() {
+                bail!(
+                    "no program called {program} listens on a TCP port or has bound one, as far as you may see, and \
+                     /etc/services names no port of that name"
+                );
+            }
+            ports.extend(theirs);
+        }
+    }
+    Ok((!targets.is_empty()).then(|| ports.into_iter().collect()))
+}
+
+fn look(wanted: Option<&[u16]>, scope: Scope) -> Result<Answer> {
+    let entries = sock_diag::dump(wanted.map_or(Which::All, Which::These))?;
+    let udp = wanted.map(sock_diag::udp).unwrap_or_default();
+    let inodes = entries.iter().chain(&udp).map(|entry| entry.inode);
+    let holders = Holders::find(inodes);
+    let judge = Judge::new(&entries, sock_diag::listeners()?);
+
+    let mut by_port = BTreeMap::<u16, (Vec<Socket>, Vec<UdpSocket>)>::new();
+    for &port in wanted.unwrap_or_default() {
+        by_port.entry(port).or_default();
+    }
+    for entry in &entries {
+        let (tcp, _) = by_port.entry(entry.local.port()).or_default();
+        tcp.push(Socket::new(entry, &judge, &holders));
+    }
+    for entry in &udp {
+        let (_, udp) = by_port.entry(entry.local.port()).or_default();
+        udp.push(UdpSocket::new(entry, &holders));
+    }
+    let Some(wanted) = wanted else {
+        by_port.retain(|_, (sockets, _)| sockets.iter().any(Socket::is_of_a_server));
+        return Ok(answer(
+            by_port.into_iter().map(|(port, found)| (port, found, None)),
+        ));
+    };
+    let handed_out = sysctl::handed_out();
+    let number = by_port.len();
+    let mut progress = Progress::begin();
+    let judged = by_port
+        .into_iter()
+        .enumerate()
+        .map(|(position, (port, (mut sockets, udp)))| {
+            progress.tell(|| format!("{position} of {number} ports"));
+            if wanted.len() <= MANY_PORTS {
+                sockets.iter_mut().for_each(Socket::look_at_flags);
+            }
+            let in_question: Vec<&Socket> = sockets
+                .iter()
+                .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
+                .collect();
+            let probes = probe::probe(port, scope.address);
+            let verdict = verdict(port, &in_question, probes, &handed_out, scope);
+            (port, (sockets, udp), Some(verdict))
+        });
+    Ok(answer(judged))
+}
+
+fn answer(
+    ports: impl Iterator<Item = (u16, (Vec<Socket>, Vec<UdpSocket>), Option<Verdict>)>,
+) -> Answer {
+    Answer {
+        network_namespace: namespace::namespace(),
+        ports: ports
+            .map(|(port, (sockets, udp), verdict)| PerPort {
+                port,
+                verdict,
+                sockets,
+                udp,
+            })
+            .collect(),
+    }
+}
+
+fn table(answer: &Answer, all: bool) -> String {
+    let sockets = answer
+        .ports
+        .iter()
+        .flat_map(|port| port.sockets.iter().map(|socket| (port.port, socket)));
+    listing(sockets, all)
+}
+
+fn text(answer: &Answer, named: bool, scope: Scope) -> String {
+    if !named {
+        let what = if answer.ports.is_empty() {
+            "No port has a listener, and nothing was left behind. "
+        } else {
+            ""
+        };
+        let text = format!(
+            "{what}`reuseaddr status PORT` says whether a port can be bound, and what to do."
+        );
+        return paragraph("", "", &text);
+    }
+    if answer.ports.len() > MANY_PORTS {
+        return summary(answer, scope);
+    }
+    let mut text = String::new();
+    for port in &answer.ports {
+        if let Some(verdict) = &port.verdict {
+            text += &verdict.text(port.port);
+        }
+        text += &udp(port);
+    }
+    text
+}
+
+/// Who has the number for UDP, which is in nobody's way.
+fn udp(port: &PerPort) -> String {
+    let holders: BTreeSet<String> = port
+        .udp
+        .iter()
+        .map(|socket| format!("{} at {}", socket.held_by(), socket.local))
+        .collect();
+    if holders.is_empty() {
+        return String::new();
+    }
+    let holders: Vec<String> = holders.into_iter().collect();
+    paragraph(
+        "",
+        "",
+        &format!(
+            "UDP port {}, which is another one, is held by {}.",
+            port.port,
+            list(&holders)
+        ),
+    )
+}
+
+/// Many ports: each that matters in one paragraph, and the others together.
+fn summary(answer: &Answer, scope: Scope) -> String {
+    /// So many may be told of at length.
+    const FEW: usize = 3;
+    let mut text = String::new();
+    let mut alike = BTreeMap::<&str, Vec<u16>>::new();
+    let mut told = Vec::new();
+    let mut free = 0;
+    for port in &answer.ports {
+        let Some(verdict) = &port.verdict else {
+            continue;
+        };
+        match verdict.common() {
+            Some(common) if port.sockets.is_empty() => {
+                alike.entry(common).or_default().push(port.port);
+            }
+            _ if verdict.is_free() => free += 1,
+            _ => told.push((port.port, verdict)),
+        }
+    }
+    for (port, verdict) in &told {
+        text += &if told.len() <= FEW {
+            verdict.text(*port)
+        } else {
+            verdict.sentence(*port)
+        };
+    }
+    if told.len() > FEW {
+        text += &paragraph("", "", "`reuseaddr status PORT` says of each what to do.");
+    }
+    for (common, ports) in alike {
+        let range = spelled(&ports);
+        text += &paragraph(
+            "",
+            "",
+            &format!(
+                "{} can't be bound: {range}. {common}",
+                count(ports.len(), "port", "ports")
+            ),
+        );
+        text += &output::command(&scope.status(&range), "finds out as root");
+    }
+    let all = if free == answer.ports.len() {
+        "All "
+    } else {
+        ""
+    };
+    let more = if free == answer.ports.len() {
+        ""
+    } else {
+        " more"
+    };
+    if free > 0 {
+        let (ports, are) = if free == 1 {
+            ("port", "is")
+        } else {
+            ("ports", "are")
+        };
+        text += &paragraph(
+            "",
+            "",
+            &format!("{all}{free}{more} {ports} {are} free: a plain bind succeeds."),
+        );
+    }
+    text
+}

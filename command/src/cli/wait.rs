@@ -1,0 +1,92 @@
+//! Waits until ports can be bound: before a service is started, or in a container that starts before it.
+
+use super::{exit, options};
+use crate::net::sysctl;
+use crate::output::progress::Progress;
+use crate::output::{self, list, paragraph};
+use crate::port::port_list::{self as ports, PortList, spelled};
+use crate::port::wait::{End, Wish, wait};
+use anyhow::{Result, bail};
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// Wait until a port can be bound
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It is free when a plain bind succeeds, as that of a program that sets no option. Fits ExecStartPre= and \
+    init containers.\nExample: reuseaddr wait --timeout 90s 8080 && ./server"
+)]
+pub(crate) struct Arguments {
+    /// Ports: 49200, 8000-8100, or several with commas
+    #[arg(required = true, value_name = "PORT")]
+    ports: Vec<PortList>,
+
+    /// For this long at the most: 500ms, 30s, 2m; without it, for ever
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<options::Span>,
+
+    /// Until this address can be bound, in place of all addresses
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<IpAddr>,
+
+    /// Until a bind with SO_REUSEADDR succeeds, as that of most servers and of programs under `reuseaddr run`
+    #[arg(long)]
+    reuse: bool,
+
+    #[command(flatten)]
+    network: options::Network,
+}
+
+/// Answers `reuseaddr wait`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    arguments.network.enter()?;
+    let ports = ports::all(&arguments.ports);
+    let start = Instant::now();
+    let deadline = arguments
+        .timeout
+        .and_then(|options::Span(time)| start.checked_add(time));
+    let wish = Wish {
+        ports: &ports,
+        address: arguments.address,
+        reuse: arguments.reuse,
+    };
+    let mut progress = Progress::begin();
+    let end = wait(wish, deadline, |text| {
+        progress.tell(|| format!("Waiting for {text}"));
+    })?;
+    drop(progress);
+    let way = if arguments.reuse {
+        "a bind with SO_REUSEADDR"
+    } else {
+        "a plain bind"
+    };
+    match end {
+        End::Free => {
+            let (name, verb) = if ports.len() == 1 {
+                ("Port", "is")
+            } else {
+                ("Ports", "are")
+            };
+            let text = format!("{name} {} {verb} free: {way} succeeds.", named(&ports));
+            output::print(&paragraph("", "", &text))?;
+            Ok(exit::YES)
+        }
+        End::TimeIsUp(text) => {
+            output::complain(&format!(
+                "after {} s {way} still fails: {text}",
+                start.elapsed().as_secs()
+            ));
+            Ok(exit::NO)
+        }
+        End::Denied(port) => bail!(
+            "port {port} may be bound by root only, or with CAP_NET_BIND_SERVICE, as all below {}; waiting does not help",
+            sysctl::lowest_unprivileged()
+        ),
+    }
+}
+
+/// The ports in a sentence.
+fn named(ports: &[u16]) -> String {
+    let words: Vec<String> = spelled(ports).split(',').map(ToOwned::to_owned).collect();
+    list(&words)
+}

@@ -1,0 +1,144 @@
+//! How the tracer comes into being and how it ends, without a trace in the program: forked twice, so that it is nobody's
+//! child who did not ask for one; in a session of its own, so that no terminal's signal reaches it; and with none of the
+//! program's descriptors, so that whoever waits for their end does not wait for the tracer.
+#![allow(unsafe_code)]
+
+use super::ptrace::Tid;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::{io, ptr};
+
+/// What connects a process and the tracer that it begins.
+pub(super) struct Line(OwnedFd);
+
+impl Line {
+    pub(super) fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Self(one), Self(other)))
+    }
+
+    pub(super) fn say(&self, number: i32) -> io::Result<()> {
+        send(&self.0, &number.to_ne_bytes(), SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// What the other end says.
+    ///
+    /// # Errors
+    ///
+    /// There is no other end any more.
+    pub(super) fn hear(&self) -> io::Result<i32> {
+        let mut bytes = [0; 4];
+        loop {
+            match recv(&self.0, &mut bytes[..], RecvFlags::empty()) {
+                Ok((_, 4)) => return Ok(i32::from_ne_bytes(bytes)),
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Runs something in a grandchild that this process has no more to do with, and that ends with it.
+pub(super) fn apart(run: impl FnOnce()) -> io::Result<()> {
+    // Without a signal for its end: one that is held back would wait for the program.
+    // SAFETY: clone as fork(2) is, with null pointers for what is not shared. This process has one thread, so the child
+    // finds every lock free; it forks properly before it does anything else.
+    let child = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
+    if child == 0 {
+        // SAFETY: setsid takes nothing, and a new process leads no group yet, so that it is allowed.
+        unsafe { libc::setsid() };
+        // SAFETY: this process has one thread.
+        if unsafe { libc::fork() } == 0 {
+            run();
+        }
+        end();
+    }
+    let child = Tid::try_from(child).unwrap_or(-1);
+    if child < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    loop {
+        // SAFETY: the status is not asked for, and the child is ours.
+        if unsafe { libc::waitpid(child, ptr::null_mut(), libc::__WALL) } != -1 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Ends this process, and nothing else of what it may have been a copy of.
+pub(super) fn end() -> ! {
+    // SAFETY: _exit takes a number.
+    unsafe { libc::_exit(0) }
+}
+
+/// Lets another process trace this one where Yama asks for it (`Documentation/admin-guide/LSM/Yama.rst`).
+pub(super) fn allow(tracer: Tid) {
+    // Without Yama the kernel does not know this, and there is no need of it.
+    // SAFETY: the option takes a number.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer, 0, 0, 0) };
+}
+
+/// Gives up what came with the fork: folder, signal mask, and every descriptor but the line and one that is kept.
+///
+/// The line takes the places of stdin, stdout and stderr, so that no copy of the program's descriptors comes to be there.
+pub(super) fn leave_everything(line: &Line, kept: Option<BorrowedFd<'_>>) {
+    // It is always there.
+    let _ = std::env::set_current_dir("/");
+    let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is written to a place of its type.
+    unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
+    // SAFETY: sigemptyset has initialised the set; the old one is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut()) };
+
+    let line = line.0.as_raw_fd();
+    let mut stay = vec![line];
+    stay.extend(kept.map(|fd| fd.as_raw_fd()));
+    stay.sort_unstable();
+    for fd in (0..3).filter(|fd| !stay.contains(fd)) {
+        // SAFETY: what was there belonged to the process that this one is a copy of, and no value here owns it.
+        unsafe { libc::dup2(line, fd) };
+    }
+    let mut first = 3;
+    for fd in stay.into_iter().filter(|&fd| fd >= 3) {
+        close_range(first, fd - 1);
+        first = fd + 1;
+    }
+    close_range(first, RawFd::MAX);
+}
+
+/// Closes descriptors that came with the fork.
+fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
+    // SAFETY: numbers alone. What they stand for belonged to the process that this one is a copy of; values here that own
+    // one of them are never dropped, since `end` ends this process.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    // Before Linux 5.9.
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let open: Vec<RawFd> = open
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| (first..=last).contains(fd)) {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+}

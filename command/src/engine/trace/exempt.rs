@@ -1,0 +1,170 @@
+//! Who is not traced, or not any longer: programs that trace or contain others, programs with more rights than their
+//! caller, which the kernel takes away from a traced one, and programs that the library serves.
+
+use super::ptrace::{self, Tid};
+use crate::library::elf::Elf;
+use crate::process::credentials::{Credentials, gains};
+use crate::process::selinux::{self, Domain, Start};
+use crate::program::search::file_name;
+use procfs::process::Process;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Programs that trace others, which one tracer alone can do.
+const TRACERS: [&str; 8] = [
+    "gdb",
+    "gdbserver",
+    "lldb",
+    "lldb-server",
+    "ltrace",
+    "proot",
+    "rr",
+    "strace",
+];
+
+/// Programs that start containers: all of theirs would be traced as well.
+const CONTAINERS: [&str; 9] = [
+    "buildah",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "conmon",
+    "crun",
+    "dockerd",
+    "podman",
+    "runc",
+    "youki",
+];
+
+/// Why a program of this name is not to be traced, if it is not.
+pub(crate) fn why_not(name: &str) -> Option<String> {
+    if TRACERS.contains(&name) {
+        Some(format!(
+            "{name} traces programs itself, and a program has one tracer at a time"
+        ))
+    } else if CONTAINERS.contains(&name) {
+        Some(format!(
+            "{name} starts containers, and all of their programs would be traced as well"
+        ))
+    } else {
+        None
+    }
+}
+
+/// What the library that is in the program's environment is called, and for which programs it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Preloaded {
+    pub(crate) name: String,
+    /// Width and machine, as an ELF file has them.
+    pub(crate) kinds: Vec<(u8, String)>,
+}
+
+impl Preloaded {
+    /// Whether the dynamic linker takes the library into what a tracee has just become.
+    pub(super) fn serves(&self, tid: Tid) -> bool {
+        let Ok(Some(elf)) = Elf::read(&PathBuf::from(format!("/proc/{tid}/exe"))) else {
+            return false;
+        };
+        let fits = self
+            .kinds
+            .iter()
+            .any(|(class, machine)| *class == elf.class && *machine == elf.machine);
+        let root = PathBuf::from(format!("/proc/{tid}/root"));
+        fits && !elf.go
+            && !is_secure(tid, elf.class)
+            && self.is_in_environment_of(tid, |entry| match elf.libc() {
+                Some("glibc") => true,
+                // musl expands nothing, and leaves out in silence what it does not find.
+                Some("musl") => entry
+                    .strip_prefix("/")
+                    .is_ok_and(|below_root| root.join(below_root).exists()),
+                _ => false,
+            })
+    }
+
+    fn is_in_environment_of(&self, tid: Tid, is_taken: impl Fn(&Path) -> bool) -> bool {
+        let environment = Process::new(tid)
+            .and_then(|process| process.environ())
+            .unwrap_or_default();
+        environment
+            .get(OsStr::new("LD_PRELOAD"))
+            .is_some_and(|value| {
+                value
+                    .as_bytes()
+                    .split(|byte| b" :".contains(byte))
+                    .map(|entry| Path::new(OsStr::from_bytes(entry)))
+                    .any(|entry| file_name(entry) == self.name && is_taken(entry))
+            })
+    }
+}
+
+/// Whether a tracee has become a program in which the dynamic linker ignores LD_PRELOAD (AT_SECURE in its auxiliary vector,
+/// whose numbers are as wide as the program's: procfs reads them as wide as ours).
+fn is_secure(tid: Tid, class: u8) -> bool {
+    let vector = fs::read(format!("/proc/{tid}/auxv")).unwrap_or_default();
+    let width = usize::from(class) / 8;
+    let number = |bytes: &[u8]| {
+        let mut number = [0; 8];
+        number[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(number)
+    };
+    vector.chunks_exact(2 * width).any(|entry| {
+        let (kind, value) = entry.split_at(width);
+        number(kind) == libc::AT_SECURE && number(value) != 0
+    })
+}
+
+/// Whether a program that a tracee is about to become is to be let alone.
+pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
+    let Some(path) = read_path(tid, folder, path) else {
+        return false;
+    };
+    let who = credentials(tid);
+    why_not(&file_name(&path)).is_some()
+        || (!may_trace_the_privileged() && gains(&path, &who).is_ok_and(|gains| !gains.is_empty()))
+        || matches!(selinux::start(&path, &who), Start::OtherDomain(transition) if !transition.is_traceable())
+}
+
+/// A tracee's.
+fn credentials(tid: Tid) -> Credentials {
+    let ours = Credentials::own();
+    let Ok(status) = Process::new(tid).and_then(|process| process.status()) else {
+        return ours;
+    };
+    Credentials {
+        uid: status.euid,
+        gid: status.egid,
+        no_new_privileges: status
+            .nonewprivs
+            .map_or(ours.no_new_privileges, |set| set != 0),
+        domain: Domain::of_process(tid),
+    }
+}
+
+/// The path that a tracee has at this address, as it is to be opened from here.
+fn read_path(tid: Tid, folder: i32, address: u64) -> Option<PathBuf> {
+    // PATH_MAX
+    let mut bytes = [0; 4096];
+    let length = ptrace::read(tid, address, &mut bytes);
+    let bytes = bytes.get(..length)?;
+    let path = bytes.get(..bytes.iter().position(|&byte| byte == 0)?)?;
+    let path = OsStr::from_bytes(path);
+    let process = PathBuf::from(format!("/proc/{tid}"));
+    Some(if let Ok(below_root) = Path::new(path).strip_prefix("/") {
+        process.join("root").join(below_root)
+    } else if folder == libc::AT_FDCWD {
+        process.join("cwd").join(path)
+    } else if path.is_empty() {
+        process.join(format!("fd/{folder}"))
+    } else {
+        process.join(format!("fd/{folder}")).join(path)
+    })
+}
+
+/// Whether the kernel leaves a traced program the rights that its file gives it (`cap_bprm_creds_from_file` in
+/// `security/commoncap.c`).
+pub(crate) fn may_trace_the_privileged() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|ours| ours.effective.contains(CapabilitySet::SYS_PTRACE))
+}

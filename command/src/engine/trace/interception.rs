@@ -1,0 +1,218 @@
+//! What is done about a `bind` or `listen`: a sequence of the rules, in a thread of its own, while the program's thread
+//! stands still. A sequence may wait for minutes, and the program's other threads must not.
+//!
+//! Only the tracer's own thread may have the program's call made, so it is asked to.
+
+use super::log;
+use super::ptrace::Tid;
+use super::remote_call::{Ask, Injected, Question, Told};
+use super::socket::Socket;
+use super::wait_timer::Clock;
+use libreuse_rules::calls::{Calls, Errno, OwnCall};
+use libreuse_rules::endpoint::Endpoint;
+use libreuse_rules::sequence;
+use libreuse_rules::settings::Settings;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+/// What a tracee's call could not be made for: a signal came before it, or the tracee went. No error of the kernel's has
+/// this number where a program sees it (`ERESTARTNOINTR` in `include/linux/errno.h`).
+pub(super) const INTERRUPTED: Errno = Errno(513);
+
+/// A call that is attended to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Attended {
+    /// A `bind` that has failed with `EADDRINUSE`.
+    Bind {
+        fd: i32,
+        address: Option<Endpoint>,
+        /// When its wait began, if that goes on.
+        since: Option<Instant>,
+    },
+    /// A `listen` that is about to be made.
+    Listen { fd: i32 },
+}
+
+/// What the thread of a sequence says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message {
+    /// The program's thread that it is about.
+    pub(super) tid: Tid,
+    /// Which sequence says it: threads may come to have the number of earlier ones.
+    pub(super) sequence: u64,
+    pub(super) word: Word,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Word {
+    /// The call is to be made, and what came of it to be sent back.
+    Make,
+    /// The program's thread is to answer this about a descriptor.
+    Ask(i32, Question),
+    /// The sequence is over: the program may go on. It listens on this port now.
+    Done { listens: Option<u16> },
+    /// A signal has come during a wait that began then: the program is to handle it, and then make its call again.
+    Signalled { since: Instant },
+}
+
+/// What a sequence speaks with.
+#[derive(Debug)]
+pub(super) struct Mouth {
+    pub(super) tid: Tid,
+    pub(super) sequence: u64,
+    pub(super) messages: Sender<Message>,
+}
+
+impl Mouth {
+    fn say(&self, word: Word) {
+        // The tracer hears as long as there is one.
+        let _ = self.messages.send(Message {
+            tid: self.tid,
+            sequence: self.sequence,
+            word,
+        });
+    }
+}
+
+/// The tracer's end of a sequence.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    answers: Sender<Answer>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Made(Result<(), Errno>),
+    Told(Option<Told>),
+}
+
+impl Sequence {
+    /// Begins one; `None` if there can be no thread for it, or the socket can't be had: the program then goes on with what
+    /// the kernel says.
+    pub(super) fn begin(
+        settings: &'static Settings,
+        process: Tid,
+        attended: Attended,
+        mouth: Mouth,
+    ) -> Option<(Self, JoinHandle<()>)> {
+        let (answers, theirs) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .spawn(move || {
+                log::speak_for(process);
+                let since = match attended {
+                    Attended::Bind { since, .. } => since,
+                    Attended::Listen { .. } => None,
+                };
+                let call = Call {
+                    clock: Clock::of(mouth.tid, since),
+                    mouth,
+                    answers: theirs,
+                };
+                let listens = run(settings, attended, &call);
+                call.mouth.say(match call.clock.is_to_go_on_since() {
+                    Some(since) => Word::Signalled { since },
+                    None => Word::Done { listens },
+                });
+            })
+            .ok()?;
+        Some((Self { answers }, thread))
+    }
+
+    /// Tells it what came of the call.
+    pub(super) fn made(&self, result: Result<(), Errno>) {
+        // A sequence waits for the answer, so it is there.
+        let _ = self.answers.send(Answer::Made(result));
+    }
+
+    /// Tells it what it has asked.
+    pub(super) fn told(&self, told: Option<Told>) {
+        let _ = self.answers.send(Answer::Told(told));
+    }
+}
+
+fn run(settings: &Settings, attended: Attended, call: &Call) -> Option<u16> {
+    let (Attended::Bind { fd, .. } | Attended::Listen { fd }) = attended;
+    match Socket::of(call.mouth.tid, fd, &call.clock) {
+        Ok(socket) => run_on(settings, attended, call, &socket),
+        // It is no descriptor: the kernel is to say so.
+        Err(rustix::io::Errno::BADF) => run_plainly(attended, call),
+        Err(_) => {
+            let who = Asking {
+                call,
+                descriptor: fd,
+            };
+            let socket = Injected {
+                tid: call.mouth.tid,
+                number: fd,
+                clock: &call.clock,
+                who: &who,
+            };
+            run_on(settings, attended, call, &socket)
+        }
+    }
+}
+
+fn run_on(
+    settings: &Settings,
+    attended: Attended,
+    call: &Call,
+    socket: &impl Calls,
+) -> Option<u16> {
+    match attended {
+        Attended::Bind { address, .. } => {
+            // What comes of it is what the kernel has told the program last.
+            let _ = sequence::bind_in_use(settings, socket, call, address);
+            None
+        }
+        Attended::Listen { .. } => {
+            sequence::listen(settings, socket, call).ok()?;
+            socket.state()?;
+            Some(socket.local()?.port)
+        }
+    }
+}
+
+fn run_plainly(attended: Attended, call: &Call) -> Option<u16> {
+    if matches!(attended, Attended::Listen { .. }) {
+        let _ = call.make();
+    }
+    None
+}
+
+/// Has the tracer ask the program's thread.
+struct Asking<'a> {
+    call: &'a Call,
+    descriptor: i32,
+}
+
+impl Ask for Asking<'_> {
+    fn ask(&self, question: Question) -> Option<Told> {
+        self.call.mouth.say(Word::Ask(self.descriptor, question));
+        match self.call.answers.recv() {
+            Ok(Answer::Told(told)) => told,
+            Ok(Answer::Made(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// The program's own call.
+struct Call {
+    clock: Clock,
+    mouth: Mouth,
+    answers: Receiver<Answer>,
+}
+
+impl OwnCall for Call {
+    fn make(&self) -> Result<(), Errno> {
+        self.mouth.say(Word::Make);
+        let result = match self.answers.recv() {
+            Ok(Answer::Made(result)) => result,
+            Ok(Answer::Told(_)) | Err(_) => Err(INTERRUPTED),
+        };
+        if result == Err(INTERRUPTED) {
+            self.clock.interrupt();
+        }
+        result
+    }
+}

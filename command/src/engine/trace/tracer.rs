@@ -1,0 +1,347 @@
+//! The tracer's work: what is done at each stop of the program's.
+
+mod worker;
+
+use super::arch::{self, Call};
+use super::detach::{Progress, Terms};
+use super::exempt::{self, Preloaded};
+use super::interception::{Attended, Message};
+use super::log;
+use super::ptrace::{self, Entry, Stop, Syscall, Tid};
+use super::socket::{Socket, option_at, process_of};
+use super::wait_timer::Clock;
+use crate::process::info;
+use ::log::{Level, log_enabled};
+use libreuse_rules::calls::{Errno, SocketOption};
+use libreuse_rules::endpoint::{self, Endpoint};
+use libreuse_rules::settings::{Linger, Settings};
+use libreuse_rules::{report, sequence};
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use worker::{InAttendance, Stage};
+
+/// Follows a process until it is to be let go, or has ended.
+pub(super) fn follow(
+    program: Tid,
+    settings: &'static Settings,
+    terms: Terms,
+    preloaded: Option<Preloaded>,
+) {
+    let (messages, inbox) = mpsc::channel();
+    let mut tracer = Tracer {
+        program,
+        settings,
+        preloaded,
+        tracees: HashMap::new(),
+        chosen: HashMap::new(),
+        progress: Progress::begin(terms),
+        messages,
+        inbox,
+        threads: Vec::new(),
+        sequences: 0,
+        thinking: 0,
+    };
+    // An error is that nothing is left to trace.
+    while tracer.step().is_ok() {}
+}
+
+struct Tracer {
+    /// The process that was asked for.
+    program: Tid,
+    settings: &'static Settings,
+    preloaded: Option<Preloaded>,
+    tracees: HashMap<Tid, Tracee>,
+    /// Whether `LIBREUSE_PROGRAMS` means a process.
+    chosen: HashMap<Tid, bool>,
+    progress: Progress,
+    messages: Sender<Message>,
+    inbox: Receiver<Message>,
+    /// Those of the sequences, as far as they may not have ended.
+    threads: Vec<JoinHandle<()>>,
+    /// How many sequences there have been: the number of the next one.
+    sequences: u64,
+    /// How many sequences may say something at any moment.
+    thinking: usize,
+}
+
+/// A thread of the program's.
+#[derive(Default)]
+struct Tracee {
+    /// The system call that it is in.
+    entry: Option<Entry>,
+    call: Option<Call>,
+    /// Of a `setsockopt` of `SO_REUSEADDR`: whether the socket carried that before.
+    carried: bool,
+    attended: Option<InAttendance>,
+    /// The wait that a signal has interrupted.
+    waiting: Option<Waiting>,
+    /// Whether a signal has come before a call of its that was to be made again. From then on signals are held back while
+    /// one is: with a timer that is faster than that, the call would begin anew for ever.
+    holds_signals: bool,
+}
+
+/// A `bind` that is to be made again when a signal has been handled.
+struct Waiting {
+    entry: Entry,
+    since: Instant,
+    /// Whether the next call is that one. After a handler that jumps out of it there may be the same call, but not the same
+    /// wait.
+    comes_next: bool,
+}
+
+impl Tracer {
+    /// Sees to what happens next.
+    fn step(&mut self) -> io::Result<()> {
+        /// How long to listen to sequences before the program's other threads are looked after again.
+        const TURN: Duration = Duration::from_millis(1);
+        if self.thinking == 0 {
+            if let Some((tid, stop)) = ptrace::next_stop(true)? {
+                self.stopped(tid, stop);
+            }
+            return Ok(());
+        }
+        match ptrace::next_stop(false)? {
+            Some((tid, stop)) => self.stopped(tid, stop),
+            None => {
+                if let Ok(message) = self.inbox.recv_timeout(TURN) {
+                    self.heard(&message);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stopped(&mut self, tid: Tid, stop: Stop) {
+        if stop == Stop::Gone {
+            self.forget(tid);
+            return;
+        }
+        if stop == Stop::Exec {
+            // The number is now that of the thread that has become it, whatever the one that had it was at.
+            let _ = self.became(tid);
+            return;
+        }
+        let in_attendance = self.tracees.entry(tid).or_default().attended.is_some();
+        // What fails here fails because the tracee has been killed meanwhile: that is told next.
+        let _ = if in_attendance {
+            self.stopped_in_attendance(tid, stop)
+        } else {
+            self.stopped_freely(tid, stop)
+        };
+    }
+
+    fn forget(&mut self, tid: Tid) {
+        self.chosen.remove(&tid);
+        if let Some(tracee) = self.tracees.remove(&tid) {
+            if let Some(attended) = tracee.attended {
+                self.thinking += usize::from(attended.give_up());
+            }
+        }
+    }
+
+    fn stopped_freely(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
+        match stop {
+            Stop::Syscall => match ptrace::syscall(tid) {
+                Some(Syscall::Entry(entry)) => self.enters(tid, entry),
+                Some(Syscall::Exit(value)) => self.leaves(tid, value),
+                None => ptrace::go_on(tid, 0),
+            },
+            Stop::Group => ptrace::stay_stopped(tid),
+            Stop::Signal(signal) => ptrace::go_on(tid, signal),
+            Stop::Clone | Stop::Other | Stop::Exec | Stop::Gone => ptrace::go_on(tid, 0),
+        }
+    }
+
+    /// A tracee is about to make a system call.
+    fn enters(&mut self, tid: Tid, entry: Entry) -> io::Result<()> {
+        let call = arch::call(tid, &entry);
+        let tracee = self.tracees.entry(tid).or_default();
+        tracee.entry = Some(entry);
+        tracee.call = call;
+        match (call, &mut tracee.waiting) {
+            (_, None) => {}
+            (Some(Call::SignalReturn), Some(waiting)) => waiting.comes_next = true,
+            (_, Some(waiting)) if waiting.comes_next && waiting.entry == entry => {}
+            (_, Some(waiting)) => waiting.comes_next = false,
+        }
+        match call {
+            Some(Call::Listen { fd })
+                if self.attends(tid)
+                    && self.attend(tid, entry, Stage::Before, Attended::Listen { fd }) =>
+            {
+                return Ok(());
+            }
+            Some(Call::Connect { fd }) if self.connections_matter() && self.attends(tid) => {
+                self.briefly(tid, fd, |settings, socket| {
+                    sequence::connect(settings, socket);
+                });
+            }
+            Some(Call::SetOption {
+                fd, level, name, ..
+            }) if option_at(level, name) == Some(SocketOption::ReuseAddress)
+                && self.attends(tid) =>
+            {
+                let mut carried = false;
+                self.briefly(tid, fd, |settings, socket| {
+                    carried = sequence::carries_the_option(settings, socket);
+                });
+                self.tracees.entry(tid).or_default().carried = carried;
+            }
+            Some(Call::Exec { folder, path }) if exempt::is_let_alone(tid, folder, path) => {
+                self.forget(tid);
+                return ptrace::let_go_of(tid);
+            }
+            // Whoever waits for it, as systemd does for the start of a daemon, finds no tracer.
+            Some(Call::Exit) if tid == self.program && self.progress.listens() => {
+                self.progress.end_alone(self.threads.drain(..))
+            }
+            _ => {}
+        }
+        ptrace::go_on(tid, 0)
+    }
+
+    /// Whether anything is to be done about a `connect`, or said of it.
+    fn connections_matter(&self) -> bool {
+        self.settings.linger == Linger::Graceful
+            || log_enabled!(Level::Trace)
+            || (self.settings.reuse_address && !self.settings.ports.all())
+    }
+
+    /// A tracee has made a system call.
+    fn leaves(&mut self, tid: Tid, value: i64) -> io::Result<()> {
+        const IN_USE: i64 = -(Errno::IN_USE.0 as i64);
+        let tracee = self.tracees.entry(tid).or_default();
+        let call = tracee.call.take();
+        let entry = tracee.entry.take();
+        let carried = std::mem::take(&mut tracee.carried);
+        let waiting = match call {
+            Some(Call::Bind { .. }) => tracee.waiting.take(),
+            _ => None,
+        };
+        match (call, entry) {
+            (
+                Some(Call::Bind {
+                    fd,
+                    address,
+                    length,
+                }),
+                Some(entry),
+            ) if value == IN_USE => {
+                let bind = Attended::Bind {
+                    fd,
+                    address: read_address(tid, address, length),
+                    since: waiting
+                        .filter(|waiting| waiting.comes_next)
+                        .map(|waiting| waiting.since),
+                };
+                if self.attends(tid) && self.attend(tid, entry, Stage::Behind, bind) {
+                    return Ok(());
+                }
+            }
+            (
+                Some(Call::Bind {
+                    fd,
+                    address,
+                    length,
+                }),
+                _,
+            ) if value == 0 && self.settings.reuse_port => {
+                let address = read_address(tid, address, length);
+                if self.attends(tid) {
+                    self.briefly(tid, fd, |settings, socket| {
+                        sequence::bound(settings, socket, address);
+                    });
+                }
+            }
+            (
+                Some(Call::SetOption {
+                    fd,
+                    level,
+                    name,
+                    value: place,
+                    length,
+                }),
+                _,
+            ) if value == 0 => {
+                let mut bytes = [0; 4];
+                let option = option_at(level, name)
+                    .filter(|_| length >= 4 && ptrace::read(tid, place, &mut bytes) == 4);
+                if let Some(option) = option.filter(|_| self.attends(tid)) {
+                    let value = i32::from_ne_bytes(bytes);
+                    self.briefly(tid, fd, |settings, socket| {
+                        sequence::option_set(settings, socket, option, value, carried);
+                    });
+                }
+            }
+            _ => {}
+        }
+        ptrace::go_on(tid, 0)
+    }
+
+    /// Runs a sequence that makes no call of the program's, and so neither waits nor needs the tracer.
+    ///
+    /// Where descriptors can't be copied, it is left out: it is about options that the program sets itself.
+    fn briefly(&self, tid: Tid, fd: i32, sequence: impl FnOnce(&Settings, &Socket)) {
+        if let Ok(socket) = Socket::of(tid, fd, &Clock::of(tid, None)) {
+            log::speak_for(process_of(tid).unwrap_or(tid));
+            sequence(self.settings, &socket);
+        }
+    }
+
+    /// A tracee has become another program, and lost its other threads.
+    fn became(&mut self, tid: Tid) -> io::Result<()> {
+        if let Ok(former) = Tid::try_from(ptrace::message(tid)?) {
+            if former != tid {
+                self.forget(former);
+            }
+        }
+        self.forget(tid);
+        if self
+            .preloaded
+            .as_ref()
+            .is_some_and(|library| library.serves(tid))
+        {
+            return ptrace::let_go_of(tid);
+        }
+        if self.attends(tid) {
+            log::speak_for(tid);
+            report::loaded(self.settings);
+        }
+        ptrace::go_on(tid, 0)
+    }
+
+    /// Whether the settings mean the program that a thread is of.
+    fn attends(&mut self, tid: Tid) -> bool {
+        if self.settings.programs.all() {
+            return true;
+        }
+        let process = process_of(tid).unwrap_or(tid);
+        let programs = &self.settings.programs;
+        *self
+            .chosen
+            .entry(process)
+            .or_insert_with(|| names_of(process).iter().any(|name| programs.contains(name)))
+    }
+}
+
+/// The address that the kernel has read there.
+fn read_address(tid: Tid, address: u64, length: u64) -> Option<Endpoint> {
+    let mut bytes = [0; endpoint::LONGEST];
+    let length = usize::try_from(length)
+        .unwrap_or(bytes.len())
+        .min(bytes.len());
+    let bytes = bytes.get_mut(..length)?;
+    let length = ptrace::read(tid, address, bytes);
+    Endpoint::decode(bytes.get(..length)?)
+}
+
+/// What `LIBREUSE_PROGRAMS` may call a process.
+fn names_of(process: Tid) -> Vec<Vec<u8>> {
+    procfs::process::Process::new(process).map_or_else(
+        |_| Vec::new(),
+        |process| info::names(&process, process.exe().ok().as_deref()),
+    )
+}

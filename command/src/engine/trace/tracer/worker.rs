@@ -1,0 +1,263 @@
+//! The part of the tracer's work that a sequence has begun: its calls are made, its questions answered, and the stops that
+//! come in its way held until it is over.
+
+use super::super::arch;
+use super::super::interception::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word};
+use super::super::ptrace::{self, Entry, Stop, Syscall, Tid};
+use super::super::remote_call::{self, Question};
+use super::super::socket::process_of;
+use super::{Tracee, Tracer, Waiting};
+use libreuse_rules::calls::Errno;
+use std::io;
+use std::time::Duration;
+
+/// A call that a sequence is about.
+pub(super) struct InAttendance {
+    number: u64,
+    sequence: Sequence,
+    entry: Entry,
+    stage: Stage,
+    /// The registers behind the call, while it is about to be made again.
+    behind: Option<libc::user_regs_struct>,
+    /// The signals that the program holds back itself, while all of them are.
+    mask: Option<u64>,
+    /// The stop that came in the sequence's way, and is to be seen to before the call when that is over.
+    held: Option<Stop>,
+}
+
+impl InAttendance {
+    /// The tracee has gone: tells the sequence, which will say its last word; whether it was silent until now.
+    pub(super) fn give_up(self) -> bool {
+        self.sequence.made(Err(INTERRUPTED));
+        matches!(self.stage, Stage::Returning | Stage::Within)
+    }
+
+    /// From where the program stands before its call.
+    fn make(&mut self, tid: Tid) -> io::Result<()> {
+        ptrace::go_on(tid, 0)?;
+        self.stage = Stage::Within;
+        Ok(())
+    }
+
+    /// From where it stands behind it.
+    fn make_once_more(&mut self, tid: Tid, hold_signals: bool) -> io::Result<()> {
+        self.behind = Some(ptrace::registers(tid)?);
+        if hold_signals {
+            self.mask = Some(ptrace::signal_mask(tid)?);
+            ptrace::set_signal_mask(tid, u64::MAX)?;
+        }
+        make_again(tid, &self.entry)?;
+        ptrace::go_on(tid, 0)?;
+        self.stage = Stage::Returning;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The program stands before the call.
+    Before,
+    /// It stands behind it.
+    Behind,
+    /// It is about to make it again.
+    Returning,
+    /// It makes it.
+    Within,
+}
+
+impl Tracee {
+    /// Lets it make the call that it is attended for.
+    fn begin_to_make(&mut self, tid: Tid) -> io::Result<()> {
+        let Some(attended) = &mut self.attended else {
+            return Ok(());
+        };
+        let result = if attended.stage == Stage::Before {
+            attended.make(tid)
+        } else {
+            attended.make_once_more(tid, self.holds_signals)
+        };
+        if result.is_err() {
+            // It has been killed, which is told later on.
+            attended.sequence.made(Err(INTERRUPTED));
+        }
+        result
+    }
+
+    /// Has it answer a question of its sequence's.
+    fn answer(&mut self, tid: Tid, fd: i32, question: Question) {
+        let Some(attended) = &mut self.attended else {
+            return;
+        };
+        // Only behind a call can another one be made.
+        if attended.stage == Stage::Before && remote_call::put_off(tid).is_some() {
+            attended.stage = Stage::Behind;
+        }
+        let told = (attended.stage == Stage::Behind)
+            .then(|| remote_call::ask(tid, &attended.entry, fd, question))
+            .flatten();
+        attended.sequence.told(told);
+        if attended
+            .held
+            .is_some_and(|stop| !matches!(stop, Stop::Signal(_)))
+        {
+            // It may have left that stop to answer, and comes to it again.
+            attended.held = Some(Stop::Other);
+            let _ = ptrace::interrupt(tid);
+        }
+    }
+}
+
+impl Tracer {
+    /// Begins a sequence, while the tracee stands still; false if that can't be.
+    pub(super) fn attend(
+        &mut self,
+        tid: Tid,
+        entry: Entry,
+        stage: Stage,
+        attended: Attended,
+    ) -> bool {
+        let process = process_of(tid).unwrap_or(tid);
+        let number = self.sequences;
+        let mouth = Mouth {
+            tid,
+            sequence: number,
+            messages: self.messages.clone(),
+        };
+        let Some((sequence, thread)) = Sequence::begin(self.settings, process, attended, mouth)
+        else {
+            return false;
+        };
+        self.sequences += 1;
+        self.threads.retain(|thread| !thread.is_finished());
+        self.threads.push(thread);
+        self.progress.attend();
+        self.thinking += 1;
+        self.tracees.entry(tid).or_default().attended = Some(InAttendance {
+            number,
+            sequence,
+            entry,
+            stage,
+            behind: None,
+            mask: None,
+            held: None,
+        });
+        self.stand(tid);
+        true
+    }
+
+    /// Has a tracee stand where it has stopped, while others go on.
+    fn stand(&mut self, tid: Tid) {
+        if !ptrace::take(tid) {
+            self.forget(tid);
+        }
+    }
+
+    /// A sequence has something to say.
+    pub(super) fn heard(&mut self, message: &Message) {
+        let tid = message.tid;
+        let tracee = self.tracees.get_mut(&tid);
+        let is_about = |tracee: &&mut Tracee| {
+            let attended = tracee.attended.as_ref();
+            attended.is_some_and(|attended| attended.number == message.sequence)
+        };
+        match (message.word, tracee.filter(is_about)) {
+            (Word::Make, Some(tracee)) => {
+                if tracee.begin_to_make(tid).is_ok() {
+                    self.thinking -= 1;
+                }
+            }
+            (Word::Ask(fd, question), Some(tracee)) => tracee.answer(tid, fd, question),
+            // It asks for a tracee that has gone, and has been told so.
+            (Word::Make | Word::Ask(..), None) => {}
+            (Word::Done { listens }, tracee) => {
+                self.thinking -= 1;
+                if tracee.is_some() {
+                    self.over(tid, false);
+                }
+                self.progress.attended(listens);
+            }
+            (Word::Signalled { since }, Some(tracee)) => {
+                self.thinking -= 1;
+                tracee.waiting = tracee.attended.as_ref().map(|attended| Waiting {
+                    entry: attended.entry,
+                    since,
+                    comes_next: true,
+                });
+                self.over(tid, true);
+                let wait = Duration::from_millis(self.settings.wait_ms.into());
+                self.progress.interrupted(since + wait);
+            }
+            (Word::Signalled { .. }, None) => {
+                self.thinking -= 1;
+                self.progress.attended(None);
+            }
+        }
+    }
+
+    /// A sequence is over: its tracee goes on, with the same call `again` or if there is something to see to before.
+    fn over(&mut self, tid: Tid, again: bool) {
+        let attended = self
+            .tracees
+            .get_mut(&tid)
+            .and_then(|tracee| tracee.attended.take());
+        let Some(InAttendance { entry, held, .. }) = attended else {
+            return;
+        };
+        // What fails here fails because it has been killed, which is told later on.
+        if again || held.is_some() {
+            let _ = make_again(tid, &entry);
+        }
+        let _ = match held {
+            Some(stop) => self.stopped_freely(tid, stop),
+            None => ptrace::go_on(tid, 0),
+        };
+    }
+
+    /// A tracee has stopped that a sequence is about: where the call is, or on the way there.
+    pub(super) fn stopped_in_attendance(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
+            return Ok(());
+        };
+        let Some(attended) = &mut tracee.attended else {
+            return Ok(());
+        };
+        let result = match (attended.stage, stop) {
+            (Stage::Returning, Stop::Syscall) => {
+                attended.stage = Stage::Within;
+                return ptrace::go_on(tid, 0);
+            }
+            (Stage::Within, Stop::Syscall) => match ptrace::syscall(tid) {
+                Some(Syscall::Exit(0)) => Ok(()),
+                Some(Syscall::Exit(value)) => Err(Errno(i32::try_from(-value).unwrap_or(0))),
+                _ => Err(INTERRUPTED),
+            },
+            // A signal, or a stop of the whole process, has come before the call. It will be as if it had come before the
+            // program made its call at all, which is seen to when it comes. Until the sequence is over the thread stands
+            // behind the call once more.
+            _ => {
+                attended.held = Some(stop);
+                tracee.holds_signals |= matches!(stop, Stop::Signal(_));
+                if let Some(registers) = attended.behind.take() {
+                    let _ = ptrace::set_registers(tid, registers);
+                }
+                Err(INTERRUPTED)
+            }
+        };
+        if let Some(mask) = attended.mask.take() {
+            // As above: it may have been killed.
+            let _ = ptrace::set_signal_mask(tid, mask);
+        }
+        attended.stage = Stage::Behind;
+        self.thinking += 1;
+        attended.sequence.made(result);
+        self.stand(tid);
+        Ok(())
+    }
+}
+
+/// Puts a tracee before its call again.
+fn make_again(tid: Tid, entry: &Entry) -> io::Result<()> {
+    let mut registers = ptrace::registers(tid)?;
+    arch::rewind(&mut registers, entry);
+    ptrace::set_registers(tid, registers)
+}

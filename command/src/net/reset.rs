@@ -1,0 +1,262 @@
+//! Ends what a closed connection left behind from its peer's side, which takes no right where the peer is on this host.
+//!
+//! A socket that is bound to the peer's address and port connects to the server's. `TIME_WAIT` answers the SYN by an
+//! acknowledgement of what it knows, which our kernel takes for nonsense and answers by a reset; and that ends it (RFC
+//! 1337). Nothing waits for anything: over loopback all of it happens before `connect` returns, and if it does not, our
+//! kernel answers with a reset for a socket that is closed, too. Ours has never been connected, so nothing is left of it.
+
+use crate::net::sock_diag::{self, Entry, State};
+use crate::net::sysctl;
+use crate::sys::sockopt;
+use anyhow::Result;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, connect, getpeername, ipproto, socket_with,
+};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{fs, thread};
+
+/// Why a leftover can't be ended from its peer's side.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Obstacle {
+    /// The peer's address is not one of this host's.
+    Remote,
+    /// A program listens there, and would see an empty connection.
+    Listener,
+    /// The kernel was told not to listen to a reset (`tcp_rfc1337`).
+    Protected,
+    /// The peer's port is in use: often by the peer, which has not closed its end.
+    PeerInUse,
+    /// The peer's port is one of those that root alone binds.
+    PeerPrivileged,
+    /// It is in a state in which our SYN may do harm, or nothing.
+    State,
+    /// The kernel refused for another reason.
+    Other(i32),
+}
+
+impl Obstacle {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Remote => "remote".into(),
+            Self::Listener => "listener".into(),
+            Self::Protected => "rfc1337".into(),
+            Self::PeerInUse => "peer-in-use".into(),
+            Self::PeerPrivileged => "peer-privileged".into(),
+            Self::State => "state".into(),
+            Self::Other(code) => format!("errno {code}"),
+        }
+    }
+}
+
+/// Ends leftovers from their peers' side.
+#[derive(Debug)]
+pub(crate) struct Resetter {
+    listeners: Vec<Entry>,
+    past_listeners: bool,
+    protected: bool,
+    /// Whether foreign addresses can be bound too (`ip_nonlocal_bind`), in IPv4 and in IPv6.
+    binds_foreign: [bool; 2],
+    handed_out: RangeInclusive<u16>,
+    /// Which addresses are this host's, as far as that was asked.
+    here: HashMap<SocketAddr, bool>,
+}
+
+impl Resetter {
+    /// Looks at what is in the way in this network. A listener is, unless it is said to be not.
+    pub(crate) fn new(past_listeners: bool) -> Result<Self> {
+        Ok(Self {
+            listeners: sock_diag::listeners()?,
+            past_listeners,
+            protected: is_set("ipv4/tcp_rfc1337"),
+            binds_foreign: [
+                is_set("ipv4/ip_nonlocal_bind"),
+                is_set("ipv6/ip_nonlocal_bind"),
+            ],
+            handed_out: sysctl::handed_out(),
+            here: HashMap::new(),
+        })
+    }
+
+    /// What is known to be in the way before anything is sent.
+    pub(crate) fn obstacle(&mut self, entry: &Entry) -> Option<Obstacle> {
+        if !matches!(entry.state, State::TimeWait | State::FinWait2) {
+            return Some(Obstacle::State);
+        }
+        // FIN_WAIT2 listens to a reset all the same (net/ipv4/tcp_minisocks.c).
+        if self.protected && entry.state == State::TimeWait {
+            return Some(Obstacle::Protected);
+        }
+        let (local, peer) = ends(entry);
+        if !self.is_here(local, peer) {
+            return Some(Obstacle::Remote);
+        }
+        // The server of a connection that this side has opened: its port can't be bound while it lives.
+        if self.listens(peer) {
+            return Some(Obstacle::PeerInUse);
+        }
+        (!self.past_listeners && self.listens(local)).then_some(Obstacle::Listener)
+    }
+
+    fn listens(&self, address: SocketAddr) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.local.port() == address.port() && sock_diag::covers(listener, address.ip())
+        })
+    }
+
+    /// Whether the peer is on this host: only its own addresses can be bound.
+    fn is_here(&mut self, local: SocketAddr, mut peer: SocketAddr) -> bool {
+        let [in_ipv4, in_ipv6] = self.binds_foreign;
+        if if peer.is_ipv4() { in_ipv4 } else { in_ipv6 } {
+            return peer.ip().is_loopback() || peer.ip() == local.ip();
+        }
+        peer.set_port(0);
+        *self
+            .here
+            .entry(peer)
+            .or_insert_with(|| open(&peer).and_then(|socket| bind(&socket, &peer)).is_ok())
+    }
+
+    /// Tries to end these, and returns what was in the way of each. What is really gone, the kernel's table tells. `tell` is
+    /// told how many have been tried.
+    pub(crate) fn reset(
+        &mut self,
+        entries: &[Entry],
+        tell: impl FnMut(usize),
+    ) -> Vec<Option<Obstacle>> {
+        /// Fewer are done before a second thread has begun.
+        const WORTH_A_THREAD: usize = 500;
+        let known: Vec<Option<Obstacle>> =
+            entries.iter().map(|entry| self.obstacle(entry)).collect();
+        let work: Vec<(&Entry, Option<Obstacle>)> = entries.iter().zip(known).collect();
+        let threads = thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(8)
+            .min(work.len().div_ceil(WORTH_A_THREAD))
+            .max(1);
+        let size = work.len().div_ceil(threads).max(1);
+        let this = &*self;
+        let heard = &AtomicBool::new(false);
+        let tried = &AtomicUsize::new(0);
+        let mut chunks = work.chunks(size);
+        let Some(first) = chunks.next() else {
+            return Vec::new();
+        };
+        thread::scope(|scope| {
+            let running: Vec<_> = chunks
+                .map(|chunk| scope.spawn(move || this.reset_each(chunk, heard, tried, |_| {})))
+                .collect();
+            // One part in this thread, which has a terminal to tell.
+            let mut came = this.reset_each(first, heard, tried, tell);
+            for thread in running {
+                came.extend(thread.join().unwrap_or_default());
+            }
+            came
+        })
+    }
+
+    fn reset_each(
+        &self,
+        work: &[(&Entry, Option<Obstacle>)],
+        heard: &AtomicBool,
+        tried: &AtomicUsize,
+        mut tell: impl FnMut(usize),
+    ) -> Vec<Option<Obstacle>> {
+        let each = |&(entry, known): &(&Entry, Option<Obstacle>)| {
+            if known.is_some() {
+                return known;
+            }
+            // Somebody has begun to listen: one empty connection is enough. Where that is, the next look tells.
+            if heard.load(Ordering::Relaxed) && !self.past_listeners {
+                return None;
+            }
+            match self.reset_one(entry) {
+                Ok(false) => None,
+                Ok(true) => {
+                    heard.store(true, Ordering::Relaxed);
+                    None
+                }
+                Err(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) => Some(Obstacle::PeerInUse),
+                Err(Errno::ACCESS) => Some(Obstacle::PeerPrivileged),
+                Err(error) => Some(Obstacle::Other(error.raw_os_error())),
+            }
+        };
+        let tell = |_: &_| tell(tried.fetch_add(1, Ordering::Relaxed) + 1);
+        work.iter().map(each).inspect(tell).collect()
+    }
+
+    /// Returns whether somebody accepted the connection.
+    fn reset_one(&self, entry: &Entry) -> rustix::io::Result<bool> {
+        let (local, mut peer) = ends(entry);
+        let socket = open(&peer)?;
+        // If it is accepted after all: then it ends by a reset, and leaves nothing behind at either end.
+        set_socket_linger(&socket, Some(Duration::ZERO))?;
+        match bind(&socket, &peer) {
+            // Connections from the peer's port to elsewhere, or their own TIME_WAIT, keep it from `bind`, and not from
+            // a `connect` that chooses it.
+            Err(Errno::ADDRINUSE) if self.handed_out.contains(&peer.port()) => {
+                sockopt::set_port_of_connect(socket.as_fd(), peer.port())
+                    .map_err(|_| Errno::ADDRINUSE)?;
+                peer.set_port(0);
+                bind(&socket, &peer)?;
+            }
+            result => result?,
+        }
+        match connect(&socket, &local) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(getpeername(&socket).is_ok()),
+            // It is gone already.
+            Err(Errno::CONNREFUSED) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether `TIME_WAIT` between these ends, the local one first, can be ended without any right, as far as that can be
+/// told beforehand.
+pub(crate) fn takes_no_right(ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>) -> bool {
+    let Ok(mut resetter) = Resetter::new(false) else {
+        return false;
+    };
+    let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+    !resetter.protected
+        && ends.into_iter().all(|(local, peer)| {
+            let (local, peer) = (canonical(local), canonical(peer));
+            resetter.is_here(local, peer) && !resetter.listens(peer) && !resetter.listens(local)
+        })
+}
+
+/// Both ends as they are in packets: of a connection that an IPv6 socket had over IPv4, those of IPv4.
+fn ends(entry: &Entry) -> (SocketAddr, SocketAddr) {
+    let end = |address: SocketAddr| match address.ip().to_canonical() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, address.port(), 0, entry.interface()).into()
+        }
+        ip => SocketAddr::new(ip, address.port()),
+    };
+    (end(entry.local), end(entry.peer))
+}
+
+fn open(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    socket_with(
+        family,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Some(ipproto::TCP),
+    )
+}
+
+/// Whether a setting of the network is on. What can't be read is as Linux has it, off.
+fn is_set(name: &str) -> bool {
+    fs::read_to_string(format!("/proc/sys/net/{name}")).is_ok_and(|text| text.trim() != "0")
+}

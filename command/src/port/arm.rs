@@ -1,0 +1,262 @@
+//! Arms sockets of other programs: sets `SO_REUSEADDR` through copies of their descriptors (pidfd_getfd(2)), and looks
+//! again for what has come meanwhile.
+
+use super::socket;
+use crate::net::namespace;
+use crate::net::sock_diag::{self, Entry, State, Which};
+use crate::output;
+use crate::output::progress::Progress;
+use crate::process::holders::Holders;
+use crate::process::info;
+use crate::process::sockets::{Theirs, sockets_of, why_not};
+use crate::sys::sockopt;
+use anyhow::{Context, Result};
+use procfs::process::Process;
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::process::getuid;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+/// The whole arming, as `--json` has it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Arming {
+    pub(crate) network_namespace: String,
+    pub(crate) dry_run: bool,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) sockets: Vec<Armed>,
+    /// Processes that may not be looked into.
+    pub(crate) refused: Vec<Refused>,
+    /// Connections that are there and could not be reached.
+    pub(crate) missed: usize,
+    /// What the program has left behind already, by state.
+    pub(crate) leftovers: BTreeMap<&'static str, usize>,
+    pub(crate) leftovers_left_ms: Option<u32>,
+}
+
+/// A socket, and what was done to it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Armed {
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) local: String,
+    pub(crate) peer: Option<String>,
+    /// Whether it carried SO_REUSEADDR before.
+    pub(crate) had_reuse_address: bool,
+    /// The options that were set, or would be.
+    pub(crate) set: Vec<&'static str>,
+    /// Why an option could not be set.
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Listener,
+    Connection,
+    /// Bound, and no more: with the flag somebody else could bind beside it, which it may be there to prevent.
+    Bound,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Refused {
+    /// Unknown of one that is out of sight.
+    pub(crate) pid: Option<i32>,
+    pub(crate) why: String,
+}
+
+/// What is to be done.
+pub(crate) struct Job<'a> {
+    pub(crate) ports: &'a [u16],
+    /// The process alone, if those who share its ports can't be found.
+    pub(crate) alone: Option<u32>,
+    pub(crate) linger: bool,
+    pub(crate) dry_run: bool,
+}
+
+/// How long a program may take to accept what waits when its listener is armed.
+const ACCEPTING: Duration = Duration::from_millis(500);
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Arming {
+    /// Whether there was nothing to arm.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sockets.iter().all(|socket| socket.kind == Kind::Bound)
+    }
+}
+
+/// Arms what is there, and what comes while that is done.
+pub(crate) fn arm(job: &Job<'_>) -> Result<Arming> {
+    let mut arming = Arming {
+        network_namespace: namespace::namespace(),
+        dry_run: job.dry_run,
+        ports: job.ports.to_vec(),
+        sockets: Vec::new(),
+        refused: Vec::new(),
+        missed: 0,
+        leftovers: BTreeMap::new(),
+        leftovers_left_ms: None,
+    };
+    let mut progress = Progress::begin();
+    let mut seen = HashSet::new();
+    arm_all(job, &mut seen, &mut arming, &mut progress)?;
+    if job.alone.is_none() {
+        let mut missed = missed(job.ports, &seen)?;
+        let deadline = Instant::now() + ACCEPTING;
+        while !job.dry_run
+            && arming.refused.is_empty()
+            && !missed.is_empty()
+            && Instant::now() < deadline
+        {
+            thread::sleep(PAUSE);
+            arm_all(job, &mut seen, &mut arming, &mut progress)?;
+            let still = self::missed(job.ports, &seen)?;
+            missed.retain(|identity| still.contains(identity));
+        }
+        arming.missed = missed.len();
+        let entries = sock_diag::dump(Which::These(job.ports))?;
+        for entry in entries.iter().filter(|entry| entry.is_leftover()) {
+            *arming.leftovers.entry(entry.state.name()).or_insert(0) += 1;
+            arming.leftovers_left_ms = arming.leftovers_left_ms.max(entry.left_ms);
+        }
+        arming.refused.extend(out_of_sight(&entries));
+    }
+    Ok(arming)
+}
+
+/// The connections that were there when the listeners had been armed, and are not armed themselves: those that wait to be
+/// accepted, which no descriptor leads to, and those that were accepted meanwhile.
+fn missed(
+    ports: &[u16],
+    seen: &HashSet<u64>,
+) -> Result<HashSet<(SocketAddr, SocketAddr, [u8; 8])>> {
+    Ok(sock_diag::dump(Which::These(ports))?
+        .iter()
+        .filter(|entry| matches!(entry.state, State::Established | State::CloseWait))
+        .filter(|entry| !seen.contains(&entry.inode))
+        .map(sock_diag::Entry::identity)
+        .collect())
+}
+
+/// Arms what these processes have on the ports and was not seen yet.
+fn arm_all(
+    job: &Job<'_>,
+    seen: &mut HashSet<u64>,
+    arming: &mut Arming,
+    progress: &mut Progress,
+) -> Result<()> {
+    let again = !seen.is_empty();
+    let processes = match job.alone {
+        Some(pid) => vec![info::process(pid)?],
+        None => on_ports(job.ports)?,
+    };
+    for process in processes {
+        let pid = process.pid();
+        let theirs = match sockets_of(&process) {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                let why = why_not(error, pid);
+                arming.refused.push(Refused {
+                    pid: Some(pid),
+                    why,
+                });
+                continue;
+            }
+        };
+        let name = process.stat().map_or_else(
+            |_| "?".into(),
+            |stat| output::readable(stat.comm.as_bytes()),
+        );
+        for (inode, socket) in theirs {
+            if job.ports.binary_search(&socket.local.port()).is_err() || !seen.insert(inode) {
+                continue;
+            }
+            // What was accepted since has inherited the flag.
+            if !(again && socket.reuses_address()) {
+                arming.sockets.push(arm_one(job, &socket, &name, pid));
+            }
+            progress.tell(|| format!("{} sockets", arming.sockets.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Sets the options on one socket.
+fn arm_one(job: &Job<'_>, socket: &Theirs, name: &str, pid: i32) -> Armed {
+    let mut armed = Armed {
+        pid,
+        name: name.to_owned(),
+        kind: match socket.peer {
+            _ if socket.listening => Kind::Listener,
+            Some(_) => Kind::Connection,
+            None => Kind::Bound,
+        },
+        local: socket.local.to_string(),
+        peer: socket.peer.map(|peer| peer.to_string()),
+        had_reuse_address: socket.reuses_address(),
+        set: Vec::new(),
+        error: None,
+    };
+    if armed.kind == Kind::Bound {
+        return armed;
+    }
+    let reuse_address = || set_socket_reuseaddr(&socket.fd, true).map_err(io::Error::from);
+    let no_time_wait = || sockopt::set_no_time_wait(socket.fd.as_fd());
+    let mut wanted: Vec<(&'static str, &dyn Fn() -> io::Result<()>)> = Vec::new();
+    if !armed.had_reuse_address {
+        wanted.push(("SO_REUSEADDR", &reuse_address));
+    }
+    if job.linger {
+        wanted.push(("TCP_LINGER2=-1", &no_time_wait));
+    }
+    for (option, set) in wanted {
+        let result = if job.dry_run { Ok(()) } else { set() };
+        match result {
+            Ok(()) => armed.set.push(option),
+            Err(error) => armed.error = Some(format!("{option}: {error}")),
+        }
+    }
+    armed
+}
+
+/// Every process that holds a socket on these ports.
+fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
+    let entries =
+        sock_diag::dump(Which::These(ports)).context("the holders of the ports can't be found")?;
+    let inodes: Vec<u64> = entries.iter().map(|entry| entry.inode).collect();
+    let holders = Holders::find(inodes.iter().copied());
+    let pids: BTreeSet<i32> = inodes
+        .iter()
+        .flat_map(|&inode| holders.of(inode))
+        .map(|holder| holder.pid)
+        .collect();
+    // One that has ended meanwhile needs nothing.
+    Ok(pids
+        .into_iter()
+        .filter_map(|pid| Process::new(pid).ok())
+        .collect())
+}
+
+/// Somebody who holds a socket there and whom we may not see.
+fn out_of_sight(entries: &[Entry]) -> Option<Refused> {
+    let holders = Holders::find(entries.iter().map(|entry| entry.inode));
+    let hidden = entries
+        .iter()
+        .find(|entry| entry.inode != 0 && holders.of(entry.inode).is_empty())?;
+    let why = if getuid().is_root() {
+        "even root does not see here who holds the port: the process is in another PID namespace, or CAP_SYS_PTRACE is \
+         missing"
+            .into()
+    } else {
+        format!(
+            "the port is held by {}, whose descriptors you may not see; root may, with CAP_SYS_PTRACE",
+            socket::unseen(hidden.uid)
+        )
+    };
+    Some(Refused { pid: None, why })
+}

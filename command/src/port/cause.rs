@@ -1,0 +1,409 @@
+//! What is in the way of a bind: each case in words, with what helps.
+
+use super::direction::Direction;
+use super::hint::{Advice, Scope, advise, as_owner, reserve, seconds_to_wait, see_as_root};
+use super::socket::Socket;
+use crate::net::sock_diag::State;
+use crate::net::{reset, sysctl};
+use crate::output::{count, list};
+use crate::process::holders::Holder;
+use crate::process::tree;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+/// What is in the way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// Nothing: a plain bind succeeds.
+    Free,
+    /// Leftovers that carry `SO_REUSEADDR`: a bind with the flag succeeds.
+    Reusable,
+    /// Leftovers without it: they have to go first.
+    Leftover,
+    /// Live connections without it, and no listener.
+    Connected,
+    /// A listener.
+    Listening,
+    /// A socket that is bound and neither listening nor connected.
+    Bound,
+    /// We may not bind it at all, so only what holds it is known.
+    Denied,
+    /// Something that the kernel does not tell of.
+    Unknown,
+}
+
+pub(crate) fn listening(
+    port: u16,
+    listeners: &[&Socket],
+    leftovers: &[&Socket],
+    scope: Scope,
+) -> Found {
+    let holders = all_holders(listeners);
+    let who = holder_of(listeners, &holders);
+    let number = if holders.len() > 1 {
+        "listen"
+    } else {
+        "listens"
+    };
+    let place = match listeners {
+        [only] if !only.is_of_everything() => format!(" at {}", only.place()),
+        _ => String::new(),
+    };
+    let flagged = listeners
+        .iter()
+        .all(|socket| socket.reuse_address == Some(true));
+    let grouped = listeners
+        .iter()
+        .any(|socket| socket.reuse_port == Some(true));
+    let mut summary = if grouped {
+        format!(
+            "{who} {number} on it{place} with SO_REUSEPORT: whoever sets that too, as the same user, may share it. Nobody \
+             else can take it."
+        )
+    } else {
+        format!("{who} {number} on it{place}, and no option takes a port from a listener.")
+    };
+    if holders.len() > 1 && listeners.len() == 1 {
+        let orphans: Vec<String> = tree::orphans(&holders)
+            .iter()
+            .map(|holder| holder.pid.to_string())
+            .collect();
+        summary += " The processes share one listener, and the port stays taken until the last of them has gone";
+        let lost = match orphans.len() {
+            0 => ".".into(),
+            1 => format!("; pid {} has lost its parent.", list(&orphans)),
+            2..=8 => format!("; pids {} have lost their parent.", list(&orphans)),
+            many => format!("; {many} of them have lost their parent."),
+        };
+        summary += &lost;
+    }
+    if flagged {
+        summary += " It carries SO_REUSEADDR already.";
+    }
+    let mut advice = unseen(port, listeners, scope);
+    let by_systemd = holders.iter().find(|holder| holder.name == "systemd");
+    if let Some(manager) = by_systemd {
+        let user = if manager.pid == 1 { "" } else { " --user" };
+        advice.push(advise(
+            format!("systemctl{user} list-sockets"),
+            "shows which socket unit has bound it: stop that one to free the port",
+        ));
+    } else if !holders.is_empty() {
+        if grouped {
+            advice.push(advise(
+                "reuseaddr run --reuseport on PROGRAM",
+                "starts another copy that shares the port",
+            ));
+        }
+        advice.extend(end(port, &holders, scope));
+        advice.push(if flagged {
+            advise(
+                "reuseaddr run PROGRAM",
+                if leftovers.is_empty() {
+                    "once it has ended: gets the port at once"
+                } else {
+                    "once it has ended: gets the port, unless some of the above lacks SO_REUSEADDR"
+                },
+            )
+        } else {
+            advise(
+                scope.arm(port, &holders),
+                if leftovers.is_empty() {
+                    "if it is to be restarted: then `reuseaddr run` gets the port at once"
+                } else {
+                    "if it is to be restarted: what it leaves behind from then on is in nobody's way"
+                },
+            )
+        });
+    }
+    (Kind::Listening, summary, advice)
+}
+
+pub(crate) fn bound(port: u16, sockets: &[&Socket], beside: bool, scope: Scope) -> Found {
+    let holders = all_holders(sockets);
+    let who = holder_of(sockets, &holders);
+    let has = if holders.len() > 1 { "have" } else { "has" };
+    let summary = if beside {
+        format!(
+            "{who} {has} bound it with SO_REUSEADDR, and may listen any time. A bind with SO_REUSEADDR succeeds beside it; \
+             whoever listens first has the port."
+        )
+    } else {
+        format!("{who} {has} bound it, and may listen any time; it has to go first.")
+    };
+    let mut advice = unseen(port, sockets, scope);
+    advice.extend(end(port, &holders, scope));
+    (Kind::Bound, summary, advice)
+}
+
+/// Who has these sockets, in words.
+fn holder_of(sockets: &[&Socket], holders: &[Holder]) -> String {
+    match sockets {
+        [first, ..] if holders.is_empty() => first.held_by().replacen('a', "A", 1),
+        _ => tree::named(holders),
+    }
+}
+
+/// Everybody who holds one of them, once.
+pub(crate) fn all_holders(sockets: &[&Socket]) -> Vec<Holder> {
+    let holders = sockets.iter().flat_map(|socket| &socket.holders);
+    let by_pid: BTreeMap<i32, &Holder> = holders.map(|holder| (holder.pid, holder)).collect();
+    by_pid.into_values().cloned().collect()
+}
+
+fn unseen(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Advice> {
+    sockets
+        .iter()
+        .map(|socket| see_as_root(port, socket, scope))
+        .find(|advice| !advice.is_empty())
+        .unwrap_or_default()
+}
+
+/// How the holders are ended, by whoever has started them: a manager would start them again.
+fn end(port: u16, holders: &[Holder], scope: Scope) -> Vec<Advice> {
+    let mut advice = Vec::new();
+    let mut plain = Vec::new();
+    for holder in tree::eldest(holders) {
+        let who = &holder.who;
+        let (command, purpose) = match (&who.container, &who.unit) {
+            (Some(container), _) => {
+                let id = container.short_id();
+                let command = match container.runtime {
+                    "docker" => format!("docker stop {id}"),
+                    "podman" => format!("podman stop {id}"),
+                    "lxc" => format!("sudo lxc-stop {id}"),
+                    "machine" => format!("sudo machinectl poweroff {id}"),
+                    _ => format!("sudo crictl stop {id}"),
+                };
+                (command, "stops the container that it is in")
+            }
+            (None, Some(unit)) if who.user_unit => (
+                format!("systemctl --user stop {}", shell_words::quote(unit)),
+                "stops its unit, which may start it again when it is killed",
+            ),
+            (None, Some(unit)) => (
+                format!("sudo systemctl stop {}", shell_words::quote(unit)),
+                "stops its unit, which may start it again when it is killed",
+            ),
+            (None, None) => {
+                if holder.pid != 1 {
+                    plain.push(holder.clone());
+                }
+                continue;
+            }
+        };
+        if !advice.iter().any(|given: &Advice| given.command == command) {
+            advice.push(advise(command, purpose));
+        }
+    }
+    if let Some(first) = plain.first() {
+        let command = format!("reuseaddr free {port}");
+        let command = match scope.pid {
+            Some(_) => scope.as_root(&command),
+            None => as_owner(&plain, &command),
+        };
+        let purpose = format!("ends it if {} is not meant to run any more", first.name);
+        advice.push(advise(command, purpose));
+    }
+    advice
+}
+
+/// What is said of an obstacle.
+pub(crate) type Found = (Kind, String, Vec<Advice>);
+
+pub(crate) fn refused(port: u16, scope: Scope) -> Found {
+    let lowest = sysctl::lowest_unprivileged();
+    let summary =
+        format!("Ports below {lowest} may be bound by root only, or with CAP_NET_BIND_SERVICE.");
+    let advice = vec![
+        advise(scope.status(&port.to_string()), "finds out as root"),
+        advise(
+            scope.as_root(&format!(
+                "sysctl -w net.ipv4.ip_unprivileged_port_start={port}"
+            )),
+            "lets every program bind it; file capabilities (setcap) would keep the library out",
+        ),
+    ];
+    (Kind::Denied, summary, advice)
+}
+
+pub(crate) fn reusable(all: &[&Socket]) -> Found {
+    let summary = format!(
+        "{} in the way of a plain bind: {}. With SO_REUSEADDR a bind succeeds now.",
+        if all.is_empty() {
+            "Something is"
+        } else {
+            "Earlier connections are"
+        },
+        if all.is_empty() {
+            "the kernel does not tell what".into()
+        } else {
+            by_state(all)
+        },
+    );
+    (
+        Kind::Reusable,
+        summary,
+        vec![advise(
+            "reuseaddr run PROGRAM",
+            "starts PROGRAM, whose bind succeeds at once",
+        )],
+    )
+}
+
+pub(crate) fn connected(
+    port: u16,
+    connection: &Socket,
+    number: usize,
+    leftovers: &[&Socket],
+    handed_out: &RangeInclusive<u16>,
+    scope: Scope,
+) -> Found {
+    let peer = connection
+        .peer
+        .map(|peer| peer.to_string())
+        .unwrap_or_default();
+    let holder = connection.held_by();
+    let more = if leftovers.is_empty() {
+        String::new()
+    } else {
+        format!(" There is also {}.", by_state(leftovers))
+    };
+    let mut advice = see_as_root(port, connection, scope);
+    if connection.direction == Some(Direction::Outbound) {
+        let was_given = handed_out.contains(&port);
+        if was_given {
+            advice.push(reserve(port, scope));
+        }
+        advice.push(advise(
+            scope.arm(port, &connection.holders),
+            "sets SO_REUSEADDR on the connection: then `reuseaddr run` gets the port at once",
+        ));
+        let summary = format!(
+            "Nobody listens, but an outgoing connection of {holder} to {peer} {}. The port is free when that connection \
+             has ended and its TIME_WAIT is over.{more}",
+            if was_given {
+                "was given this port by the kernel"
+            } else {
+                "comes from this port"
+            }
+        );
+        return (Kind::Connected, summary, advice);
+    }
+    advice.push(advise(
+        scope.arm(port, &connection.holders),
+        "sets SO_REUSEADDR on what is open: then `reuseaddr run` gets the port at once",
+    ));
+    let summary = format!(
+        "Nobody listens, but {} without SO_REUSEADDR {} open, the first held by {holder} with {peer}.{more}",
+        count(number, "connection", "connections"),
+        if number == 1 { "is still" } else { "are still" },
+    );
+    (Kind::Connected, summary, advice)
+}
+
+pub(crate) fn left_behind(
+    port: u16,
+    leftovers: &[&Socket],
+    handed_out: &RangeInclusive<u16>,
+    scope: Scope,
+) -> Found {
+    let outbound = leftovers
+        .iter()
+        .filter(|socket| socket.direction == Some(Direction::Outbound))
+        .count();
+    let who = if outbound == leftovers.len() {
+        "Outgoing connections"
+    } else {
+        "Earlier connections"
+    };
+    let mut summary = format!(
+        "{who} left {} behind without SO_REUSEADDR, so that a bind fails whatever it sets",
+        by_state(leftovers)
+    );
+    let untimed: Vec<&Socket> = leftovers
+        .iter()
+        .filter(|socket| socket.left_ms.is_none())
+        .copied()
+        .collect();
+    let left = longest(leftovers).unwrap_or(60_000);
+    let until = if untimed.is_empty() {
+        format!(", for {} s more.", left.div_ceil(1000))
+    } else {
+        format!(
+            "; {} until the peer answers or the kernel gives up.",
+            by_state(&untimed)
+        )
+    };
+    summary += &until;
+
+    let takes_no_right = scope.pid.is_none()
+        && leftovers
+            .iter()
+            .all(|socket| socket.state == State::TimeWait)
+        && reset::takes_no_right(
+            leftovers
+                .iter()
+                .filter_map(|socket| Some((socket.local.into(), socket.peer?.into()))),
+        );
+    let mut advice = if takes_no_right {
+        vec![
+            advise(
+                format!("reuseaddr run --evict --ports {port} PROGRAM"),
+                "ends what was left behind, and starts PROGRAM",
+            ),
+            advise(
+                format!("reuseaddr evict {port}"),
+                "ends what was left behind, at once",
+            ),
+        ]
+    } else {
+        vec![advise(
+            format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),
+            "starts PROGRAM now; its bind waits for the port, this once",
+        )]
+    };
+    if !takes_no_right
+        && leftovers
+            .iter()
+            .any(|socket| matches!(socket.state, State::TimeWait | State::FinWait2))
+    {
+        advice.push(advise(
+            scope.evict("", port),
+            "ends TIME_WAIT and FIN_WAIT2 at once",
+        ));
+    }
+    if leftovers
+        .iter()
+        .any(|socket| !matches!(socket.state, State::TimeWait | State::FinWait2))
+    {
+        advice.push(advise(
+            scope.evict(" --all-states", port),
+            "ends the rest too; what the peer has not got yet is lost",
+        ));
+    }
+    if outbound > 0 && handed_out.contains(&port) {
+        advice.push(reserve(port, scope));
+    }
+    (Kind::Leftover, summary, advice)
+}
+
+pub(crate) fn longest(leftovers: &[&Socket]) -> Option<u32> {
+    leftovers.iter().filter_map(|socket| socket.left_ms).max()
+}
+
+/// `3 TIME_WAIT and 1 FIN_WAIT2`.
+fn by_state(sockets: &[&Socket]) -> String {
+    let mut numbers = BTreeMap::new();
+    for socket in sockets {
+        *numbers.entry(socket.state).or_insert(0) += 1;
+    }
+    list(
+        &numbers
+            .into_iter()
+            .map(|(state, number): (State, usize)| format!("{number} {}", state.name()))
+            .collect::<Vec<_>>(),
+    )
+}

@@ -1,0 +1,255 @@
+//! Ends what earlier runs left on a port, and looks again to see what is really gone.
+
+use super::hint;
+use crate::net::reset::{Obstacle, Resetter};
+use crate::net::sock_diag::{self, Entry, Refusal, State, Which};
+use crate::output::count;
+use crate::output::progress::Progress;
+use anyhow::Result;
+use log::debug;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Which leftovers are to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Choice {
+    pub(crate) all_states: bool,
+    pub(crate) peer: Option<IpAddr>,
+    /// Whether a listener may see empty connections.
+    pub(crate) past_listeners: bool,
+}
+
+impl Choice {
+    fn has(&self, entry: &Entry) -> bool {
+        let state = match entry.state {
+            State::TimeWait | State::FinWait2 => true,
+            _ => self.all_states,
+        };
+        state && self.may_become(entry)
+    }
+
+    /// Whether it is a leftover that would be chosen in another state, one that it may be in the next moment.
+    pub(crate) fn may_become(&self, entry: &Entry) -> bool {
+        entry.is_leftover()
+            && self
+                .peer
+                .is_none_or(|peer| peer.to_canonical() == entry.peer.ip().to_canonical())
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Eviction {
+    /// What was to go.
+    pub(crate) found: Vec<Entry>,
+    /// What of it is there all the same.
+    pub(crate) left: Vec<Entry>,
+    /// What else is on the ports, and was not to go.
+    pub(crate) spared: Vec<Entry>,
+    /// Why the kernel does not destroy sockets for us.
+    pub(crate) refusal: Option<Refusal>,
+    /// Why it could not be done without the kernel's help: how many of what is left. Of a dry run, of what was found.
+    pub(crate) obstacles: BTreeMap<Obstacle, usize>,
+}
+
+/// How long leftovers may take to become what can be ended, where the peers are alive: a round trip, and then some. And
+/// half a second is how long the kernel may keep silent to a second SYN (`tcp_invalid_ratelimit`).
+const SETTLING: Duration = Duration::from_millis(600);
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often it looks at least, however slow the machine is.
+const LOOKS: u32 = 3;
+
+/// Ends the chosen leftovers on these ports, which are in order: by the kernel's help where it gives it, and otherwise
+/// from the side of their peers.
+///
+/// Just after a crash they are still on their way: `FIN_WAIT1` becomes `FIN_WAIT2` and that `TIME_WAIT`, a new entry in
+/// the kernel's table, which a look at the table may miss both times. So it looks until nothing is left to end, and
+/// nothing that may become so, or until the time is up: a server that lives leaves more behind without end.
+pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Eviction> {
+    let deadline = Instant::now() + SETTLING;
+    let mut found = HashMap::new();
+    let mut asked = HashSet::new();
+    let mut in_the_way = HashMap::new();
+    let mut refusal = None;
+    let mut looks = 0;
+    let mut progress = Progress::begin();
+    loop {
+        // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name only.
+        let (mut left, spared): (Vec<Entry>, Vec<Entry>) = sock_diag::dump(Which::These(ports))?
+            .into_iter()
+            .partition(|entry| choice.has(entry));
+        looks += 1;
+        let settled = left.is_empty() && !spared.iter().any(|entry| choice.may_become(entry));
+        let late = looks > LOOKS && Instant::now() > deadline;
+        if late {
+            // What has come since is another matter.
+            left.retain(|entry| asked.contains(&entry.identity()));
+        }
+        found.reserve(left.len());
+        for entry in &left {
+            found
+                .entry((entry.local, entry.peer))
+                .or_insert_with(|| entry.clone());
+        }
+        if dry_run {
+            let mut resetter = Resetter::new(choice.past_listeners)?;
+            in_the_way.extend(
+                left.iter()
+                    .filter_map(|entry| Some((entry.identity(), resetter.obstacle(entry)?))),
+            );
+        }
+        let is_hopeless = |entry: &Entry| {
+            // A peer that has just been told of the end may be about to close its own.
+            in_the_way
+                .get(&entry.identity())
+                .is_some_and(|&obstacle| obstacle != Obstacle::PeerInUse)
+        };
+        let hopeless = !left.is_empty() && left.iter().all(is_hopeless);
+        if dry_run || settled || late || hopeless {
+            let mut obstacles = BTreeMap::new();
+            for obstacle in left
+                .iter()
+                .filter_map(|entry| in_the_way.get(&entry.identity()))
+            {
+                *obstacles.entry(*obstacle).or_insert(0) += 1;
+            }
+            return Ok(Eviction {
+                found: found.into_values().collect(),
+                left,
+                spared,
+                refusal,
+                obstacles,
+            });
+        }
+        if left.is_empty() {
+            debug!("waiting for orphans that may become TIME_WAIT");
+        } else {
+            asked.extend(left.iter().map(Entry::identity));
+            if refusal.is_none() {
+                let all = left.len();
+                refusal = sock_diag::destroy(&left, |asked| {
+                    progress.tell(|| format!("{asked} of {all} are to be destroyed by the kernel"));
+                })?;
+            }
+            if refusal.is_some() {
+                left.retain(|entry| !is_hopeless(entry));
+                debug!("{} are to be ended from their peers' side", left.len());
+                let all = left.len();
+                let came_of_it = Resetter::new(choice.past_listeners)?.reset(&left, |done| {
+                    progress.tell(|| format!("{done} of {all} are reset from their peers' side"));
+                });
+                in_the_way.extend(
+                    left.iter()
+                        .zip(came_of_it)
+                        .filter_map(|(entry, obstacle)| Some((entry.identity(), obstacle?))),
+                );
+            }
+        }
+        if looks > 1 {
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Why not everything is gone, and what else works. `asked` is what was asked of `evict`.
+pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
+    let longest = eviction
+        .left
+        .iter()
+        .filter_map(|entry| entry.left_ms)
+        .max()
+        .unwrap_or(60_000);
+    let mut reasons = reasons(&eviction.obstacles);
+    let silent = eviction
+        .left
+        .len()
+        .saturating_sub(eviction.obstacles.values().sum());
+    let mut root = None;
+    match eviction.refusal {
+        None => reasons.push(
+            "the kernel says that it has destroyed what is still there, as kernels before 6.11 do with FIN_WAIT1"
+                .into(),
+        ),
+        Some(refusal) => {
+            if silent > 0 {
+                reasons.push(format!(
+                    "{} did not go, though the kernel was to reset {}: a firewall may be in the way",
+                    silent,
+                    if silent == 1 { "it" } else { "them" }
+                ));
+            }
+            match refusal {
+                Refusal::NotAllowed => {
+                    root = Some(format!("    sudo reuseaddr evict {asked}\n"));
+                    reasons.push(
+                        "ending that all the same needs CAP_NET_ADMIN in the user namespace that owns this network"
+                            .into(),
+                    );
+                }
+                Refusal::NotSupported => reasons.push(format!(
+                    "Linux {} can't destroy these sockets: it was built without CONFIG_INET_DIAG_DESTROY, or is older \
+                     than 6.0, which was the first to destroy TIME_WAIT",
+                    rustix::system::uname().release().to_string_lossy()
+                )),
+                Refusal::Other(code) => reasons.push(format!(
+                    "the kernel refused to destroy it: {}",
+                    std::io::Error::from_raw_os_error(code)
+                )),
+            }
+        }
+    }
+    format!(
+        "{} left: {}. What works instead:\n{}    reuseaddr run --wait {}s PROGRAM\nor wait for {} s.",
+        count(eviction.left.len(), "is", "are"),
+        reasons.join("; "),
+        root.unwrap_or_default(),
+        hint::seconds_to_wait(longest),
+        longest.div_ceil(1000)
+    )
+}
+
+/// What was in the way of ending them from their peers' side.
+pub(crate) fn reasons(obstacles: &BTreeMap<Obstacle, usize>) -> Vec<String> {
+    obstacles
+        .iter()
+        .map(|(obstacle, &number)| {
+            let have = count(number, "has", "have");
+            match obstacle {
+                Obstacle::Remote => {
+                    let peers = if number == 1 {
+                        "its peer on another host"
+                    } else {
+                        "their peers on other hosts"
+                    };
+                    format!("{have} {peers}")
+                }
+                Obstacle::Listener => format!(
+                    "{have} a listener on the port, whose program would see an empty connection for each: \
+                     --past-listeners ends them all the same"
+                ),
+                Obstacle::Protected => format!(
+                    "{} protected from a reset: net.ipv4.tcp_rfc1337 is set",
+                    count(number, "is", "are")
+                ),
+                Obstacle::PeerInUse => format!(
+                    "{have} a peer on this host whose port is in use, most often since the peer has not closed its end"
+                ),
+                Obstacle::PeerPrivileged => {
+                    format!("{have} a peer whose port only root may bind")
+                }
+                Obstacle::State => format!(
+                    "{} neither in TIME_WAIT nor in FIN_WAIT2",
+                    count(number, "is", "are")
+                ),
+                Obstacle::Other(code) => format!(
+                    "{number} could not be reset: {}",
+                    std::io::Error::from_raw_os_error(*code)
+                ),
+            }
+        })
+        .collect()
+}

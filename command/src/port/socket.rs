@@ -1,0 +1,192 @@
+//! A socket with all that is known of it: what the kernel tells, who holds it, who opened it.
+
+use super::direction::{Direction, Judge};
+use crate::net::sock_diag::{Entry, State};
+use crate::process::holders::{Holder, Holders};
+use crate::process::{info, sockets, tree};
+use rustix::process::getuid;
+use serde::Serialize;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// A socket with all that is known of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Socket {
+    pub(crate) state: State,
+    family: &'static str,
+    /// Of an IPv6 listener: whether it takes IPv4 as well.
+    pub(crate) dual_stack: Option<bool>,
+    pub(crate) local: Endpoint,
+    pub(crate) peer: Option<Endpoint>,
+    pub(crate) direction: Option<Direction>,
+    /// Whether a closed connection left it behind: no process owns it.
+    pub(crate) leftover: bool,
+    pub(crate) left_ms: Option<u32>,
+    /// Whether it carries SO_REUSEADDR, if its holder could be looked into.
+    pub(crate) reuse_address: Option<bool>,
+    /// Whether it carries SO_REUSEPORT, likewise.
+    pub(crate) reuse_port: Option<bool>,
+    pub(crate) uid: u32,
+    pub(crate) inode: u64,
+    pub(crate) holders: Vec<Holder>,
+}
+
+/// A UDP socket, which is in nobody's way and told of because it has the number as well.
+#[derive(Debug, Serialize)]
+pub(crate) struct UdpSocket {
+    pub(crate) local: Endpoint,
+    pub(crate) peer: Option<Endpoint>,
+    pub(crate) uid: u32,
+    pub(crate) inode: u64,
+    pub(crate) holders: Vec<Holder>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub(crate) struct Endpoint {
+    pub(crate) address: IpAddr,
+    port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address: address.ip(),
+            port: address.port(),
+        }
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint.address, endpoint.port)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}
+
+impl Socket {
+    /// What is known of an entry of the kernel's table.
+    pub(crate) fn new(entry: &Entry, judge: &Judge, holders: &Holders) -> Self {
+        let connected = !matches!(entry.state, State::Listen | State::Bound);
+        Self {
+            state: entry.state,
+            family: if entry.is_v6() { "ipv6" } else { "ipv4" },
+            dual_stack: entry
+                .v6only
+                .filter(|_| entry.is_v6())
+                .map(|only| !only && entry.local.ip().is_unspecified()),
+            local: entry.local.into(),
+            peer: connected.then(|| entry.peer.into()),
+            direction: connected.then(|| judge.direction(entry)),
+            leftover: entry.is_leftover(),
+            left_ms: entry.left_ms,
+            reuse_address: None,
+            reuse_port: None,
+            uid: entry.uid,
+            inode: entry.inode,
+            holders: holders.of(entry.inode).to_vec(),
+        }
+    }
+
+    /// Looks at the flags of a socket that has no peer, through a copy of its holder's descriptor.
+    pub(crate) fn look_at_flags(&mut self) {
+        if self.peer.is_some() {
+            return;
+        }
+        let flags = self
+            .holders
+            .iter()
+            .find_map(|holder| sockets::flags(holder.pid, holder.descriptor, self.inode));
+        self.reuse_address = flags.map(|flags| flags.reuse_address);
+        self.reuse_port = flags.map(|flags| flags.reuse_port);
+    }
+
+    /// Whether it belongs to a server, or may.
+    pub(crate) fn is_of_a_server(&self) -> bool {
+        matches!(self.state, State::Listen | State::Bound)
+            || (self.leftover && self.direction != Some(Direction::Outbound))
+    }
+
+    /// Whether it may be in the way of a bind of this address.
+    pub(crate) fn meets(&self, address: IpAddr) -> bool {
+        let own = self.local.address.to_canonical();
+        let address = address.to_canonical();
+        if own.is_unspecified() {
+            // All of IPv6 is all of IPv4 as well, unless that is refused.
+            own.is_ipv6() == address.is_ipv6() || (own.is_ipv6() && self.dual_stack != Some(false))
+        } else if address.is_unspecified() {
+            address.is_ipv6() || own.is_ipv4()
+        } else {
+            own == address
+        }
+    }
+
+    /// Whether a program has yet to accept it.
+    pub(crate) fn waits_to_be_accepted(&self) -> bool {
+        self.inode == 0 && !self.leftover
+    }
+
+    /// Whether its address is every address, of both families or of IPv4.
+    pub(crate) fn is_of_everything(&self) -> bool {
+        self.local.address.is_unspecified()
+            && (self.local.address.is_ipv4() || self.dual_stack == Some(true))
+    }
+
+    /// Its local address, and whether that is IPv4's as well.
+    pub(crate) fn place(&self) -> String {
+        let and = if self.dual_stack == Some(true) {
+            " and IPv4"
+        } else {
+            ""
+        };
+        format!("{}{and}", self.local)
+    }
+
+    /// Who holds it, in words.
+    pub(crate) fn held_by(&self) -> String {
+        if self.leftover {
+            "no process".into()
+        } else if self.waits_to_be_accepted() {
+            "not accepted yet".into()
+        } else if self.holders.is_empty() {
+            unseen(self.uid)
+        } else {
+            tree::named(&self.holders)
+        }
+    }
+}
+
+impl UdpSocket {
+    pub(crate) fn new(entry: &Entry, holders: &Holders) -> Self {
+        Self {
+            local: entry.local.into(),
+            peer: (entry.peer.port() != 0).then(|| entry.peer.into()),
+            uid: entry.uid,
+            inode: entry.inode,
+            holders: holders.of(entry.inode).to_vec(),
+        }
+    }
+
+    /// Who holds it, in words.
+    pub(crate) fn held_by(&self) -> String {
+        if self.holders.is_empty() {
+            unseen(self.uid)
+        } else {
+            tree::named(&self.holders)
+        }
+    }
+}
+
+/// Somebody who is not to be seen, by the socket's owner.
+pub(crate) fn unseen(uid: u32) -> String {
+    let user = info::user(uid).map_or_else(|| format!("user {uid}"), ToOwned::to_owned);
+    if getuid().is_root() {
+        format!("a process of {user} that is not to be seen from here")
+    } else {
+        format!("a process of {user}")
+    }
+}

@@ -1,0 +1,148 @@
+//! The table of sockets: those that differ in nothing that matters share a row.
+
+use super::direction::Direction;
+use super::socket::{Endpoint, Socket};
+use crate::net::sock_diag::State;
+use crate::output::table::{Column, Gives, table};
+use crate::process::info::{Who, spelled_age};
+use crate::process::tree;
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+const COLUMNS: [Column; 11] = [
+    column("STATE", Gives::Never),
+    column("SOCKETS", Gives::Goes(6)),
+    column("LOCAL", Gives::Never),
+    column("PEER", Gives::CutThenGoes(15, 5)),
+    column("OPENED", Gives::Goes(4)),
+    column("LEFT", Gives::Goes(7)),
+    column("HELD BY", Gives::Cut(12)),
+    column("USER", Gives::Goes(2)),
+    column("AGE", Gives::Goes(1)),
+    column("UNIT", Gives::Goes(3)),
+    column("COMMAND", Gives::CutThenGoes(20, 0)),
+];
+
+const fn column(header: &'static str, gives: Gives) -> Column {
+    Column { header, gives }
+}
+
+/// Sockets that differ in nothing that matters.
+#[derive(Default)]
+struct Row<'a> {
+    number: usize,
+    peers: HashSet<Endpoint>,
+    left: Vec<u32>,
+    first: Option<&'a Socket>,
+}
+
+/// What tells one row from another.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Key {
+    port: u16,
+    state: State,
+    local: Endpoint,
+    peer: Option<IpAddr>,
+    direction: Option<Direction>,
+    held_by: String,
+    place: String,
+    position: usize,
+}
+
+/// The table; with `all`, every socket has a row of its own.
+pub(crate) fn listing<'a>(
+    sockets: impl Iterator<Item = (u16, &'a Socket)> + Clone,
+    all: bool,
+) -> String {
+    // A server may have left something behind for each of thousands of clients.
+    const MANY_PEERS: usize = 8;
+    let addresses: HashSet<IpAddr> = sockets
+        .clone()
+        .filter_map(|(_, socket)| Some(socket.peer?.address))
+        .collect();
+    let by_address = addresses.len() <= MANY_PEERS;
+
+    let mut rows = BTreeMap::<Key, Row<'_>>::new();
+    for (position, (port, socket)) in sockets.enumerate() {
+        let key = Key {
+            port,
+            state: socket.state,
+            local: socket.local,
+            peer: socket.peer.map(|peer| peer.address).filter(|_| by_address),
+            direction: socket.direction,
+            held_by: socket.held_by(),
+            place: socket.place(),
+            position: if all { position } else { 0 },
+        };
+        let row = rows.entry(key).or_default();
+        row.number += 1;
+        row.peers.extend(socket.peer);
+        row.left.extend(socket.left_ms);
+        row.first.get_or_insert(socket);
+    }
+    let several = rows.values().any(|row| row.number > 1);
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(key, row)| cells(key, &row, several))
+        .collect();
+    if rows.is_empty() {
+        String::new()
+    } else {
+        table(&COLUMNS, &rows)
+    }
+}
+
+fn cells(key: Key, row: &Row<'_>, several: bool) -> Vec<String> {
+    let holders = row.first.map_or(&[][..], |socket| &socket.holders);
+    let eldest = tree::eldest(holders);
+    let who = eldest.first().map(|holder| &*holder.who);
+    vec![
+        key.state.name().into(),
+        if several {
+            row.number.to_string()
+        } else {
+            String::new()
+        },
+        key.place,
+        peers(&row.peers),
+        match key.direction {
+            Some(Direction::Inbound) => "in",
+            Some(Direction::Outbound) => "out",
+            Some(Direction::Unknown) => "in or out",
+            None => "",
+        }
+        .into(),
+        left(&row.left),
+        key.held_by,
+        who.map_or_else(String::new, Who::user),
+        who.and_then(|who| who.age_s)
+            .map_or_else(String::new, spelled_age),
+        who.map_or_else(String::new, Who::place),
+        who.map_or_else(String::new, Who::command),
+    ]
+}
+
+fn peers(peers: &HashSet<Endpoint>) -> String {
+    let addresses: HashSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
+    match (peers.len(), addresses.iter().next()) {
+        (0, _) | (_, None) => String::new(),
+        (1, _) => peers
+            .iter()
+            .next()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        (number, Some(address)) if addresses.len() == 1 => format!("{address}, {number} ports"),
+        _ => format!("{} addresses", addresses.len()),
+    }
+}
+
+fn left(milliseconds: &[u32]) -> String {
+    let seconds = |value: &u32| value.div_ceil(1000);
+    match (milliseconds.iter().min(), milliseconds.iter().max()) {
+        (Some(least), Some(most)) if seconds(least) == seconds(most) => {
+            format!("{} s", seconds(most))
+        }
+        (Some(least), Some(most)) => format!("{}-{} s", seconds(least), seconds(most)),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,180 @@
+//! Has processes end: asked by SIGTERM and given time, and only if that was said, by SIGKILL.
+
+use super::free_plan::{Ask, Holding, holdings};
+use crate::process::holders::Holder;
+use crate::process::pidfd::{self, Handle};
+use crate::process::tree;
+use anyhow::Result;
+use log::debug;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How much force may be used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Force {
+    /// How long they may take to end.
+    pub(crate) grace: Duration,
+    /// Whether they are killed after that.
+    pub(crate) kill: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Came {
+    /// Nobody has a listener or a bound socket there any more.
+    Ended,
+    /// These have not ended.
+    Stubborn(String),
+    /// Somebody who was not asked has the port now.
+    Taken(Vec<Holder>),
+    /// Somebody could not be signalled, and why.
+    Refused(String),
+}
+
+/// How long it takes at the most until the kernel has ended what was killed.
+const DYING: Duration = Duration::from_secs(5);
+const OFTEN: Duration = Duration::from_millis(100);
+const SHORTEST: Duration = Duration::from_millis(2);
+
+/// A process that is to end.
+struct Doomed {
+    handle: Handle,
+    asked: bool,
+}
+
+/// The processes that are to end. They are found before anybody is asked whether they should: what was shown, and no
+/// other, is ended.
+pub(crate) struct Ending {
+    doomed: BTreeMap<i32, Doomed>,
+}
+
+impl Ending {
+    /// Takes hold of those who are to get a signal. Who has ended meanwhile is left out.
+    pub(crate) fn new(asks: &[Ask]) -> Result<Self, Errno> {
+        let mut ending = Self {
+            doomed: BTreeMap::new(),
+        };
+        for holding in asks
+            .iter()
+            .filter(|ask| ask.unit.is_none())
+            .flat_map(|ask| &ask.holdings)
+        {
+            match ending.add(holding) {
+                Err(Errno::SRCH) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ending)
+    }
+
+    fn add(&mut self, holding: &Holding) -> Result<(), Errno> {
+        let pid = holding.holder.pid;
+        let handle = Handle::open_holder(pid, &holding.inodes)?;
+        self.doomed.insert(
+            pid,
+            Doomed {
+                handle,
+                asked: false,
+            },
+        );
+        Ok(())
+    }
+
+    /// Has them end. Those whose parent is among them are left to it, and asked when it has gone without them.
+    pub(crate) fn run(
+        mut self,
+        ports: &[u16],
+        force: Force,
+        mut tell: impl FnMut(&[Holding]),
+    ) -> Result<Came> {
+        // From the first signal on, however long it took to find them.
+        let mut deadline: Option<Instant> = None;
+        let mut killed = false;
+        let mut pause = SHORTEST;
+        loop {
+            let (alive, _) = holdings(ports)?;
+            let strangers = self.adopt(&alive);
+            if !strangers.is_empty() {
+                return Ok(Came::Taken(strangers));
+            }
+            if alive.is_empty() {
+                return Ok(Came::Ended);
+            }
+            tell(&alive);
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if late && (killed || !force.kill) {
+                return Ok(Came::Stubborn(named(&alive)));
+            }
+            let pids: BTreeSet<i32> = alive.iter().map(|holding| holding.holder.pid).collect();
+            for Holding { holder, .. } in &alive {
+                let above = &holder.who.ancestors;
+                let is_eldest = !above.iter().any(|parent| pids.contains(&parent.pid));
+                let Some(doomed) = self.doomed.get_mut(&holder.pid) else {
+                    continue;
+                };
+                let signal = if late {
+                    Signal::KILL
+                } else if is_eldest && !doomed.asked {
+                    Signal::TERM
+                } else {
+                    continue;
+                };
+                doomed.asked = true;
+                debug!("signal {} to process {}", signal.as_raw(), holder.pid);
+                match doomed.handle.signal(signal) {
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(error) => {
+                        return Ok(Came::Refused(format!(
+                            "{} (pid {}) can't be signalled: {error}",
+                            holder.name, holder.pid
+                        )));
+                    }
+                }
+            }
+            if late {
+                killed = true;
+                deadline = Some(Instant::now() + DYING);
+            }
+            let left = deadline
+                .get_or_insert_with(|| Instant::now() + force.grace)
+                .saturating_duration_since(Instant::now());
+            self.sleep(&pids, pause.min(left));
+            pause = (pause * 2).min(OFTEN);
+        }
+    }
+
+    /// Takes in the children of those who are to end, born since, and returns who else has the port.
+    fn adopt(&mut self, alive: &[Holding]) -> Vec<Holder> {
+        let mut strangers = Vec::new();
+        for holding in alive {
+            if self.doomed.contains_key(&holding.holder.pid) {
+                continue;
+            }
+            let above = &holding.holder.who.ancestors;
+            let is_child = above
+                .iter()
+                .any(|parent| self.doomed.contains_key(&parent.pid));
+            match is_child.then(|| self.add(holding)) {
+                Some(Ok(()) | Err(Errno::SRCH)) => {}
+                _ => strangers.push(holding.holder.clone()),
+            }
+        }
+        strangers
+    }
+
+    /// Sleeps, or until one of them has ended.
+    fn sleep(&mut self, pids: &BTreeSet<i32>, time: Duration) {
+        let watched = self.doomed.iter().filter(|(pid, _)| pids.contains(pid));
+        pidfd::sleep(watched.map(|(_, doomed)| &doomed.handle), time);
+    }
+}
+
+fn named(holdings: &[Holding]) -> String {
+    let holders: Vec<Holder> = holdings
+        .iter()
+        .map(|holding| holding.holder.clone())
+        .collect();
+    tree::named(&holders)
+}

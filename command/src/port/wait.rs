@@ -1,0 +1,247 @@
+//! Waits until ports can be bound: woken by the end of a process that holds one, by the time that the kernel gives
+//! `TIME_WAIT`, and else a few times a second, since nothing tells of a descriptor that is closed.
+
+use super::direction::Judge;
+use super::socket::Socket;
+use crate::net::probe::{self, Outcome, Probe};
+use crate::net::sock_diag::{self, State, Which};
+use crate::output::count;
+use crate::process::holders::Holders;
+use crate::process::pidfd::{self, Handle};
+use anyhow::Result;
+use log::debug;
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    pub(crate) ports: &'a [u16],
+    /// The address that is to be bound, if not all.
+    pub(crate) address: Option<IpAddr>,
+    /// Whether a bind with `SO_REUSEADDR` is enough.
+    pub(crate) reuse: bool,
+}
+
+/// What came of waiting.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Every port can be bound.
+    Free,
+    /// The time is up; this is in the way.
+    TimeIsUp(String),
+    /// We may not bind this port, whoever has it.
+    Denied(u16),
+}
+
+/// How long nothing may be looked at, where nothing wakes us up.
+const LONGEST: Duration = Duration::from_millis(250);
+/// While only time has to pass: somebody else may end what is left, too.
+const LONGEST_WHILE_TIMED: Duration = Duration::from_secs(1);
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Waits until all of the ports can be bound or the time is up. `tell` hears what it waits for whenever it looks.
+pub(crate) fn wait(
+    wish: Wish<'_>,
+    deadline: Option<Instant>,
+    mut tell: impl FnMut(&str),
+) -> Result<End> {
+    let mut watched = Watched::default();
+    let mut pause = SHORTEST;
+    loop {
+        let mut busy = Vec::new();
+        let mut absent = false;
+        for &port in wish.ports {
+            let probes = probe::probe(port, wish.address);
+            match now(wish, &probes) {
+                Now::Free => {}
+                Now::Busy => busy.push(port),
+                Now::NoAddress => {
+                    absent = true;
+                    busy.push(port);
+                }
+                Now::Denied => return Ok(End::Denied(port)),
+            }
+        }
+        if busy.is_empty() {
+            return Ok(End::Free);
+        }
+        let (mut obstacles, changed) = look(wish, &busy, &mut watched)?;
+        if let (true, Some(address)) = (absent, wish.address) {
+            obstacles.text = format!("{address}, which this machine does not have");
+        }
+        tell(&obstacles.text);
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Ok(End::TimeIsUp(obstacles.text));
+        }
+        if changed {
+            pause = SHORTEST;
+        }
+        let sleep = obstacles
+            .timed
+            .map_or(pause, |timed| timed.clamp(SHORTEST, LONGEST_WHILE_TIMED));
+        pause = (pause * 2).min(LONGEST);
+        watched.sleep(left.map_or(sleep, |left| left.min(sleep)));
+    }
+}
+
+/// How a port is.
+enum Now {
+    Free,
+    Busy,
+    NoAddress,
+    Denied,
+}
+
+fn now(wish: Wish<'_>, probes: &[Probe]) -> Now {
+    let outcomes: Vec<Outcome> = probes
+        .iter()
+        .map(|probe| if wish.reuse { probe.reuse } else { probe.plain })
+        .collect();
+    let some = |error| outcomes.contains(&Outcome::Failed(error));
+    if some(Errno::ACCESS) {
+        Now::Denied
+    } else if outcomes.is_empty() || some(Errno::ADDRNOTAVAIL) || some(Errno::AFNOSUPPORT) {
+        Now::NoAddress
+    } else if outcomes.iter().all(|&outcome| outcome == Outcome::Bound) {
+        Now::Free
+    } else {
+        Now::Busy
+    }
+}
+
+/// What is in the way of some ports.
+struct Obstacles {
+    text: String,
+    /// When the first of the ports is free, if time alone frees them all.
+    timed: Option<Duration>,
+}
+
+fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(Obstacles, bool)> {
+    /// Of thousands of ports nobody reads more than the first.
+    const SHOWN: usize = 3;
+    let entries = sock_diag::dump(Which::These(busy))?;
+    let changed = watched.watch(entries.iter().map(|entry| entry.inode));
+    let judge = Judge::new(&entries, Vec::new());
+    let mut by_port: BTreeMap<u16, Vec<Socket>> =
+        busy.iter().map(|&port| (port, Vec::new())).collect();
+    for entry in &entries {
+        let socket = Socket::new(entry, &judge, &watched.holders);
+        if wish.address.is_none_or(|address| socket.meets(address)) {
+            by_port.entry(entry.local.port()).or_default().push(socket);
+        }
+    }
+    let mut text: Vec<String> = by_port
+        .iter()
+        .take(SHOWN)
+        .map(|(port, sockets)| format!("port {port} ({})", in_the_way(sockets)))
+        .collect();
+    if by_port.len() > SHOWN {
+        text.push(count(by_port.len() - SHOWN, "more port", "more ports"));
+    }
+    let timed: Option<Vec<u32>> = by_port
+        .values()
+        .map(|sockets| {
+            let times: Option<Vec<u32>> = sockets.iter().map(|socket| socket.left_ms).collect();
+            times?.into_iter().max()
+        })
+        .collect();
+    let timed = timed
+        .and_then(|times| times.into_iter().min())
+        .map(|milliseconds| Duration::from_millis(milliseconds.into()));
+    Ok((
+        Obstacles {
+            text: text.join(", "),
+            timed,
+        },
+        changed,
+    ))
+}
+
+/// What is in the way of these ports now, in a few words.
+pub(crate) fn what_holds(ports: &[u16]) -> Result<String> {
+    let wish = Wish {
+        ports,
+        address: None,
+        reuse: false,
+    };
+    Ok(look(wish, ports, &mut Watched::default())?.0.text)
+}
+
+/// What is in the way of a port, in a few words.
+fn in_the_way(sockets: &[Socket]) -> String {
+    let in_state = |state| sockets.iter().find(|socket| socket.state == state);
+    if let Some(listener) = in_state(State::Listen) {
+        return format!("{} listens", listener.held_by());
+    }
+    if let Some(bound) = in_state(State::Bound) {
+        return format!("{} has bound it", bound.held_by());
+    }
+    let open: Vec<&Socket> = sockets.iter().filter(|socket| !socket.leftover).collect();
+    if let Some(first) = open.first() {
+        return format!(
+            "{}, held by {}",
+            count(open.len(), "connection", "connections"),
+            first.held_by()
+        );
+    }
+    let mut numbers = BTreeMap::new();
+    for socket in sockets {
+        *numbers.entry(socket.state).or_insert(0) += 1;
+    }
+    let mut words: Vec<String> = numbers
+        .into_iter()
+        .map(|(state, number): (State, usize)| format!("{number} {}", state.name()))
+        .collect();
+    if words.is_empty() {
+        return "the kernel does not tell who has it".into();
+    }
+    if let Some(longest) = sockets.iter().filter_map(|socket| socket.left_ms).max() {
+        words.push(format!("{} s to go", longest.div_ceil(1000)));
+    }
+    words.join(", ")
+}
+
+/// The processes whose end wakes us up.
+#[derive(Default)]
+struct Watched {
+    inodes: BTreeSet<u64>,
+    holders: Holders,
+    handles: Vec<Handle>,
+}
+
+impl Watched {
+    /// Looks for who holds these, if they are others than before, and returns whether they are.
+    fn watch(&mut self, inodes: impl Iterator<Item = u64>) -> bool {
+        let inodes: BTreeSet<u64> = inodes.filter(|&inode| inode != 0).collect();
+        if inodes == self.inodes {
+            return false;
+        }
+        self.holders = Holders::find(inodes.iter().copied());
+        let pids: BTreeSet<i32> = inodes
+            .iter()
+            .flat_map(|&inode| self.holders.of(inode))
+            .map(|holder| holder.pid)
+            .collect();
+        // Before Linux 5.3 there are no handles; then we look now and then.
+        self.handles = pids
+            .into_iter()
+            .filter_map(|pid| Handle::open(pid).ok())
+            .collect();
+        self.inodes = inodes;
+        true
+    }
+
+    /// Sleeps for this time, or until one of them has ended.
+    fn sleep(&mut self, time: Duration) {
+        debug!(
+            "sleeping for {time:?}, or until one of {} has ended",
+            self.handles.len()
+        );
+        let mut ended = pidfd::sleep(&self.handles, time).into_iter();
+        self.handles.retain(|_| ended.next() == Some(false));
+    }
+}

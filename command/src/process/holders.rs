@@ -1,0 +1,168 @@
+//! Who holds a socket: every process that has a descriptor of it, by its inode. A child that inherited a listener and
+//! was forgotten holds the port as well as the parent did.
+
+use crate::output::readable;
+use crate::process::info::{Common, Who};
+use procfs::process::Process;
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use rustix::io::Errno;
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::mem::MaybeUninit;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fs, thread};
+
+/// A process that has a descriptor of a socket.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Holder {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) name: String,
+    /// One of its descriptors of the socket.
+    #[serde(skip)]
+    pub(crate) descriptor: i32,
+    /// Whoever holds thousands of sockets is one process all the same.
+    #[serde(flatten)]
+    pub(crate) who: Arc<Who>,
+}
+
+/// Who holds what, as far as we may see.
+#[derive(Debug, Default)]
+pub(crate) struct Holders(HashMap<u64, Vec<Holder>>);
+
+impl Holders {
+    /// Looks through all processes for these sockets.
+    pub(crate) fn find(inodes: impl IntoIterator<Item = u64>) -> Self {
+        let wanted: HashSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
+        let mut found = HashMap::<u64, Vec<Holder>>::new();
+        if wanted.is_empty() {
+            return Self(found);
+        }
+        for (holder, held) in search(&wanted) {
+            for (descriptor, inode) in held {
+                found.entry(inode).or_default().push(Holder {
+                    descriptor,
+                    ..holder.clone()
+                });
+            }
+        }
+        for holders in found.values_mut() {
+            holders.sort_by_key(|holder| holder.pid);
+        }
+        Self(found)
+    }
+
+    /// Every process that holds the socket, in the order of their numbers.
+    pub(crate) fn of(&self, inode: u64) -> &[Holder] {
+        self.0.get(&inode).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a process holds of that which is looked for: a descriptor of each, and its inode.
+type Held = Vec<(i32, u64)>;
+
+/// Looks through all processes, with all processors where there are many: nearly all of the time is the kernel's, which
+/// composes a line for each descriptor.
+fn search(wanted: &HashSet<u64>) -> Vec<(Holder, Held)> {
+    /// So many have been looked through before another thread has begun.
+    const FEW: usize = 50;
+    const MOST_THREADS: usize = 8;
+    let pids: Vec<i32> = pids().collect();
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MOST_THREADS)
+        .min(pids.len().div_ceil(FEW));
+    let (next, common) = (AtomicUsize::new(0), Common::default());
+    let look = || look_through(&pids, &next, wanted, &common);
+    thread::scope(|scope| {
+        // Where there may be no more threads, those that there are do it.
+        let others: Vec<_> = (1..threads)
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, look).ok())
+            .collect();
+        let mut found = look();
+        for other in others {
+            found.extend(other.join().unwrap_or_default());
+        }
+        found
+    })
+}
+
+/// Looks through the processes that nobody has taken yet.
+fn look_through(
+    pids: &[i32],
+    next: &AtomicUsize,
+    wanted: &HashSet<u64>,
+    common: &Common,
+) -> Vec<(Holder, Held)> {
+    let mut found = Vec::new();
+    // A process may end while we look at it, and another user's can't be looked at: both hold nothing for us.
+    while let Some(&pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let mut held = sockets(pid).unwrap_or_default();
+        held.retain(|(_, inode)| wanted.contains(inode));
+        held.sort_unstable_by_key(|&(_, inode)| inode);
+        held.dedup_by_key(|&mut (_, inode)| inode);
+        if !held.is_empty() {
+            found.push((describe(pid, common), held));
+        }
+    }
+    found
+}
+
+/// Every process.
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// A process's sockets: descriptors and inodes. A server may have tens of thousands, so each costs one call.
+pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
+    let folder = openat(
+        CWD,
+        format!("/proc/{pid}/fd"),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut found = Vec::new();
+    let mut room = [MaybeUninit::uninit(); 8192];
+    let mut entries = RawDir::new(&folder, &mut room);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        // Neither . nor .. is a number.
+        let Some(number) = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let mut room = [MaybeUninit::uninit(); 64];
+        let Ok((target, _)) = readlinkat_raw(&folder, entry.file_name(), &mut room) else {
+            continue;
+        };
+        let inode = target
+            .strip_prefix(b"socket:[")
+            .and_then(|rest| rest.strip_suffix(b"]"))
+            .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+        found.extend(inode.map(|inode| (number, inode)));
+    }
+    Ok(found)
+}
+
+fn describe(pid: i32, common: &Common) -> Holder {
+    let process = Process::new(pid).ok();
+    let stat = process.as_ref().and_then(|process| process.stat().ok());
+    let who = process.map(|process| Who::of(&process, stat.as_ref(), common));
+    Holder {
+        pid,
+        parent: stat.as_ref().map_or(0, |stat| stat.ppid),
+        name: stat.map_or_else(|| "?".into(), |stat| readable(stat.comm.as_bytes())),
+        descriptor: -1,
+        who: Arc::new(who.unwrap_or_default()),
+    }
+}

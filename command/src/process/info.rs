@@ -1,0 +1,337 @@
+//! Who a process is: its user, command line, age, unit and container, and who started it.
+
+use crate::output::readable;
+use crate::process::cgroup::{self, Container};
+use anyhow::{Context, Result};
+use procfs::process::{Process, Stat};
+use rustix::process::{Pid, test_kill_process};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// A process, as a person would ask about it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub(crate) struct Who {
+    pub(crate) uid: Option<u32>,
+    /// The name that /etc/passwd has for the uid.
+    pub(crate) user: Option<String>,
+    /// Program and arguments; empty for one that has cleared them.
+    pub(crate) command_line: Vec<String>,
+    /// The file name of what is executed, if we may know it.
+    pub(crate) executable: Option<String>,
+    pub(crate) age_s: Option<u64>,
+    /// The systemd unit, if it is a service.
+    pub(crate) unit: Option<String>,
+    /// Whether the unit belongs to a user's own manager.
+    pub(crate) user_unit: bool,
+    pub(crate) container: Option<Container>,
+    /// Who started it, the nearest first, up to process 1.
+    pub(crate) ancestors: Vec<Ancestor>,
+    /// The tracer of `reuseaddr run`, as long as it is there.
+    pub(crate) tracer: Option<i32>,
+}
+
+/// A parent, or the parent of one.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct Ancestor {
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+}
+
+impl Who {
+    /// What is known of a process. One that has ended meanwhile is nobody.
+    pub(crate) fn is(pid: i32) -> Self {
+        Process::new(pid).map_or_else(
+            |_| Self::default(),
+            |process| Self::of(&process, process.stat().ok().as_ref(), &Common::default()),
+        )
+    }
+
+    /// What is known of a process beside its `stat`.
+    pub(super) fn of(process: &Process, stat: Option<&Stat>, common: &Common) -> Self {
+        let uid = process.uid().ok();
+        let place = fs::read(format!("/proc/{}/cgroup", process.pid()))
+            .map(|text| cgroup::read(&String::from_utf8_lossy(&text)))
+            .unwrap_or_default();
+        Self {
+            uid,
+            user: uid.and_then(user).map(ToOwned::to_owned),
+            command_line: process.cmdline().unwrap_or_default(),
+            executable: process
+                .exe()
+                .ok()
+                .and_then(|path| Some(readable(path.file_name()?.as_encoded_bytes()))),
+            age_s: stat.and_then(|stat| common.age(stat.starttime)),
+            unit: place.unit,
+            user_unit: place.of_user,
+            container: place.container,
+            ancestors: stat.map_or_else(Vec::new, |stat| common.ancestors(stat.ppid)),
+            tracer: tracer(process),
+        }
+    }
+
+    /// Whether somebody who looks for this program means it: by the name that it shows, of its file, or of its script.
+    pub(crate) fn is_called(&self, wanted: &str, shown: &str) -> bool {
+        let words = self.command_line.iter().map(String::as_str);
+        // A program may write a title over its arguments: `nginx: worker`.
+        let own = words
+            .clone()
+            .take(1)
+            .map(|word| word.split(':').next().unwrap_or(word));
+        // After -c and -e come commands, and no name of a script.
+        let script = words
+            .skip(1)
+            .take_while(|word| !matches!(*word, "-c" | "-e"))
+            .find(|word| !word.starts_with('-'));
+        own.chain(script)
+            .chain(self.executable.as_deref())
+            .map(|path| path.rsplit('/').next().unwrap_or(path))
+            .chain([shown])
+            // python is python3 and python3.11 as well.
+            .any(|name| {
+                name == wanted
+                    || name
+                        .trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
+                        == wanted
+            })
+    }
+
+    /// The command line as it would be typed, on one line.
+    pub(crate) fn command(&self) -> String {
+        let line = shell_words::join(&self.command_line).replace(['\n', '\t'], " ");
+        readable(line.as_bytes())
+    }
+
+    /// The user's name, or number.
+    pub(crate) fn user(&self) -> String {
+        match (&self.user, self.uid) {
+            (Some(name), _) => name.clone(),
+            (None, Some(uid)) => format!("uid {uid}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Unit and container, in a few letters.
+    pub(crate) fn place(&self) -> String {
+        match (&self.container, &self.unit) {
+            (Some(container), _) => container.short(),
+            (None, Some(unit)) => unit.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// `systemd (1) > sshd (700) > bash (901)`.
+    pub(crate) fn chain(&self) -> String {
+        let mut names: Vec<String> = self
+            .ancestors
+            .iter()
+            .map(|parent| format!("{} ({})", parent.name, parent.pid))
+            .collect();
+        names.reverse();
+        names.join(" > ")
+    }
+}
+
+/// Our tracer, if it traces the process.
+pub(crate) fn tracer(process: &Process) -> Option<i32> {
+    let tracer = process.status().ok()?.tracerpid;
+    if tracer == 0 {
+        return None;
+    }
+    let name = Process::new(tracer).ok()?.stat().ok()?.comm;
+    (name == env!("CARGO_PKG_NAME")).then_some(tracer)
+}
+
+/// `40 s`, `5 min`, `3 h`, `12 d`.
+pub(crate) fn spelled_age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// What many processes have in common, and is read once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    /// Names and parents; `None` of a process that had ended.
+    parents: Mutex<HashMap<i32, Option<(String, i32)>>>,
+    /// For how many seconds the machine has been up.
+    uptime: OnceLock<Option<u64>>,
+}
+
+impl Common {
+    fn ancestors(&self, mut parent: i32) -> Vec<Ancestor> {
+        /// Longer than any chain that means something; pids that change while they are read may make a ring.
+        const LONGEST: usize = 32;
+        let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        while parent > 0 && found.len() < LONGEST {
+            let known = parents.entry(parent).or_insert_with(|| {
+                let stat = Process::new(parent).and_then(|process| process.stat());
+                stat.ok()
+                    .map(|stat| (readable(stat.comm.as_bytes()), stat.ppid))
+            });
+            let Some((name, above)) = known else { break };
+            found.push(Ancestor {
+                pid: parent,
+                name: name.clone(),
+            });
+            parent = *above;
+        }
+        found
+    }
+
+    /// How long ago something started that did so this many ticks after the machine.
+    fn age(&self, start: u64) -> Option<u64> {
+        let uptime = *self.uptime.get_or_init(|| {
+            let uptime = fs::read_to_string("/proc/uptime").ok()?;
+            uptime.split('.').next()?.parse().ok()
+        });
+        Some(uptime?.saturating_sub(start / procfs::ticks_per_second()))
+    }
+}
+
+/// The name of a user. From the file: the name service can't be asked by a program that is linked statically.
+pub(crate) fn user(uid: u32) -> Option<&'static str> {
+    static USERS: OnceLock<HashMap<u32, String>> = OnceLock::new();
+    USERS
+        .get_or_init(|| {
+            let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
+            text.lines()
+                .filter_map(|line| {
+                    let mut fields = line.split(':');
+                    let name = fields.next()?;
+                    Some((fields.nth(1)?.parse().ok()?, readable(name.as_bytes())))
+                })
+                .collect()
+        })
+        .get(&uid)
+        .map(String::as_str)
+}
+
+/// What `LIBREUSE_PROGRAMS` may call it: the name that it was started under, unless it has changed that since, that of a
+/// script, which is the first argument of its interpreter that is no option, and the name of its file.
+pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
+    let mut arguments = process.cmdline().unwrap_or_default().into_iter();
+    let started_as = arguments.next();
+    let script = arguments.find(|word| !word.starts_with('-'));
+    [
+        started_as.as_ref().map(Path::new),
+        script.as_ref().map(Path::new),
+        exe,
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(Path::file_name)
+    .map(|name| {
+        let name = name.as_bytes();
+        // As proc(5) has it for a file that is gone.
+        name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned()
+    })
+    .collect()
+}
+
+/// A process by its number, in words that help if there is none.
+pub(crate) fn process(pid: u32) -> Result<Process> {
+    i32::try_from(pid)
+        .ok()
+        .and_then(|pid| Process::new(pid).ok())
+        .filter(Process::is_alive)
+        .with_context(|| {
+            if exists(pid) {
+                format!("process {pid} is there, but not in /proc: that is mounted with hidepid, or not at all")
+            } else {
+                format!("there is no process {pid}; `pgrep -a NAME` finds one by its name")
+            }
+        })
+}
+
+/// Whether there is such a process, as the kernel says and not /proc.
+fn exists(pid: u32) -> bool {
+    i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .is_some_and(|pid| {
+            matches!(
+                test_kill_process(pid),
+                Ok(()) | Err(rustix::io::Errno::PERM)
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_the_names_that_people_have_for_them() {
+        let who = |command: &[&str], executable: &str| Who {
+            command_line: command.iter().map(ToString::to_string).collect(),
+            executable: Some(executable.into()),
+            ..Who::default()
+        };
+        for (command, executable, shown, wanted, expected) in [
+            (
+                &["node", "server.js"][..],
+                "node",
+                "MainThread",
+                "node",
+                true,
+            ),
+            (
+                &["/usr/bin/python3", "/srv/app.py"],
+                "python3.11",
+                "python3",
+                "python",
+                true,
+            ),
+            (
+                &["/usr/bin/python3", "/srv/app.py"],
+                "python3.11",
+                "python3",
+                "python3.11",
+                true,
+            ),
+            (
+                &["/usr/bin/python3", "/srv/app.py"],
+                "python3.11",
+                "python3",
+                "app.py",
+                true,
+            ),
+            (&["nginx: worker process"], "nginx", "nginx", "nginx", true),
+            (
+                &["/usr/bin/python3", "-m", "http.server"],
+                "python3.11",
+                "python3",
+                "-m",
+                false,
+            ),
+            (&["bash", "-c", "node"], "bash", "bash", "node", false),
+        ] {
+            assert_eq!(
+                who(command, executable).is_called(wanted, shown),
+                expected,
+                "{wanted}: {command:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_200, "2 h"),
+            (259_200, "3 d"),
+        ] {
+            assert_eq!(spelled_age(seconds), expected);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Processes: who they are, which sockets they hold, who manages them, and what they may do.
+
+pub(crate) mod cgroup;
+pub(crate) mod credentials;
+pub(crate) mod holders;
+pub(crate) mod info;
+pub(crate) mod manager;
+pub(crate) mod pidfd;
+pub(crate) mod selinux;
+pub(crate) mod sockets;
+pub(crate) mod tree;

@@ -1,0 +1,113 @@
+//! The TCP sockets of another process, through copies of its descriptors (pidfd_getfd(2)).
+
+use crate::process::holders;
+use procfs::process::Process;
+use rustix::fs::fstat;
+use rustix::io::Errno;
+use rustix::net::sockopt::{
+    socket_acceptconn, socket_domain, socket_protocol, socket_reuseaddr, socket_reuseport,
+    socket_type,
+};
+use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getuid, pidfd_getfd, pidfd_open};
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// A TCP socket of another process.
+pub(crate) struct Theirs {
+    pub(crate) fd: OwnedFd,
+    pub(crate) listening: bool,
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+impl Theirs {
+    /// Whether it carries the flag.
+    pub(crate) fn reuses_address(&self) -> bool {
+        socket_reuseaddr(&self.fd).unwrap_or(false)
+    }
+}
+
+/// The TCP sockets of a process that have a port. An error if we may not look at them at all.
+pub(crate) fn sockets_of(process: &Process) -> Result<Vec<(u64, Theirs)>, Errno> {
+    let pid = Pid::from_raw(process.pid()).ok_or(Errno::SRCH)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let theirs = holders::sockets(process.pid()).map_err(|error| match error {
+        // As proc(5) says that it may not be looked at, or that it has ended.
+        Errno::ACCESS => Errno::PERM,
+        Errno::NOENT => Errno::SRCH,
+        error => error,
+    })?;
+    for (number, inode) in theirs {
+        if !seen.insert(inode) {
+            continue;
+        }
+        match pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()) {
+            Ok(fd) => found.extend(tcp(fd).map(|socket| (inode, socket))),
+            // The program has closed it meanwhile.
+            Err(Errno::BADF) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// What a socket says of itself, which the kernel tells nobody else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags {
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+}
+
+/// The flags of a socket that a process has under this number, if we may look.
+pub(crate) fn flags(pid: i32, number: i32, inode: u64) -> Option<Flags> {
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let fd = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok()?;
+    // The program may have closed it meanwhile, and opened something else.
+    if fstat(&fd).ok()?.st_ino != inode {
+        return None;
+    }
+    Some(Flags {
+        reuse_address: socket_reuseaddr(&fd).ok()?,
+        reuse_port: socket_reuseport(&fd).ok()?,
+    })
+}
+
+fn tcp(fd: OwnedFd) -> Option<Theirs> {
+    let family = socket_domain(&fd).ok()?;
+    let protocol = socket_protocol(&fd).ok()?;
+    let is_tcp = matches!(family, AddressFamily::INET | AddressFamily::INET6)
+        && socket_type(&fd) == Ok(SocketType::STREAM)
+        && (protocol == Some(ipproto::TCP) || protocol == Some(ipproto::MPTCP));
+    let local = SocketAddr::try_from(getsockname(&fd).ok()?).ok()?;
+    let peer = getpeername(&fd)
+        .ok()
+        .and_then(|peer| SocketAddr::try_from(peer?).ok());
+    let listening = socket_acceptconn(&fd).unwrap_or(false);
+    (is_tcp && local.port() != 0).then_some(Theirs {
+        fd,
+        listening,
+        local,
+        peer,
+    })
+}
+
+/// Why a process's descriptors can't be copied, and what helps.
+pub(crate) fn why_not(error: Errno, pid: i32) -> String {
+    match error {
+        Errno::PERM | Errno::ACCESS if getuid().is_root() => format!(
+            "even root may not copy descriptors of process {pid} here: CAP_SYS_PTRACE is missing, or a security module \
+             forbids it"
+        ),
+        Errno::PERM | Errno::ACCESS => format!(
+            "you may not copy descriptors of process {pid}: that takes the right to trace it (ptrace(2)), which is root's, \
+             or CAP_SYS_PTRACE, or that of the same user where kernel.yama.ptrace_scope is 0"
+        ),
+        Errno::NOSYS => "this kernel has no pidfd_getfd: it came with Linux 5.6".into(),
+        Errno::SRCH => format!("process {pid} has ended"),
+        error => format!("descriptors of process {pid} can't be copied: {error}"),
+    }
+}

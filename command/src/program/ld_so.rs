@@ -1,0 +1,182 @@
+//! The dynamic linker's own answer: whether it takes the library into a program, and what else it loads.
+
+use super::report::Report;
+use crate::library::elf::Elf;
+use crate::library::layout::Spelling;
+use crate::output::{list, readable};
+use crate::program::search::file_name;
+use log::debug;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Lets the dynamic linker load everything and start nothing, as ldd does: whether it takes the library is its own
+/// answer, and so is what else it loads.
+pub(super) fn dry_run(
+    path: &Path,
+    elf: &Elf,
+    interpreter: &Path,
+    spellings: &[Spelling],
+    report: &mut Report,
+) {
+    let mut files = vec![(path.to_owned(), elf.imports.clone())];
+    // The file says itself which linker is to be run; only root's is.
+    if interpreter
+        .metadata()
+        .is_ok_and(|metadata| metadata.uid() == 0)
+    {
+        let mut why = None;
+        for spelling in spellings {
+            let is_ours = |file: &PathBuf| spelling.files.contains(file);
+            match list_loaded(interpreter, path, &spelling.preload) {
+                Ok((loaded, _)) if loaded.iter().any(is_ours) => {
+                    report.preload = Some(spelling.preload.clone());
+                    report.library = loaded.iter().find(|file| is_ours(file)).cloned();
+                    let others = loaded
+                        .into_iter()
+                        .filter(|file| !is_ours(file) && !is_libc(file));
+                    files.extend(others.filter_map(|file| {
+                        let imports = Elf::read(&file).ok()??.imports;
+                        Some((file, imports))
+                    }));
+                    break;
+                }
+                Ok((_, complaint)) => {
+                    why = Some(format!(
+                        "the dynamic linker leaves the library out{}{complaint}",
+                        if complaint.is_empty() { "" } else { ": " }
+                    ));
+                }
+                Err(error) => {
+                    why = Some(format!("{} can't be run: {error}", interpreter.display()));
+                }
+            }
+        }
+        if let Some(why) = why.filter(|_| report.preload.is_none()) {
+            report.problem(why);
+        }
+    } else if let Some(by_path) = spellings.last() {
+        report.preload = Some(by_path.preload.clone());
+    }
+    for (file, imports) in &files {
+        for name in imports {
+            report
+                .imports
+                .entry(name)
+                .or_default()
+                .push(file.display().to_string());
+        }
+    }
+    describe_imports(report);
+}
+
+/// The files that the dynamic linker would load with this LD_PRELOAD, and what it complains of.
+fn list_loaded(
+    interpreter: &Path,
+    program: &Path,
+    preload: &Path,
+) -> io::Result<(Vec<PathBuf>, String)> {
+    let listing = Command::new(interpreter)
+        .arg("--list")
+        // The file itself, since $ORIGIN is its folder and not that of a link to it.
+        .arg(
+            program
+                .canonicalize()
+                .unwrap_or_else(|_| program.to_owned()),
+        )
+        .env("LD_PRELOAD", preload)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()?;
+    let loaded = loaded(&listing.stdout);
+    debug!(
+        "{} --list with {}: {loaded:?}",
+        interpreter.display(),
+        preload.display()
+    );
+    Ok((loaded, readable(listing.stderr.trim_ascii())))
+}
+
+fn describe_imports(report: &mut Report) {
+    if report.imports.contains_key("bind") {
+        let names: Vec<String> = report
+            .imports
+            .keys()
+            .map(|name| (*name).to_owned())
+            .collect();
+        report.note(format!(
+            "it and the libraries that it loads at start call {}",
+            list(&names)
+        ));
+    } else {
+        report.note(
+            "neither it nor a library that it loads at start calls bind; what it loads or starts later may",
+        );
+        return;
+    }
+    report.note(if report.imports.contains_key("setsockopt") {
+        "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` tells for a running one"
+    } else {
+        "nothing that it loads at start calls setsockopt, so it sets no SO_REUSEADDR by itself"
+    });
+}
+
+/// The files in the output of `ld.so --list`: `name => path (address)` or `path (address)`.
+fn loaded(listing: &[u8]) -> Vec<PathBuf> {
+    listing
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| {
+            let line = line.trim_ascii();
+            let end = line.windows(4).rposition(|window| window == b" (0x")?;
+            let line = line.get(..end)?;
+            let path = match line.windows(4).position(|window| window == b" => ") {
+                Some(arrow) => line.get(arrow + 4..)?,
+                None => line,
+            };
+            path.starts_with(b"/")
+                .then(|| PathBuf::from(OsStr::from_bytes(path)))
+        })
+        .collect()
+}
+
+/// The C library calls these functions for itself, past us, and is not what a program does.
+fn is_libc(file: &Path) -> bool {
+    let name = file_name(file);
+    [
+        "libc.so",
+        "libc-",
+        "ld-linux",
+        "ld-musl",
+        "libpthread",
+        "libresolv",
+        "libnss",
+    ]
+    .iter()
+    .any(|start| name.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_dynamic_linker_lists() {
+        let listing = b"\tlinux-vdso.so.1 (0x00007ffd)\n\t/opt/a b/libreuse.so (0x00007f)\n\
+            \tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\tlibx.so => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x1)\n";
+        let paths: Vec<String> = loaded(listing)
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/opt/a b/libreuse.so",
+                "/lib/libc.so.6",
+                "/lib64/ld-linux-x86-64.so.2"
+            ]
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! The few calls that neither std nor rustix has, one purpose a file. Beside `engine/trace`, this is the only unsafe
+//! code of the command.
+#![allow(unsafe_code)]
+
+pub(crate) mod exec;
+pub(crate) mod localtime;
+pub(crate) mod mmap;
+pub(crate) mod signals;
+pub(crate) mod sockopt;

@@ -1,0 +1,74 @@
+//! The signals of a terminal, waited for by `--watch` (sigtimedwait(2)).
+
+use std::ffi::c_int;
+use std::ptr;
+use std::time::Duration;
+
+/// The signals that end, stop or resize a program on a terminal, held back until they are waited for.
+pub(crate) struct Signals(libc::sigset_t);
+
+impl Signals {
+    const THESE: [c_int; 6] = [
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGTSTP,
+        libc::SIGWINCH,
+    ];
+
+    /// Holds them back from this thread, the only one, from now on.
+    pub(crate) fn hold() -> Self {
+        let set = set_of(&Self::THESE);
+        // SAFETY: both pointers may be null, and the one that is not outlives the call.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+        Self(set)
+    }
+
+    /// Waits for one of them, or until the time is up.
+    pub(crate) fn wait(&self, time: Duration) -> Option<c_int> {
+        let time = libc::timespec {
+            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        // SAFETY: set and time outlive the call, and nobody asks for the details.
+        let signal =
+            unsafe { libc::sigtimedwait(&raw const self.0, ptr::null_mut(), &raw const time) };
+        (signal > 0).then_some(signal)
+    }
+
+    /// Stops this process, as Ctrl-Z does, until somebody lets it go on. Not where nobody could: the kernel ignores SIGTSTP in
+    /// an orphaned process group, such as one that `ssh -t` or a container begins with.
+    pub(crate) fn stop(&self) {
+        // SAFETY: raise takes any number. It waits, as one of those that are held back.
+        unsafe { libc::raise(libc::SIGTSTP) };
+        let this = set_of(&[libc::SIGTSTP]);
+        // SAFETY: both pointers may be null, and the one that is not outlives the call. Here it stops.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const this, ptr::null_mut()) };
+        // SAFETY: as above.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.0, ptr::null_mut()) };
+    }
+
+    /// Ends this process by a signal that was waited for, so that whoever started it sees that.
+    pub(crate) fn end_by(&self, signal: c_int) -> ! {
+        // SAFETY: the default action exists for every signal, and calls nothing of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: raise takes any number.
+        unsafe { libc::raise(signal) };
+        // SAFETY: both pointers may be null, and the one that is not outlives the call.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) };
+        std::process::exit(128 + signal)
+    }
+}
+
+fn set_of(signals: &[c_int]) -> libc::sigset_t {
+    // SAFETY: a set of signals is bits: all zeroes are one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours and outlives the call.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for &signal in signals {
+        // SAFETY: the set is ours, and the callers name signals that exist.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    set
+}

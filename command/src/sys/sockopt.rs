@@ -1,0 +1,111 @@
+//! Socket options and addresses that rustix does not have (setsockopt(2), getsockopt(2), getsockname(2)).
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Where C has a socket option.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) level: c_int,
+    pub(crate) name: c_int,
+}
+
+/// Sets `TCP_LINGER2` to -1: closed by this side, the connection leaves no `TIME_WAIT` (tcp(7)).
+pub(crate) fn set_no_time_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let place = Place {
+        level: libc::IPPROTO_TCP,
+        name: libc::TCP_LINGER2,
+    };
+    set_option(socket, place, -1)
+}
+
+/// Has `connect` choose this port, which other connections may have as well, and `bind` leave the choice to it (ip(7),
+/// since Linux 6.3). A port that the kernel does not hand out is not chosen.
+pub(crate) fn set_port_of_connect(socket: BorrowedFd<'_>, port: u16) -> io::Result<()> {
+    /// From include/uapi/linux/in.h: the lowest port in the lower half, the highest in the upper.
+    const IP_LOCAL_PORT_RANGE: c_int = 51;
+    let range = u32::from(port) | u32::from(port) << 16;
+    let place = |name| Place {
+        level: libc::IPPROTO_IP,
+        name,
+    };
+    set_option(socket, place(libc::IP_BIND_ADDRESS_NO_PORT), 1)?;
+    set_option(
+        socket,
+        place(IP_LOCAL_PORT_RANGE),
+        c_int::from_ne_bytes(range.to_ne_bytes()),
+    )
+}
+
+/// Sets a socket option whose value is an int (setsockopt(2)).
+pub(crate) fn set_option(socket: BorrowedFd<'_>, place: Place, value: c_int) -> io::Result<()> {
+    // SAFETY: the value is an int, outlives the call, and the length is its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            place.level,
+            place.name,
+            (&raw const value).cast(),
+            4,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The value of a socket option that is an int, if it can be had (getsockopt(2)).
+pub(crate) fn option(socket: BorrowedFd<'_>, place: Place) -> Option<c_int> {
+    let mut value = [0; 4];
+    let length = get(socket, place, &mut value)?;
+    (length == value.len()).then(|| c_int::from_ne_bytes(value))
+}
+
+/// The number of the state of a TCP socket: the first byte of `TCP_INFO` (tcp(7)).
+pub(crate) fn tcp_state(socket: BorrowedFd<'_>) -> Option<u8> {
+    let mut state = [0];
+    tcp_info(socket, &mut state).map(|_| state[0])
+}
+
+/// The first bytes of `TCP_INFO` of a TCP socket (tcp(7)); returns how many the kernel has.
+pub(crate) fn tcp_info(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize> {
+    let place = Place {
+        level: libc::IPPROTO_TCP,
+        name: libc::TCP_INFO,
+    };
+    get(socket, place, into)
+}
+
+/// Reads a socket option; returns its length.
+fn get(socket: BorrowedFd<'_>, place: Place, into: &mut [u8]) -> Option<usize> {
+    let mut length = libc::socklen_t::try_from(into.len()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            place.level,
+            place.name,
+            into.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(usize::try_from(length).ok()?)
+}
+
+/// The address that a socket is bound to, as the kernel has it (getsockname(2)); returns its length, which may be more than
+/// there is room for.
+pub(crate) fn local(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize> {
+    let mut length = libc::socklen_t::try_from(into.len()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which outlives the call.
+    let result = unsafe {
+        libc::getsockname(
+            socket.as_raw_fd(),
+            into.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(usize::try_from(length).ok()?)
+}
