@@ -55,7 +55,7 @@ def main():
     if not bench.quick:
         if not arguments.sections:
             # Of a part it would not be true: it says on what the whole run was made.
-            kept = bench.root / "docs" / "bench"
+            kept = bench.root / "docs" / "evidence" / "bench"
             runs.keep(kept, tables)
             documents[DOCUMENT] |= {"machine": tables["machine"], "runs": runs.differences(kept)}
         for document, of_it in documents.items():

@@ -1,4 +1,4 @@
-"""What TIME_WAIT costs where there is much of it (docs/scale.md): measured as far as one machine carries, computed beyond."""
+"""What TIME_WAIT costs where there is much of it (docs/evidence/scale.md): measured as far as one machine carries, computed beyond."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
@@ -10,7 +10,7 @@ from .churn import PORTS, held, until_failure
 from .recovery import recover
 from .report import COLOURS, number, pyplot, save, table
 
-DOCUMENT = "docs/scale.md"
+DOCUMENT = "docs/evidence/scale.md"
 
 # Seconds: TCP_TIMEWAIT_LEN in include/net/tcp.h, and net.ipv4.tcp_tw_reuse_delay as it is by default.
 LIFETIME, REUSE_DELAY = 60, 1
