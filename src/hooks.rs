@@ -12,7 +12,7 @@
 //! What is seldom needed stands apart from the hook (`#[cold]`): the usual path then keeps few registers and little stack.
 
 use crate::load::settings;
-use crate::socket::{Socket, option_at, size};
+use crate::socket::{Socket, size};
 use crate::{errno, real};
 use core::ffi::{c_int, c_void};
 use core::ptr;
@@ -125,7 +125,7 @@ unsafe extern "C" fn setsockopt(
     value: *const c_void,
     length: socklen_t,
 ) -> c_int {
-    let option = option_at(level, name);
+    let option = SocketOption::at(level, name);
     let carried = option == Some(SocketOption::ReuseAddress) && carries_the_option(fd);
     // SAFETY: the caller's own arguments.
     let result = unsafe { real::SETSOCKOPT.get()(fd, level, name, value, length) };

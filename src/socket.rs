@@ -87,13 +87,11 @@ impl Calls for Socket {
     }
 
     fn option(&self, option: SocketOption) -> Option<c_int> {
-        let (level, name) = place_of(option);
-        self.get(level, name, 0)
+        self.get(option.level(), option.name(), 0)
     }
 
     fn set_option(&self, option: SocketOption, value: c_int) -> bool {
-        let (level, name) = place_of(option);
-        self.set(level, name, value)
+        self.set(option.level(), option.name(), value)
     }
 
     fn reset_on_close(&self) -> bool {
@@ -126,24 +124,6 @@ impl Calls for Socket {
 
     fn sleep_until(&self, moment_ms: u64) -> bool {
         clock::sleep_until(moment_ms)
-    }
-}
-
-/// Where C has an option.
-const fn place_of(option: SocketOption) -> (c_int, c_int) {
-    match option {
-        SocketOption::ReuseAddress => (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-        SocketOption::ReusePort => (libc::SOL_SOCKET, libc::SO_REUSEPORT),
-        SocketOption::Linger2 => (libc::IPPROTO_TCP, libc::TCP_LINGER2),
-    }
-}
-
-/// The option of ours that C has there.
-pub(crate) const fn option_at(level: c_int, name: c_int) -> Option<SocketOption> {
-    match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => Some(SocketOption::ReuseAddress),
-        (libc::IPPROTO_TCP, libc::TCP_LINGER2) => Some(SocketOption::Linger2),
-        _ => None,
     }
 }
 

@@ -24,6 +24,45 @@ pub enum SocketOption {
     Linger2,
 }
 
+impl SocketOption {
+    // As the architectures that the library is built for have them (`include/uapi/asm-generic/socket.h`).
+    const SOL_SOCKET: i32 = 1;
+    const IPPROTO_TCP: i32 = 6;
+    const SO_REUSEADDR: i32 = 2;
+    const SO_REUSEPORT: i32 = 15;
+    const TCP_LINGER2: i32 = 8;
+
+    /// The option's level, for setsockopt(2).
+    #[must_use]
+    pub const fn level(self) -> i32 {
+        match self {
+            Self::ReuseAddress | Self::ReusePort => Self::SOL_SOCKET,
+            Self::Linger2 => Self::IPPROTO_TCP,
+        }
+    }
+
+    /// The option's number at its level.
+    #[must_use]
+    pub const fn name(self) -> i32 {
+        match self {
+            Self::ReuseAddress => Self::SO_REUSEADDR,
+            Self::ReusePort => Self::SO_REUSEPORT,
+            Self::Linger2 => Self::TCP_LINGER2,
+        }
+    }
+
+    /// The option with this number at this level.
+    #[must_use]
+    pub const fn at(level: i32, name: i32) -> Option<Self> {
+        match (level, name) {
+            (Self::SOL_SOCKET, Self::SO_REUSEADDR) => Some(Self::ReuseAddress),
+            (Self::SOL_SOCKET, Self::SO_REUSEPORT) => Some(Self::ReusePort),
+            (Self::IPPROTO_TCP, Self::TCP_LINGER2) => Some(Self::Linger2),
+            _ => None,
+        }
+    }
+}
+
 /// A TCP state, as far as the rules tell them apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {

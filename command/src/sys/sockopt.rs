@@ -1,5 +1,6 @@
 //! Socket options and addresses that rustix does not have (setsockopt(2), getsockopt(2), getsockname(2)).
 
+use libreuse_rules::calls::SocketOption;
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,6 +10,15 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(crate) struct Place {
     pub(crate) level: c_int,
     pub(crate) name: c_int,
+}
+
+impl From<SocketOption> for Place {
+    fn from(option: SocketOption) -> Self {
+        Self {
+            level: option.level(),
+            name: option.name(),
+        }
+    }
 }
 
 /// Sets `TCP_LINGER2` to -1: closed by this side, the connection leaves no `TIME_WAIT` (tcp(7)).

@@ -7,7 +7,6 @@
 
 use super::arch::{self, Asked};
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
-use super::socket::place_of;
 use super::wait_timer::Clock;
 use crate::net::sock_diag;
 use crate::sys::sockopt::Place;
@@ -92,13 +91,13 @@ impl<A: Ask> Calls for Injected<'_, A> {
     }
 
     fn option(&self, option: SocketOption) -> Option<i32> {
-        let told = self.who.ask(Question::Option(place_of(option)))?;
+        let told = self.who.ask(Question::Option(option.into()))?;
         Some(i32::from_ne_bytes(*told.bytes()?.first_chunk()?))
     }
 
     fn set_option(&self, option: SocketOption, value: i32) -> bool {
         self.who
-            .ask(Question::SetOption(place_of(option), value))
+            .ask(Question::SetOption(option.into(), value))
             .is_some()
     }
 

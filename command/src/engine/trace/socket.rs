@@ -4,7 +4,7 @@
 use super::ptrace::Tid;
 use super::wait_timer::Clock;
 use crate::net::sock_diag;
-use crate::sys::sockopt::{self, Place};
+use crate::sys::sockopt;
 use libreuse_rules::calls::{Calls, Connection, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::policy::Facts;
@@ -79,11 +79,11 @@ impl Calls for Socket<'_> {
     }
 
     fn option(&self, option: SocketOption) -> Option<i32> {
-        sockopt::option(self.copy.as_fd(), place_of(option))
+        sockopt::option(self.copy.as_fd(), option.into())
     }
 
     fn set_option(&self, option: SocketOption, value: i32) -> bool {
-        sockopt::set_option(self.copy.as_fd(), place_of(option), value).is_ok()
+        sockopt::set_option(self.copy.as_fd(), option.into(), value).is_ok()
     }
 
     /// Never asked for: `LIBREUSE_LINGER=zero` is refused, since it is a matter of `close`.
@@ -120,31 +120,5 @@ impl Calls for Socket<'_> {
 
     fn sleep_until(&self, moment_ms: u64) -> bool {
         self.clock.sleep_until(moment_ms)
-    }
-}
-
-pub(super) fn place_of(option: SocketOption) -> Place {
-    match option {
-        SocketOption::ReuseAddress => Place {
-            level: libc::SOL_SOCKET,
-            name: libc::SO_REUSEADDR,
-        },
-        SocketOption::ReusePort => Place {
-            level: libc::SOL_SOCKET,
-            name: libc::SO_REUSEPORT,
-        },
-        SocketOption::Linger2 => Place {
-            level: libc::IPPROTO_TCP,
-            name: libc::TCP_LINGER2,
-        },
-    }
-}
-
-/// The option of ours that C has there.
-pub(super) fn option_at(level: i32, name: i32) -> Option<SocketOption> {
-    match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => Some(SocketOption::ReuseAddress),
-        (libc::IPPROTO_TCP, libc::TCP_LINGER2) => Some(SocketOption::Linger2),
-        _ => None,
     }
 }

@@ -8,7 +8,7 @@ use super::exempt::{self, Preloaded};
 use super::interception::{Attended, Message};
 use super::log;
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
-use super::socket::{Socket, option_at, process_of};
+use super::socket::{Socket, process_of};
 use super::wait_timer::Clock;
 use crate::process::info;
 use ::log::{Level, log_enabled};
@@ -181,7 +181,7 @@ impl Tracer {
             }
             Some(Call::SetOption {
                 fd, level, name, ..
-            }) if option_at(level, name) == Some(SocketOption::ReuseAddress)
+            }) if SocketOption::at(level, name) == Some(SocketOption::ReuseAddress)
                 && self.attends(tid) =>
             {
                 let mut carried = false;
@@ -267,7 +267,7 @@ impl Tracer {
                 _,
             ) if value == 0 => {
                 let mut bytes = [0; 4];
-                let option = option_at(level, name)
+                let option = SocketOption::at(level, name)
                     .filter(|_| length >= 4 && ptrace::read(tid, place, &mut bytes) == 4);
                 if let Some(option) = option.filter(|_| self.attends(tid)) {
                     let value = i32::from_ne_bytes(bytes);
