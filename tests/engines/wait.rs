@@ -1,6 +1,11 @@
-use crate::{PORT, run, run_with, waiting_to_be_accepted};
+//! The engine `wait`: when it starts the program, and what it reports until then.
+
+use crate::{BUSY, PORT, crash, nobody, run, run_with, waiting_to_be_accepted};
 use std::net::TcpStream;
-use support::{Program, TcpState, compile_c, own_network, wait_for, wait_until};
+use std::process::Command;
+use support::{
+    Folder, Program, TcpState, compile_c, own_network, program, sysctl, wait_for, wait_until,
+};
 
 /// While somebody listens nothing can be done but wait; what it leaves behind is ended, or else waited for.
 #[test]
@@ -14,7 +19,7 @@ fn starts_the_program_when_the_port_is_free() {
     let mut second = second.start();
     wait_until("it to say what it waits for", || {
         let said = second.stderr_so_far();
-        said.contains("waiting for port 5000, for 125 s at the most: 1 LISTEN")
+        said.contains("waiting for port 5000 (") && said.contains("listens), for 125 s at the most")
     });
     let client = TcpStream::connect(("127.0.0.1", PORT)).expect("it listens");
     wait_until("it to accept", || waiting_to_be_accepted(PORT) == 0);
@@ -41,7 +46,9 @@ fn starts_it_all_the_same_when_the_time_is_up() {
     .run();
     assert_eq!(finished.stdout, "bind: Address already in use\n");
     assert!(
-        finished.stderr.contains("still in use after 0 s"),
+        finished
+            .stderr
+            .contains("still in use after 0.2 s: port 5000 ("),
         "{finished:#?}"
     );
 }
@@ -55,4 +62,46 @@ fn needs_to_know_the_ports() {
             .stderr
             .contains("--engine wait needs to know the ports")
     );
+}
+
+/// A port that its starter may not bind: the kernel's table says what a bind may not try.
+#[test]
+fn serves_low_ports_of_a_program_with_capabilities() {
+    const LOW: u16 = 80;
+    let folder = Folder::for_other_users("wait-low-port");
+    let victim = compile_c("wait-capable", include_str!("../spec/victim.c"), &[]);
+    let victim = folder.copy(victim, "victim");
+    let status = Command::new(program(&["setcap"]))
+        .arg("cap_net_bind_service=ep")
+        .arg(&victim)
+        .status()
+        .expect("setcap runs");
+    assert!(status.success());
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let alone = nobody(&folder).argument(&victim).argument(LOW.to_string());
+    let run = nobody(&folder)
+        .argument(command)
+        .arguments(["run", "--ports", "80"])
+        .argument(&victim)
+        .argument(LOW.to_string());
+
+    // What it left is in the way of the program, and not of `run`, which clears it.
+    own_network();
+    sysctl("net.ipv4.tcp_rfc1337", "0");
+    let mut first = alone.start();
+    first.expect("listening");
+    crash(first, LOW);
+    assert_eq!(alone.start().line(), BUSY);
+    assert_eq!(run.start().line(), "listening");
+
+    // And while it is there, `run` waits for its end.
+    own_network();
+    let mut first = alone.start();
+    first.expect("listening");
+    let mut second = run.start();
+    wait_until("it to say what it waits for", || {
+        second.stderr_so_far().contains("waiting for port 80 (")
+    });
+    first.kill();
+    second.expect("listening");
 }

@@ -5,7 +5,7 @@ use crate::net::sysctl;
 use crate::output::progress::Progress;
 use crate::output::{self, list, paragraph};
 use crate::port::port_list::{self as ports, PortList, spelled};
-use crate::port::wait::{End, Wish, wait};
+use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use anyhow::{Result, bail};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -49,10 +49,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         ports: &ports,
         address: arguments.address,
         reuse: arguments.reuse,
+        denied: Denied::GivesUp,
     };
     let mut progress = Progress::begin();
     let end = wait(wish, deadline, |text| {
         progress.tell(|| format!("Waiting for {text}"));
+        Meanwhile::Nothing
     })?;
     drop(progress);
     let way = if arguments.reuse {

@@ -1,106 +1,75 @@
-//! The engine `wait`, for what no other one serves: ends what it may of what earlier runs left behind, and waits until the
+//! The engine `wait`, for what no other one serves: clears what it may of what earlier runs left behind, and waits until the
 //! program's ports can be bound.
 
-use crate::net::probe::{self, Outcome};
-use crate::net::sock_diag::{self, Which};
 use crate::output;
 use crate::port::evict::{self, Choice};
 use crate::port::port_list::spelled;
-use rustix::io::Errno;
-use std::collections::BTreeMap;
-use std::thread;
+use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use std::time::{Duration, Instant};
 
 /// How long it waits unless told otherwise: the kernel's `TIME_WAIT` is 60 s long, and an orphan in `FIN_WAIT2` becomes that
 /// or is gone within another 60 s (`tcp_fin_timeout`).
 pub(crate) const LONGEST: Duration = Duration::from_secs(125);
 
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// How often it tries to end what there is: more may have come.
+/// How often it tries to clear what there is: more may have come.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Waits until these ports can be bound by a program that sets no option, or the time is up; says on stderr what it waits
-/// for.
+/// Waits until these ports can be bound by a program that sets no option, or the time is up, and reports on stderr what it
+/// waits for.
 pub(crate) fn until_free(ports: &[u16], longest: Duration) {
-    if busy(ports).is_empty() {
-        return;
-    }
     let begin = Instant::now();
-    let mut told = false;
     let mut evicted = None::<Instant>;
-    loop {
+    let mut is_reported = false;
+    let wish = Wish {
+        ports,
+        address: None,
+        reuse: false,
+        // The program may have a capability that its starter lacks.
+        denied: Denied::ReadsTable,
+    };
+    let end = wait(wish, begin.checked_add(longest), |in_the_way| {
         if evicted.is_none_or(|then| then.elapsed() > AGAIN) {
-            // What it may not end it has to wait for.
-            let _ = evict::evict(ports, Choice::default(), false);
-            evicted = Some(Instant::now());
-        }
-        let busy = busy(ports);
-        let waited = begin.elapsed();
-        if busy.is_empty() {
-            if told {
-                output::tell(&format!(
-                    "reuseaddr: port {} is free after {} s",
-                    spelled(ports),
-                    waited.as_secs()
-                ));
+            let is_first = evicted.replace(Instant::now()).is_none();
+            // What it may not clear it has to wait for.
+            let came = evict::evict(ports, Choice::default(), false);
+            if is_first || came.is_ok_and(|came| came.left.len() < came.found.len()) {
+                return Meanwhile::Acted;
             }
-            return;
         }
-        if waited >= longest {
-            output::warn(&format!(
-                "port {} is still in use after {} s; the program is started all the same",
-                spelled(&busy),
-                waited.as_secs()
-            ));
-            return;
-        }
-        if !told {
+        if !is_reported {
             output::tell(&format!(
-                "reuseaddr: waiting for port {}, for {} s at the most: {}",
-                spelled(&busy),
-                longest.as_secs(),
-                obstacles(&busy)
+                "reuseaddr: waiting for {in_the_way}, for {} at the most",
+                spelled_time(longest)
             ));
-            told = true;
+            is_reported = true;
         }
-        thread::sleep(PAUSE.min(longest.saturating_sub(waited)));
+        Meanwhile::Nothing
+    });
+    let waited = spelled_time(begin.elapsed());
+    match end {
+        Ok(End::Free) if is_reported => output::tell(&format!(
+            "reuseaddr: port {} is free after {waited}",
+            spelled(ports)
+        )),
+        // A port that may not be bound is looked up, as `wish` has it.
+        Ok(End::Free | End::Denied(_)) => {}
+        Ok(End::TimeIsUp(in_the_way)) => output::warn(&format!(
+            "still in use after {waited}: {in_the_way}; the program is started all the same"
+        )),
+        Err(error) => output::warn(&format!(
+            "can't wait for port {}: {error:#}; the program is started all the same",
+            spelled(ports)
+        )),
     }
 }
 
-/// The ports that are in use. What may not be bound for another reason is the program's own business.
-fn busy(ports: &[u16]) -> Vec<u16> {
-    ports
-        .iter()
-        .copied()
-        .filter(|&port| {
-            probe::probe(port, None)
-                .iter()
-                .any(|probe| probe.plain == Outcome::Failed(Errno::ADDRINUSE))
-        })
-        .collect()
-}
-
-/// What is on the ports, in words.
-fn obstacles(ports: &[u16]) -> String {
-    let entries = sock_diag::dump(Which::These(ports)).unwrap_or_default();
-    let mut numbers = BTreeMap::<&str, usize>::new();
-    for entry in &entries {
-        *numbers.entry(entry.state.name()).or_default() += 1;
-    }
-    let mut words: Vec<String> = numbers
-        .into_iter()
-        .map(|(state, number)| output::count(number, state, state))
-        .collect();
-    if let Some(left) = entries.iter().filter_map(|entry| entry.left_ms).max() {
-        words.push(format!(
-            "the last of it is gone in {} s",
-            left.div_ceil(1000)
-        ));
-    }
-    if words.is_empty() {
-        "the kernel does not show what holds it".into()
+/// `0.3 s`, `65 s`.
+fn spelled_time(time: Duration) -> String {
+    /// From here on tenths of a second do not matter.
+    const LONG: Duration = Duration::from_secs(10);
+    if time < LONG && time.subsec_millis() >= 50 {
+        format!("{:.1} s", time.as_secs_f64())
     } else {
-        words.join(", ")
+        format!("{} s", time.as_secs())
     }
 }

@@ -23,6 +23,23 @@ pub(crate) struct Wish<'a> {
     pub(crate) address: Option<IpAddr>,
     /// Whether a bind with `SO_REUSEADDR` is enough.
     pub(crate) reuse: bool,
+    pub(crate) denied: Denied,
+}
+
+/// What to do about a port that this user may not bind (`EACCES`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Denied {
+    /// Give up: waiting does not help who is to bind it.
+    GivesUp,
+    /// Read the kernel's table of sockets: the program may have more privileges than its starter.
+    ReadsTable,
+}
+
+/// Whether somebody has done something about what is in the way, so that it is soon worth another look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Meanwhile {
+    Nothing,
+    Acted,
 }
 
 /// What came of waiting.
@@ -42,16 +59,18 @@ const LONGEST: Duration = Duration::from_millis(250);
 const LONGEST_WHILE_TIMED: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Waits until all of the ports can be bound or the time is up. `tell` hears what it waits for whenever it looks.
+/// Waits until all of the ports can be bound or the time is up. `tell` hears what is in the way whenever it looks, and may
+/// do something about it.
 pub(crate) fn wait(
     wish: Wish<'_>,
     deadline: Option<Instant>,
-    mut tell: impl FnMut(&str),
+    mut tell: impl FnMut(&str) -> Meanwhile,
 ) -> Result<End> {
     let mut watched = Watched::default();
     let mut pause = SHORTEST;
     loop {
         let mut busy = Vec::new();
+        let mut denied = Vec::new();
         let mut absent = false;
         for &port in wish.ports {
             let probes = probe::probe(port, wish.address);
@@ -62,9 +81,11 @@ pub(crate) fn wait(
                     absent = true;
                     busy.push(port);
                 }
-                Now::Denied => return Ok(End::Denied(port)),
+                Now::Denied if wish.denied == Denied::GivesUp => return Ok(End::Denied(port)),
+                Now::Denied => denied.push(port),
             }
         }
+        busy.extend(with_sockets(&denied)?);
         if busy.is_empty() {
             return Ok(End::Free);
         }
@@ -72,7 +93,7 @@ pub(crate) fn wait(
         if let (true, Some(address)) = (absent, wish.address) {
             obstacles.text = format!("{address}, which this machine does not have");
         }
-        tell(&obstacles.text);
+        let meanwhile = tell(&obstacles.text);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             return Ok(End::TimeIsUp(obstacles.text));
@@ -80,12 +101,23 @@ pub(crate) fn wait(
         if changed {
             pause = SHORTEST;
         }
-        let sleep = obstacles
-            .timed
-            .map_or(pause, |timed| timed.clamp(SHORTEST, LONGEST_WHILE_TIMED));
+        let sleep = match obstacles.timed {
+            _ if meanwhile == Meanwhile::Acted => SHORTEST,
+            Some(timed) => timed.clamp(SHORTEST, LONGEST_WHILE_TIMED),
+            None => pause,
+        };
         pause = (pause * 2).min(LONGEST);
         watched.sleep(left.map_or(sleep, |left| left.min(sleep)));
     }
+}
+
+/// Those of these ports on which there is any TCP socket: a bind that sets no option fails over each.
+fn with_sockets(ports: &[u16]) -> Result<BTreeSet<u16>> {
+    if ports.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let entries = sock_diag::dump(Which::These(ports))?;
+    Ok(entries.iter().map(|entry| entry.local.port()).collect())
 }
 
 /// How a port is.
@@ -167,6 +199,7 @@ pub(crate) fn what_holds(ports: &[u16]) -> Result<String> {
         ports,
         address: None,
         reuse: false,
+        denied: Denied::ReadsTable,
     };
     Ok(look(wish, ports, &mut Watched::default())?.0.text)
 }
