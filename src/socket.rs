@@ -7,9 +7,8 @@ use crate::{clock, file, listeners, real, signals};
 use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
-use libreuse_rules::calls::{Calls, Connection, SocketOption, State};
+use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
-use libreuse_rules::policy::Facts;
 
 /// A descriptor of the program's, which need not be a socket and is never kept.
 #[derive(Clone, Copy)]

@@ -1,7 +1,6 @@
 //! The system calls that the rules make, and what comes back from them.
 
 use crate::endpoint::Endpoint;
-use crate::policy::Facts;
 
 /// An error number, as errno(3) has it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,6 +128,21 @@ pub trait OwnCall {
     ///
     /// The kernel's.
     fn make(&self) -> Result<(), Errno>;
+}
+
+/// What the kernel knows about one of the program's descriptors. Each answer costs a system call, so a decision asks
+/// only for what it still needs.
+pub trait Facts {
+    /// The address that an IPv4 or IPv6 socket is bound to, with port 0 if it is not (getsockname(2)); `None` for anything
+    /// else.
+    fn local(&self) -> Option<Endpoint>;
+
+    /// The TCP state of a TCP or MPTCP socket: the first byte of `TCP_INFO` (getsockopt(2)), which UDP, raw and Unix
+    /// sockets and other descriptors refuse, so that one call tells what it is and how it is.
+    fn state(&self) -> Option<State>;
+
+    /// The same, and whether the peer has been heard: [`Connection::INFO`] bytes of `TCP_INFO`.
+    fn connection(&self) -> Option<Connection>;
 }
 
 /// What is asked of the kernel about one of the program's descriptors, beside the [`Facts`].

@@ -1,24 +1,8 @@
 //! What to do: given the settings and what a socket is, act, or step aside and say why.
 
-use crate::calls::{Connection, State};
-use crate::endpoint::Endpoint;
+use crate::calls::{Connection, Facts, State};
 use crate::settings::{Linger, Settings};
 use core::fmt;
-
-/// What the kernel knows about one of the program's descriptors. Each answer costs a system call, so a decision asks
-/// only for what it still needs.
-pub trait Facts {
-    /// The address that an IPv4 or IPv6 socket is bound to, with port 0 if it is not (getsockname(2)); `None` for anything
-    /// else.
-    fn local(&self) -> Option<Endpoint>;
-
-    /// The TCP state of a TCP or MPTCP socket: the first byte of `TCP_INFO` (getsockopt(2)), which UDP, raw and Unix
-    /// sockets and other descriptors refuse, so that one call tells what it is and how it is.
-    fn state(&self) -> Option<State>;
-
-    /// The same, and whether the peer has been heard: [`Connection::INFO`] bytes of `TCP_INFO`.
-    fn connection(&self) -> Option<Connection>;
-}
 
 /// What is to be done about a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,8 +8,6 @@ mod close;
 mod connect;
 /// What a call costs, in system calls.
 mod cost;
-/// The README against the code.
-mod docs;
 /// `graceful`, and peers that look late.
 mod late;
 /// What the shared object exports, needs and contains.

@@ -1,7 +1,8 @@
 //! Who starts a program, and whether the kernel will call it more trusted than that.
 
+use crate::process::mount::is_on_nosuid_mount;
 use crate::process::selinux::Domain;
-use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
+use rustix::fs::getxattr;
 use rustix::process::{getgid, getuid};
 use rustix::thread::no_new_privs;
 use std::ffi::OsStr;
@@ -77,9 +78,4 @@ pub(crate) fn gains(path: &Path, who: &Credentials) -> io::Result<Vec<Gain>> {
         gains.clear();
     }
     Ok(gains)
-}
-
-/// Whether the program's file system is mounted nosuid.
-pub(crate) fn is_on_nosuid_mount(path: &Path) -> bool {
-    statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID))
 }

@@ -5,6 +5,7 @@ pub(crate) mod credentials;
 pub(crate) mod holders;
 pub(crate) mod info;
 pub(crate) mod manager;
+pub(crate) mod mount;
 pub(crate) mod pidfd;
 pub(crate) mod selinux;
 pub(crate) mod sockets;

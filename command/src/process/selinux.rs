@@ -5,7 +5,7 @@
 //! Of one thing it can't be asked: with `no_new_privs`, or from a file system mounted nosuid, a program gets into a domain
 //! that is bounded by its starter's (`typebounds`) too.
 
-use crate::process::credentials::{Credentials, is_on_nosuid_mount};
+use crate::process::mount::is_on_nosuid_mount;
 use rustix::fs::getxattr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -53,9 +53,9 @@ pub(crate) struct Transition {
 }
 
 /// What comes of starting a program.
-pub(crate) fn start(path: &Path, who: &Credentials) -> Start {
+pub(crate) fn start(path: &Path, domain: &Domain, no_new_privileges: bool) -> Start {
     if is_enforcing() {
-        Start::of(path, who).unwrap_or(Start::Unknown)
+        Start::of(path, domain, no_new_privileges).unwrap_or(Start::Unknown)
     } else {
         Start::SameDomain
     }
@@ -133,9 +133,9 @@ impl Root {
 }
 
 impl Start {
-    fn of(path: &Path, who: &Credentials) -> Option<Self> {
-        let from = who.domain.context()?;
-        let asked_for = who.domain.asked_for();
+    fn of(path: &Path, domain: &Domain, no_new_privileges: bool) -> Option<Self> {
+        let from = domain.context()?;
+        let asked_for = domain.asked_for();
         let to = if let Some(context) = &asked_for {
             context.clone()
         } else {
@@ -152,7 +152,7 @@ impl Start {
         };
         // What was asked for and can't be had is an error of exec.
         let is_kept_back = asked_for.is_none()
-            && ((who.no_new_privileges && !may_all_the_same("nnp_transition"))
+            && ((no_new_privileges && !may_all_the_same("nnp_transition"))
                 || (is_on_nosuid_mount(path) && !may_all_the_same("nosuid_transition")));
         Some(if from == to || is_kept_back {
             Self::SameDomain
@@ -160,7 +160,7 @@ impl Start {
             Self::OtherDomain(Transition {
                 from,
                 to,
-                is_by_init: matches!(who.domain.root, Root::Init),
+                is_by_init: matches!(domain.root, Root::Init),
             })
         })
     }

@@ -65,7 +65,7 @@ fn look(
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
     // Of a script and what runs it, the script's label decides.
-    let mut start = selinux::start(&path, who);
+    let mut start = selinux::start(&path, &who.domain, who.no_new_privileges);
     for _ in 0..DEEPEST {
         if let Some(elf) = Elf::read(&path)? {
             return judge(&path, &elf, libraries, who, &start, question, report);
@@ -80,7 +80,7 @@ fn look(
             ));
             shell_script(&path, report)?;
             path = PathBuf::from("/bin/sh");
-            start = selinux::start(&path, who);
+            start = selinux::start(&path, &who.domain, who.no_new_privileges);
             report.interpreters.push(path.display().to_string());
             continue;
         };
@@ -321,7 +321,10 @@ fn follow(
         uid: start.user.map_or(who.uid, |user| Credentials::id(&user)),
         gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
         no_new_privileges: who.no_new_privileges || start.no_new_privileges,
-        domain: who.domain.behind(selinux::start(by, who), start.context),
+        domain: who.domain.behind(
+            selinux::start(by, &who.domain, who.no_new_privileges),
+            start.context,
+        ),
     };
     let inner = program(&path, rest, libraries, &who, question);
     report.note(format!("{name} starts {}", path.display()));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::endpoint::Endpoint;
 use std::cell::Cell;
 use std::format;
 use std::prelude::rust_2024::*;

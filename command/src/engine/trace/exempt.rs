@@ -5,7 +5,6 @@ use super::ptrace::{self, Tid};
 use crate::library::elf::Elf;
 use crate::process::credentials::{Credentials, gains};
 use crate::process::selinux::{self, Domain, Start};
-use crate::program::search::file_name;
 use procfs::process::Process;
 use std::ffi::OsStr;
 use std::fs;
@@ -94,7 +93,9 @@ impl Preloaded {
                     .as_bytes()
                     .split(|byte| b" :".contains(byte))
                     .map(|entry| Path::new(OsStr::from_bytes(entry)))
-                    .any(|entry| file_name(entry) == self.name && is_taken(entry))
+                    .any(|entry| {
+                        entry.file_name() == Some(OsStr::new(&self.name)) && is_taken(entry)
+                    })
             })
     }
 }
@@ -121,9 +122,12 @@ pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
         return false;
     };
     let who = credentials(tid);
-    why_not(&file_name(&path)).is_some()
+    path.file_name()
+        .and_then(OsStr::to_str)
+        .and_then(why_not)
+        .is_some()
         || (!may_trace_the_privileged() && gains(&path, &who).is_ok_and(|gains| !gains.is_empty()))
-        || matches!(selinux::start(&path, &who), Start::OtherDomain(transition) if !transition.is_traceable())
+        || matches!(selinux::start(&path, &who.domain, who.no_new_privileges), Start::OtherDomain(transition) if !transition.is_traceable())
 }
 
 /// A tracee's.

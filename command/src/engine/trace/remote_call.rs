@@ -10,9 +10,8 @@ use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::wait_timer::Clock;
 use crate::net::sock_diag;
 use crate::sys::sockopt::Place;
-use libreuse_rules::calls::{Calls, Connection, SocketOption, State};
+use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
-use libreuse_rules::policy::Facts;
 use rustix::fs::stat;
 use std::cell::Cell;
 
