@@ -4,6 +4,7 @@
 //! * `status` shows who holds a port, and what to do about it.
 //! * `wait` waits until a port can be bound, `evict` ends what earlier runs left behind, and `free` whoever has it.
 //! * `arm` prepares a running program for its next restart.
+//! * `bpf` attaches the engine of that name to services and containers.
 //! * `systemd` does for a service what `run` does for a command line.
 //!
 //! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program that linked the library
@@ -26,7 +27,7 @@ mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{arm, check, complete, completions, evict, exit, free, man, run, status, wait};
+use cli::{arm, bpf, check, complete, completions, evict, exit, free, man, run, status, wait};
 use log::{LevelFilter, Log, Metadata, Record};
 use port::port_list::PortList;
 use std::env;
@@ -90,6 +91,7 @@ enum Command {
     Free(free::Arguments),
     Arm(arm::Arguments),
     Systemd(cli::systemd::Arguments),
+    Bpf(bpf::Arguments),
     Completions(completions::Arguments),
     Complete(complete::Arguments),
     Man(man::Arguments),
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         Command::Free(arguments) => (free::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
         Command::Systemd(arguments) => (cli::systemd::run(&arguments), exit::FAILED),
+        Command::Bpf(arguments) => (bpf::run(&arguments), exit::FAILED),
         Command::Completions(arguments) => {
             (completions::run(&arguments, Cli::command()), exit::FAILED)
         }

@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, and its answer.
 
 pub(crate) mod arm;
+pub(crate) mod bpf;
 pub(crate) mod check;
 pub(crate) mod complete;
 pub(crate) mod completions;

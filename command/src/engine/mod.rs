@@ -4,6 +4,7 @@
 //! * `trace`: a tracer, from the program's start until it listens.
 //! * `wait`: nobody; the program starts when its ports are free.
 
+pub(crate) mod bpf;
 pub(crate) mod preload;
 pub(crate) mod trace;
 pub(crate) mod wait;

@@ -1,0 +1,381 @@
+//! Attaches the engine `bpf` to control groups, detaches it, and shows where it is.
+
+use super::{exit, options};
+use crate::engine::bpf::hierarchy::Hierarchy;
+use crate::engine::bpf::instance::{self, Life};
+use crate::engine::bpf::maps::Ports;
+use crate::engine::bpf::record::{self, Record, Turn};
+use crate::engine::bpf::{own, pins, place, seed, selftest};
+use crate::output::{self, count, paragraph};
+use crate::port::port_list::{self, PortList, spelled};
+use anyhow::{Context, Result};
+use log::debug;
+use rustix::process::geteuid;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+/// Let whole services and containers bind their ports again, by programs in the kernel
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "For what neither the library nor a tracer can enter: setuid programs, io_uring, containers. It takes \
+    root, Linux 6.1 and cgroup v2.\n\
+    Example: sudo reuseaddr bpf attach --unit myd.service"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Attach(Attach),
+    Detach(Detach),
+    Status(Status),
+    /// Has the kernel tested by a child
+    #[command(name = selftest::CHILD, hide = true)]
+    SelfTest,
+}
+
+/// Attach the programs to a control group, for what it starts from now on and what listens already
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
+struct Attach {
+    #[command(flatten)]
+    place: Place,
+
+    /// Serve these ports alone: 80,443,8000-8100
+    #[arg(long, value_name = "LIST")]
+    ports: Option<PortList>,
+}
+
+/// Detach the programs from a control group, or from all
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
+struct Detach {
+    #[command(flatten)]
+    place: Place,
+
+    /// All of them; nothing of ours is left in the kernel
+    #[arg(long, group = "where")]
+    all: bool,
+}
+
+/// Show the control groups that have the programs, and the ports that are served
+#[derive(Debug, clap::Args)]
+struct Status {
+    #[command(flatten)]
+    format: options::Format,
+}
+
+/// Which control group.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// A service that runs, or a slice: `myd.service`, `system.slice`
+    #[arg(long, group = "where", value_name = "NAME")]
+    unit: Option<String>,
+
+    /// The group above this container's own, which goes when it stops: says which one that is
+    #[arg(long, group = "where", value_name = "NAME")]
+    container: Option<String>,
+
+    /// This one: `/docker`, `/sys/fs/cgroup/docker`
+    #[arg(long, group = "where", value_name = "PATH")]
+    cgroup: Option<String>,
+
+    /// That of this process
+    #[arg(long, group = "where", value_name = "PID")]
+    pid: Option<u32>,
+
+    /// The service's that runs this command, for ExecStartPre=
+    #[arg(long = "self", group = "where")]
+    own: bool,
+}
+
+impl Place {
+    fn group(&self, hierarchy: &Hierarchy) -> Result<String> {
+        if let Some(unit) = &self.unit {
+            place::of_unit(hierarchy, unit)
+        } else if let Some(container) = &self.container {
+            place::of_container(hierarchy, container)
+        } else if let Some(path) = &self.cgroup {
+            hierarchy.group(path)
+        } else if let Some(pid) = self.pid {
+            Hierarchy::of_process(pid)
+        } else {
+            Hierarchy::own_unit()
+        }
+    }
+}
+
+/// Answers `reuseaddr bpf`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    match &arguments.verb {
+        Verb::Attach(attach) => self::attach(attach),
+        Verb::Detach(detach) => self::detach(detach),
+        Verb::Status(status) => self::status(status),
+        Verb::SelfTest => selftest::child(),
+    }
+    .context("bpf")
+}
+
+fn attach(arguments: &Attach) -> Result<u8> {
+    let hierarchy = Hierarchy::find()?;
+    let group = arguments.place.group(&hierarchy)?;
+    // What is in a container from its start on has its own group, and so has whoever starts from in there.
+    if !arguments.place.own {
+        place::refuse_a_containers_own(&group)?;
+    }
+    let ports = arguments
+        .ports
+        .as_ref()
+        .map(|list| port_list::all(std::slice::from_ref(list)));
+    let allowed = |port: u16| {
+        ports
+            .as_ref()
+            .is_none_or(|ports| ports.binary_search(&port).is_ok())
+    };
+    let turn = Turn::take()?;
+    turn.prune(&hierarchy)?;
+    selftest::pass(&hierarchy)?;
+    let instance = instance::attach(&hierarchy, &group, Life::Lasting, allowed)?;
+    turn.write(&Record::new(
+        &group,
+        Life::Lasting,
+        ports.as_deref().map(spelled),
+    ))?;
+    let seeded = seed::seed(&hierarchy, &group, &instance.ports, allowed);
+    for why in &seeded.unarmed {
+        output::warn(why);
+    }
+    let served = instance.ports.served();
+    let mut words = vec![if instance.changed {
+        format!("bpf: attached at {group}")
+    } else {
+        format!("bpf: attached at {group} already")
+    }];
+    if seeded.armed > 0 {
+        words.push(count(seeded.armed, "listener armed", "listeners armed"));
+    }
+    words.push(match served.as_slice() {
+        [] => "every port from its second start on".into(),
+        served => format!(
+            "{} from now on, others from their second start on",
+            ports_in_words(served)
+        ),
+    });
+    output::tell(&words.join("; "));
+    if let Some(unit) = arguments
+        .place
+        .unit
+        .as_ref()
+        .filter(|_| group.ends_with(".service"))
+    {
+        output::tell(&format!(
+            "A service has another control group at each start, so this lasts until it stops. To attach at each start:\n    \
+             sudo reuseaddr systemd --engine bpf --install {}",
+            shell_words::quote(unit)
+        ));
+    }
+    Ok(exit::YES)
+}
+
+/// `port 80`, `ports 80, 443`, and no more than a line of them.
+fn ports_in_words(ports: &[u16]) -> String {
+    const LONGEST: usize = 60;
+    let spelled = spelled(ports);
+    match ports {
+        [_] => format!("port {spelled}"),
+        _ if spelled.len() <= LONGEST => format!("ports {spelled}"),
+        _ => count(ports.len(), "port", "ports"),
+    }
+}
+
+fn detach(arguments: &Detach) -> Result<u8> {
+    let hierarchy = Hierarchy::find()?;
+    if arguments.all {
+        return detach_all(&hierarchy);
+    }
+    let group = arguments.place.group(&hierarchy).or_else(|error| {
+        // A group that has gone is known by its name alone.
+        place::remembered(
+            arguments.place.unit.as_deref(),
+            arguments.place.cgroup.as_deref(),
+        )
+        .ok_or(error)
+    })?;
+    let turn = Turn::take()?;
+    let remembered = record::all().iter().any(|record| record.group == group);
+    let number = if hierarchy.folder(&group).exists() {
+        instance::detach(&hierarchy, &group)?
+    } else {
+        0
+    };
+    pins::remove(&group)?;
+    turn.remove(&group)?;
+    if number == 0 && !remembered {
+        output::tell(&format!("bpf: nothing of ours was attached at {group}"));
+        return Ok(exit::NO);
+    }
+    output::tell(&format!("bpf: detached from {group}"));
+    Ok(exit::YES)
+}
+
+fn detach_all(hierarchy: &Hierarchy) -> Result<u8> {
+    let turn = Turn::take()?;
+    let mut groups = 0;
+    for group in hierarchy.all() {
+        match instance::detach(hierarchy, &group) {
+            Ok(0) => {}
+            Ok(_) => groups += 1,
+            // It has gone meanwhile, and with it what was attached.
+            Err(error) if !hierarchy.folder(&group).exists() => debug!("{error:#}"),
+            Err(error) => return Err(error),
+        }
+        for prefix in [own::RUN, own::TEST] {
+            own::remove_empty(hierarchy, &group, prefix);
+        }
+    }
+    pins::remove_all()?;
+    turn.remove_all()?;
+    output::tell(&format!(
+        "bpf: detached from {}; nothing is left",
+        count(groups, "control group", "control groups")
+    ));
+    Ok(exit::YES)
+}
+
+/// What `status --json` answers.
+#[derive(Debug, Serialize)]
+struct Answer {
+    /// Whether the kernel could be asked, which takes root. What others are told is what was attached, and not what is.
+    asked_the_kernel: bool,
+    instances: Vec<Instance>,
+}
+
+#[derive(Debug, Serialize)]
+struct Instance {
+    cgroup: String,
+    /// `attached`, `incomplete`, or `waiting` for the next group of that name.
+    state: &'static str,
+    /// Whether its ports are remembered when the group goes.
+    lasting: bool,
+    /// The ports that are served, if not all are.
+    only_ports: Option<String>,
+    /// The ports that were listened on; unknown unless the kernel was asked.
+    served_ports: Option<String>,
+}
+
+fn status(arguments: &Status) -> Result<u8> {
+    const PROGRAMS: usize = 6;
+    let hierarchy = Hierarchy::find()?;
+    let mut records: BTreeMap<String, Record> = record::all()
+        .into_iter()
+        .map(|record| (record.group.clone(), record))
+        .collect();
+    let may_ask = geteuid().is_root();
+    if may_ask {
+        for group in pins::groups() {
+            let record = || Record::new(&group, Life::Lasting, None);
+            records.entry(group.clone()).or_insert_with(record);
+        }
+    }
+    let mut instances = BTreeMap::new();
+    let groups = if may_ask { hierarchy.all() } else { Vec::new() };
+    for group in &groups {
+        let Ok(folder) = hierarchy.open(group) else {
+            continue;
+        };
+        let there = instance::attached(folder.as_fd())?;
+        if there.is_empty() {
+            continue;
+        }
+        let ports = instance::ports_of(&there);
+        let allowed = ports.as_ref().map(Ports::allowed);
+        instances.insert(
+            group.clone(),
+            Instance {
+                cgroup: group.clone(),
+                state: if there.len() == PROGRAMS {
+                    "attached"
+                } else {
+                    "incomplete"
+                },
+                lasting: records.get(group).is_some_and(|record| record.lasting),
+                only_ports: allowed
+                    .filter(|ports| u16::try_from(ports.len()).is_ok())
+                    .map(|ports| spelled(&ports)),
+                served_ports: ports.map(|ports| spelled(&ports.served())),
+            },
+        );
+    }
+    for (group, record) in records {
+        let is_there = hierarchy.folder(&group).exists();
+        if instances.contains_key(&group) || (!record.lasting && !is_there) {
+            continue;
+        }
+        instances.insert(
+            group.clone(),
+            Instance {
+                cgroup: group,
+                state: if is_there && !may_ask {
+                    "attached"
+                } else {
+                    "waiting"
+                },
+                lasting: record.lasting,
+                only_ports: record.ports,
+                served_ports: None,
+            },
+        );
+    }
+    let answer = Answer {
+        asked_the_kernel: may_ask,
+        instances: instances.into_values().collect(),
+    };
+    if arguments.format.json {
+        output::print_json(&answer, false)?;
+    } else {
+        output::print(&text(&answer))?;
+    }
+    Ok(if answer.instances.is_empty() {
+        exit::NO
+    } else {
+        exit::YES
+    })
+}
+
+fn text(answer: &Answer) -> String {
+    if answer.instances.is_empty() {
+        return "Attached nowhere. `sudo reuseaddr bpf attach --unit NAME` attaches to a service.\n".into();
+    }
+    let mut text = String::new();
+    for instance in &answer.instances {
+        let mut words = vec![match instance.state {
+            "incomplete" => "attached in part; `reuseaddr bpf attach` completes it".into(),
+            "waiting" => "not there now; remembered for its next start".into(),
+            state => state.to_owned(),
+        }];
+        if let Some(only) = &instance.only_ports {
+            words.push(format!("only ports {only}"));
+        }
+        match instance.served_ports.as_deref() {
+            None => {}
+            Some("") => words.push("nothing has listened yet".into()),
+            Some(ports) => words.push(format!("ports listened on: {ports}")),
+        }
+        text += &paragraph(
+            "",
+            "    ",
+            &format!("{}: {}", instance.cgroup, words.join("; ")),
+        );
+    }
+    if !answer.asked_the_kernel {
+        text += &paragraph(
+            "",
+            "",
+            "As it was attached; root is also told which ports were listened on.",
+        );
+    }
+    text
+}

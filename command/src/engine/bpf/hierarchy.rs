@@ -1,0 +1,166 @@
+//! The tree of control groups of version 2 (cgroups(7)): where it is, and which group a process is in.
+
+use anyhow::{Context, Result, bail};
+use procfs::process::Process;
+use rustix::fs::{Mode, OFlags, open};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Where the tree is mounted.
+#[derive(Clone, Debug)]
+pub(crate) struct Hierarchy {
+    root: PathBuf,
+}
+
+impl Hierarchy {
+    /// Finds it among our mounts.
+    pub(crate) fn find() -> Result<Self> {
+        let mounts = Process::myself()
+            .and_then(|process| process.mountinfo())
+            .context("our mounts can't be read (/proc/self/mountinfo)")?;
+        let mut roots: Vec<(bool, PathBuf)> = mounts
+            .into_iter()
+            .filter(|mount| mount.fs_type == "cgroup2")
+            .map(|mount| (mount.root != "/", mount.mount_point))
+            .collect();
+        // The whole tree rather than a part of it.
+        roots.sort();
+        match roots.into_iter().next() {
+            Some((false, root)) => Ok(Self { root }),
+            Some((true, root)) => bail!(
+                "{} shows only a part of the control groups; this is for the host to do, not for a container",
+                root.display()
+            ),
+            None => bail!(
+                "no cgroup v2 is mounted here, which programs are attached to; \
+                 `mount -t cgroup2 none DIRECTORY` makes it seen where the kernel has it"
+            ),
+        }
+    }
+
+    /// The group of a process, `/system.slice/web.service` for one.
+    pub(crate) fn of_process(pid: u32) -> Result<String> {
+        let path = format!("/proc/{pid}/cgroup");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("there is no process {pid}; `pgrep -a NAME` finds one"))?;
+        let group = text
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .with_context(|| format!("process {pid} is in no group of cgroup v2 ({path})"))?;
+        if group.starts_with("/..") {
+            bail!("the group of process {pid} is outside of what can be seen here: {group}");
+        }
+        Ok(group.trim_end_matches(" (deleted)").to_owned())
+    }
+
+    /// Our own group; of a unit that has its groups for itself (`Delegate=yes`), the unit's, since what it is started by
+    /// is put in a part of its own.
+    pub(crate) fn own_unit() -> Result<String> {
+        let group = Self::of_process(std::process::id())?;
+        Ok(group
+            .strip_suffix("/.control")
+            .map_or_else(|| group.clone(), str::to_owned))
+    }
+
+    /// Turns what somebody typed into a group: `/docker`, `docker`, or where that is mounted.
+    pub(crate) fn group(&self, typed: &str) -> Result<String> {
+        let below = Path::new(typed)
+            .strip_prefix(&self.root)
+            .unwrap_or(Path::new(typed));
+        let relative = below.strip_prefix("/").unwrap_or(below);
+        let group = PathBuf::from("/").join(relative);
+        let is_plain = group
+            .components()
+            .all(|part| !matches!(part, std::path::Component::ParentDir));
+        let name = group.to_str().context("it is not UTF-8")?.to_owned();
+        if !is_plain || !self.folder(&name).join("cgroup.procs").exists() {
+            bail!(
+                "there is no control group {name} below {}; `systemd-cgls` shows them",
+                self.root.display()
+            );
+        }
+        Ok(if name.len() > 1 {
+            name.trim_end_matches('/').to_owned()
+        } else {
+            name
+        })
+    }
+
+    /// The folder of a group.
+    pub(crate) fn folder(&self, group: &str) -> PathBuf {
+        self.root.join(group.trim_start_matches('/'))
+    }
+
+    /// Opens a group.
+    pub(crate) fn open(&self, group: &str) -> Result<OwnedFd> {
+        let folder = self.folder(group);
+        open(
+            &folder,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("the control group {group} can't be opened"))
+    }
+
+    /// A group and those above it, the nearest first.
+    pub(crate) fn upwards(group: &str) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(group), |group| {
+            let (above, _) = group.rsplit_once('/')?;
+            match above {
+                "" if *group == "/" => None,
+                "" => Some("/"),
+                above => Some(above),
+            }
+        })
+    }
+
+    /// Every group, each before what is below it. One that goes away meanwhile is left out.
+    pub(crate) fn all(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut next = vec![String::from("/")];
+        while let Some(group) = next.pop() {
+            let below = fs::read_dir(self.folder(&group)).into_iter().flatten();
+            for entry in below.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    next.push(format!("{}/{name}", group.trim_end_matches('/')));
+                }
+            }
+            found.push(group);
+        }
+        found.sort();
+        found
+    }
+
+    /// The processes of a group and of those below it.
+    pub(crate) fn processes(&self, group: &str) -> Vec<i32> {
+        let prefix = format!("{}/", group.trim_end_matches('/'));
+        self.all()
+            .iter()
+            .filter(|other| *other == group || other.starts_with(&prefix))
+            .filter_map(|group| fs::read_to_string(self.folder(group).join("cgroup.procs")).ok())
+            .flat_map(|text| {
+                text.lines()
+                    .filter_map(|line| line.parse().ok())
+                    .collect::<Vec<i32>>()
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_up_to_the_root() {
+        for (group, expected) in [
+            ("/", vec!["/"]),
+            ("/a", vec!["/a", "/"]),
+            ("/a/b.service", vec!["/a/b.service", "/a", "/"]),
+        ] {
+            assert_eq!(Hierarchy::upwards(group).collect::<Vec<_>>(), expected);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What outlives a control group: maps, pinned in the file system of type bpf below [`FOLDER`].
+//!
+//! The folder has the maps' version in its name. Two versions that lay their maps out in different ways do not meet.
+
+use super::instance::refused;
+use super::maps::{Bound, Ports};
+use super::sys;
+use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, StatFs, mkdir, statfs};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount};
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where the file system is.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// Ours in it.
+pub(crate) const FOLDER: &str = "/sys/fs/bpf/libreuse";
+
+const VERSION: &str = "v1";
+
+/// The maps that all instances share, which are made if they are not there.
+pub(super) fn bound() -> Result<Bound> {
+    let folder = folder()?;
+    if let Some(bound) = bound_if_there() {
+        return Ok(bound);
+    }
+    let bound = Bound::create().map_err(|error| refused(&error))?;
+    // One of the two may be there alone, after somebody was killed between the two lines: then both are new.
+    for (map, name) in [
+        (&bound.by_address, BY_ADDRESS),
+        (&bound.by_socket, BY_SOCKET),
+    ] {
+        let path = folder.join(name);
+        let _ = fs::remove_file(&path);
+        sys::pin(map.as_fd(), &path)
+            .with_context(|| format!("{} can't be made", path.display()))?;
+    }
+    Ok(bound)
+}
+
+const BY_ADDRESS: &str = "bound";
+const BY_SOCKET: &str = "holder";
+
+/// The shared maps, if they are there.
+pub(super) fn bound_if_there() -> Option<Bound> {
+    let open = |name| sys::open_pinned(&Path::new(FOLDER).join(VERSION).join(name)).ok();
+    Some(Bound {
+        by_address: open(BY_ADDRESS)?,
+        by_socket: open(BY_SOCKET)?,
+    })
+}
+
+/// The ports of an instance, if they are pinned.
+pub(super) fn ports(group: &str) -> Result<Option<Ports>> {
+    let path = path_of(group)?;
+    match sys::open_pinned(&path) {
+        Ok(map) => Ports::open(map)
+            .map(Some)
+            .with_context(|| format!("{} is not ours", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refused(&error).context(format!("{} can't be opened", path.display()))),
+    }
+}
+
+/// Pins them, unless they are.
+pub(super) fn pin_ports(group: &str, ports: &Ports) -> Result<()> {
+    folder()?;
+    let path = path_of(group)?;
+    match sys::pin(ports.as_fd(), &path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("{} can't be made", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes an instance's pin away.
+pub(crate) fn remove(group: &str) -> Result<()> {
+    remove_file(&path_of(group)?)
+}
+
+/// Takes all of them away.
+pub(crate) fn remove_all() -> Result<()> {
+    match fs::remove_dir_all(FOLDER) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(format!("{FOLDER} can't be removed"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The instances that have a pin.
+pub(crate) fn groups() -> Vec<String> {
+    fs::read_dir(Path::new(FOLDER).join(VERSION))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| name_to_group(entry.file_name().to_str()?))
+        .collect()
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(format!("{} can't be removed", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn path_of(group: &str) -> Result<PathBuf> {
+    const LONGEST: usize = 255;
+    let name = group_to_name(group);
+    if name.len() > LONGEST {
+        bail!("the name of the control group {group} is too long for a file");
+    }
+    Ok(Path::new(FOLDER).join(VERSION).join(name))
+}
+
+/// A file's name for a group: bpffs takes no dots, and no file system a slash. What begins with `_2f` is a group.
+pub(super) fn group_to_name(group: &str) -> String {
+    let mut name = String::new();
+    for byte in group.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            name.push(byte.into());
+        } else {
+            name.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    name
+}
+
+fn name_to_group(name: &str) -> Option<String> {
+    let mut group = Vec::new();
+    let mut rest = name.as_bytes();
+    while let [first, others @ ..] = rest {
+        rest = others;
+        if *first == b'_' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            group.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = rest.get(2..)?;
+        } else {
+            group.push(*first);
+        }
+    }
+    let group = String::from_utf8(group).ok()?;
+    group.starts_with('/').then_some(group)
+}
+
+/// Our folder, which is made if it is not there; so is the file system.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Its type differs between machines.
+fn folder() -> Result<PathBuf> {
+    const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
+    let is_bpffs = || statfs(BPFFS).is_ok_and(|found: StatFs| found.f_type as u32 == BPF_FS_MAGIC);
+    if !is_bpffs() {
+        mount(
+            "bpf",
+            BPFFS,
+            "bpf",
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+            Some(c"mode=700"),
+        )
+        .with_context(|| {
+            format!("{BPFFS} is no file system of type bpf, and none can be mounted: `mount -t bpf bpf {BPFFS}`")
+        })?;
+    }
+    let versioned = Path::new(FOLDER).join(VERSION);
+    for folder in [Path::new(FOLDER), &versioned] {
+        match mkdir(folder, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} can't be made", folder.display()));
+            }
+        }
+        // Anybody may make folders in /sys/fs/bpf where it is mounted as the kernel does by default.
+        let found = fs::symlink_metadata(folder)?;
+        if !found.is_dir() || found.uid() != 0 {
+            bail!("{} is not root's, and is left alone", folder.display());
+        }
+    }
+    Ok(versioned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_groups() {
+        for group in ["/", "/system.slice/my_app@1.service", "/a-b/\\x2d"] {
+            let name = group_to_name(group);
+            assert!(!name.contains(['.', '/']), "{name}");
+            assert_eq!(name_to_group(&name).as_deref(), Some(group));
+        }
+        assert_eq!(name_to_group("bound"), None);
+    }
+}

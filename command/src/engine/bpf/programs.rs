@@ -1,0 +1,330 @@
+//! The six programs. Each returns 1, always: a bind is never refused because of us.
+//!
+//! | at | does |
+//! |---|---|
+//! | `bind4`, `bind6` | sets SO_REUSEADDR, if the port was listened on and nobody has this very address bound who does not listen yet |
+//! | `post_bind4`, `post_bind6` | notes that this socket has the address bound |
+//! | `listen` | sets SO_REUSEADDR, notes the port, and forgets that the socket is merely bound |
+//! | `release` | forgets that the socket has the address bound |
+//!
+//! The flag can't be put back after `bind`: no hook between that and `listen` may. So a bind that might not need it has it
+//! as well; the second gate keeps it from binding beside a copy of itself that is about to listen.
+
+use super::asm::{
+    Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9,
+    Register, STACK, Size,
+};
+use super::maps::{ALLOWED, Bound, Ports};
+use super::sys;
+use anyhow::Result;
+use std::os::fd::AsFd;
+
+/// Where a program is attached, by the numbers of linux/bpf.h.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Hook {
+    Release,
+    Listen,
+    PostBind4,
+    PostBind6,
+    Bind4,
+    Bind6,
+}
+
+impl Hook {
+    /// In the order of attaching: what forgets comes before what notes, and what acts on it comes last, so that half of
+    /// them do no harm.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Release,
+        Self::Listen,
+        Self::PostBind4,
+        Self::PostBind6,
+        Self::Bind4,
+        Self::Bind6,
+    ];
+
+    pub(crate) fn attach_type(self) -> u32 {
+        match self {
+            Self::Listen => 3,
+            Self::Bind4 => 8,
+            Self::Bind6 => 9,
+            Self::PostBind4 => 12,
+            Self::PostBind6 => 13,
+            Self::Release => 34,
+        }
+    }
+
+    pub(crate) fn kind(self) -> u32 {
+        match self {
+            Self::Listen => sys::PROGRAM_SOCK_OPS,
+            Self::Bind4 | Self::Bind6 => sys::PROGRAM_CGROUP_SOCK_ADDR,
+            Self::PostBind4 | Self::PostBind6 | Self::Release => sys::PROGRAM_CGROUP_SOCK,
+        }
+    }
+
+    /// The name that `bpftool prog` shows.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Release => "reuse_release",
+            Self::Listen => "reuse_listen",
+            Self::PostBind4 => "reuse_bound4",
+            Self::PostBind6 => "reuse_bound6",
+            Self::Bind4 => "reuse_bind4",
+            Self::Bind6 => "reuse_bind6",
+        }
+    }
+
+    /// The program for this place.
+    pub(crate) fn code(self, ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
+        match self {
+            Self::Release => release(bound),
+            Self::Listen => listen(ports, bound),
+            Self::PostBind4 => post_bind(ports, bound, Family::V4),
+            Self::PostBind6 => post_bind(ports, bound, Family::V6),
+            Self::Bind4 => bind(ports, bound, Family::V4),
+            Self::Bind6 => bind(ports, bound, Family::V6),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// For a map that must not have the key yet, and for a storage that is made.
+const IF_NONE: i32 = 1;
+const CREATE: i32 = 1;
+
+const OUT: &str = "out";
+
+const SOCK_STREAM: i32 = libc::SOCK_STREAM;
+
+/// What the subflow of an MPTCP socket is as well, which is bound and listens in its place.
+const TCP: i32 = libc::IPPROTO_TCP;
+
+// The stack, downwards.
+const KEY: i16 = -32;
+const KEY_ADDRESS: i16 = KEY + 8;
+const KEY_PORT: i16 = KEY + 24;
+const HOLDER: i16 = -48;
+const HOLDER_INSTANCE: i16 = HOLDER + 8;
+const VALUE: i16 = -56;
+
+/// `struct bpf_sock_addr`, `struct bpf_sock` and `struct bpf_sock_ops` of linux/bpf.h.
+mod context {
+    pub(super) const BIND_ADDRESS4: i16 = 4;
+    pub(super) const BIND_ADDRESS6: i16 = 8;
+    pub(super) const BIND_PORT: i16 = 24;
+    pub(super) const BIND_TYPE: i16 = 32;
+    pub(super) const BIND_PROTOCOL: i16 = 36;
+
+    pub(super) const SOCK_TYPE: i16 = 8;
+    pub(super) const SOCK_PROTOCOL: i16 = 12;
+    pub(super) const SOCK_ADDRESS4: i16 = 24;
+    pub(super) const SOCK_ADDRESS6: i16 = 28;
+    pub(super) const SOCK_PORT: i16 = 44;
+
+    pub(super) const OPS_OP: i16 = 0;
+    pub(super) const OPS_PORT: i16 = 68;
+    pub(super) const OPS_SOCKET: i16 = 184;
+    pub(super) const OPS_LISTEN: i32 = 11;
+}
+
+fn bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>> {
+    let mut a = Assembler::new();
+    a.copy(R6, R1);
+    only(&mut a, context::BIND_TYPE, SOCK_STREAM);
+    only(&mut a, context::BIND_PROTOCOL, TCP);
+    a.load(Size::Word, R7, R6, context::BIND_PORT);
+    a.network_to_host(R7);
+    a.compute(Arithmetic::And, R7, 0xffff);
+    only_if_set(&mut a, ports, 0);
+    let address = match family {
+        Family::V4 => context::BIND_ADDRESS4,
+        Family::V6 => context::BIND_ADDRESS6,
+    };
+    key(&mut a, family, address);
+    a.map(R1, bound.by_address.as_fd());
+    pointer(&mut a, R2, KEY);
+    a.call(Helper::MapLookup);
+    a.jump_if(R0, Jump::NotEqual, 0, OUT);
+    reuse_address(&mut a);
+    end(a)
+}
+
+fn post_bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>> {
+    let mut a = Assembler::new();
+    a.copy(R6, R1);
+    only(&mut a, context::SOCK_TYPE, SOCK_STREAM);
+    only(&mut a, context::SOCK_PROTOCOL, TCP);
+    a.load(Size::Word, R7, R6, context::SOCK_PORT);
+    a.compute(Arithmetic::And, R7, 0xffff);
+    only_if_set(&mut a, ports, 0);
+    let address = match family {
+        Family::V4 => context::SOCK_ADDRESS4,
+        Family::V6 => context::SOCK_ADDRESS6,
+    };
+    key(&mut a, family, address);
+    a.copy(R1, R6);
+    a.call(Helper::GetSocketCookie);
+    a.store(Size::Double, STACK, HOLDER, R0);
+    // Ids are numbers that the kernel counts up: they are far from the sign.
+    let instance = i32::try_from(ports.id()?)?;
+    a.store_number(Size::Word, STACK, HOLDER_INSTANCE, instance);
+    a.store_number(Size::Word, STACK, HOLDER_INSTANCE + 4, 0);
+    a.map(R1, bound.by_address.as_fd());
+    pointer(&mut a, R2, KEY);
+    pointer(&mut a, R3, HOLDER);
+    // Whoever is there already has the address: a second one is there by options of their own.
+    a.set(R4, IF_NONE);
+    a.call(Helper::MapUpdate);
+    a.jump_if(R0, Jump::NotEqual, 0, OUT);
+    a.map(R1, bound.by_socket.as_fd());
+    a.copy(R2, R6);
+    pointer(&mut a, R3, KEY);
+    a.set(R4, CREATE);
+    a.call(Helper::StorageGet);
+    a.jump_if(R0, Jump::NotEqual, 0, OUT);
+    // Without memory for it nobody would ever take the entry away.
+    a.map(R1, bound.by_address.as_fd());
+    pointer(&mut a, R2, KEY);
+    a.call(Helper::MapDelete);
+    end(a)
+}
+
+fn listen(ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
+    let mut a = Assembler::new();
+    a.copy(R6, R1);
+    only(&mut a, context::OPS_OP, context::OPS_LISTEN);
+    a.load(Size::Word, R7, R6, context::OPS_PORT);
+    a.compute(Arithmetic::And, R7, 0xffff);
+    only_if_set(&mut a, ports, ALLOWED);
+    reuse_address(&mut a);
+    bit(&mut a, ports, 0);
+    a.set_bits(R1, 0, R3);
+    a.load(Size::Double, R8, R6, context::OPS_SOCKET);
+    a.jump_if(R8, Jump::Equal, 0, OUT);
+    a.map(R1, bound.by_socket.as_fd());
+    a.copy(R2, R8);
+    a.set(R3, 0);
+    a.set(R4, 0);
+    a.call(Helper::StorageGet);
+    a.jump_if(R0, Jump::Equal, 0, OUT);
+    a.copy(R9, R0);
+    forget_address(&mut a, bound, "storage");
+    a.label("storage");
+    a.map(R1, bound.by_socket.as_fd());
+    a.copy(R2, R8);
+    a.call(Helper::StorageDelete);
+    end(a)
+}
+
+fn release(bound: &Bound) -> Result<Vec<Instruction>> {
+    let mut a = Assembler::new();
+    a.copy(R6, R1);
+    only(&mut a, context::SOCK_TYPE, SOCK_STREAM);
+    only(&mut a, context::SOCK_PROTOCOL, TCP);
+    a.map(R1, bound.by_socket.as_fd());
+    a.copy(R2, R6);
+    a.set(R3, 0);
+    a.set(R4, 0);
+    a.call(Helper::StorageGet);
+    a.jump_if(R0, Jump::Equal, 0, OUT);
+    a.copy(R9, R0);
+    // The storage goes with the socket.
+    forget_address(&mut a, bound, OUT);
+    end(a)
+}
+
+/// Goes on only if a word of the context is this number.
+fn only(a: &mut Assembler, field: i16, number: i32) {
+    a.load(Size::Word, R2, R6, field);
+    a.jump_if(R2, Jump::NotEqual, number, OUT);
+}
+
+/// `R1 = ` the word with the bit of the port in `R7`, and `R3 = ` that bit.
+fn bit(a: &mut Assembler, ports: &Ports, table: i32) {
+    a.value_of(R1, ports.as_fd(), table);
+    a.copy(R2, R7);
+    a.compute(Arithmetic::ShiftRight, R2, 5);
+    a.compute(Arithmetic::ShiftLeft, R2, 2);
+    a.compute_by(Arithmetic::Add, R1, R2);
+    a.copy(R2, R7);
+    a.compute(Arithmetic::And, R2, 31);
+    a.set(R3, 1);
+    a.compute_by(Arithmetic::ShiftLeft, R3, R2);
+}
+
+/// Goes on only if the bit of the port in `R7` is set in one of the two tables.
+fn only_if_set(a: &mut Assembler, ports: &Ports, table: i32) {
+    bit(a, ports, table);
+    a.load(Size::Word, R2, R1, 0);
+    a.compute_by(Arithmetic::And, R2, R3);
+    a.jump_if(R2, Jump::Equal, 0, OUT);
+}
+
+/// Writes the key of an address, which is at this place of the context, and the port in `R7`: IPv4 as IPv6 has it
+/// (`::ffff:0:0/96`), since an IPv6 socket may be bound to that.
+fn key(a: &mut Assembler, family: Family, address: i16) {
+    a.copy(R1, R6);
+    a.call(Helper::GetNetnsCookie);
+    a.store(Size::Double, STACK, KEY, R0);
+    match family {
+        Family::V4 => {
+            a.store_number(Size::Word, STACK, KEY_ADDRESS, 0);
+            a.store_number(Size::Word, STACK, KEY_ADDRESS + 4, 0);
+            let mapped = i32::from_be_bytes([0, 0, 0xff, 0xff]);
+            a.store_number(Size::Word, STACK, KEY_ADDRESS + 8, mapped);
+            a.load(Size::Word, R1, R6, address);
+            a.store(Size::Word, STACK, KEY_ADDRESS + 12, R1);
+        }
+        Family::V6 => {
+            for word in [0, 4, 8, 12] {
+                a.load(Size::Word, R1, R6, address + word);
+                a.store(Size::Word, STACK, KEY_ADDRESS + word, R1);
+            }
+        }
+    }
+    a.store(Size::Word, STACK, KEY_PORT, R7);
+    a.store_number(Size::Word, STACK, KEY_PORT + 4, 0);
+}
+
+/// Takes the address away that `R9` leads to, if the entry is this socket's.
+fn forget_address(a: &mut Assembler, bound: &Bound, otherwise: &'static str) {
+    a.map(R1, bound.by_address.as_fd());
+    a.copy(R2, R9);
+    a.call(Helper::MapLookup);
+    a.jump_if(R0, Jump::Equal, 0, otherwise);
+    a.load(Size::Double, R7, R0, 0);
+    a.copy(R1, R6);
+    a.call(Helper::GetSocketCookie);
+    a.jump_if_both(R0, Jump::NotEqual, R7, otherwise);
+    a.map(R1, bound.by_address.as_fd());
+    a.copy(R2, R9);
+    a.call(Helper::MapDelete);
+}
+
+/// Sets SO_REUSEADDR on the context's socket.
+fn reuse_address(a: &mut Assembler) {
+    a.store_number(Size::Word, STACK, VALUE, 1);
+    a.copy(R1, R6);
+    a.set(R2, libc::SOL_SOCKET);
+    a.set(R3, libc::SO_REUSEADDR);
+    pointer(a, R4, VALUE);
+    a.set(R5, 4);
+    a.call(Helper::SetSockOpt);
+}
+
+/// `to = ` this place on the stack
+fn pointer(a: &mut Assembler, to: Register, place: i16) {
+    a.copy(to, STACK);
+    a.compute(Arithmetic::Add, to, place.into());
+}
+
+fn end(mut a: Assembler) -> Result<Vec<Instruction>> {
+    a.label(OUT);
+    a.set(R0, 1);
+    a.exit();
+    a.finish()
+}

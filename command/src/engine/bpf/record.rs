@@ -1,0 +1,140 @@
+//! What everybody may know: which groups have an instance, in files that `check` and `status` of ordinary users read, since
+//! the kernel tells root alone.
+
+use super::hierarchy::Hierarchy;
+use super::instance::Life;
+use super::pins::group_to_name;
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where the files are.
+pub(crate) const FOLDER: &str = "/run/libreuse/bpf";
+
+const LOCK: &str = "lock";
+
+/// An instance, as others are told of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Record {
+    pub(crate) group: String,
+    /// Whether it lasts longer than the group that is there now.
+    pub(crate) lasting: bool,
+    /// The ports that are served, if not all are.
+    pub(crate) ports: Option<String>,
+}
+
+/// One that attaches or detaches, while no other does.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _lock: File,
+}
+
+#[expect(clippy::unused_self)] // Whoever has the turn may.
+impl Turn {
+    /// Waits until it is ours.
+    pub(crate) fn take() -> Result<Self> {
+        let folder = folder()?;
+        let path = folder.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            // Who can open it can keep us waiting.
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("{} can't be opened", path.display()))?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .with_context(|| format!("{} can't be locked", path.display()))?;
+        Ok(Self { _lock: lock })
+    }
+
+    /// Tells others of an instance.
+    pub(crate) fn write(&self, record: &Record) -> Result<()> {
+        let path = path_of(&record.group);
+        let temporary = path.with_extension("new");
+        let cannot = || format!("{} can't be written", path.display());
+        let mut text = serde_json::to_string(record)?;
+        text.push('\n');
+        fs::write(&temporary, text).with_context(cannot)?;
+        fs::set_permissions(&temporary, Permissions::from_mode(0o644)).with_context(cannot)?;
+        fs::rename(&temporary, &path).with_context(cannot)
+    }
+
+    /// Takes back what was told of an instance.
+    pub(crate) fn remove(&self, group: &str) -> Result<()> {
+        let path = path_of(group);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{} can't be removed", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes back what was told of groups that have gone with their instances.
+    pub(crate) fn prune(&self, hierarchy: &Hierarchy) -> Result<()> {
+        for record in all() {
+            if !record.lasting && !hierarchy.folder(&record.group).exists() {
+                self.remove(&record.group)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back everything, and the folder.
+    pub(crate) fn remove_all(self) -> Result<()> {
+        match fs::remove_dir_all(FOLDER) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{FOLDER} can't be removed"));
+            }
+            _ => {}
+        }
+        // What others keep there stays.
+        let _ = fs::remove_dir(Path::new(FOLDER).parent().unwrap_or(Path::new(FOLDER)));
+        Ok(())
+    }
+}
+
+impl Record {
+    pub(crate) fn new(group: &str, life: Life, ports: Option<String>) -> Self {
+        Self {
+            group: group.to_owned(),
+            lasting: life == Life::Lasting,
+            ports,
+        }
+    }
+}
+
+/// What is told, in the order of the groups.
+pub(crate) fn all() -> Vec<Record> {
+    let mut records: Vec<Record> = fs::read_dir(FOLDER)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| serde_json::from_str(&fs::read_to_string(entry.path()).ok()?).ok())
+        .collect();
+    records.sort_by(|one, other| one.group.cmp(&other.group));
+    records
+}
+
+/// The folder, which is made if it is not there.
+pub(super) fn folder() -> Result<PathBuf> {
+    let folder = PathBuf::from(FOLDER);
+    fs::create_dir_all(&folder)
+        .and_then(|()| {
+            let readable = || Permissions::from_mode(0o755);
+            // Whatever the umask is.
+            fs::set_permissions(folder.parent().unwrap_or(&folder), readable())?;
+            fs::set_permissions(&folder, readable())
+        })
+        .with_context(|| format!("{FOLDER} can't be made, which takes root"))?;
+    Ok(folder)
+}
+
+fn path_of(group: &str) -> PathBuf {
+    Path::new(FOLDER).join(group_to_name(group))
+}
