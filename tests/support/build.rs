@@ -1,0 +1,113 @@
+//! What is tested: the library that ships, and the command, each built on first use.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{env, fs};
+
+/// The project's folder.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests' package is in the project")
+}
+
+/// A folder for what the tests write, which Cargo's own `clean` takes away.
+pub fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        // target/debug/deps/spec-0123456789abcdef
+        let program = env::current_exe().expect("a test program has a path");
+        let target = program.ancestors().nth(3).expect("it is below target");
+        let folder = target.join("tmp");
+        fs::create_dir_all(&folder).expect("the target folder is writable");
+        folder
+    })
+}
+
+/// The library that ships: the release build, made on first use, or the one that `LIBREUSE_TEST_LIBRARY` names.
+pub fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| match env::var_os("LIBREUSE_TEST_LIBRARY") {
+        Some(path) => PathBuf::from(path),
+        None => build(&["--release", "--package", "libreuse"], "libreuse.so"),
+    })
+}
+
+/// The command: a debug build, made on first use, or the one that `LIBREUSE_TEST_COMMAND` names.
+pub fn reuseaddr() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
+        Some(path) => PathBuf::from(path),
+        None => build_command("command", &[]),
+    })
+}
+
+/// The command as distributions build it, which carries no library.
+pub fn reuseaddr_without_library() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        let command = build_command("external", &["--features", "external-library"]);
+        // Whoever looks there next expects the usual one.
+        build_command("command", &[]);
+        command
+    })
+}
+
+/// Has Cargo build the command, and puts it into a folder of its own: Cargo has one place for both.
+fn build_command(folder: &str, options: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let arguments = [&["--manifest-path", "command/Cargo.toml"], options].concat();
+    let built = build(&arguments, "reuseaddr");
+    let folder = scratch().join(folder);
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    let command = folder.join("reuseaddr");
+    let beside = folder.join(format!("reuseaddr.{}", std::process::id()));
+    fs::hard_link(&built, &beside)
+        .or_else(|_| fs::copy(&built, &beside).map(drop))
+        .and_then(|()| fs::rename(&beside, &command))
+        .expect("the folder is ours");
+    // It stays if both names were those of one file before.
+    let _ = fs::remove_file(&beside);
+    command
+}
+
+/// Which engine serves the programs that are `shimmed`: the library, or the tracer with `LIBREUSE_TEST_ENGINE=trace`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    Preload,
+    Trace,
+}
+
+/// The engine that the tests are run over.
+pub fn engine() -> Engine {
+    match env::var("LIBREUSE_TEST_ENGINE").as_deref() {
+        Err(_) | Ok("preload") => Engine::Preload,
+        Ok("trace") => Engine::Trace,
+        Ok(other) => panic!("LIBREUSE_TEST_ENGINE={other}: expected preload or trace"),
+    }
+}
+
+/// Has Cargo build something, and returns the file of this name that came of it.
+fn build(arguments: &[&str], name: &str) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--message-format", "json"])
+        .args(arguments)
+        .current_dir(project())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let messages = String::from_utf8(output.stdout).expect("cargo's messages are UTF-8");
+    messages
+        .split('"')
+        .map(Path::new)
+        .find(|path| path.is_absolute() && path.file_name() == Some(OsStr::new(name)))
+        .unwrap_or_else(|| panic!("cargo names no {name}"))
+        .to_path_buf()
+}
