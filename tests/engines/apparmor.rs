@@ -1,3 +1,5 @@
+//! Programs that `AppArmor` confines.
+
 use crate::{BUSY, PORT, dynamic_victim, run_with, second_run, victim_file};
 use std::fs;
 use std::path::Path;

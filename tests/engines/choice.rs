@@ -1,3 +1,5 @@
+//! Which engine is chosen, and what happens where none works.
+
 use crate::{PORT, nobody, run, run_with, status, victim};
 use std::ffi::CString;
 use std::fs;

@@ -1,3 +1,5 @@
+//! What a traced program sees of itself and of its children.
+
 use crate::{PORT, crash, run, run_with, status, victim};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,3 +1,5 @@
+//! The hostile suite, traced: what its programs see of the tracer.
+
 use crate::run_with;
 use std::process::Command;
 use support::matrix::{Log, Setting, changes_nothing_when};

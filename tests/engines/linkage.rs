@@ -1,3 +1,5 @@
+//! The same story for every way to link a program.
+
 use crate::{BUSY, PORT, crash, dynamic_victim, run, run_by_nobody, run_with, second_run};
 use std::fs;
 use std::io::{Read, Write};

@@ -1,23 +1,14 @@
 //! The engines that `reuseaddr run` chooses from: programs of every linkage on the real kernel, each effect with its
 //! control, and what a program notices of its tracer, which is nothing.
 
-/// Programs that `AppArmor` confines.
 mod apparmor;
-/// Which engine is chosen, and what happens where none works.
 mod choice;
-/// What a traced program sees of itself and of its children.
 mod faithful;
-/// What the programs of the hostile suite see of it.
 mod hostile;
-/// The same story for every way to link a program.
 mod linkage;
-/// When the tracer lets go, and what it leaves behind.
 mod release;
-/// Programs that `SELinux` starts in another domain.
 mod selinux;
-/// The engine `wait`.
 mod wait;
-/// Where Yama decides who may trace.
 mod yama;
 
 use std::ffi::OsStr;

@@ -1,3 +1,5 @@
+//! When the tracer detaches, and what it leaves behind.
+
 use crate::{PORT, crash, exists, run_with, status, victim, with_time_wait_left_by};
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+//! Programs that `SELinux` starts in another domain.
+
 use crate::{BUSY, PORT, crash, dynamic_victim, run_with, second_run};
 use std::ffi::OsStr;
 use std::fs;

@@ -1,3 +1,5 @@
+//! Where Yama decides who may trace.
+
 use crate::{PORT, crash, nobody, run_by_nobody, run_with, victim};
 use std::fs;
 use std::path::Path;

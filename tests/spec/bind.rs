@@ -1,3 +1,5 @@
+//! `bind`: what an earlier run left behind is no obstacle, and everything else still is.
+
 use crate::server::{PORT, Server};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

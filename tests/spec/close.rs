@@ -1,3 +1,5 @@
+//! `close` and `LIBREUSE_LINGER`: how connections end, and what they leave behind.
+
 use crate::server::PORT;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,3 +1,5 @@
+//! `connect`: sockets that the program bound itself.
+
 use crate::server::PORT;
 use std::net::TcpListener;
 use support::{Program, TcpState, count, own_network, sysctl, wait_for};

@@ -1,3 +1,5 @@
+//! What a call costs, in system calls.
+
 use std::collections::BTreeMap;
 use std::fs;
 use support::{Folder, Program, own_network, program};

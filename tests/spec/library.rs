@@ -1,3 +1,5 @@
+//! The shared object: what it exports, needs and contains.
+
 use support::{Folder, Program, program, shim};
 
 fn tool(name: &str, arguments: &[&str]) -> String {

@@ -1,3 +1,5 @@
+//! `LIBREUSE_LOG`: what is reported, and where.
+
 use crate::server::{PORT, Server};
 use std::fs;
 use support::{Finished, Folder, Program, TcpState, own_network, shim};

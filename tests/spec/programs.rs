@@ -1,3 +1,5 @@
+//! Real programs, unmodified.
+
 use crate::server::PORT;
 use std::fs;
 use std::io::{Read, Write};

@@ -1,3 +1,5 @@
+//! A second run of a program, over whatever the first one left behind.
+
 use crate::server::{PORT, Server};
 use std::net::TcpStream;
 use std::time::Instant;

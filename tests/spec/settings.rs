@@ -1,3 +1,5 @@
+//! The variables: right values, wrong values, and who obeys them.
+
 use support::{Finished, Program, own_network};
 
 /// A program that does nothing, with a variable set.

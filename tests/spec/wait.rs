@@ -1,3 +1,5 @@
+//! `LIBREUSE_WAIT`: a `bind` waits for what an earlier run left behind, and for nothing else.
+
 use crate::server::{PORT, Server};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
