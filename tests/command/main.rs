@@ -10,6 +10,7 @@ mod examples;
 mod faults;
 mod free;
 mod output;
+mod preloads;
 mod reset;
 mod run;
 mod shells;

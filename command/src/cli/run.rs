@@ -2,12 +2,11 @@
 //! if anything does.
 
 use super::{exit, free, options};
-use crate::engine::preload::{Inherited, environment};
+use crate::engine::preload::{Environment, Inherited};
 use crate::engine::trace::exempt::Preloaded;
 use crate::engine::trace::{self, Terms};
 use crate::engine::{Engine, wait};
 use crate::library::elf::Elf;
-use crate::library::layout::NAME;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::output::{self, readable};
@@ -21,7 +20,6 @@ use crate::program::search::find_program;
 use anyhow::Result;
 use libreuse_rules::settings::{Linger, Settings};
 use log::debug;
-use std::env;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -76,11 +74,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let Some((name, rest)) = arguments.program.split_first() else {
         return Ok(exit::REFUSED);
     };
-    let inherited: Vec<(OsString, OsString)> = env::vars_os().collect();
-    let borrowed = inherited
-        .iter()
-        .map(|(name, value)| (name.as_os_str(), value.as_os_str()));
-    let (settings, mut mistakes) = arguments.variables.read(borrowed);
+    let mut environment = Environment::own();
+    let (settings, mut mistakes) = arguments.variables.read(environment.pairs());
     for (option, needed) in [
         ("--evict", arguments.evict),
         ("--free", arguments.free),
@@ -165,7 +160,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         Way::By(Engine::Trace) => {
             let preloaded = in_environment.as_ref().and(libraries.as_ref());
             let preloaded = preloaded.map(|libraries| Preloaded {
-                name: NAME.into(),
                 kinds: libraries.kinds(),
             });
             if !traced(arguments, settings, preloaded, &shown) {
@@ -177,8 +171,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
         Way::By(Engine::Preload) | Way::Plain => {}
     }
-    let environment = environment(
-        inherited,
+    environment.prepare(
         &arguments.variables,
         match (&in_environment, way) {
             (Some(library), _) => Inherited::With(library),
@@ -186,7 +179,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             (None, _) => Inherited::Unchanged,
         },
     );
-    let error = become_it(&path, &arguments.program, &environment);
+    if report.is_some_and(|report| report.has_asan_runtime) && in_environment.is_some() {
+        environment.allow_before_asan();
+    }
+    let error = become_it(&path, &arguments.program, environment.entries());
     output::complain(&format!("{} can't be executed: {error}", path.display()));
     Ok(if error.kind() == ErrorKind::NotFound {
         exit::NOT_FOUND

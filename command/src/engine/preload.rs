@@ -1,8 +1,7 @@
 //! The engine `preload`: the environment that makes the dynamic linker load the library.
 
-use crate::library::layout::NAME;
+use crate::library::ld_preload::{self, VARIABLE};
 use crate::library::variables::Variables;
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -18,81 +17,148 @@ pub(crate) enum Inherited<'a> {
     Without,
 }
 
-/// What the program finds in its environment: our variables, and LD_PRELOAD as it is to be.
-pub(crate) fn environment(
-    inherited: Vec<(OsString, OsString)>,
-    variables: &Variables,
-    library: Inherited<'_>,
-) -> BTreeMap<OsString, OsString> {
-    const VARIABLE: &str = "LD_PRELOAD";
-    let mut environment: BTreeMap<OsString, OsString> = inherited.into_iter().collect();
-    let before = environment
-        .get(OsStr::new(VARIABLE))
-        .cloned()
-        .unwrap_or_default();
-    match library {
-        Inherited::With(library) => {
-            environment.insert(VARIABLE.into(), preload(library, &before));
-        }
-        Inherited::Without if entries(&before).any(is_ours) => {
-            let others: Vec<&[u8]> = entries(&before).filter(|entry| !is_ours(entry)).collect();
-            if others.is_empty() {
-                environment.remove(OsStr::new(VARIABLE));
-            } else {
-                environment.insert(VARIABLE.into(), OsString::from_vec(others.join(&b':')));
+/// A program's environment: its entries in their order, as they are. Not all need have an `=`, nor every name be there once.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment(Vec<OsString>);
+
+impl Environment {
+    /// As we have it, but for what is to be otherwise.
+    pub(crate) fn own() -> Self {
+        Self(crate::sys::exec::environment())
+    }
+
+    pub(crate) fn entries(&self) -> &[OsString] {
+        &self.0
+    }
+
+    /// Names and values, the first of each name as getenv(3) has it, and no entry without an `=`.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        let pairs = || self.0.iter().filter_map(|entry| pair(entry));
+        pairs()
+            .enumerate()
+            .filter_map(move |(position, (name, value))| {
+                let is_first = !pairs().take(position).any(|(before, _)| before == name);
+                is_first.then_some((name, value))
+            })
+    }
+
+    /// A variable's value, as getenv(3) has it.
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
+        let mut pairs = self.0.iter().filter_map(|entry| pair(entry));
+        pairs.find_map(|(found, value)| (found == name).then_some(value))
+    }
+
+    /// Sets a variable, where it was or behind the others.
+    pub(crate) fn set(&mut self, name: &str, value: &OsStr) {
+        let entry = OsString::from_vec([name.as_bytes(), b"=", value.as_bytes()].concat());
+        let is_it = |entry: &OsString| pair(entry).is_some_and(|(found, _)| found == name);
+        let Some(position) = self.0.iter().position(is_it) else {
+            return self.0.push(entry);
+        };
+        self.remove(name);
+        self.0.insert(position, entry);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0
+            .retain(|entry| pair(entry).is_none_or(|(found, _)| found != name));
+    }
+
+    /// Sets our variables, and has LD_PRELOAD be as it is to be.
+    pub(crate) fn prepare(&mut self, variables: &Variables, library: Inherited<'_>) {
+        let before = self.get(VARIABLE).unwrap_or_default().to_owned();
+        match library {
+            Inherited::With(library) => self.set(VARIABLE, &ld_preload::with(library, &before)),
+            Inherited::Without if ld_preload::entries(&before).any(ld_preload::is_ours) => {
+                match ld_preload::without(&before) {
+                    Some(others) => self.set(VARIABLE, &others),
+                    None => self.remove(VARIABLE),
+                }
             }
+            Inherited::Without | Inherited::Unchanged => {}
         }
-        Inherited::Without | Inherited::Unchanged => {}
-    }
-    for (name, value) in variables.iter() {
-        environment.insert(name.into(), value.to_owned());
-    }
-    environment
-}
-
-/// The new LD_PRELOAD: the library, and what was there before but for other copies of it.
-pub(crate) fn preload(library: &Path, before: &OsStr) -> OsString {
-    let mut entries = vec![library.as_os_str().as_bytes()];
-    for entry in self::entries(before) {
-        let is_another = Path::new(OsStr::from_bytes(entry)).file_name() != library.file_name();
-        if is_another && !entries.contains(&entry) {
-            entries.push(entry);
+        for (name, value) in variables.iter() {
+            self.set(name, value);
         }
     }
-    OsString::from_vec(entries.join(&b':'))
+
+    /// Has AddressSanitizer's shared runtime put up with a library that comes before it. By its own option, since a runtime
+    /// that LD_PRELOAD names in front of ours would be loaded into whatever the program starts, and look for leaks there.
+    pub(crate) fn allow_before_asan(&mut self) {
+        const VARIABLE: &str = "ASAN_OPTIONS";
+        const OPTION: &str = "verify_asan_link_order=0";
+        let mut value = self.get(VARIABLE).unwrap_or_default().to_owned();
+        if value.to_string_lossy().contains("verify_asan_link_order") {
+            return;
+        }
+        if !value.is_empty() {
+            value.push(":");
+        }
+        value.push(OPTION);
+        self.set(VARIABLE, &value);
+    }
 }
 
-/// The libraries of an LD_PRELOAD: spaces and colons separate them (ld.so(8)).
-fn entries(preload: &OsStr) -> impl Iterator<Item = &[u8]> {
-    preload
-        .as_bytes()
-        .split(|byte| b" :".contains(byte))
-        .filter(|entry| !entry.is_empty())
-}
-
-fn is_ours(entry: &[u8]) -> bool {
-    Path::new(OsStr::from_bytes(entry)).file_name() == Some(OsStr::new(NAME))
+/// An entry's name and value. An `=` that comes first is a part of the name, as a shell has it.
+fn pair(entry: &OsString) -> Option<(&OsStr, &OsStr)> {
+    let bytes = entry.as_bytes();
+    let equals = bytes.iter().skip(1).position(|&byte| byte == b'=')? + 1;
+    Some((
+        OsStr::from_bytes(&bytes[..equals]),
+        OsStr::from_bytes(&bytes[equals + 1..]),
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn environment(entries: &[&str]) -> Environment {
+        Environment(entries.iter().map(OsString::from).collect())
+    }
+
     #[test]
-    fn keeps_other_libraries_behind_ours() {
+    fn leaves_the_rest_as_it_is() {
+        let mut environment = environment(&["Z=1", "odd", "A=2", "LD_PRELOAD=/a.so", "Z=3", "=x"]);
+        let library = Path::new("/opt/libreuse.so");
+        environment.prepare(&Variables::default(), Inherited::With(library));
+        assert_eq!(
+            environment.entries(),
+            [
+                "Z=1",
+                "odd",
+                "A=2",
+                "LD_PRELOAD=/opt/libreuse.so:/a.so",
+                "Z=3",
+                "=x"
+            ]
+        );
+        environment.prepare(&Variables::default(), Inherited::Without);
+        assert_eq!(environment.get(VARIABLE), Some(OsStr::new("/a.so")));
+        environment.set("Z", OsStr::new("4"));
+        assert_eq!(
+            environment.entries(),
+            ["Z=4", "odd", "A=2", "LD_PRELOAD=/a.so", "=x"]
+        );
+        assert_eq!(environment.pairs().count(), 3);
+    }
+
+    #[test]
+    fn adds_to_the_options_of_asan() {
         for (before, expected) in [
-            ("", "/opt/libreuse.so"),
-            ("/a.so", "/opt/libreuse.so:/a.so"),
-            ("/a.so /b.so", "/opt/libreuse.so:/a.so:/b.so"),
-            ("::/a.so: :/b.so", "/opt/libreuse.so:/a.so:/b.so"),
-            ("/a.so:/opt/libreuse.so", "/opt/libreuse.so:/a.so"),
-            ("libreuse.so:/a.so", "/opt/libreuse.so:/a.so"),
+            (None, "verify_asan_link_order=0"),
+            (
+                Some("detect_leaks=0"),
+                "detect_leaks=0:verify_asan_link_order=0",
+            ),
+            (Some("verify_asan_link_order=1"), "verify_asan_link_order=1"),
         ] {
-            assert_eq!(
-                preload(Path::new("/opt/libreuse.so"), OsStr::new(before)),
-                expected,
-                "{before}"
-            );
+            let mut environment = environment(&[]);
+            if let Some(before) = before {
+                environment.set("ASAN_OPTIONS", OsStr::new(before));
+            }
+            environment.allow_before_asan();
+            assert_eq!(environment.get("ASAN_OPTIONS"), Some(OsStr::new(expected)));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an ELF file says of itself, as far as it decides whether a library can be preloaded into it.
 
 use super::blocks::Blocks;
+use super::ld_preload;
 use anyhow::{Context, Result};
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
@@ -75,6 +76,13 @@ impl Elf {
     /// `64-bit x86-64`.
     pub(crate) fn kind(&self) -> String {
         format!("{}-bit {}", self.class, self.machine)
+    }
+
+    /// Whether it loads AddressSanitizer's runtime, as gcc's `-fsanitize=address` has it.
+    pub(crate) fn needs_asan_runtime(&self) -> bool {
+        self.needed
+            .iter()
+            .any(|name| ld_preload::is_asan_runtime(Path::new(name)))
     }
 
     /// Whether both can be in one process.

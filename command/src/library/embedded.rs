@@ -2,12 +2,13 @@
 
 use super::elf::Elf;
 use super::layout::{self, NAME, unspeakable};
+use super::ld_preload;
 use super::store::Folder;
 use log::debug;
 use procfs::process::{MMapPath, Process, all_processes};
 use rustix::process::geteuid;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -182,12 +183,10 @@ fn is_of_a_version(name: &OsStr) -> bool {
 /// Whether a process that we may look into has loaded a library from there, or would have what it starts do so.
 fn is_in_use(folder: &Path) -> bool {
     let names_it = |process: &Process| {
-        let within = folder.as_os_str().as_bytes();
         process.environ().is_ok_and(|environment| {
-            let preload = environment.get(OsStr::new("LD_PRELOAD"));
+            let preload = environment.get(OsStr::new(ld_preload::VARIABLE));
             preload.is_some_and(|value| {
-                let value = value.as_bytes();
-                value.windows(within.len()).any(|window| window == within)
+                ld_preload::entries(value).any(|entry| entry.starts_with(folder))
             })
         })
     };

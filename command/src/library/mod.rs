@@ -5,6 +5,7 @@ pub(crate) mod elf;
 mod embedded;
 mod installed;
 pub(crate) mod layout;
+pub(crate) mod ld_preload;
 pub(crate) mod libraries;
 mod store;
 pub(crate) mod variables;

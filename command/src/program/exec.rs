@@ -2,7 +2,6 @@
 
 use crate::sys::exec;
 use log::debug;
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io;
@@ -13,7 +12,7 @@ use std::path::Path;
 pub(crate) fn become_it(
     path: &Path,
     arguments: &[OsString],
-    environment: &BTreeMap<OsString, OsString>,
+    environment: &[OsString],
 ) -> io::Error {
     match try_to(path, arguments, environment) {
         Ok(never) => match never {},
@@ -21,11 +20,7 @@ pub(crate) fn become_it(
     }
 }
 
-fn try_to(
-    path: &Path,
-    arguments: &[OsString],
-    environment: &BTreeMap<OsString, OsString>,
-) -> io::Result<Infallible> {
+fn try_to(path: &Path, arguments: &[OsString], environment: &[OsString]) -> io::Result<Infallible> {
     let path_bytes = CString::new(path.as_os_str().as_bytes())?;
     let mut arguments: Vec<CString> = arguments
         .iter()
@@ -33,7 +28,7 @@ fn try_to(
         .collect::<Result<_, _>>()?;
     let environment: Vec<CString> = environment
         .iter()
-        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .map(|entry| CString::new(entry.as_bytes()))
         .collect::<Result<_, _>>()?;
     debug!("exec {}", path.display());
     let error = exec::exec(&path_bytes, &arguments, &environment);

@@ -9,6 +9,8 @@ use super::{ld_so, ld_so_predicted, wrapper};
 use crate::engine::Engine;
 use crate::engine::trace::{self, exempt};
 use crate::library::elf::Elf;
+use crate::library::layout::Spelling;
+use crate::library::ld_preload;
 use crate::library::libraries::Libraries;
 use crate::output::readable;
 use crate::process::credentials::{Credentials, Gain, gains};
@@ -197,6 +199,27 @@ fn judge(
         ));
         return Ok(());
     }
+    report.has_asan_runtime = elf.needs_asan_runtime();
+    if report.has_asan_runtime {
+        report.note(format!(
+            "{shown} is built with AddressSanitizer, whose runtime wants to come first: `run` sets \
+             ASAN_OPTIONS=verify_asan_link_order=0"
+        ));
+    }
+    // musl's reads no such file.
+    let of_the_system = (elf.libc() == Some("glibc"))
+        .then(ld_preload::system_wide)
+        .flatten();
+    if let Some(entry) = of_the_system {
+        report.note(format!(
+            "/etc/ld.so.preload has {} loaded into every program, setuid ones as well",
+            entry.display()
+        ));
+        ld_so::dry_run(path, elf, interpreter, &[Spelling::plain(entry)], report);
+        // It is there without LD_PRELOAD.
+        report.preload = None;
+        return Ok(());
+    }
     more_rights(path, &gains, report);
     without_environment(path, start, report);
     let spellings = match libraries.spellings(library) {
@@ -338,4 +361,5 @@ fn follow(
     report.interpreters = inner.interpreters;
     report.format = inner.format;
     report.imports = inner.imports;
+    report.has_asan_runtime = inner.has_asan_runtime;
 }

@@ -30,7 +30,9 @@ pub(super) fn dry_run(
     {
         let mut why = None;
         for spelling in spellings {
-            let is_ours = |file: &PathBuf| spelling.files.contains(file);
+            // A system-wide entry may be a name that the dynamic linker searches for.
+            let is_ours =
+                |file: &PathBuf| spelling.files.contains(file) || is_searched_for(spelling, file);
             match list_loaded(interpreter, path, &spelling.preload) {
                 Ok((loaded, _)) if loaded.iter().any(is_ours) => {
                     report.preload = Some(spelling.preload.clone());
@@ -71,6 +73,10 @@ pub(super) fn dry_run(
         }
     }
     describe_imports(report);
+}
+
+fn is_searched_for(spelling: &Spelling, file: &Path) -> bool {
+    spelling.preload.is_relative() && file.file_name() == spelling.preload.file_name()
 }
 
 /// The files that the dynamic linker would load with this LD_PRELOAD, and what it complains of.

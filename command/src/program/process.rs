@@ -4,6 +4,7 @@ use super::inspect::of_go;
 use super::report::{Report, Socket};
 use crate::engine::{Choice, Engine};
 use crate::library::elf::{Elf, HOOKED};
+use crate::library::ld_preload::{self, VARIABLE};
 use crate::library::variables::Variables;
 use crate::output::readable;
 use crate::process::{info, sockets};
@@ -33,7 +34,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
     };
     // What it was started with: it may have changed its environment since.
     let environment = process.environ().unwrap_or_default();
-    let given = environment.get(OsStr::new("LD_PRELOAD"));
+    let given = environment.get(OsStr::new(VARIABLE));
     let mapped = maps.iter().find_map(|map| match &map.pathname {
         MMapPath::Path(path) if is_ours(path, given.map(OsString::as_os_str)) => {
             Some(path.display().to_string())
@@ -122,10 +123,8 @@ fn is_ours(mapped: &Path, preloaded: Option<&OsStr>) -> bool {
     if file_name(mapped).starts_with("libreuse.so") {
         return true;
     }
-    let named = preloaded.is_some_and(|preloaded| {
-        let mut entries = preloaded.as_bytes().split(|byte| b" :".contains(byte));
-        entries.any(|entry| entry == mapped.as_os_str().as_bytes())
-    });
+    let named = preloaded
+        .is_some_and(|preloaded| ld_preload::entries(preloaded).any(|entry| entry == mapped));
     named
         && Elf::read(mapped)
             .ok()

@@ -39,6 +39,9 @@ pub(crate) struct Report {
     /// The file that it then takes.
     #[serde(skip)]
     pub(crate) library: Option<PathBuf>,
+    /// Whether AddressSanitizer's shared runtime is in the program.
+    #[serde(skip)]
+    pub(crate) has_asan_runtime: bool,
     /// How `run` starts the program; `None` if it does not, and of a process that nobody attends to.
     pub(crate) engine: Option<Choice>,
     /// Why the program can't be traced.

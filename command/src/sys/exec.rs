@@ -1,7 +1,8 @@
 //! execve(2), with what std changes before `main` put back.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, OsString, c_char};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -58,6 +59,31 @@ pub(crate) fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) 
     // SAFETY: as std had it, so that a message to a closed pipe does not end us.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     error
+}
+
+unsafe extern "C" {
+    // environ(7): an array of C strings that a null pointer ends.
+    static environ: *const *const c_char;
+}
+
+/// The environment, entry by entry as it is. std leaves out those without an `=`.
+pub(crate) fn environment() -> Vec<OsString> {
+    let mut entries = Vec::new();
+    // SAFETY: libc has set it before `main`, and nothing in this program changes it.
+    let mut place = unsafe { environ };
+    while !place.is_null() {
+        // SAFETY: the array goes on until its null pointer, which ends this loop.
+        let entry = unsafe { *place };
+        if entry.is_null() {
+            break;
+        }
+        // SAFETY: what is not null there is a C string, which lives as long as the environment.
+        let entry = unsafe { CStr::from_ptr(entry) };
+        entries.push(OsString::from_vec(entry.to_bytes().to_vec()));
+        // SAFETY: the null pointer has not been reached, so there is another element.
+        place = unsafe { place.add(1) };
+    }
+    entries
 }
 
 fn array(strings: &[CString]) -> Vec<*const c_char> {

@@ -1,7 +1,7 @@
 //! Drop-ins: what makes systemd preload the library into a service, or have it traced, without a change to the unit's own
 //! file.
 
-use crate::engine::preload::preload;
+use crate::library::ld_preload;
 use crate::library::variables::Variables;
 use anyhow::{Context, Result, bail};
 use log::debug;
@@ -26,7 +26,7 @@ pub(crate) fn text(
 ) -> Result<String> {
     let mut text = format!("{FIRST_LINE}\n[Service]\n");
     if let Some(library) = library {
-        let preload = preload(library, OsStr::new(before));
+        let preload = ld_preload::with(library, OsStr::new(before));
         text += &format!("{}\n", assignment("LD_PRELOAD", &preload)?);
     }
     if !starts.is_empty() {

@@ -3,6 +3,7 @@
 
 use super::ptrace::{self, Tid};
 use crate::library::elf::Elf;
+use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
 use crate::process::selinux::{self, Domain, Start};
 use procfs::process::Process;
@@ -51,10 +52,9 @@ pub(crate) fn why_not(name: &str) -> Option<String> {
     }
 }
 
-/// What the library that is in the program's environment is called, and for which programs it is.
+/// The library that is in the program's environment: for which programs it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Preloaded {
-    pub(crate) name: String,
     /// Width and machine, as an ELF file has them.
     pub(crate) kinds: Vec<(u8, String)>,
 }
@@ -72,7 +72,7 @@ impl Preloaded {
         let root = PathBuf::from(format!("/proc/{tid}/root"));
         fits && !elf.go
             && !is_secure(tid, elf.class)
-            && self.is_in_environment_of(tid, |entry| match elf.libc() {
+            && is_in_environment_of(tid, |entry| match elf.libc() {
                 Some("glibc") => true,
                 // musl expands nothing, and leaves out in silence what it does not find.
                 Some("musl") => entry
@@ -81,23 +81,18 @@ impl Preloaded {
                 _ => false,
             })
     }
+}
 
-    fn is_in_environment_of(&self, tid: Tid, is_taken: impl Fn(&Path) -> bool) -> bool {
-        let environment = Process::new(tid)
-            .and_then(|process| process.environ())
-            .unwrap_or_default();
-        environment
-            .get(OsStr::new("LD_PRELOAD"))
-            .is_some_and(|value| {
-                value
-                    .as_bytes()
-                    .split(|byte| b" :".contains(byte))
-                    .map(|entry| Path::new(OsStr::from_bytes(entry)))
-                    .any(|entry| {
-                        entry.file_name() == Some(OsStr::new(&self.name)) && is_taken(entry)
-                    })
-            })
-    }
+/// Whether the LD_PRELOAD of a tracee names the library in a way that its dynamic linker takes.
+fn is_in_environment_of(tid: Tid, is_taken: impl Fn(&Path) -> bool) -> bool {
+    let environment = Process::new(tid)
+        .and_then(|process| process.environ())
+        .unwrap_or_default();
+    environment
+        .get(OsStr::new(ld_preload::VARIABLE))
+        .is_some_and(|value| {
+            ld_preload::entries(value).any(|entry| ld_preload::is_ours(entry) && is_taken(entry))
+        })
 }
 
 /// Whether a tracee has become a program in which the dynamic linker ignores LD_PRELOAD (AT_SECURE in its auxiliary vector,
