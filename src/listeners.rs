@@ -2,32 +2,61 @@
 //!
 //! Asked once, before a `bind` begins to wait. Where the kernel or a sandbox refuses, nothing is known of listeners.
 
+use crate::file;
 use crate::signals;
+use crate::socket::Socket;
 use core::ffi::{c_int, c_void};
-use core::ptr;
-use libreuse_rules::diag::{self, ANSWER, Answer};
-use libreuse_rules::endpoint::Endpoint;
+use core::{mem, ptr};
+use libreuse_rules::diag::{Message, Messages, Request, Wanted};
 
-/// What is read of a dump, in answers: each holds dozens of listeners.
-const MOST_ANSWERS: u32 = 64;
+/// As much of an answer as is read at once: the hooks are called on small stacks, and the kernel's datagrams have 8 KiB or more.
+const PIECE: usize = 1024;
 
-/// Whether a live listener is known to have the address.
-pub(crate) fn is_listened_at(address: Endpoint) -> bool {
+/// In how many pieces the largest datagram comes: the kernel makes none of more than 32 KiB (`netlink_recvmsg` in
+/// `net/netlink/af_netlink.c`).
+const PIECES: usize = 33;
+
+/// Gives a descriptor for the network namespace of a socket, to those who may administer it: from Linux 4.10 on
+/// (`include/uapi/linux/sockios.h`).
+const SIOCGSKNS: c_int = 0x894c;
+
+/// Whether a live socket is known to have the address that `socket` is to be bound to.
+#[cold]
+#[inline(never)]
+pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     let mut found = false;
     // A handler that jumped out would leave the descriptor behind. If they can't be held back, nobody looks.
     signals::held(|| {
-        if let Some(socket) = Netlink::open() {
-            found = socket.ask(address);
+        // What is opened here is of the thread's network namespace, and reports of no other.
+        if let Some(netlink) = Descriptor::of_netlink()
+            && is_of_one_network(socket, Socket(netlink.0))
+        {
+            found = wanted
+                .requests()
+                .iter()
+                .any(|request| netlink.finds(request, wanted));
         }
     });
     found
 }
 
-/// A netlink socket, closed when it is dropped.
-struct Netlink(c_int);
+/// Whether two sockets are of the same network namespace: true where nobody can tell, since few programs change theirs.
+fn is_of_one_network(one: Socket, other: Socket) -> bool {
+    match (one.network(), other.network()) {
+        (Some(one), Some(other)) => one == other,
+        // Before Linux 5.14.
+        _ => match (Descriptor::of_network(one), Descriptor::of_network(other)) {
+            (Some(one), Some(other)) => file::identify(one.0) == file::identify(other.0),
+            _ => true,
+        },
+    }
+}
 
-impl Netlink {
-    fn open() -> Option<Self> {
+/// A descriptor of ours, closed when it is dropped.
+struct Descriptor(c_int);
+
+impl Descriptor {
+    fn of_netlink() -> Option<Self> {
         // SAFETY: three numbers, which the kernel checks.
         let fd = unsafe {
             libc::syscall(
@@ -37,12 +66,23 @@ impl Netlink {
                 libc::NETLINK_SOCK_DIAG,
             )
         };
+        Self::from_result(fd)
+    }
+
+    fn of_network(socket: Socket) -> Option<Self> {
+        // SAFETY: two numbers, which the kernel checks; it looks at no memory.
+        let fd = unsafe { libc::syscall(libc::SYS_ioctl, socket.0, SIOCGSKNS) };
+        Self::from_result(fd)
+    }
+
+    fn from_result(fd: libc::c_long) -> Option<Self> {
         let fd = c_int::try_from(fd).ok().filter(|&fd| fd >= 0);
         fd.map(Self)
     }
 
-    fn ask(&self, address: Endpoint) -> bool {
-        let request = diag::listeners_on(address.port);
+    /// Whether the sockets that answer a request are in the way of `wanted`.
+    fn finds(&self, request: &Request, wanted: &Wanted) -> bool {
+        let request = request.encode();
         // SAFETY: the request outlives the call; no address, so that it goes to the kernel.
         let sent = unsafe {
             libc::syscall(
@@ -58,37 +98,96 @@ impl Netlink {
         if sent < 0 {
             return false;
         }
-        let mut answer = [0_u8; ANSWER];
-        for _ in 0..MOST_ANSWERS {
-            // SAFETY: the kernel writes at most as many bytes as the buffer has; nobody's address is wanted. It answers
-            // while it is asked, so there is nothing to wait for.
-            let length = unsafe {
-                libc::syscall(
-                    libc::SYS_recvfrom,
-                    self.0,
-                    answer.as_mut_ptr(),
-                    answer.len(),
-                    libc::MSG_DONTWAIT,
-                    ptr::null_mut::<c_void>(),
-                    ptr::null_mut::<c_void>(),
-                )
-            };
-            let messages = usize::try_from(length)
-                .ok()
-                .and_then(|length| answer.get(..length));
-            match messages.map_or(Answer::End, |messages| diag::read(messages, address)) {
-                Answer::Found => return true,
-                Answer::More => {}
-                Answer::End => return false,
+        let mut piece = [0_u8; PIECE];
+        // Of the datagram that comes next, what is read at once.
+        let (mut start, mut end) = (0, PIECE);
+        while let Some(datagram) = self.peek(start, end, &mut piece) {
+            let length = datagram.min(end).saturating_sub(start);
+            let mut messages = Messages::of(piece.get(..length).unwrap_or_default());
+            for message in messages.by_ref() {
+                match message {
+                    Message::Socket(socket) if wanted.is_held_by(&socket) => return true,
+                    Message::Socket(_) => {}
+                    Message::End(_) => {
+                        self.skip();
+                        return false;
+                    }
+                }
+            }
+            let read = length.saturating_sub(messages.rest().len());
+            start = start.saturating_add(read);
+            if read == 0 || start >= datagram {
+                self.skip();
+                start = 0;
+            }
+            end = start.saturating_add(PIECE);
+            if start > 0 {
+                // With more room the kernel would make the next datagram larger.
+                end = end.min(datagram);
             }
         }
         false
     }
+
+    /// Reads bytes `start..end` of the next datagram, which stays; returns the length of the datagram. `None` if there is none:
+    /// the kernel answers while it is asked, so there is nothing to wait for.
+    fn peek(&self, start: usize, end: usize, into: &mut [u8; PIECE]) -> Option<usize> {
+        let base = into.as_mut_ptr().cast::<c_void>();
+        let mut parts = [libc::iovec {
+            iov_base: base,
+            iov_len: 0,
+        }; PIECES];
+        // What comes before is written to the same place, and written over.
+        let mut before = start;
+        let mut used = 0_usize;
+        for part in &mut parts {
+            used = used.saturating_add(1);
+            part.iov_len = if before > 0 {
+                before.min(PIECE)
+            } else {
+                end.saturating_sub(start).min(PIECE)
+            };
+            if before == 0 {
+                break;
+            }
+            before = before.saturating_sub(part.iov_len);
+        }
+        // SAFETY: all zeroes is a msghdr, without an address and without control data.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = used;
+        // SAFETY: the kernel writes into `into` alone, at most as much as it has for each part. All outlive the call.
+        let length = unsafe {
+            libc::syscall(
+                libc::SYS_recvmsg,
+                self.0,
+                &raw mut message,
+                libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC,
+            )
+        };
+        usize::try_from(length).ok()
+    }
+
+    /// Takes the next datagram off.
+    fn skip(&self) {
+        // SAFETY: of no bytes the kernel writes none; nobody's address is wanted.
+        unsafe {
+            libc::syscall(
+                libc::SYS_recvfrom,
+                self.0,
+                ptr::null_mut::<c_void>(),
+                0,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut::<c_void>(),
+                ptr::null_mut::<c_void>(),
+            )
+        };
+    }
 }
 
-impl Drop for Netlink {
+impl Drop for Descriptor {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is ours: `open` has opened it.
+        // SAFETY: the descriptor is ours: it was opened here.
         unsafe { libc::syscall(libc::SYS_close, self.0) };
     }
 }

@@ -8,7 +8,11 @@ use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
 use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
+use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
+
+/// `include/uapi/asm-generic/socket.h`.
+const SO_NETNS_COOKIE: c_int = 71;
 
 /// A descriptor of the program's, which need not be a socket and is never kept.
 #[derive(Clone, Copy)]
@@ -43,6 +47,13 @@ impl Socket {
             )
         };
         (result == 0).then_some(value)
+    }
+}
+
+impl Socket {
+    /// What tells its network namespace from every other one, from Linux 5.14 on.
+    pub(crate) fn network(self) -> Option<u64> {
+        self.get(libc::SOL_SOCKET, SO_NETNS_COOKIE, 0)
     }
 }
 
@@ -117,8 +128,8 @@ impl Calls for Socket {
         clock::now_ms()
     }
 
-    fn is_listened_at(&self, address: Endpoint) -> bool {
-        listeners::is_listened_at(address)
+    fn is_held(&self, wanted: &Wanted) -> bool {
+        listeners::is_held(*self, wanted)
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

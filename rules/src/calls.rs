@@ -1,5 +1,6 @@
 //! The system calls that the rules make, and what comes back from them.
 
+use crate::diag::Wanted;
 use crate::endpoint::Endpoint;
 
 /// An error number, as errno(3) has it.
@@ -21,6 +22,10 @@ pub enum SocketOption {
     /// `TCP_LINGER2` (tcp(7)). With -1 the kernel sends everything and a FIN, and on its acknowledgement forgets the
     /// connection instead of keeping `TIME_WAIT` (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`). MPTCP refuses it.
     Linger2,
+    /// `IPV6_V6ONLY` (ipv6(7)).
+    Ipv6Only,
+    /// `SO_BINDTOIFINDEX`: the interface that `SO_BINDTODEVICE` (socket(7)) has bound the socket to, from Linux 5.1 on.
+    Interface,
 }
 
 impl SocketOption {
@@ -30,13 +35,17 @@ impl SocketOption {
     const SO_REUSEADDR: i32 = 2;
     const SO_REUSEPORT: i32 = 15;
     const TCP_LINGER2: i32 = 8;
+    const IPPROTO_IPV6: i32 = 41;
+    const IPV6_V6ONLY: i32 = 26;
+    const SO_BINDTOIFINDEX: i32 = 62;
 
     /// The option's level, for setsockopt(2).
     #[must_use]
     pub const fn level(self) -> i32 {
         match self {
-            Self::ReuseAddress | Self::ReusePort => Self::SOL_SOCKET,
+            Self::ReuseAddress | Self::ReusePort | Self::Interface => Self::SOL_SOCKET,
             Self::Linger2 => Self::IPPROTO_TCP,
+            Self::Ipv6Only => Self::IPPROTO_IPV6,
         }
     }
 
@@ -47,6 +56,8 @@ impl SocketOption {
             Self::ReuseAddress => Self::SO_REUSEADDR,
             Self::ReusePort => Self::SO_REUSEPORT,
             Self::Linger2 => Self::TCP_LINGER2,
+            Self::Ipv6Only => Self::IPV6_V6ONLY,
+            Self::Interface => Self::SO_BINDTOIFINDEX,
         }
     }
 
@@ -180,9 +191,10 @@ pub trait Calls: Facts {
     /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be had.
     fn now_ms(&self) -> Option<u64>;
 
-    /// Whether a live listener is known to have this address (`sock_diag(7)`, see [`diag`](crate::diag)); false if it can't
-    /// be told. The one answer that takes more than one system call: it is asked for once, before a wait.
-    fn is_listened_at(&self, address: Endpoint) -> bool;
+    /// Whether a live socket of the same network namespace is known to have this address (`sock_diag(7)`, see
+    /// [`diag`](crate::diag)); false if it can't be told. The one answer that takes more than one system call: it is asked for
+    /// once, before a wait.
+    fn is_held(&self, wanted: &Wanted) -> bool;
 
     /// How long this same `bind` has waited already, in milliseconds: where a program's handlers can't run within a wait, it
     /// ends for them and begins again.

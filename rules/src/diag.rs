@@ -1,13 +1,22 @@
-//! What is asked of `sock_diag(7)`, and what it answers: whether a live listener has an address. Pure: who carries the bytes
-//! to the kernel and back is not told here.
+//! The messages of `sock_diag(7)`: requests, and the sockets that answer them.
+//!
+//! One codec for the shim, the tracer and the command. Who carries the bytes to the kernel and back is not decided here.
 
 use crate::endpoint::Endpoint;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The size of a request.
-pub const REQUEST: usize = 76;
+/// The size of a request, in bytes.
+pub const REQUEST: usize = HEADER + 56;
 
-/// As much as an answer need have room for: what is cut off is not missed but where a port has a dozen listeners.
-pub const ANSWER: usize = 1024;
+/// `AF_INET` and `AF_INET6`: the families whose sockets TCP and UDP have.
+pub const FAMILIES: [u8; 2] = [AF_INET, AF_INET6];
+
+/// The state of a TCP socket that is bound and neither listens nor is connected (`TCP_BOUND_INACTIVE`). Linux reports such
+/// sockets from 6.8 on, to those who ask for this state.
+pub const BOUND: u8 = 13;
+
+/// The state of a TCP listener.
+pub const LISTEN: u8 = 10;
 
 /// A netlink message's header (`struct nlmsghdr` in `include/uapi/linux/netlink.h`).
 const HEADER: usize = 16;
@@ -15,68 +24,172 @@ const HEADER: usize = 16;
 /// `struct inet_diag_msg`, without its attributes (`include/uapi/linux/inet_diag.h`).
 const SOCKET: usize = 72;
 
-/// The older way to ask, which tells of IPv4 and of IPv6 in one answer.
-const TCPDIAG_GETSOCK: u16 = 18;
+/// `struct inet_diag_sockid`: ports, addresses, interface and cookie.
+const ID: usize = 48;
+
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST_DUMP: u16 = 0x301;
+const SOCK_DESTROY: u16 = 21;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-const LISTEN: u8 = 10;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// `TCP_CLOSE`, by which bound sockets are reported.
+const CLOSE: u8 = 7;
 
-/// The request for all TCP listeners on a port: a netlink header and a `struct inet_diag_req`.
-#[must_use]
-pub fn listeners_on(port: u16) -> [u8; REQUEST] {
-    let mut request = [0; REQUEST];
-    let length = u32::try_from(REQUEST).unwrap_or(0).to_ne_bytes();
-    let fields: [(usize, &[u8]); 5] = [
-        (0, &length),
-        (4, &TCPDIAG_GETSOCK.to_ne_bytes()),
-        (6, &NLM_F_REQUEST_DUMP.to_ne_bytes()),
-        // idiag_src_len and its like stay 0; idiag_sport is the first field of the id.
-        (20, &port.to_be_bytes()),
-        (68, &(1_u32 << LISTEN).to_ne_bytes()),
-    ];
-    for (start, bytes) in fields {
-        for (place, byte) in request.iter_mut().skip(start).zip(bytes) {
-            *place = *byte;
-        }
-    }
-    request
+/// A message to the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    kind: u16,
+    flags: u16,
+    family: u8,
+    protocol: u8,
+    states: u32,
+    id: [u8; ID],
 }
 
-/// What one answer says.
+impl Request {
+    /// Asks for all TCP sockets of a family that are in one of these states, each a bit.
+    #[must_use]
+    pub fn dump(family: u8, states: u32) -> Self {
+        Self {
+            kind: SOCK_DIAG_BY_FAMILY,
+            flags: NLM_F_REQUEST | NLM_F_DUMP,
+            family,
+            protocol: TCP,
+            states,
+            id: [0; ID],
+        }
+    }
+
+    /// The same request about one local port alone.
+    #[must_use]
+    pub fn on_port(mut self, port: u16) -> Self {
+        let [high, low] = port.to_be_bytes();
+        let [first, second, ..] = &mut self.id;
+        (*first, *second) = (high, low);
+        self
+    }
+
+    /// The same request about UDP.
+    #[must_use]
+    pub fn of_udp(self) -> Self {
+        self.of_protocol(UDP)
+    }
+
+    /// The same request about another protocol.
+    #[must_use]
+    pub fn of_protocol(mut self, protocol: u8) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Asks to end a TCP socket. What fails is answered; with `acknowledged`, so is what succeeds.
+    #[must_use]
+    pub fn destroy(socket: &Socket, acknowledged: bool) -> Self {
+        Self {
+            kind: SOCK_DESTROY,
+            flags: if acknowledged {
+                NLM_F_REQUEST | NLM_F_ACK
+            } else {
+                NLM_F_REQUEST
+            },
+            family: socket.family,
+            protocol: TCP,
+            states: u32::MAX,
+            id: socket.id,
+        }
+    }
+
+    /// The bytes to send: a netlink header and a `struct inet_diag_req_v2`.
+    #[must_use]
+    #[inline(never)]
+    pub fn encode(&self) -> [u8; REQUEST] {
+        let mut bytes = [0; REQUEST];
+        let length = u32::try_from(REQUEST).unwrap_or(0).to_ne_bytes();
+        let fields: [(usize, &[u8]); 6] = [
+            (0, &length),
+            (4, &self.kind.to_ne_bytes()),
+            (6, &self.flags.to_ne_bytes()),
+            (16, &[self.family, self.protocol]),
+            (20, &self.states.to_ne_bytes()),
+            (24, &self.id),
+        ];
+        for (start, field) in fields {
+            for (place, byte) in bytes.iter_mut().skip(start).zip(field) {
+                *place = *byte;
+            }
+        }
+        bytes
+    }
+}
+
+/// A message from the kernel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Answer {
-    /// A listener has the address.
-    Found,
-    /// It has none so far, and there is more to come.
-    More,
-    /// There is nothing more, or the kernel refuses.
-    End,
+pub enum Message {
+    /// A socket.
+    Socket(Socket),
+    /// The end of an answer, with 0 or an error number (errno(3)): what was asked for was refused, or did not succeed.
+    End(i32),
 }
 
-/// Reads one answer. A listener that is not known for certain to be in the way of `address` counts for none.
-#[must_use]
-pub fn read(mut messages: &[u8], address: Endpoint) -> Answer {
-    while let Some((length, kind)) = header(messages) {
-        if matches!(kind, NLMSG_ERROR | NLMSG_DONE) || length < HEADER {
-            return Answer::End;
-        }
-        let body = messages.get(HEADER..length);
-        if matches!(kind, TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY)
-            && body.is_some_and(|body| is_in_the_way(body, address))
-        {
-            return Answer::Found;
-        }
-        // Each message begins at a multiple of four.
-        messages = messages
-            .get(length.saturating_add(3) & !3..)
-            .unwrap_or_default();
+/// The messages of a datagram, as far as they are whole.
+#[derive(Clone, Debug)]
+pub struct Messages<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Messages<'a> {
+    /// Those that begin here.
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes }
     }
-    Answer::More
+
+    /// What has not been read: empty, or a message that is not whole.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            let (length, kind) = header(self.bytes)?;
+            if length < HEADER {
+                // Nothing that netlink sends.
+                self.bytes = &[];
+                return None;
+            }
+            let body = self.bytes.get(HEADER..length)?;
+            // Each message begins at a multiple of four.
+            self.bytes = self
+                .bytes
+                .get(length.saturating_add(3) & !3..)
+                .unwrap_or_default();
+            match kind {
+                NLMSG_ERROR | NLMSG_DONE => {
+                    let code = body.first_chunk::<4>();
+                    let code = code.map_or(0, |code| i32::from_ne_bytes(*code));
+                    return Some(Message::End(code.saturating_neg()));
+                }
+                SOCK_DIAG_BY_FAMILY => {
+                    if let Some(socket) = Socket::decode(body) {
+                        return Some(Message::Socket(socket));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 fn header(messages: &[u8]) -> Option<(usize, u16)> {
@@ -86,33 +199,95 @@ fn header(messages: &[u8]) -> Option<(usize, u16)> {
     Some((length, u16::from_ne_bytes(*kind)))
 }
 
-/// Whether this socket is a listener for which no other can bind `address`.
-fn is_in_the_way(socket: &[u8], address: Endpoint) -> bool {
-    let Some((fields, attributes)) = socket.split_at_checked(SOCKET) else {
-        return false;
-    };
-    let [family, state, _, _, rest @ ..] = fields else {
-        return false;
-    };
-    let (Some(port), Some(host), Some(interface)) =
-        (rest.first_chunk::<2>(), rest.get(4..20), rest.get(36..40))
-    else {
-        return false;
-    };
-    // One that is bound to an interface is in the way of some sockets alone.
-    if *state != LISTEN || u16::from_be_bytes(*port) != address.port || interface != [0; 4] {
-        return false;
+/// A socket, as the kernel describes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Socket {
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u8,
+    /// Its state (`include/net/tcp_states.h`).
+    pub state: u8,
+    /// Which timer runs: 3 is that of `TIME_WAIT`.
+    pub timer: u8,
+    /// When that timer expires, in milliseconds from now.
+    pub expires_ms: u32,
+    /// The user who made it.
+    pub uid: u32,
+    /// Its inode; 0 when no process owns it.
+    pub inode: u32,
+    /// Of an IPv6 socket that is listening or bound: whether it is for IPv6 alone. Reported from Linux 4.3 on.
+    pub v6only: Option<bool>,
+    id: [u8; ID],
+}
+
+impl Socket {
+    #[inline(never)]
+    fn decode(body: &[u8]) -> Option<Self> {
+        let (fields, attributes) = body.split_first_chunk::<SOCKET>()?;
+        let [family, state, timer, _, rest @ ..] = fields;
+        let (id, rest) = rest.split_first_chunk::<ID>()?;
+        let number = |start: usize| {
+            let bytes = rest.get(start..)?.first_chunk::<4>()?;
+            Some(u32::from_ne_bytes(*bytes))
+        };
+        Some(Self {
+            family: *family,
+            state: *state,
+            timer: *timer,
+            expires_ms: number(0)?,
+            uid: number(12)?,
+            inode: number(16)?,
+            v6only: attribute(attributes, INET_DIAG_SKV6ONLY).map(|value| value != 0),
+            id: *id,
+        })
     }
-    let v6only = match *family {
-        AF_INET6 => attribute(attributes, INET_DIAG_SKV6ONLY) != Some(0),
-        _ => false,
-    };
-    let host = match (*family, host.first_chunk::<4>(), host.first_chunk::<16>()) {
-        (AF_INET, Some(host), _) => Endpoint::v4(*host, address.port),
-        (AF_INET6, _, Some(host)) => Endpoint::v6(*host, address.port),
-        _ => return false,
-    };
-    address.surely_conflicts_with(host, v6only)
+
+    /// The local address and port.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        let [high, low, ..] = self.id;
+        self.address(4, u16::from_be_bytes([high, low]))
+    }
+
+    /// The peer's address and port.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        let [_, _, high, low, ..] = self.id;
+        self.address(20, u16::from_be_bytes([high, low]))
+    }
+
+    #[inline(never)]
+    fn address(&self, start: usize, port: u16) -> SocketAddr {
+        let bytes = self.id.get(start..).unwrap_or_default();
+        let ip = match (
+            self.family,
+            bytes.first_chunk::<4>(),
+            bytes.first_chunk::<16>(),
+        ) {
+            (AF_INET, Some(bytes), _) => IpAddr::from(*bytes),
+            (_, _, Some(bytes)) => IpAddr::from(*bytes),
+            _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        SocketAddr::new(ip, port)
+    }
+
+    /// Whether it is an IPv6 socket.
+    #[must_use]
+    pub fn is_v6(&self) -> bool {
+        self.family == AF_INET6
+    }
+
+    /// The interface that it is bound to, or 0.
+    #[must_use]
+    pub fn interface(&self) -> u32 {
+        let bytes = self.id.get(36..40).and_then(<[u8]>::first_chunk::<4>);
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+
+    /// What distinguishes it from a later socket with the same addresses.
+    #[must_use]
+    pub fn cookie(&self) -> [u8; 8] {
+        self.id.last_chunk::<8>().copied().unwrap_or_default()
+    }
 }
 
 /// The value of an attribute of one byte.
@@ -129,109 +304,48 @@ fn attribute(mut attributes: &[u8], wanted: u16) -> Option<u8> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::prelude::rust_2024::*;
-    use std::vec;
+/// What a `bind` asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Where.
+    pub address: Endpoint,
+    /// Whether the socket is known to take IPv4 as well: `IPV6_V6ONLY` of it is 0.
+    pub dual_stack: bool,
+    /// The interface that the socket is bound to, 0 if to none; `None` if that can't be had.
+    pub interface: Option<u32>,
+}
 
-    /// A listener as the kernel tells of it: family, port, address, interface, attributes.
-    fn listener(family: u8, port: u16, host: &[u8], interface: u32, attributes: &[u8]) -> Vec<u8> {
-        let mut socket = vec![0; SOCKET];
-        socket[0] = family;
-        socket[1] = LISTEN;
-        socket[4..6].copy_from_slice(&port.to_be_bytes());
-        socket[8..8 + host.len()].copy_from_slice(host);
-        socket[40..44].copy_from_slice(&interface.to_ne_bytes());
-        socket.extend_from_slice(attributes);
-        message(TCPDIAG_GETSOCK, &socket)
+impl Wanted {
+    /// The requests for whatever [`is_held_by`](Self::is_held_by) knows of. Each is answered by itself.
+    #[must_use]
+    pub fn requests(&self) -> [Request; 2] {
+        FAMILIES.map(|family| {
+            Request::dump(family, 1 << LISTEN | 1 << BOUND).on_port(self.address.port)
+        })
     }
 
-    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(HEADER + body.len()).expect("short");
-        let mut message = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10]].concat();
-        message.extend_from_slice(body);
-        message.resize(message.len().next_multiple_of(4), 0);
-        message
-    }
-
-    fn attribute(kind: u16, value: u8) -> Vec<u8> {
-        [
-            &5_u16.to_ne_bytes()[..],
-            &kind.to_ne_bytes(),
-            &[value, 0, 0, 0],
-        ]
-        .concat()
-    }
-
-    #[test]
-    fn finds_the_listener_that_is_in_the_way() {
-        let ours = Endpoint::v4([127, 0, 0, 1], 80);
-        let shutdown = attribute(8, 0);
-        let v6only = |value| [shutdown.clone(), attribute(INET_DIAG_SKV6ONLY, value)].concat();
-        let done = message(NLMSG_DONE, &[0; 4]);
-        for (messages, expected) in [
-            (vec![], Answer::More),
-            (done.clone(), Answer::End),
-            (message(NLMSG_ERROR, &[0; 20]), Answer::End),
-            (
-                listener(AF_INET, 80, &[127, 0, 0, 1], 0, &shutdown),
-                Answer::Found,
-            ),
-            (listener(AF_INET, 80, &[0; 4], 0, &[]), Answer::Found),
-            (listener(AF_INET, 81, &[127, 0, 0, 1], 0, &[]), Answer::More),
-            (listener(AF_INET, 80, &[127, 0, 0, 1], 2, &[]), Answer::More),
-            (
-                listener(AF_INET6, 80, &[0; 16], 0, &v6only(0)),
-                Answer::Found,
-            ),
-            (
-                listener(AF_INET6, 80, &[0; 16], 0, &v6only(1)),
-                Answer::More,
-            ),
-            // Nothing is known of it, so nothing is concluded.
-            (listener(AF_INET6, 80, &[0; 16], 0, &shutdown), Answer::More),
-            (
-                [
-                    listener(AF_INET, 80, &[127, 0, 0, 2], 0, &shutdown),
-                    done.clone(),
-                ]
-                .concat(),
-                Answer::End,
-            ),
-            (
-                [
-                    listener(AF_INET, 80, &[127, 0, 0, 2], 0, &shutdown),
-                    listener(AF_INET, 80, &[0; 4], 0, &shutdown),
-                ]
-                .concat(),
-                Answer::Found,
-            ),
-        ] {
-            assert_eq!(read(&messages, ours), expected, "{messages:?}");
-        }
-    }
-
-    #[test]
-    fn bears_answers_that_are_cut_off_or_nonsense() {
-        let ours = Endpoint::v4([127, 0, 0, 1], 80);
-        let whole = listener(AF_INET6, 80, &[0; 16], 0, &attribute(INET_DIAG_SKV6ONLY, 0));
-        for length in 0..whole.len() {
-            assert_ne!(read(&whole[..length], ours), Answer::Found, "{length}");
-        }
-        for byte in 0..=u8::MAX {
-            assert_ne!(read(&[byte; ANSWER], ours), Answer::Found, "{byte}");
-        }
-        // An attribute that claims to be of no length.
-        let endless = listener(AF_INET6, 80, &[0; 16], 0, &[0; 64]);
-        assert_eq!(read(&endless, ours), Answer::More);
-    }
-
-    #[test]
-    fn asks_for_the_listeners_on_a_port() {
-        let request = listeners_on(0x1234);
-        assert_eq!(request[..4], 76_u32.to_ne_bytes());
-        assert_eq!(request[20..22], [0x12, 0x34]);
-        assert_eq!(request[68..72], 0x400_u32.to_ne_bytes());
+    /// Whether this socket is one that lives and is known for certain to be in the way: a listener, or one that is bound and
+    /// may listen later.
+    #[must_use]
+    pub fn is_held_by(&self, socket: &Socket) -> bool {
+        let theirs = Endpoint::from(socket.local());
+        // An IPv6 address of a link alone is of the interface that is given with it. Otherwise sockets of two interfaces do
+        // not meet; and one that is bound to none meets all.
+        let ours = self.address.link().or(self.interface);
+        let interfaces_meet = match (ours, socket.interface()) {
+            (Some(0), _) | (_, 0) => true,
+            (Some(ours), theirs) => ours == theirs,
+            (None, _) => false,
+        };
+        matches!(socket.state, LISTEN | BOUND | CLOSE)
+            && interfaces_meet
+            && self.address.surely_conflicts_with(
+                self.dual_stack,
+                theirs,
+                socket.v6only == Some(false),
+            )
     }
 }
+
+#[cfg(test)]
+mod tests;

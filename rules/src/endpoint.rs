@@ -1,6 +1,7 @@
 //! IPv4 and IPv6 addresses with their ports, out of the bytes of a `sockaddr`. Pure and safe.
 
 use core::fmt::{self, Write};
+use core::net::{IpAddr, SocketAddr};
 
 /// Where a socket is, or is to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,39 +68,55 @@ impl Endpoint {
         })
     }
 
-    /// An IPv4 address and a port.
-    pub(crate) fn v4(bytes: [u8; 4], port: u16) -> Self {
-        Self {
-            address: Address::V4(bytes),
-            port,
+    /// The interface whose link this address is of, if it is of one: a `bind` to it binds the socket to that interface
+    /// (`inet6_bind` in `net/ipv6/af_inet6.c`).
+    pub(crate) fn link(self) -> Option<u32> {
+        match self.address {
+            Address::V6 {
+                groups: [0xfe80..=0xfebf, ..],
+                scope: scope @ 1..,
+            } => Some(scope),
+            _ => None,
         }
     }
 
-    /// An IPv6 address, of no certain interface, and a port.
-    pub(crate) fn v6(bytes: [u8; 16], port: u16) -> Self {
-        Self {
-            address: Address::V6 {
-                groups: groups_of(bytes),
-                scope: 0,
-            },
-            port,
-        }
-    }
-
-    /// Whether a socket that is bound to `other`, to IPv6 alone if `other_v6only`, keeps every other socket from being bound
-    /// here. False where it depends on what is not known: whether the other socket is for IPv6 alone.
-    pub(crate) fn surely_conflicts_with(self, other: Self, other_v6only: bool) -> bool {
+    /// Whether a socket that is bound to `other`, to IPv6 alone if not `other_dual_stack`, keeps every other socket from being
+    /// bound here (`ipv6_rcv_saddr_equal` in `net/ipv4/inet_connection_sock.c`). `dual_stack` is whether the socket that is to be
+    /// bound here takes IPv4 as well; false for either where it is not known.
+    pub(crate) fn surely_conflicts_with(
+        self,
+        dual_stack: bool,
+        other: Self,
+        other_dual_stack: bool,
+    ) -> bool {
         const ANY: [u8; 4] = [0; 4];
         if self.port != other.port {
             return false;
         }
         match (self.address.as_v4(), other.address.as_v4()) {
             (Some(ours), Some(theirs)) => ours == theirs || ours == ANY || theirs == ANY,
-            (Some(_), None) => other.address.is_any() && !other_v6only,
-            (None, Some(_)) => false,
+            (Some(_), None) => other.address.is_any() && other_dual_stack,
+            (None, Some(_)) => self.address.is_any() && dual_stack,
             (None, None) => {
-                self.address.is_any() || other.address.is_any() || self.address == other.address
+                self.address.is_any()
+                    || other.address.is_any()
+                    || self.address.groups() == other.address.groups()
             }
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address: match address.ip() {
+                IpAddr::V4(address) => Address::V4(address.octets()),
+                IpAddr::V6(address) => Address::V6 {
+                    groups: address.segments(),
+                    scope: 0,
+                },
+            },
+            port: address.port(),
         }
     }
 }
@@ -117,6 +134,13 @@ impl Address {
                 Some([a, b, c, d])
             }
             Self::V6 { .. } => None,
+        }
+    }
+
+    fn groups(self) -> Option<[u16; 8]> {
+        match self {
+            Self::V4(_) => None,
+            Self::V6 { groups, .. } => Some(groups),
         }
     }
 
@@ -302,44 +326,59 @@ mod tests {
         }
     }
 
-    /// Measured of the kernel (scripts/test: tests/spec/wait.rs); here is what may be concluded from addresses alone.
+    /// Measured of the kernel by `tests/spec/wait.rs`; here is what may be concluded from addresses alone.
     #[test]
     fn knows_what_is_surely_in_the_way() {
-        for (ours, theirs, v6only, expected) in [
-            ("127.0.0.1", "127.0.0.1", false, true),
-            ("127.0.0.1", "127.0.0.2", false, false),
-            ("127.0.0.1", "0.0.0.0", false, true),
-            ("0.0.0.0", "127.0.0.1", false, true),
-            ("127.0.0.1", "::", false, true),
-            ("127.0.0.1", "::", true, false),
-            ("127.0.0.1", "::1", false, false),
-            ("0.0.0.0", "::1", false, false),
-            ("127.0.0.1", "::ffff:127.0.0.1", false, true),
-            ("::ffff:127.0.0.1", "127.0.0.1", false, true),
-            ("::ffff:127.0.0.1", "127.0.0.2", false, false),
-            ("::", "::1", false, true),
-            ("::1", "::", true, true),
-            ("::1", "::1", true, true),
-            ("::1", "::2", false, false),
-            // Depends on whether ours is for IPv6 alone.
-            ("::", "127.0.0.1", false, false),
-            ("::1", "127.0.0.1", false, false),
+        for (ours, dual_stack, theirs, their_dual_stack, expected) in [
+            ("127.0.0.1", false, "127.0.0.1", false, true),
+            ("127.0.0.1", false, "127.0.0.2", false, false),
+            ("127.0.0.1", false, "0.0.0.0", false, true),
+            ("0.0.0.0", false, "127.0.0.1", false, true),
+            ("127.0.0.1", false, "::", true, true),
+            ("127.0.0.1", false, "::", false, false),
+            ("127.0.0.1", false, "::1", false, false),
+            ("0.0.0.0", false, "::1", true, false),
+            ("127.0.0.1", false, "::ffff:127.0.0.1", true, true),
+            ("::ffff:127.0.0.1", true, "127.0.0.1", false, true),
+            ("::ffff:127.0.0.1", true, "127.0.0.2", false, false),
+            ("::", false, "::1", true, true),
+            ("::1", true, "::", false, true),
+            ("::1", true, "::1", false, true),
+            ("::1", true, "::2", true, false),
+            ("::", true, "127.0.0.1", false, true),
+            ("::", false, "127.0.0.1", false, false),
+            ("::1", true, "127.0.0.1", false, false),
+            ("fe80::1", true, "fe80::1", true, true),
+            ("fe80::1", true, "fe80::2", true, false),
         ] {
             let endpoint = |address: &str| {
-                let address: std::net::IpAddr = address.parse().expect("an address");
-                match address {
-                    std::net::IpAddr::V4(address) => Endpoint::v4(address.octets(), 80),
-                    std::net::IpAddr::V6(address) => Endpoint::v6(address.octets(), 80),
-                }
+                let address: IpAddr = address.parse().expect("an address");
+                Endpoint::from(SocketAddr::new(address, 80))
             };
             let (ours, theirs) = (endpoint(ours), endpoint(theirs));
             assert_eq!(
-                ours.surely_conflicts_with(theirs, v6only),
+                ours.surely_conflicts_with(dual_stack, theirs, their_dual_stack),
                 expected,
-                "{ours} {theirs} {v6only}"
+                "{ours} {dual_stack} {theirs} {their_dual_stack}"
             );
             let elsewhere = Endpoint { port: 81, ..theirs };
-            assert!(!ours.surely_conflicts_with(elsewhere, v6only));
+            assert!(!ours.surely_conflicts_with(dual_stack, elsewhere, their_dual_stack));
+        }
+    }
+
+    #[test]
+    fn knows_the_interface_of_a_link_local_address() {
+        for (bytes, expected) in [
+            (scoped("fe80::1", 2), Some(2)),
+            (scoped("febf::1", 2), Some(2)),
+            (v6("fe80::1"), None),
+            // Linux does not look at it there.
+            (scoped("::1", 2), None),
+            (scoped("fec0::1", 2), None),
+            (v4(AF_INET), None),
+        ] {
+            let endpoint = Endpoint::decode(&bytes).expect("an endpoint");
+            assert_eq!(endpoint.link(), expected, "{endpoint}");
         }
     }
 

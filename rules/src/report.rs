@@ -116,7 +116,7 @@ pub(crate) fn waiting(address: Endpoint, wait_ms: u32) {
 /// There is no wait, since it is not for live listeners.
 pub(crate) fn not_waiting(address: Endpoint) {
     log::warn!(
-        "bind {address}: not waiting: a live listener has it (LIBREUSE_WAIT=60s,listeners waits for that too)"
+        "bind {address}: not waiting: a live socket holds it (LIBREUSE_WAIT=60s,listeners waits for that too)"
     );
 }
 

@@ -4,6 +4,7 @@
 //! made with its own arguments, and once; `bind` alone is made again, and only after `EADDRINUSE`.
 
 use crate::calls::{Calls, Errno, OwnCall, SocketOption};
+use crate::diag::Wanted;
 use crate::endpoint::Endpoint;
 use crate::policy::{self, BindSoFar, Decision, Ending, Options, Reason};
 use crate::report::{self, Function};
@@ -247,7 +248,7 @@ fn wait_to_bind(
     address: Endpoint,
 ) -> Result<(), Errno> {
     // That one does not go by itself, and a program that looks for a free port would wait at each that is taken.
-    if !settings.wait_for_listeners && calls.is_listened_at(address) {
+    if !settings.wait_for_listeners && calls.is_held(&wanted(calls, address)) {
         report::not_waiting(address);
         return Err(Errno::IN_USE);
     }
@@ -286,6 +287,15 @@ fn wait_to_bind(
     };
     report::waited_in_vain(address, true, waited);
     Err(Errno::IN_USE)
+}
+
+/// What the socket is to be bound to, as the kernel sees it.
+fn wanted(calls: &impl Calls, address: Endpoint) -> Wanted {
+    Wanted {
+        address,
+        dual_stack: calls.option(SocketOption::Ipv6Only) == Some(0),
+        interface: calls.option(SocketOption::Interface).map(i32::unsigned_abs),
+    }
 }
 
 /// As the first try was: without any option, and with the options only if the address is in use. Another copy may wait

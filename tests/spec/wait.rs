@@ -179,6 +179,220 @@ sys.stdin.read()
     }
 }
 
+/// A program that binds one address after the other, each with a wait of its own, and prints how each went.
+const BINDS: &str = "
+for host in sys.argv[1:]:
+    tried = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
+    try:
+        tried.bind((host, 5000))
+        print('bound')
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+";
+
+/// The kernel describes eight listeners in a KiB, and those of one port in many datagrams.
+#[test]
+fn sees_each_of_the_listeners_on_a_port() {
+    own_network();
+    // Of a server without the shim, so that only time helps.
+    let left = Server::at("AF_INET", "127.0.2.1", "127.0.2.1").leave_behind(TcpState::FinWait2);
+    let hosts: Vec<String> = (1..=200).map(|host| format!("127.0.1.{host}")).collect();
+    let listeners: Vec<_> = hosts
+        .iter()
+        .map(|host| TcpListener::bind((host.as_str(), PORT)).expect("the network is ours"))
+        .collect();
+    let finished = Program::python(BINDS)
+        .arguments(&hosts)
+        .argument("127.0.2.1")
+        .shimmed()
+        .with("LIBREUSE_WAIT", "50ms")
+        .run()
+        .succeeded();
+    assert_eq!(finished.stdout, "EADDRINUSE\n".repeat(201));
+    assert_eq!(finished.stderr.matches("not waiting").count(), 200);
+    let waited = "127.0.2.1:5000: in use, waiting for up to 50 ms";
+    assert!(finished.stderr.contains(waited), "{}", finished.stderr);
+    drop((listeners, left));
+}
+
+/// Sockets that are bound to two interfaces do not meet; one that is bound to none meets all.
+#[test]
+fn tells_the_listener_of_another_interface_from_others() {
+    const ON_INTERFACE: &str = "
+SO_BINDTODEVICE = 25
+def tcp(host, interface):
+    one = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
+    if interface and ':' not in host:
+        one.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, interface.encode())
+    scope = socket.if_nametoindex(interface) if interface and ':' in host else 0
+    return one, (host, 5000, 0, scope) if ':' in host else (host, 5000)
+host, interface = sys.argv[1:]
+one, address = tcp(host, interface)
+";
+    const LISTENS: &str = "
+one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+one.bind(address)
+one.listen()
+print('listening')
+sys.stdin.read()
+";
+    const BINDS: &str = "
+try:
+    one.bind(address)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+";
+    for (host, theirs, ours, in_the_way) in [
+        ("127.0.0.1", "lo", "lo", true),
+        ("127.0.0.1", "", "lo", true),
+        ("127.0.0.1", "lo", "", true),
+        ("127.0.0.1", "left", "lo", false),
+        ("fe80::77", "lo", "lo", true),
+        ("fe80::77", "left", "lo", false),
+    ] {
+        own_network();
+        for setup in [
+            "link add left type veth peer name right",
+            "link set left up",
+            "-6 addr add fe80::77/64 dev lo nodad",
+            "-6 addr add fe80::77/64 dev left nodad",
+        ] {
+            let ip = Program::new(support::program(&["ip"]));
+            ip.arguments(setup.split(' ')).run().succeeded();
+        }
+        // What is waited for is of the interface that ours is of.
+        let left = (!in_the_way).then(|| {
+            let server = if host.contains(':') {
+                let address = "('fe80::77', 5000, 0, socket.if_nametoindex('lo'))";
+                Server::at("AF_INET6", "unbound", "fe80::77%lo")
+                    .after("socket", &format!("listener.bind({address})"))
+            } else {
+                Server::new().after(
+                    "socket",
+                    "listener.setsockopt(socket.SOL_SOCKET, 25, b'lo')",
+                )
+            };
+            server.leave_behind(TcpState::FinWait2)
+        });
+        let one = |text: &str, interface: &str| {
+            Program::python(&format!("{ON_INTERFACE}{text}"))
+                .argument(host)
+                .argument(interface)
+        };
+        let mut listener = one(LISTENS, theirs).start();
+        listener.expect("listening");
+        let finished = one(BINDS, ours)
+            .shimmed()
+            .with("LIBREUSE_WAIT", "50ms")
+            .run();
+        assert_eq!(
+            finished.stdout, "EADDRINUSE\n",
+            "{host} {theirs:?} {ours:?}"
+        );
+        assert_eq!(
+            finished.stderr.contains("not waiting"),
+            in_the_way,
+            "{host} {theirs:?} {ours:?}: {}",
+            finished.stderr
+        );
+        drop(left);
+    }
+}
+
+/// A program that binds IPv4 and IPv6, and listens when it has both.
+#[test]
+fn is_not_for_sockets_that_live_and_do_not_listen_yet() {
+    const PAIR: &str = "
+kept = []
+for host, v6only in zip(sys.argv[1::2], sys.argv[2::2]):
+    kept.append(socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET))
+    if ':' in host:
+        kept[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6only))
+    try:
+        kept[-1].bind((host, 5000))
+        print('bound', end=' ')
+    except OSError as error:
+        print(errno.errorcode[error.errno], end=' ')
+print()
+";
+    let sees_them = kernel() >= (6, 8);
+    for (first, second, expected) in [
+        (("::", "0"), ("0.0.0.0", "-"), "bound EADDRINUSE \n"),
+        (("0.0.0.0", "-"), ("::", "0"), "bound EADDRINUSE \n"),
+        (
+            ("127.0.0.1", "-"),
+            ("127.0.0.1", "-"),
+            "bound EADDRINUSE \n",
+        ),
+        (("::", "1"), ("0.0.0.0", "-"), "bound bound \n"),
+    ] {
+        own_network();
+        let finished = Program::python(PAIR)
+            .arguments([first.0, first.1, second.0, second.1])
+            .shimmed()
+            .with("LIBREUSE_WAIT", "50ms")
+            .run()
+            .succeeded();
+        assert_eq!(finished.stdout, expected, "{first:?} {second:?}");
+        let in_the_way = expected.contains("EADDRINUSE");
+        for (text, present) in [
+            ("not waiting", in_the_way && sees_them),
+            ("waiting for up to", in_the_way && !sees_them),
+        ] {
+            assert_eq!(
+                finished.stderr.contains(text),
+                present,
+                "{first:?} {second:?}: {}",
+                finished.stderr
+            );
+        }
+    }
+}
+
+/// A socket stays in the network namespace that it was made in, wherever its threads go.
+#[test]
+fn asks_nothing_of_a_network_that_is_not_the_sockets() {
+    const GOES_AWAY: &str = "
+import ctypes, fcntl, struct
+CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 1
+made_before = socket.socket()
+if sys.argv[1] == 'goes':
+    assert ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0
+listener = socket.socket()
+if sys.argv[1] == 'goes':
+    fcntl.ioctl(listener, SIOCSIFFLAGS, struct.pack('16sh14x', b'lo', IFF_UP))
+    listener.bind(('127.0.0.1', 5000))
+    listener.listen()
+try:
+    made_before.bind(('127.0.0.1', 5000))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+";
+    for goes in ["goes", "stays"] {
+        own_network();
+        let left = Server::new().leave_behind(TcpState::FinWait2);
+        let finished = Program::python(GOES_AWAY)
+            .argument(goes)
+            .shimmed()
+            .with("LIBREUSE_WAIT", "50ms")
+            .run();
+        assert_eq!(finished.stdout, "EADDRINUSE\n", "{goes}");
+        let waited = finished.stderr.contains("in use, waiting for up to 50 ms");
+        assert!(waited, "{goes}: {}", finished.stderr);
+        drop(left);
+    }
+}
+
+/// The version of the kernel, as far as it is compared.
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|number| number.parse().expect("a number"));
+    let mut next = || numbers.next().expect("a number");
+    (next(), next())
+}
+
 /// It is for addresses in use: no other error is waited for.
 #[test]
 fn is_for_addresses_in_use() {

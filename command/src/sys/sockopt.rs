@@ -1,9 +1,10 @@
 //! Socket options and addresses that rustix does not have (setsockopt(2), getsockopt(2), getsockname(2)).
 
 use libreuse_rules::calls::SocketOption;
+use rustix::fs::fstat;
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Where C has a socket option.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,30 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize>
     };
     get(socket, place, into)
 }
+
+/// What tells the network namespace of a socket from every other one (`SO_NETNS_COOKIE`, from Linux 5.14 on; before, the
+/// number of its file, for those who may administer it).
+pub(crate) fn network(socket: BorrowedFd<'_>) -> Option<u64> {
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    let mut cookie = [0; 8];
+    if get(socket, NETWORK_COOKIE, &mut cookie) == Some(cookie.len()) {
+        return Some(u64::from_ne_bytes(cookie));
+    }
+    // SAFETY: two numbers, which the kernel checks; it looks at no memory.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the kernel has just opened it for us.
+    let file = unsafe { OwnedFd::from_raw_fd(fd) };
+    Some(fstat(file).ok()?.st_ino)
+}
+
+/// `SO_NETNS_COOKIE` (`include/uapi/asm-generic/socket.h`).
+pub(crate) const NETWORK_COOKIE: Place = Place {
+    level: libc::SOL_SOCKET,
+    name: 71,
+};
 
 /// Reads a socket option; returns its length.
 fn get(socket: BorrowedFd<'_>, place: Place, into: &mut [u8]) -> Option<usize> {

@@ -9,8 +9,9 @@ use super::arch::{self, Asked};
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::wait_timer::Clock;
 use crate::net::sock_diag;
-use crate::sys::sockopt::Place;
+use crate::sys::sockopt::{NETWORK_COOKIE, Place};
 use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
+use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
 use std::cell::Cell;
@@ -128,9 +129,12 @@ impl<A: Ask> Calls for Injected<'_, A> {
         self.clock.waited_ms()
     }
 
-    /// As far as the tracer's own network is the program's.
-    fn is_listened_at(&self, address: Endpoint) -> bool {
-        sock_diag::is_listened_at(address).unwrap_or(false)
+    fn is_held(&self, wanted: &Wanted) -> bool {
+        let network = || {
+            let told = self.who.ask(Question::Option(NETWORK_COOKIE))?;
+            Some(u64::from_ne_bytes(*told.bytes()?.first_chunk()?))
+        };
+        sock_diag::is_held(wanted, network()).unwrap_or(false)
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

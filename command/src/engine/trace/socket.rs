@@ -6,6 +6,7 @@ use super::wait_timer::Clock;
 use crate::net::sock_diag;
 use crate::sys::sockopt;
 use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
+use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use procfs::process::Process;
 use rustix::fs::fstat;
@@ -112,9 +113,8 @@ impl Calls for Socket<'_> {
         self.clock.waited_ms()
     }
 
-    /// As far as the tracer's own network is the program's.
-    fn is_listened_at(&self, address: Endpoint) -> bool {
-        sock_diag::is_listened_at(address).unwrap_or(false)
+    fn is_held(&self, wanted: &Wanted) -> bool {
+        sock_diag::is_held(wanted, sockopt::network(self.copy.as_fd())).unwrap_or(false)
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

@@ -1,7 +1,6 @@
 //! What sock_diag tells of a socket.
 
-use netlink_packet_sock_diag::constants::AF_INET6;
-use netlink_packet_sock_diag::inet::SocketId;
+use libreuse_rules::diag::{Request, Socket};
 use serde::Serialize;
 use std::net::SocketAddr;
 
@@ -85,23 +84,42 @@ pub(crate) struct Entry {
     pub(crate) uid: u32,
     /// 0 when no process owns it.
     pub(crate) inode: u64,
-    pub(super) family: u8,
-    pub(super) id: SocketId,
+    socket: Socket,
 }
 
 impl Entry {
+    /// `None` if it is in a state that nobody knows.
+    pub(super) fn of(socket: &Socket) -> Option<Self> {
+        const TIME_WAIT_TIMER: u8 = 3;
+        Some(Self {
+            state: State::from_number(socket.state)?,
+            local: socket.local(),
+            peer: socket.peer(),
+            v6only: socket.v6only,
+            left_ms: (socket.timer == TIME_WAIT_TIMER).then_some(socket.expires_ms),
+            uid: socket.uid,
+            inode: socket.inode.into(),
+            socket: *socket,
+        })
+    }
+
+    /// The request that the kernel destroy it.
+    pub(super) fn destruction(&self, acknowledged: bool) -> Request {
+        Request::destroy(&self.socket, acknowledged)
+    }
+
     pub(crate) fn is_v6(&self) -> bool {
-        self.family == AF_INET6
+        self.socket.is_v6()
     }
 
     /// What tells it from every other socket, also from a later one with the same addresses.
     pub(crate) fn identity(&self) -> (SocketAddr, SocketAddr, [u8; 8]) {
-        (self.local, self.peer, self.id.cookie)
+        (self.local, self.peer, self.socket.cookie())
     }
 
     /// The interface that it is bound to, or 0. Addresses of a link alone mean nothing without it.
     pub(crate) fn interface(&self) -> u32 {
-        self.id.interface_id
+        self.socket.interface()
     }
 
     /// Whether it is what a closed connection left behind.

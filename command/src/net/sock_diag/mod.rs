@@ -1,22 +1,19 @@
 //! The kernel's table of TCP sockets (sock_diag(7)): read by everyone, and shortened by those with `CAP_NET_ADMIN`.
 
 mod entry;
-mod messages;
+mod netlink;
 
 pub(crate) use entry::{Entry, State};
 
+use crate::sys::sockopt;
 use anyhow::{Context, Result, bail};
-use libreuse_rules::diag;
-use libreuse_rules::endpoint::Endpoint;
+use libreuse_rules::diag::{FAMILIES, LISTEN, Message, Request, Socket, Wanted};
 use log::debug;
-use messages::{Answer, Request, SOCK_DESTROY, ask, bytes, open, receive, receive_what_is_there};
-use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkPayload};
-use netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
-use netlink_packet_sock_diag::inet::{SocketId, StateFlags};
+use netlink::Netlink;
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 
 /// Which local ports to read.
 #[derive(Clone, Copy, Debug)]
@@ -27,74 +24,83 @@ pub(crate) enum Which<'a> {
 }
 
 /// All TCP sockets with these local ports in our network namespace, in the order of port, state and addresses.
-///
-/// In every state, also those that the crate has no name for.
 pub(crate) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
     read(which, u32::MAX)
 }
 
 /// All listeners in our network namespace.
 pub(crate) fn listeners() -> Result<Vec<Entry>> {
-    read(Which::All, StateFlags::LISTEN.bits())
+    read(Which::All, 1 << LISTEN)
 }
 
-/// Whether a live listener is known to have the address, as the rules ask and read it.
-pub(crate) fn is_listened_at(address: Endpoint) -> io::Result<bool> {
-    let socket = open()?;
-    socket.send(&diag::listeners_on(address.port), 0)?;
-    let mut buffer = Vec::with_capacity(1 << 16);
-    loop {
-        buffer.clear();
-        socket.recv(&mut buffer, 0)?;
-        match diag::read(&buffer, address) {
-            diag::Answer::Found => return Ok(true),
-            diag::Answer::More => {}
-            diag::Answer::End => return Ok(false),
+/// Whether a live socket is known to have the address that is wanted. `network` is what [`sockopt::network`] has of the socket
+/// that wants it: of another network namespace than ours nothing is known.
+pub(crate) fn is_held(wanted: &Wanted, network: Option<u64>) -> io::Result<bool> {
+    let mut netlink = Netlink::open()?;
+    let ours = sockopt::network(netlink.as_fd());
+    if ours.is_some() && network.is_some() && ours != network {
+        return Ok(false);
+    }
+    let mut found = false;
+    for request in wanted.requests() {
+        match netlink.ask(&request, |socket| found |= wanted.is_held_by(&socket)) {
+            // No IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
         }
     }
+    Ok(found)
 }
 
 /// All UDP sockets with these local ports. Where the kernel can't tell (CONFIG_INET_UDP_DIAG), there are none.
 pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
     let mut entries = Vec::new();
-    for (family, mut id) in [
-        (AF_INET, SocketId::new_v4()),
-        (AF_INET6, SocketId::new_v6()),
-    ] {
-        if let [port] = ports {
-            id.source_port = *port;
-        }
-        let request = Request::new(SOCK_DIAG_BY_FAMILY, u32::MAX, family, id).of_udp();
-        let answers = ask(request).unwrap_or_default();
-        entries.extend(answers.into_iter().filter_map(Answer::entry));
+    let Ok(mut netlink) = Netlink::open() else {
+        return entries;
+    };
+    let which = Which::These(ports);
+    for family in FAMILIES {
+        let request = which.of(Request::dump(family, u32::MAX).of_udp());
+        // What has been read is right, whatever comes of the rest.
+        let _ = netlink.ask(&request, |socket| entries.extend(which.entry(&socket)));
     }
-    entries.retain(|entry| ports.binary_search(&entry.local.port()).is_ok());
     entries.sort_by_key(|entry| (entry.local, entry.peer, entry.inode));
     entries
 }
 
-fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for (family, mut id) in [
-        (AF_INET, SocketId::new_v4()),
-        (AF_INET6, SocketId::new_v6()),
-    ] {
-        if let Which::These([port]) = which {
-            id.source_port = *port;
+impl Which<'_> {
+    /// The request, for no more than these ports where the kernel can choose.
+    fn of(self, request: Request) -> Request {
+        match self {
+            Self::These([port]) => request.on_port(*port),
+            _ => request,
         }
-        let answers = match ask(Request::new(SOCK_DIAG_BY_FAMILY, states, family, id)) {
+    }
+
+    /// The socket, if its port is one of these.
+    fn entry(self, socket: &Socket) -> Option<Entry> {
+        match self {
+            Self::These(ports) if ports.binary_search(&socket.local().port()).is_err() => None,
+            _ => Entry::of(socket),
+        }
+    }
+}
+
+fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
+    const UNREADABLE: &str = "the kernel's table of TCP sockets can't be read";
+    let mut netlink = Netlink::open().context(UNREADABLE)?;
+    let mut entries = Vec::new();
+    for family in FAMILIES {
+        let request = which.of(Request::dump(family, states));
+        match netlink.ask(&request, |socket| entries.extend(which.entry(&socket))) {
             // Without IPv6 there is nothing to read.
-            Err(error) if family == AF_INET6 && error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && family != FAMILIES[0] => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
                 "the kernel's table of TCP sockets can't be read: Linux was built without CONFIG_INET_DIAG, or its \
                  module could not be loaded; try `sudo modprobe tcp_diag`"
             ),
-            result => result.context("the kernel's table of TCP sockets can't be read")?,
-        };
-        entries.extend(answers.into_iter().filter_map(Answer::entry));
-    }
-    if let Which::These(ports) = which {
-        entries.retain(|entry| ports.binary_search(&entry.local.port()).is_ok());
+            result => result.context(UNREADABLE)?,
+        }
     }
     // A table that changes while it is read may give an entry twice.
     let mut seen = HashSet::with_capacity(entries.len());
@@ -123,11 +129,11 @@ pub(crate) enum Refusal {
 pub(crate) fn destroy(entries: &[Entry], mut tell: impl FnMut(usize)) -> Result<Option<Refusal>> {
     // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless somebody has shrunk it.
     const AT_ONCE: usize = 1000;
-    let socket = open().context("no netlink socket")?;
+    let mut netlink = Netlink::open().context("no netlink socket")?;
     let mut refusal = None;
-    let mut take = |payload| {
-        if let NetlinkPayload::Error(error) = payload {
-            let refused = match -error.raw_code() {
+    let mut take = |message| {
+        if let Message::End(error) = message {
+            let refused = match error {
                 0 | libc::ENOENT => return,
                 libc::EPERM | libc::EACCES => Refusal::NotAllowed,
                 libc::EOPNOTSUPP | libc::EINVAL => Refusal::NotSupported,
@@ -139,33 +145,28 @@ pub(crate) fn destroy(entries: &[Entry], mut tell: impl FnMut(usize)) -> Result<
     let Some((first, others)) = entries.split_first() else {
         return Ok(None);
     };
-    let send = |requests: &[u8]| {
-        socket
-            .send(requests, 0)
-            .context("the request to destroy sockets can't be sent")
-    };
-    send(&destruction(first, NLM_F_REQUEST | NLM_F_ACK))?;
-    receive(&socket, &mut take).context(UNREADABLE)?;
+    netlink
+        .send(&first.destruction(true).encode())
+        .context(UNSENT)?;
+    netlink.receive(&mut take).context(UNREADABLE)?;
     let mut asked = 1;
     for some in others.chunks(AT_ONCE) {
         let requests: Vec<u8> = some
             .iter()
-            .flat_map(|entry| destruction(entry, NLM_F_REQUEST))
+            .flat_map(|entry| entry.destruction(false).encode())
             .collect();
-        send(&requests)?;
-        receive_what_is_there(&socket, &mut take).context(UNREADABLE)?;
+        netlink.send(&requests).context(UNSENT)?;
+        netlink
+            .receive_what_is_there(&mut take)
+            .context(UNREADABLE)?;
         asked += some.len();
         tell(asked);
     }
     Ok(refusal)
 }
 
+const UNSENT: &str = "the request to destroy sockets can't be sent";
 const UNREADABLE: &str = "the kernel's answer can't be read";
-
-fn destruction(entry: &Entry, flags: u16) -> Vec<u8> {
-    let request = Request::new(SOCK_DESTROY, u32::MAX, entry.family, entry.id.clone());
-    bytes(request, flags)
-}
 
 /// Whether two addresses of one host meet: one of them is a wildcard, or both are the same.
 pub(crate) fn covers(listener: &Entry, address: IpAddr) -> bool {
