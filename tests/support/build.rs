@@ -44,6 +44,16 @@ pub fn reuseaddr() -> &'static Path {
     })
 }
 
+/// The command as it ships: the release build, made on first use, or the one that
+/// `LIBREUSE_TEST_COMMAND` names.
+pub fn reuseaddr_as_it_ships() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
+        Some(path) => PathBuf::from(path),
+        None => build_command("release", &["--release"]),
+    })
+}
+
 /// The command as distributions build it, which carries no library.
 pub fn reuseaddr_without_library() -> &'static Path {
     static COMMAND: OnceLock<PathBuf> = OnceLock::new();

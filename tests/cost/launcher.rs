@@ -1,0 +1,110 @@
+//! System calls of `reuseaddr run` before PROGRAM is executed, as an ordinary user, counted by strace:
+//! with a library that is given to it, and with the one that it carries.
+
+use crate::budget::Spent;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use support::{Folder, Program, program, reuseaddr_as_it_ships, shim};
+
+const PROGRAM: &str = "/bin/true";
+const NOBODY: u32 = 65534;
+
+/// Which library the launcher takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Library {
+    Given,
+    Carried,
+}
+
+pub(crate) fn spent() -> Vec<Spent> {
+    let stage = Stage::new();
+    [("given", Library::Given), ("carried", Library::Carried)]
+        .into_iter()
+        .map(|(name, library)| Spent {
+            what: format!("run {name}"),
+            number: stage.calls(library, &[]),
+        })
+        .collect()
+}
+
+/// The command and the library where an ordinary user reaches them, not beside each other, where the
+/// one would find the other; and a folder that is that user's.
+pub(crate) struct Stage {
+    command: PathBuf,
+    library: PathBuf,
+    runtime: PathBuf,
+    _folder: Folder,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let folder = Folder::for_other_users(&format!("launcher-{number}"));
+        for part in ["command", "library", "runtime"] {
+            fs::create_dir(folder.join(part)).expect("the folder is ours");
+        }
+        let runtime = folder.join("runtime");
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        if is_root() {
+            chown(&runtime, Some(NOBODY), Some(NOBODY)).expect("we are root");
+        }
+        Self {
+            command: folder.copy(reuseaddr_as_it_ships(), "command/reuseaddr"),
+            library: folder.copy(shim(), "library/libreuse.so"),
+            runtime,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn calls(&self, library: Library, settings: &[(&str, &str)]) -> f64 {
+        let trace = self.runtime.join("trace");
+        // The first run puts the library in its place.
+        self.launch(library, settings, &[]);
+        let traced = ["strace", "-f", "-o", &trace.display().to_string()].map(str::to_owned);
+        self.launch(library, settings, &traced);
+        let text = fs::read_to_string(trace).expect("strace writes it");
+        let lines: Vec<&str> = text.lines().collect();
+        let executed = format!("execve(\"{PROGRAM}\"");
+        let last = lines
+            .iter()
+            .rposition(|line| line.contains(&executed))
+            .expect("the program is executed");
+        let calls = lines[..last].iter().filter(|line| {
+            !["resumed>", "+++", "---"]
+                .iter()
+                .any(|other| line.contains(other))
+        });
+        f64::from(u32::try_from(calls.count()).expect("a small number"))
+    }
+
+    fn launch(&self, library: Library, settings: &[(&str, &str)], by: &[String]) {
+        let mut words: Vec<String> = by.to_vec();
+        words.extend([self.command.display().to_string(), "run".into()]);
+        if matches!(library, Library::Given) {
+            words.extend(["--library".into(), self.library.display().to_string()]);
+        }
+        words.push(PROGRAM.into());
+        let mut launcher = if is_root() {
+            Program::new(program(&["setpriv"]))
+                .argument(format!("--reuid={NOBODY}"))
+                .argument(format!("--regid={NOBODY}"))
+                .argument("--clear-groups")
+                .arguments(words)
+        } else {
+            Program::new(&words[0]).arguments(&words[1..])
+        };
+        launcher = launcher.with("XDG_RUNTIME_DIR", &self.runtime);
+        for (name, value) in settings {
+            launcher = launcher.with(name, value);
+        }
+        launcher.run().succeeded();
+    }
+}
+
+fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing and can't fail.
+    unsafe { libc::geteuid() == 0 }
+}
