@@ -86,16 +86,43 @@ fn is_of_this_version(library: &[u8]) -> bool {
     library.starts_with(b"\x7fELF") && library.windows(note.len()).any(|window| window == note)
 }
 
-/// Builds the library that ships, from the sources beside this package.
+/// Builds the library that ships, from its sources.
 fn build() -> Result<Vec<PathBuf>, Box<dyn Error>> {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let manifest = project.join("Cargo.toml");
-    if !manifest.exists() {
-        return Err(format!(
-            "the library's sources are not beside this package. Set {LIBRARIES} to a {NAME} that was built before, or \
-             build with --features external-library"
-        )
-        .into());
+    let sources = sources()?;
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH")?;
+    // Whatever the command itself is linked with, programs have a dynamic linker.
+    let mut targets = vec![format!("{architecture}-unknown-linux-gnu")];
+    if architecture == "x86_64" && serves_32_bit_programs() {
+        targets.push(NARROW.into());
+    }
+    targets
+        .iter()
+        .map(|target| build_for(target, &sources))
+        .collect()
+}
+
+/// Where the library's sources are, and whether its `Cargo.lock` is for these packages alone.
+struct Sources {
+    manifest: PathBuf,
+    locked: bool,
+}
+
+/// Finds the library's sources. In the project's tree they are beside this package, and `shipped` holds links to them; in
+/// a package made by cargo `shipped` holds the files themselves.
+fn sources() -> Result<Sources, Box<dyn Error>> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shipped = package.join("shipped");
+    if !shipped.join("src").is_symlink() {
+        let unpacked = out().join("source");
+        if unpacked.exists() {
+            fs::remove_dir_all(&unpacked)?;
+        }
+        unpack(&shipped, &unpacked)?;
+        println!("cargo::rerun-if-changed=shipped");
+        return Ok(Sources {
+            manifest: unpacked.join("Cargo.toml"),
+            locked: false,
+        });
     }
     for source in [
         "Cargo.lock",
@@ -107,16 +134,46 @@ fn build() -> Result<Vec<PathBuf>, Box<dyn Error>> {
     ] {
         println!("cargo::rerun-if-changed=../{source}");
     }
-    let architecture = env::var("CARGO_CFG_TARGET_ARCH")?;
-    // Whatever the command itself is linked with, programs have a dynamic linker.
-    let mut targets = vec![format!("{architecture}-unknown-linux-gnu")];
-    if architecture == "x86_64" && serves_32_bit_programs() {
-        targets.push(NARROW.into());
+    Ok(Sources {
+        manifest: package.join("../Cargo.toml"),
+        locked: true,
+    })
+}
+
+/// Copies the library's sources out of a package. A folder with a `Cargo.toml` would be a package of its own and no part of
+/// this one, so the manifests travel under another name.
+fn unpack(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().ok_or("a name that is not UTF-8")?;
+        let place = to.join(name.strip_suffix(".shipped").unwrap_or(name));
+        if entry.file_type()?.is_dir() {
+            unpack(&entry.path(), &place)?;
+        } else if name == "Cargo.toml.shipped" {
+            fs::write(place, for_users(&fs::read_to_string(entry.path())?))?;
+        } else {
+            fs::copy(entry.path(), place)?;
+        }
     }
-    targets
-        .iter()
-        .map(|target| build_for(target, &manifest))
-        .collect()
+    Ok(())
+}
+
+/// A manifest without what only developers need: the tests, and the packages that they and the benchmarks ask for.
+fn for_users(manifest: &str) -> String {
+    let mut kept = String::new();
+    let mut is_kept = true;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_kept = !["[dev-dependencies]", "[[bench]]"].contains(&line);
+        }
+        if is_kept {
+            kept += &line.replace("\"rules\", \"tests\"", "\"rules\"");
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 const NARROW: &str = "i686-unknown-linux-gnu";
@@ -142,23 +199,20 @@ fn serves_32_bit_programs() -> bool {
 }
 
 /// Builds it for one kind of program, with none of the flags that are meant for the command.
-fn build_for(target: &str, manifest: &Path) -> Result<PathBuf, Box<dyn Error>> {
+fn build_for(target: &str, sources: &Sources) -> Result<PathBuf, Box<dyn Error>> {
     let folder = out().join("library");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "libreuse",
-        ])
+        .args(["build", "--quiet", "--release", "--package", "libreuse"])
         .args(["--target", target])
         .arg("--manifest-path")
-        .arg(manifest)
+        .arg(&sources.manifest)
         .arg("--target-dir")
         .arg(&folder);
+    // A lock file that names the packages of the tests as well has to lose them first; the versions that it names stay.
+    if sources.locked {
+        cargo.arg("--locked");
+    }
     for (name, _) in env::vars_os() {
         if is_of_the_outer_build(&name.to_string_lossy()) {
             cargo.env_remove(name);

@@ -177,7 +177,7 @@ fn describe_option(page: &mut Page, option: &Arg) {
 /// What docs/json.md says of the answers' keys.
 fn json(page: &mut Page) {
     page.section("JSON");
-    for line in include_str!("../../../../docs/json.md")
+    for line in include_str!("json.md")
         .split("\n\n")
         .skip(1)
     {
