@@ -177,10 +177,7 @@ fn describe_option(page: &mut Page, option: &Arg) {
 /// What docs/json.md says of the answers' keys.
 fn json(page: &mut Page) {
     page.section("JSON");
-    for line in include_str!("json.md")
-        .split("\n\n")
-        .skip(1)
-    {
+    for line in include_str!("json.md").split("\n\n").skip(1) {
         let cells = |row: &str| -> Option<(String, String)> {
             let (key, meaning) = row.strip_prefix("| `")?.split_once("` | ")?;
             Some((key.to_owned(), meaning.trim_end_matches(" |").to_owned()))
