@@ -10,8 +10,9 @@ from pathlib import Path
 from . import calls, churn, decision, engines, evict, launcher, recovery, runs, scale, served, startup, status
 from .bench import Bench
 from .report import describe_machine, fill_in
+from .summary import summary
 
-DOCUMENT = "BENCHMARKS.md"
+DOCUMENT, SUMMARY = "docs/evidence/benchmarks.md", "BENCHMARKS.md"
 SECTIONS = {
     module.__name__.rpartition(".")[2]: module
     for module in (startup, calls, served, churn, recovery, evict, decision, engines, launcher, status, scale)
@@ -20,7 +21,7 @@ SECTIONS = {
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/check/bench")
-    parser.add_argument("--quick", action="store_true", help="few samples, and BENCHMARKS.md stays as it is")
+    parser.add_argument("--quick", action="store_true", help="few samples, and the documents stay as they are")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=" ".join(SECTIONS))
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.sections if name not in SECTIONS]:
@@ -57,6 +58,7 @@ def main():
             # Of a part it would not be true: it says on what the whole run was made.
             kept = bench.root / "docs" / "evidence" / "bench"
             runs.keep(kept, tables)
+            documents[SUMMARY] = {"summary": summary(tables)}
             documents[DOCUMENT] |= {"machine": tables["machine"], "runs": runs.differences(kept)}
         for document, of_it in documents.items():
             fill_in(bench.root / document, of_it)

@@ -8,7 +8,7 @@ from .report import number, table
 LAST, BEFORE = "last.md", "before.md"
 HEAD = """# A whole run of `scripts/check/bench`
 
-All tables as one run of it left them; what they mean is in [BENCHMARKS.md](../../../BENCHMARKS.md) and [scale.md](../scale.md).
+All tables as one run of it left them; what they mean is in [benchmarks.md](../benchmarks.md) and [scale.md](../scale.md).
 The next run moves `last.md` to `before.md`, and compares the two.
 """
 
