@@ -84,11 +84,12 @@ fn build_command(folder: &str, options: &[&str]) -> PathBuf {
     command
 }
 
-/// Which engine serves the programs that are `shimmed`: the library, or the tracer with `LIBREUSE_TEST_ENGINE=trace`.
+/// Which engine serves the programs that are `shimmed`: the library, or the one that `LIBREUSE_TEST_ENGINE` names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Engine {
     Preload,
     Trace,
+    Bpf,
 }
 
 /// The engine that the tests are run over.
@@ -96,7 +97,8 @@ pub fn engine() -> Engine {
     match env::var("LIBREUSE_TEST_ENGINE").as_deref() {
         Err(_) | Ok("preload") => Engine::Preload,
         Ok("trace") => Engine::Trace,
-        Ok(other) => panic!("LIBREUSE_TEST_ENGINE={other}: expected preload or trace"),
+        Ok("bpf") => Engine::Bpf,
+        Ok(other) => panic!("LIBREUSE_TEST_ENGINE={other}: expected preload, trace or bpf"),
     }
 }
 

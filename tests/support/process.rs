@@ -60,7 +60,7 @@ pub struct Program {
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     folder: Option<PathBuf>,
-    traced: bool,
+    started_by: Option<&'static str>,
 }
 
 impl Program {
@@ -78,7 +78,7 @@ impl Program {
             arguments: Vec::new(),
             environment,
             folder: None,
-            traced: false,
+            started_by: None,
         }
     }
 
@@ -107,14 +107,20 @@ impl Program {
         self
     }
 
-    /// Serves it by the engine that the tests are run over: preloads the library that ships, or has it traced.
+    /// Serves it by the engine that the tests are run over: preloads the library that ships, or has `reuseaddr run` start it.
     pub fn shimmed(self) -> Self {
         match engine() {
             Engine::Preload => self.with("LD_PRELOAD", shim()),
-            Engine::Trace => Self {
-                traced: true,
-                ..self
-            },
+            Engine::Trace => self.by("trace"),
+            Engine::Bpf => self.by("bpf"),
+        }
+    }
+
+    /// Has `reuseaddr run` start it by this engine.
+    pub fn by(self, engine: &'static str) -> Self {
+        Self {
+            started_by: Some(engine),
+            ..self
         }
     }
 
@@ -144,10 +150,10 @@ impl Program {
 
     /// What is started, and its arguments.
     fn line(&self) -> (PathBuf, Vec<OsString>) {
-        if !self.traced {
+        let Some(engine) = self.started_by else {
             return (self.path.clone(), self.arguments.clone());
-        }
-        let mut arguments: Vec<OsString> = ["run", "--engine", "trace", "--"]
+        };
+        let mut arguments: Vec<OsString> = ["run", "--engine", engine, "--"]
             .map(OsString::from)
             .to_vec();
         arguments.push(self.path.clone().into());

@@ -90,6 +90,8 @@ fn text(report: &Report, shown: &str) -> String {
     let (style, verdict, sentence) = match (report.pid, engine.map(|choice| choice.name)) {
         (None, Some(Engine::Preload)) => (GOOD, "yes", "the library works in {}"),
         (None, Some(Engine::Trace)) => (GOOD, "yes", "`reuseaddr run` traces {} until it listens"),
+        // It is never chosen by itself: `alternative` names it.
+        (None, Some(Engine::Bpf)) => (GOOD, "yes", "programs in the kernel serve {}"),
         (None, Some(Engine::Wait)) => (
             UNSURE,
             "only waiting",
@@ -128,6 +130,9 @@ fn text(report: &Report, shown: &str) -> String {
         );
         for limit in choice.cannot {
             text += &paragraph("  - ", "    ", &format!("it can't {limit}"));
+        }
+        if let Some(cure) = report.as_root(shown) {
+            text += &paragraph("  - ", "    ", &cure);
         }
     }
     for socket in &report.sockets {

@@ -5,7 +5,7 @@ use super::{exit, free, options};
 use crate::engine::preload::{Environment, Inherited};
 use crate::engine::trace::exempt::Preloaded;
 use crate::engine::trace::{self, Terms};
-use crate::engine::{Engine, wait};
+use crate::engine::{Engine, bpf, wait};
 use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
@@ -90,6 +90,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.engine == Some(Engine::Trace) {
         mistakes.extend(not_while_traced(&settings));
     }
+    if arguments.engine == Some(Engine::Bpf) {
+        mistakes.extend(bpf::start::unsupported(&settings));
+    }
     let path = find_program(name);
     let libraries = arguments.library.find();
     let report = path.as_ref().ok().map(|path| {
@@ -166,6 +169,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 return Ok(exit::REFUSED);
             }
         }
+        Way::By(Engine::Bpf) => {
+            if let Err(error) = bpf::start::begin(&settings) {
+                output::complain(&format!("bpf: {error:#}"));
+                if !arguments.anyway {
+                    output::complain(&format!("so {shown} was not started"));
+                    return Ok(exit::REFUSED);
+                }
+                output::warn(&format!("{shown} is started anyway"));
+            }
+        }
         Way::By(Engine::Wait) => {
             wait::until_free(&port_list::listed(&settings.ports), patience(&settings));
         }
@@ -175,7 +188,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         &arguments.variables,
         match (&in_environment, way) {
             (Some(library), _) => Inherited::With(library),
-            (None, Way::By(Engine::Trace)) => Inherited::Without,
+            (None, Way::By(Engine::Trace | Engine::Bpf)) => Inherited::Without,
             (None, _) => Inherited::Unchanged,
         },
     );
@@ -246,6 +259,7 @@ fn choose(
             );
             if choice.name == Engine::Wait {
                 against.push(choice.reason.clone());
+                against.extend(report.and_then(|report| report.as_root(shown)));
             }
             against.push(missing);
         }

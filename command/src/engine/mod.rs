@@ -2,6 +2,7 @@
 //!
 //! * `preload`: the library, in the program.
 //! * `trace`: a tracer, from the program's start until it listens.
+//! * `bpf`: programs in the kernel, for everything in a control group.
 //! * `wait`: nobody; the program starts when its ports are free.
 
 pub(crate) mod bpf;
@@ -20,6 +21,8 @@ pub(crate) enum Engine {
     Preload,
     /// A tracer, from the start until PROGRAM listens
     Trace,
+    /// Programs in the kernel, for root; never chosen by itself
+    Bpf,
     /// Nobody: PROGRAM starts when the ports of --ports can be bound
     Wait,
 }
@@ -38,6 +41,15 @@ impl Engine {
                 "reset connections (LIBREUSE_LINGER=zero)",
                 "be there while a debugger is",
             ],
+            Self::Bpf => &[
+                "work without root, before Linux 6.1, or with cgroup v1 alone",
+                "wait, end connections otherwise, log, or tell programs apart by name",
+                "set the option again that a program clears after listen",
+                "keep a bare bind, on a port that was served, from another program that sets the option itself, or that \
+                 binds a wildcard beside it",
+                "serve a client that binds its port and connects",
+                "serve sockets that were made outside the control group",
+            ],
             Self::Wait => &[
                 "bind over what is left behind: it waits until that has gone",
                 "do anything for the next start",
@@ -51,6 +63,7 @@ impl fmt::Display for Engine {
         f.write_str(match self {
             Self::Preload => "preload",
             Self::Trace => "trace",
+            Self::Bpf => "bpf",
             Self::Wait => "wait",
         })
     }

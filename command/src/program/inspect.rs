@@ -6,8 +6,8 @@ use super::report::{Format, Level, Report};
 use super::script::{self, Shebang};
 use super::select;
 use super::{ld_so, ld_so_predicted, wrapper};
-use crate::engine::Engine;
 use crate::engine::trace::{self, exempt};
+use crate::engine::{Choice, Engine, bpf};
 use crate::library::elf::Elf;
 use crate::library::layout::Spelling;
 use crate::library::ld_preload;
@@ -49,6 +49,10 @@ pub(crate) fn program(
     follow(path, arguments, libraries, who, question, &mut report);
     report.engine = select::choose(&report);
     let engine = report.engine.as_ref().map(|choice| choice.name);
+    if engine == Some(Engine::Wait) && bpf::start::is_likely() {
+        let reason = "programs in the kernel serve what nobody can enter";
+        report.alternative = Some(Choice::new(Engine::Bpf, reason));
+    }
     report.works = matches!(engine, Some(Engine::Preload | Engine::Trace));
     if engine != Some(Engine::Preload) {
         report.preload = None;

@@ -44,6 +44,8 @@ pub(crate) struct Report {
     pub(crate) has_asan_runtime: bool,
     /// How `run` starts the program; `None` if it does not, and of a process that nobody attends to.
     pub(crate) engine: Option<Choice>,
+    /// The engine that root can have for it, where the other one only waits.
+    pub(crate) alternative: Option<Choice>,
     /// Why the program can't be traced.
     #[serde(skip)]
     pub(crate) untraceable: Vec<String>,
@@ -106,6 +108,15 @@ impl Report {
             level: Level::Note,
             text: text.into(),
         });
+    }
+
+    /// What root can type where nothing else serves the program.
+    pub(crate) fn as_root(&self, shown: &str) -> Option<String> {
+        let choice = self.alternative.as_ref()?;
+        Some(format!(
+            "as root, `reuseaddr run --engine {} {shown}` serves it, by programs in the kernel",
+            choice.name
+        ))
     }
 
     /// Whether nothing was found that keeps the library out.

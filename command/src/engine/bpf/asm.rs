@@ -233,9 +233,9 @@ impl Assembler {
 mod tests {
     use super::*;
 
-    /// The bytes that LLVM's assembler makes of the same lines.
+    /// The bytes that the description of the instruction set has for these lines.
     #[test]
-    fn assembles_as_llvm_does() {
+    fn assembles_as_the_instruction_set_has_it() {
         let mut a = Assembler::new();
         a.copy(R6, R1);
         a.load(Size::Word, R2, R6, 32);

@@ -20,5 +20,6 @@ mod programs;
 pub(crate) mod record;
 pub(crate) mod seed;
 pub(crate) mod selftest;
+pub(crate) mod start;
 mod sys;
 mod tracepoint;

@@ -36,6 +36,11 @@ impl OwnGroup {
         &self.name
     }
 
+    /// Leaves it to whoever is in it.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+
     /// Moves a process in.
     pub(crate) fn take_in(&self, pid: u32) -> Result<()> {
         fs::write(self.folder.join("cgroup.procs"), pid.to_string())

@@ -1,10 +1,10 @@
-//! Makes the very next restart work: the ports that are listened on now, and those that have leftovers, count as served,
+//! Makes the very next restart work: the ports that are listened on now, and those that have connections of earlier runs, count as served,
 //! and what listens is armed.
 
 use super::hierarchy::Hierarchy;
 use super::maps::Ports;
 use crate::net::namespace;
-use crate::net::sock_diag::{self, Which};
+use crate::net::sock_diag::{self, State, Which};
 use crate::port::arm::{self, Job};
 use crate::port::direction::{Direction, Judge};
 use crate::process::sockets::sockets_of;
@@ -72,10 +72,11 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
     let mut found = Found::default();
     let entries = sock_diag::dump(Which::All)?;
     let judge = Judge::new(&entries, sock_diag::listeners()?);
-    // What a client of this machine leaves behind is in nobody's way.
+    // Also what somebody still holds open: it is in the way as well. What a client has is in nobody's.
     let left = entries
         .iter()
-        .filter(|entry| entry.is_leftover() && judge.direction(entry) != Direction::Outbound)
+        .filter(|entry| entry.state != State::Listen)
+        .filter(|entry| judge.direction(entry) != Direction::Outbound)
         .map(|entry| entry.local.port());
     found.ports.extend(left.filter(|&port| allowed(port)));
     let listening: BTreeSet<u16> = pids

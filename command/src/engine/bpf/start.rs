@@ -1,0 +1,78 @@
+//! Has a program served that `run` is about to become: in a control group of its own, below ours.
+
+use super::hierarchy::Hierarchy;
+use super::instance::{self, Life};
+use super::own::{self, OwnGroup};
+use super::record::{Record, Turn};
+use super::{seed, selftest};
+use crate::output;
+use crate::port::port_list::{listed, spelled};
+use anyhow::Result;
+use libreuse_rules::settings::{Linger, Settings};
+use log::debug;
+
+/// Attaches the programs to a new group, and moves this process into it. The group stays as long as somebody is in it, and
+/// the next start removes it.
+///
+/// # Errors
+///
+/// Why it can't be done; then this process is where it was, and nothing is left.
+pub(crate) fn begin(settings: &Settings) -> Result<()> {
+    let hierarchy = Hierarchy::find()?;
+    let turn = Turn::take()?;
+    turn.prune(&hierarchy)?;
+    selftest::pass(&hierarchy)?;
+    let above = above_ours(&Hierarchy::of_process(std::process::id())?);
+    let group = OwnGroup::make(&hierarchy, &above, own::RUN)?;
+    let allowed = |port: u16| settings.ports.contains(port);
+    let instance = instance::attach(&hierarchy, group.name(), Life::Passing, allowed)?;
+    let seeded = seed::seed(&hierarchy, group.name(), &instance.ports, allowed);
+    for why in seeded.unarmed {
+        output::warn(&why);
+    }
+    group.take_in(std::process::id())?;
+    let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
+    turn.write(&Record::new(group.name(), Life::Passing, ports))?;
+    debug!("in the control group {}", group.name());
+    group.keep();
+    Ok(())
+}
+
+/// A program that was started so may start itself again: its groups lie beside one another, and do not grow a tail.
+fn above_ours(group: &str) -> String {
+    match group.rsplit_once('/') {
+        Some((above, name)) if name.starts_with(own::RUN) => match above {
+            "" => "/".into(),
+            above => above.into(),
+        },
+        _ => group.to_owned(),
+    }
+}
+
+/// What of the settings can't be had from programs in the kernel.
+pub(crate) fn unsupported(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    for (is_set, option) in [
+        (settings.linger != Linger::Off, "--linger"),
+        (settings.wait_ms > 0, "--wait"),
+        (settings.reuse_port, "--reuseport"),
+        (!settings.programs.all(), "--programs"),
+        (settings.log > Settings::DEFAULT.log, "--log"),
+        (!settings.reuse_address, "--reuseaddr off"),
+    ] {
+        if is_set {
+            found.push(format!("the engine bpf knows no {option}: it is programs in the kernel, which see ports alone"));
+        }
+    }
+    found
+}
+
+/// Whether this machine looks as if the engine worked here; only `run` and `bpf attach` test it.
+pub(crate) fn is_likely() -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(1)) && Hierarchy::find().is_ok()
+}
