@@ -12,15 +12,51 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+/// When the source was last changed, in seconds since 1970
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>).
+const DATE: &str = "SOURCE_DATE_EPOCH";
 const LIBRARIES: &str = "REUSEADDR_LIBRARIES";
 const NAME: &str = "libreuse.so";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={LIBRARIES}");
+    println!("cargo::rerun-if-env-changed={DATE}");
+    println!("cargo::rustc-env=REUSEADDR_DATE={}", date());
     if let Err(error) = embed() {
         println!("cargo::error={}", error.to_string().replace('\n', " "));
+    }
+}
+
+/// The date of the manual pages: that of the source, where a release is made, and otherwise today.
+fn date() -> String {
+    let given = env::var(DATE).ok().and_then(|seconds| seconds.parse().ok());
+    let seconds = given.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |now| now.as_secs())
+    });
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year}-{month:02}-{day:02}")
+}
+
+/// The date so many days after 1970-01-01, by the Gregorian calendar: years begin in March here, so
+/// that a leap day is the last of its year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const FROM_MARCH_OF_YEAR_0: u64 = 719_468;
+    const OF_400_YEARS: u64 = 146_097;
+    let days = days + FROM_MARCH_OF_YEAR_0;
+    let (centuries, day) = (days / OF_400_YEARS, days % OF_400_YEARS);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = year + 400 * centuries;
+    if month < 10 {
+        (year, month + 3, day)
+    } else {
+        (year + 1, month - 9, day)
     }
 }
 

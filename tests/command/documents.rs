@@ -183,6 +183,24 @@ fn the_manual_page_has_every_option_and_no_mistake() {
 }
 
 #[test]
+fn the_manual_pages_are_dated_by_the_build() {
+    for page in ["reuseaddr", "libreuse.so"] {
+        let source = reuseaddr(["man", page]).output();
+        let title = source
+            .lines()
+            .find(|line| line.starts_with(".TH "))
+            .expect("a title");
+        let date = title.split_whitespace().nth(3).expect("a date");
+        let date = date.trim_matches('"');
+        let today = Program::new(program(&["date"]))
+            .arguments(["-u", "+%F"])
+            .output();
+        // Written so, dates are in the order of their days.
+        assert!(("2026-11-25"..=today.trim()).contains(&date), "{title}");
+    }
+}
+
+#[test]
 fn the_librarys_page_has_every_variable_and_no_mistake() {
     let page = manual("libreuse.so", 8);
     for setting in &libreuse_rules::settings::SETTINGS {

@@ -2,8 +2,8 @@
 
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-/// When the pages' own words were last changed.
-const DATE: &str = "2026-11-25";
+/// When the command was made from its source (`SOURCE_DATE_EPOCH`, in the build script).
+const DATE: &str = env!("REUSEADDR_DATE");
 
 const MARK: &str = "```";
 
