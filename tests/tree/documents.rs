@@ -99,6 +99,40 @@ fn name_no_script_that_is_not_there() {
     assert!(checked >= 10, "only {checked} were found");
 }
 
+/// The folders of sources, but for those that lie in another of the list.
+const FOLDERS: [&str; 4] = ["", "command/src", "tests", "docs"];
+
+#[test]
+fn the_design_names_every_folder_and_no_file_that_is_not_there() {
+    let design = fs::read_to_string(project().join("docs/design.md")).expect("the design");
+    for parent in FOLDERS {
+        for entry in fs::read_dir(project().join(parent)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_ours =
+                !name.starts_with('.') && !["target", "pictures", "plots"].contains(&&*name);
+            if entry.path().is_dir() && is_ours {
+                let folder = Path::new(parent).join(&name);
+                assert!(
+                    design.contains(&folder.display().to_string()),
+                    "{} is for what?",
+                    folder.display()
+                );
+            }
+        }
+    }
+    let named = design
+        .split('`')
+        .filter(|word| word.contains('/') && !word.contains([' ', '<', ':', '*']));
+    for path in named {
+        let mut parents = ["", "command/src", "rules/src", "scripts"].into_iter();
+        assert!(
+            parents.any(|parent| project().join(parent).join(path).exists()),
+            "{path} is not there"
+        );
+    }
+}
+
 #[test]
 fn the_readme_fits_a_reader_in_a_hurry() {
     let readme = fs::read_to_string(project().join("README.md")).expect("there is a README");
