@@ -103,6 +103,55 @@ fn waits_for_all_ports_that_are_named() {
     assert!(program.finish().status.success());
 }
 
+/// A port may have several addresses, which servers listen on one after the other.
+#[test]
+fn serves_a_second_address_of_a_port_that_is_named() {
+    let text = r#"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(void)
+{
+    struct sockaddr_in first = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 second = {.sin6_family = AF_INET6, .sin6_port = htons(5000), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int listeners[2] = {socket(AF_INET, SOCK_STREAM, 0), socket(AF_INET6, SOCK_STREAM, 0)}, option;
+    socklen_t length = sizeof option;
+    if (bind(listeners[0], (struct sockaddr *)&first, sizeof first) || listen(listeners[0], 9))
+        perror("first");
+    usleep(20000);
+    if (bind(listeners[1], (struct sockaddr *)&second, sizeof second) || listen(listeners[1], 9))
+        perror("second");
+    for (int i = 0; i < 2; i++) {
+        getsockopt(listeners[i], SOL_SOCKET, SO_REUSEADDR, &option, &length);
+        printf("%d\n", option);
+    }
+    return 0;
+}
+"#;
+    own_network();
+    let program = Program::new(compile_c("two-addresses", text, &["-static"]));
+    assert_eq!(program.output(), "0\n0\n");
+    for ports in ["5000", "5000-5020"] {
+        own_network();
+        let traced = run_with(["--ports", ports, "--trace-quiet", "10s"], &program);
+        assert_eq!(traced.output(), "1\n1\n", "--ports {ports}");
+    }
+}
+
+/// A program that has accepted a connection is at work. A port that is named and still does not listen
+/// will hardly be its own, and to wait for it would make each of its calls slow.
+#[test]
+fn detaches_from_a_program_that_serves_whatever_else_is_named() {
+    own_network();
+    let mut server = run_with(["--ports", "5000,5001"], &victim()).start();
+    server.expect("listening");
+    assert!(tracer(server.pid()).is_some());
+    let client = std::net::TcpStream::connect(("127.0.0.1", PORT)).expect("it listens");
+    wait_until("the tracer to detach", || tracer(server.pid()).is_none());
+    drop(client);
+}
+
 #[test]
 fn waits_for_quiet_where_no_port_is_named() {
     own_network();

@@ -322,7 +322,7 @@ fn traced(
     let Err(error) = trace::begin(settings, terms, preloaded) else {
         return true;
     };
-    let why = format!("the kernel lets nobody trace {shown} here: {error}");
+    let why = trace::explain(&error, shown);
     if arguments.engine.is_none() && known {
         output::warn(&format!("{why}; so `run` waits for its ports"));
         wait::until_free(&ports, longest);

@@ -1,21 +1,18 @@
-//! When the tracer lets go.
+//! When the tracer detaches.
 //!
-//! It does so by ending: the kernel then lets every tracee run on from where it is (`exit_ptrace` in `kernel/ptrace.c`).
-//! To stop each one first, as `PTRACE_DETACH` wants it, would interrupt the system calls that they wait in, and some of
-//! those then fail with `EINTR`: epoll_wait(2) for one.
+//! It does so by ending: the kernel then lets every tracee run on from where it is (`exit_ptrace` in
+//! `kernel/ptrace.c`). To stop each one first, as `PTRACE_DETACH` wants it, would interrupt the
+//! system calls that they wait in, and some of those then fail with `EINTR`: epoll_wait(2) for one.
 
-use super::double_fork;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// When to let go.
+/// When to detach.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     /// The ports that are to listen, if they are known.
     pub(crate) ports: Option<BTreeSet<u16>>,
-    /// How long nothing more has listened, if they are not known.
+    /// How long nothing more has listened.
     pub(crate) quiet: Duration,
     /// How long at the most, whatever listens.
     pub(crate) limit: Duration,
@@ -24,140 +21,83 @@ pub(crate) struct Terms {
 /// What the program has come to.
 #[derive(Debug)]
 pub(super) struct Progress {
-    shared: Arc<Shared>,
-    watch: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// Told when there is to be no more looking at the clock.
-    over: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
     terms: Terms,
     begin: Instant,
     listening: BTreeSet<u16>,
     last: Instant,
+    /// Whether the program has accepted a connection: it is at work then, and what does not listen
+    /// by now will hardly be its own port.
+    accepts: bool,
+    /// Whether nothing can be done any more.
+    is_in_vain: bool,
     /// Sequences that are not over: each may have to put something back.
     attended: usize,
     /// Until when a `bind` may be made again that a signal has interrupted.
     expected: Option<Instant>,
-    is_over: bool,
 }
 
 impl Progress {
-    /// Begins to look at the clock.
     pub(super) fn begin(terms: Terms) -> Self {
         let now = Instant::now();
-        let quiet = terms.quiet;
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                terms,
-                begin: now,
-                listening: BTreeSet::new(),
-                last: now,
-                attended: 0,
-                expected: None,
-                is_over: false,
-            }),
-            over: Condvar::new(),
-        });
-        let watched = Arc::clone(&shared);
-        // Without a thread for it the limits do not hold, and the tracer ends with the program.
-        let watch = thread::Builder::new().spawn(move || {
-            let mut state = watched.state();
-            while !state.is_over {
-                let left = state.time_left(Instant::now());
-                if left.is_zero() {
-                    // With the lock held, so that nothing can begin meanwhile.
-                    double_fork::end();
-                }
-                // A listen that comes meanwhile may bring the end nearer.
-                state = match watched.over.wait_timeout(state, left.min(quiet)) {
-                    Ok((state, _)) => state,
-                    Err(poisoned) => poisoned.into_inner().0,
-                };
-            }
-        });
         Self {
-            shared,
-            watch: watch.ok(),
+            terms,
+            begin: now,
+            listening: BTreeSet::new(),
+            last: now,
+            accepts: false,
+            is_in_vain: false,
+            attended: 0,
+            expected: None,
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state()
-    }
-
-    /// Lets go, as the last thread of the tracer: the kernel lets the program go on as soon as this one ends, and from then on
-    /// nobody is to find the tracer in a group of processes.
-    pub(super) fn end_alone(&mut self, others: impl Iterator<Item = JoinHandle<()>>) -> ! {
-        self.state().is_over = true;
-        self.shared.over.notify_all();
-        for thread in self.watch.take().into_iter().chain(others) {
-            // None panics, and if it did it would be gone as well.
-            let _ = thread.join();
-        }
-        double_fork::end()
     }
 
     /// A call is attended to.
-    pub(super) fn attend(&self) {
-        let mut state = self.state();
-        state.attended += 1;
-        state.expected = None;
+    pub(super) fn attend(&mut self) {
+        self.attended += 1;
+        self.expected = None;
     }
 
     /// It is over for now, and goes on until then: the program handles a signal.
-    pub(super) fn interrupted(&self, until: Instant) {
-        let mut state = self.state();
-        state.attended = state.attended.saturating_sub(1);
-        state.expected = Some(until);
+    pub(super) fn interrupted(&mut self, until: Instant) {
+        self.attended = self.attended.saturating_sub(1);
+        self.expected = Some(until);
     }
 
-    /// It is over, and the program listens on this port; lets go if that was the last one.
-    pub(super) fn attended(&self, listens: Option<u16>) {
-        let mut state = self.state();
-        state.attended = state.attended.saturating_sub(1);
+    /// It is over, and the program listens on this port.
+    pub(super) fn attended(&mut self, listens: Option<u16>) {
+        self.attended = self.attended.saturating_sub(1);
         if let Some(port) = listens {
-            state.listening.insert(port);
-            state.last = Instant::now();
+            self.listening.insert(port);
+            self.last = Instant::now();
         }
-        if state.all_listen() && state.attended == 0 {
-            double_fork::end();
-        }
+    }
+
+    /// The program has accepted a connection.
+    pub(super) fn accepted(&mut self) {
+        self.accepts = true;
+    }
+
+    /// Nothing can be done for the program any more.
+    pub(super) fn give_up(&mut self) {
+        self.is_in_vain = true;
     }
 
     /// Whether anything listens, and nothing is under way.
     pub(super) fn listens(&self) -> bool {
-        let state = self.state();
-        !state.listening.is_empty() && state.attended == 0
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn all_listen(&self) -> bool {
-        self.terms
-            .ports
-            .as_ref()
-            .is_some_and(|ports| ports.is_subset(&self.listening))
+        !self.listening.is_empty() && self.attended == 0
     }
 
-    /// How long until the tracer may let go if nothing more happens; zero if it may now.
-    fn time_left(&self, now: Instant) -> Duration {
+    /// How long until the tracer detaches if nothing more happens; zero if it is to do so now.
+    ///
+    /// A port may have several addresses, which a server listens on one after the other
+    /// (getaddrinfo(3)): so the ports that are named are not enough, and quiet has to follow.
+    pub(super) fn time_left(&self, now: Instant) -> Duration {
         /// How often to look whether a sequence is over.
         const LOOK: Duration = Duration::from_millis(10);
         let limit = (self.begin + self.terms.limit).saturating_duration_since(now);
-        let left = if self.terms.ports.is_none() && !self.listening.is_empty() {
+        let left = if self.is_in_vain {
+            Duration::ZERO
+        } else if self.is_complete() {
             limit.min((self.last + self.terms.quiet).saturating_duration_since(now))
         } else {
             limit
@@ -168,6 +108,14 @@ impl State {
             left.max(until.saturating_duration_since(now))
         } else {
             left
+        }
+    }
+
+    /// Whether all listens that is known to be going to.
+    fn is_complete(&self) -> bool {
+        match &self.terms.ports {
+            Some(ports) if !self.accepts => ports.is_subset(&self.listening),
+            _ => !self.listening.is_empty(),
         }
     }
 }

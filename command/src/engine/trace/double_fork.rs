@@ -49,6 +49,10 @@ impl Line {
 }
 
 /// Runs something in a grandchild that this process has no more to do with, and that ends with it.
+///
+/// # Errors
+///
+/// There is no room for a process, or for the two of them (fork(2)).
 pub(super) fn apart(run: impl FnOnce()) -> io::Result<()> {
     // Without a signal for its end: one that is held back would wait for the program.
     // SAFETY: clone as fork(2) is, with null pointers for what is not shared. This process has one thread, so the child
@@ -58,8 +62,14 @@ pub(super) fn apart(run: impl FnOnce()) -> io::Result<()> {
         // SAFETY: setsid takes nothing, and a new process leads no group yet, so that it is allowed.
         unsafe { libc::setsid() };
         // SAFETY: this process has one thread.
-        if unsafe { libc::fork() } == 0 {
-            run();
+        match unsafe { libc::fork() } {
+            0 => run(),
+            -1 => end_with(
+                io::Error::last_os_error()
+                    .raw_os_error()
+                    .unwrap_or(libc::EAGAIN),
+            ),
+            _ => {}
         }
         end();
     }
@@ -67,10 +77,14 @@ pub(super) fn apart(run: impl FnOnce()) -> io::Result<()> {
     if child < 0 {
         return Err(io::Error::last_os_error());
     }
+    let mut status = 0;
     loop {
-        // SAFETY: the status is not asked for, and the child is ours.
-        if unsafe { libc::waitpid(child, ptr::null_mut(), libc::__WALL) } != -1 {
-            return Ok(());
+        // SAFETY: the status is written to an int that outlives the call, and the child is ours.
+        if unsafe { libc::waitpid(child, &raw mut status, libc::__WALL) } != -1 {
+            return match libc::WEXITSTATUS(status) {
+                0 => Ok(()),
+                code => Err(io::Error::from_raw_os_error(code)),
+            };
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
@@ -81,8 +95,12 @@ pub(super) fn apart(run: impl FnOnce()) -> io::Result<()> {
 
 /// Ends this process, and nothing else of what it may have been a copy of.
 pub(super) fn end() -> ! {
+    end_with(0)
+}
+
+fn end_with(code: i32) -> ! {
     // SAFETY: _exit takes a number.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(code) }
 }
 
 /// Lets another process trace this one where Yama asks for it (`Documentation/admin-guide/LSM/Yama.rst`).

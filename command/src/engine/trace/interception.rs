@@ -4,7 +4,7 @@
 //! Only the tracer's own thread may have the program's call made, so it is asked to.
 
 use super::log;
-use super::ptrace::Tid;
+use super::ptrace::{self, Tid};
 use super::remote_call::{Ask, Injected, Question, Told};
 use super::socket::Socket;
 use super::wait_timer::Clock;
@@ -12,6 +12,7 @@ use libreuse_rules::calls::{Calls, Errno, OwnCall};
 use libreuse_rules::endpoint::Endpoint;
 use libreuse_rules::sequence;
 use libreuse_rules::settings::Settings;
+use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -56,6 +57,21 @@ pub(super) enum Word {
     Signalled { since: Instant },
 }
 
+/// The stack of a sequence's thread: of an address space that is limited (`RLIMIT_AS`) it takes little.
+const STACK: usize = 512 << 10;
+
+/// Makes a thread, as each sequence needs one.
+///
+/// # Errors
+///
+/// There is no room for it: no call could be attended to.
+pub(super) fn needs_a_thread() -> io::Result<()> {
+    let thread = thread::Builder::new().stack_size(STACK).spawn(|| ())?;
+    // It does not panic.
+    let _ = thread.join();
+    Ok(())
+}
+
 /// What a sequence speaks with.
 #[derive(Debug)]
 pub(super) struct Mouth {
@@ -72,6 +88,7 @@ impl Mouth {
             sequence: self.sequence,
             word,
         });
+        ptrace::wake();
     }
 }
 
@@ -98,6 +115,7 @@ impl Sequence {
     ) -> Option<(Self, JoinHandle<()>)> {
         let (answers, theirs) = mpsc::channel();
         let thread = thread::Builder::new()
+            .stack_size(STACK)
             .spawn(move || {
                 log::speak_for(process);
                 let since = match attended {

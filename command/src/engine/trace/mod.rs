@@ -52,6 +52,27 @@ pub(crate) fn forbidden() -> Option<String> {
     }
 }
 
+/// Why a program could not be traced, after [`begin`] has failed.
+pub(crate) fn explain(error: &io::Error, program: &str) -> String {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOMEM) => format!(
+            "there is no room for the tracer of {program}, which is a process with a thread: {error}. The limits are \
+             pids.max of the control group (TasksMax= of a unit), RLIMIT_NPROC and RLIMIT_AS"
+        ),
+        Some(libc::EPERM) if is_filtered() => format!(
+            "a seccomp filter forbids to trace {program} here: {error}. In a unit, add SystemCallFilter=@debug"
+        ),
+        _ => format!("the kernel lets nobody trace {program} here: {error}"),
+    }
+}
+
+/// Whether this process has a seccomp filter (proc(5)).
+fn is_filtered() -> bool {
+    procfs::process::Process::myself()
+        .and_then(|process| process.status())
+        .is_ok_and(|status| status.seccomp == Some(2))
+}
+
 /// Has this process traced, and whatever it becomes and starts, from its next exec on.
 ///
 /// # Errors
@@ -67,6 +88,11 @@ pub(crate) fn begin(
     double_fork::apart(|| {
         log::open_for(&settings);
         double_fork::leave_everything(&theirs, log::descriptor());
+        if let Err(error) = interception::needs_a_thread() {
+            // A number that is no process's.
+            let _ = theirs.say(-error.raw_os_error().unwrap_or(libc::EAGAIN));
+            return;
+        }
         let tracer = rustix::process::getpid().as_raw_nonzero().get();
         if theirs.say(tracer).is_err() || theirs.hear().is_err() {
             return;
@@ -81,7 +107,11 @@ pub(crate) fn begin(
     })?;
     // Who else has it would keep the tracer waiting.
     drop(theirs);
-    double_fork::allow(ours.hear()?);
+    let tracer = ours.hear()?;
+    if tracer < 0 {
+        return Err(io::Error::from_raw_os_error(-tracer));
+    }
+    double_fork::allow(tracer);
     ours.say(0)?;
     match ours.hear()? {
         0 => Ok(()),

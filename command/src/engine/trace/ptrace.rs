@@ -7,6 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::time::Duration;
 
 /// A thread of the program's, or the program.
 pub(super) type Tid = i32;
@@ -63,51 +64,97 @@ pub(super) fn seize(pid: Tid) -> io::Result<()> {
     request(libc::PTRACE_SEIZE, pid, 0, as_data(OPTIONS))
 }
 
-/// Waits for the next stop of any tracee, or else only looks; `Ok(None)` if there is none yet.
+/// Looks for a stop of any tracee, of those that have stopped the newest one; `None` if there is none
+/// yet.
 ///
-/// The kernel goes on telling of the stop until the tracee goes on, or `take` takes it: what is taken away of a stop is the
-/// signal that the tracee stopped for (`wait_task_stopped` in `kernel/exit.c`), and would be lost with a tracer that ends
-/// before it hands it on.
+/// The kernel goes on telling of the stop until the tracee goes on, or `take` takes it: what is taken
+/// away of a stop is the signal that the tracee stopped for (`wait_task_stopped` in `kernel/exit.c`),
+/// and would be lost with a tracer that ends before it hands it on.
 ///
 /// # Errors
 ///
 /// `ECHILD`: nothing is traced any more.
-pub(super) fn next_stop(block: bool) -> io::Result<Option<(Tid, Stop)>> {
-    let look = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
-    let flags = look | if block { 0 } else { libc::WNOHANG };
-    loop {
-        let mut seen = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the kernel writes to a place of the type that it wants, which outlives the call.
-        let result = unsafe { libc::waitid(libc::P_ALL, 0, seen.as_mut_ptr(), flags) };
-        if result == 0 {
-            // SAFETY: a struct of numbers, which was all zeroes before the kernel wrote to it.
-            let seen = unsafe { seen.assume_init() };
-            // SAFETY: waitid fills in what belongs to SIGCHLD, or leaves the zero if there is nothing.
-            let tid = unsafe { seen.si_pid() };
-            if tid == 0 {
-                return Ok(None);
-            }
-            if matches!(seen.si_code, libc::CLD_TRAPPED | libc::CLD_STOPPED) {
-                // SAFETY: as above.
-                let stop = stop(unsafe { seen.si_status() });
-                // Until it is taken, a thread that has become another program under its leader's number can't be
-                // reached (`looks_like_a_spurious_pid` in `kernel/ptrace.c`).
-                if stop == Stop::Exec && !take(tid) {
-                    return Ok(Some((tid, Stop::Gone)));
-                }
-                return Ok(Some((tid, stop)));
-            }
-            take(tid);
-            return Ok(Some((tid, Stop::Gone)));
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+pub(super) fn any_stop() -> io::Result<Option<(Tid, Stop)>> {
+    look(libc::P_ALL, 0)
 }
 
-/// Takes the stop that `next_stop` has told of, for a tracee that is to stand in it while others are looked after; false if
+/// Looks whether a tracee has stopped.
+pub(super) fn stop_if_any(tid: Tid) -> Option<Stop> {
+    let (_, stop) = look(libc::P_PID, libc::id_t::try_from(tid).ok()?).ok()??;
+    Some(stop)
+}
+
+fn look(whom: libc::idtype_t, id: libc::id_t) -> io::Result<Option<(Tid, Stop)>> {
+    const FLAGS: libc::c_int =
+        libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL | libc::WNOHANG;
+    let mut seen = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel writes to a place of the type that it wants, which outlives the call.
+    if unsafe { libc::waitid(whom, id, seen.as_mut_ptr(), FLAGS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a struct of numbers, which was all zeroes before the kernel wrote to it.
+    let seen = unsafe { seen.assume_init() };
+    // SAFETY: waitid fills in what belongs to SIGCHLD, or leaves the zero if there is nothing.
+    let tid = unsafe { seen.si_pid() };
+    if tid == 0 {
+        return Ok(None);
+    }
+    if matches!(seen.si_code, libc::CLD_TRAPPED | libc::CLD_STOPPED) {
+        // SAFETY: as above.
+        let stop = stop(unsafe { seen.si_status() });
+        // Until it is taken, a thread that has become another program under its leader's number
+        // can't be reached (`looks_like_a_spurious_pid` in `kernel/ptrace.c`).
+        if stop == Stop::Exec && !take(tid) {
+            return Ok(Some((tid, Stop::Gone)));
+        }
+        return Ok(Some((tid, stop)));
+    }
+    take(tid);
+    Ok(Some((tid, Stop::Gone)))
+}
+
+/// Sleeps until a tracee has stopped since the last look, [`wake`] was called, or the time is up.
+///
+/// For `SIGCHLD`, which is blocked ([`expect_news`]) and so stays pending if it comes before.
+pub(super) fn sleep(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let signals = news();
+    // SAFETY: both are read by the kernel, and outlive the call; the information is not asked for.
+    // An error is that the time is up.
+    unsafe { libc::sigtimedwait(&raw const signals, ptr::null_mut(), &raw const time) };
+}
+
+/// Ends the `sleep` of this process's tracer, or the next one.
+pub(super) fn wake() {
+    use rustix::process::{Signal, getpid, kill_process};
+    // This process is there.
+    let _ = kill_process(getpid(), Signal::CHILD);
+}
+
+/// Has the kernel keep a `SIGCHLD` for `sleep`, in this thread and those that it makes.
+pub(super) fn expect_news() {
+    let signals = news();
+    // Ignored, as the program may have had it, it would not be sent (`do_notify_parent_cldstop`).
+    // SAFETY: the default takes no function.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    // SAFETY: the kernel reads the set; the old one is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, ptr::null_mut()) };
+}
+
+fn news() -> libc::sigset_t {
+    let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is written to a place of its type.
+    unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
+    // SAFETY: sigemptyset has initialised the set.
+    unsafe { libc::sigaddset(signals.as_mut_ptr(), libc::SIGCHLD) };
+    // SAFETY: as above.
+    unsafe { signals.assume_init() }
+}
+
+/// Takes the stop that a look has told of, for a tracee that is to stand in it while others are looked after; false if
 /// it has ended and is not there any more.
 pub(super) fn take(tid: Tid) -> bool {
     // The status is 0 while it is on its way from the stop to its end, which is told then.

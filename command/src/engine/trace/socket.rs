@@ -12,7 +12,7 @@ use procfs::process::Process;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// `PIDFD_THREAD`, from Linux 6.9 on: a thread that is not the first one of its process, whose first one may have ended.
 const OF_A_THREAD: u32 = 0x80;
@@ -44,6 +44,13 @@ impl<'a> Socket<'a> {
             copy,
             clock,
         })
+    }
+}
+
+impl Socket<'_> {
+    /// The copy of its descriptor.
+    pub(super) fn copy(&self) -> BorrowedFd<'_> {
+        self.copy.as_fd()
     }
 }
 

@@ -1,9 +1,11 @@
 //! The tracer's work: what is done at each stop of the program's.
 
+mod interrupted;
 mod worker;
 
 use super::arch::{self, Call};
 use super::detach::{Progress, Terms};
+use super::double_fork;
 use super::exempt::{self, Preloaded};
 use super::interception::{Attended, Message};
 use super::log;
@@ -12,6 +14,7 @@ use super::socket::{Socket, process_of};
 use super::wait_timer::Clock;
 use crate::process::info;
 use ::log::{Level, log_enabled};
+use interrupted::Restarted;
 use libreuse_rules::calls::{Errno, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::settings::{Linger, Settings};
@@ -42,8 +45,10 @@ pub(super) fn follow(
         inbox,
         threads: Vec::new(),
         sequences: 0,
-        thinking: 0,
+        is_busy: false,
+        next_deadline: None,
     };
+    ptrace::expect_news();
     // An error is that nothing is left to trace.
     while tracer.step().is_ok() {}
 }
@@ -63,8 +68,10 @@ struct Tracer {
     threads: Vec<JoinHandle<()>>,
     /// How many sequences there have been: the number of the next one.
     sequences: u64,
-    /// How many sequences may say something at any moment.
-    thinking: usize,
+    /// Whether there was a stop at the last look.
+    is_busy: bool,
+    /// When the next call is to be ended that waits for too long, see `interrupted`.
+    next_deadline: Option<Instant>,
 }
 
 /// A thread of the program's.
@@ -73,6 +80,12 @@ struct Tracee {
     /// The system call that it is in.
     entry: Option<Entry>,
     call: Option<Call>,
+    /// When it has made that.
+    entered: Option<Instant>,
+    /// That call, if it has been interrupted and is made again.
+    restarted: Option<Restarted>,
+    /// The last signal that it was given, and when.
+    signalled: Option<(Instant, libc::c_int)>,
     /// Of a `setsockopt` of `SO_REUSEADDR`: whether the socket carried that before.
     carried: bool,
     attended: Option<InAttendance>,
@@ -95,23 +108,41 @@ struct Waiting {
 impl Tracer {
     /// Sees to what happens next.
     fn step(&mut self) -> io::Result<()> {
-        /// How long to listen to sequences before the program's other threads are looked after again.
-        const TURN: Duration = Duration::from_millis(1);
-        if self.thinking == 0 {
-            if let Some((tid, stop)) = ptrace::next_stop(true)? {
-                self.stopped(tid, stop);
-            }
-            return Ok(());
+        /// How long to sleep without a look at what has stopped: not every end is told by SIGCHLD.
+        const LONGEST: Duration = Duration::from_secs(1);
+        while let Ok(message) = self.inbox.try_recv() {
+            self.heard(&message);
         }
-        match ptrace::next_stop(false)? {
-            Some((tid, stop)) => self.stopped(tid, stop),
-            None => {
-                if let Ok(message) = self.inbox.recv_timeout(TURN) {
-                    self.heard(&message);
-                }
+        let now = Instant::now();
+        let left = self.progress.time_left(now);
+        if left.is_zero() {
+            double_fork::end();
+        }
+        self.end_overdue(now);
+        if let Some((tid, stop)) = ptrace::any_stop()? {
+            self.stopped(tid, stop);
+            if self.is_busy {
+                self.give_each_its_turn();
             }
+            self.is_busy = true;
+        } else {
+            self.is_busy = false;
+            let next = self.next_deadline;
+            let next = next.map_or(LONGEST, |next| next.saturating_duration_since(now));
+            ptrace::sleep(left.min(LONGEST).min(next));
         }
         Ok(())
+    }
+
+    /// Handles the stop of each tracee that has stopped. A look at any of them shows the newest one,
+    /// so that the older ones of many busy threads would wait for ever.
+    fn give_each_its_turn(&mut self) {
+        let known: Vec<Tid> = self.tracees.keys().copied().collect();
+        for tid in known {
+            if let Some(stop) = ptrace::stop_if_any(tid) {
+                self.stopped(tid, stop);
+            }
+        }
     }
 
     fn stopped(&mut self, tid: Tid, stop: Stop) {
@@ -137,7 +168,7 @@ impl Tracer {
         self.chosen.remove(&tid);
         if let Some(tracee) = self.tracees.remove(&tid) {
             if let Some(attended) = tracee.attended {
-                self.thinking += usize::from(attended.give_up());
+                attended.give_up();
             }
         }
     }
@@ -149,9 +180,21 @@ impl Tracer {
                 Some(Syscall::Exit(value)) => self.leaves(tid, value),
                 None => ptrace::go_on(tid, 0),
             },
-            Stop::Group => ptrace::stay_stopped(tid),
-            Stop::Signal(signal) => ptrace::go_on(tid, signal),
-            Stop::Clone | Stop::Other | Stop::Exec | Stop::Gone => ptrace::go_on(tid, 0),
+            Stop::Group => {
+                self.interrupts(tid, None)?;
+                ptrace::stay_stopped(tid)
+            }
+            Stop::Signal(signal) => {
+                self.interrupts(tid, Some(signal))?;
+                ptrace::go_on(tid, signal)
+            }
+            Stop::Clone => {
+                if let Ok(child) = Tid::try_from(ptrace::message(tid)?) {
+                    self.tracees.entry(child).or_default();
+                }
+                ptrace::go_on(tid, 0)
+            }
+            Stop::Other | Stop::Exec | Stop::Gone => ptrace::go_on(tid, 0),
         }
     }
 
@@ -161,6 +204,14 @@ impl Tracer {
         let tracee = self.tracees.entry(tid).or_default();
         tracee.entry = Some(entry);
         tracee.call = call;
+        if !tracee
+            .restarted
+            .as_mut()
+            .is_some_and(|call| call.is_made(&entry))
+        {
+            tracee.restarted = None;
+            tracee.entered = Some(Instant::now());
+        }
         match (call, &mut tracee.waiting) {
             (_, None) => {}
             (Some(Call::SignalReturn), Some(waiting)) => waiting.comes_next = true,
@@ -190,17 +241,27 @@ impl Tracer {
                 });
                 self.tracees.entry(tid).or_default().carried = carried;
             }
-            Some(Call::Exec { folder, path }) if exempt::is_let_alone(tid, folder, path) => {
+            Some(Call::Exec { folder, path, .. }) if exempt::is_let_alone(tid, folder, path) => {
                 self.forget(tid);
                 return ptrace::let_go_of(tid);
             }
             // Whoever waits for it, as systemd does for the start of a daemon, finds no tracer.
             Some(Call::Exit) if tid == self.program && self.progress.listens() => {
-                self.progress.end_alone(self.threads.drain(..))
+                self.end_alone();
             }
             _ => {}
         }
         ptrace::go_on(tid, 0)
+    }
+
+    /// Detaches, as the last thread of the tracer: the kernel lets the program go on as soon as this
+    /// one ends, and from then on nobody is to find the tracer in a group of processes.
+    fn end_alone(&mut self) -> ! {
+        for thread in self.threads.drain(..) {
+            // None panics, and if it did it would be gone as well.
+            let _ = thread.join();
+        }
+        double_fork::end()
     }
 
     /// Whether anything is to be done about a `connect`, or said of it.
@@ -221,6 +282,13 @@ impl Tracer {
             Some(Call::Bind { .. }) => tracee.waiting.take(),
             _ => None,
         };
+        // What a handler returns to may have failed in this way, and is not made again for its return.
+        let is_return = call == Some(Call::SignalReturn);
+        if let Some(entry) = entry.filter(|_| value == -i64::from(libc::EINTR) && !is_return) {
+            self.interrupted(tid, entry)?;
+            return ptrace::go_on(tid, 0);
+        }
+        tracee.restarted = None;
         match (call, entry) {
             (
                 Some(Call::Bind {
@@ -276,6 +344,7 @@ impl Tracer {
                     });
                 }
             }
+            (Some(Call::Accept), _) if value >= 0 => self.progress.accepted(),
             _ => {}
         }
         ptrace::go_on(tid, 0)
@@ -286,7 +355,9 @@ impl Tracer {
     /// Where descriptors can't be copied, it is left out: it is about options that the program sets itself.
     fn briefly(&self, tid: Tid, fd: i32, sequence: impl FnOnce(&Settings, &Socket)) {
         if let Ok(socket) = Socket::of(tid, fd, &Clock::of(tid, None)) {
-            log::speak_for(process_of(tid).unwrap_or(tid));
+            if log_enabled!(Level::Error) {
+                log::speak_for(process_of(tid).unwrap_or(tid));
+            }
             sequence(self.settings, &socket);
         }
     }

@@ -8,11 +8,13 @@ mod x86_64;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::MACHINES;
 #[cfg(target_arch = "aarch64")]
-pub(super) use aarch64::{ask, call, rewind};
+pub(super) use aarch64::{ask, call, closes, rewind, set_result, wait};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::MACHINES;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86_64::{ask, call, rewind};
+pub(super) use x86_64::{ask, call, closes, rewind, set_result, wait};
+
+use super::ptrace::{Entry, Tid, read};
 
 /// The processors that are known here.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -31,6 +33,7 @@ pub(super) enum Call {
     Listen {
         fd: i32,
     },
+    Accept,
     Connect {
         fd: i32,
     },
@@ -45,11 +48,46 @@ pub(super) enum Call {
     Exec {
         folder: i32,
         path: u64,
+        flags: i32,
     },
     /// Of the whole process.
     Exit,
     /// A handler of signals returns to where it was called.
     SignalReturn,
+}
+
+/// A system call that a signal ends with `EINTR` whatever `SA_RESTART` says (signal(7)).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Wait {
+    pub(super) time: Time,
+    /// What it returns when that is up.
+    pub(super) expired: i64,
+}
+
+/// How long such a call waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Time {
+    /// For as long as it takes.
+    Unlimited,
+    Milliseconds(i32),
+    /// What a `struct timespec` has, in words of 64 bits or of 32; no limit if the address is 0.
+    At {
+        address: u64,
+        words: Words,
+    },
+    /// What the socket has as this option, a `struct timeval`.
+    Option {
+        fd: i32,
+        name: i32,
+    },
+}
+
+/// How wide the two numbers of a `struct timespec` are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Words {
+    Of64,
+    #[cfg_attr(target_arch = "aarch64", expect(dead_code))]
+    Of32,
 }
 
 /// A system call that the program is made to make.
@@ -65,6 +103,143 @@ pub(super) enum Asked {
     SetOption,
     /// getsockname(2)
     Local,
+}
+
+/// Which of the calls that matter this is, of a program as wide as this one.
+fn native_call(entry: &Entry) -> Option<Call> {
+    let [a, b, c, _, e, _] = entry.arguments;
+    Some(match libc::c_long::try_from(entry.number).ok()? {
+        libc::SYS_bind => Call::Bind {
+            fd: int(a),
+            address: b,
+            length: c,
+        },
+        libc::SYS_listen => Call::Listen { fd: int(a) },
+        libc::SYS_accept | libc::SYS_accept4 => Call::Accept,
+        libc::SYS_connect => Call::Connect { fd: int(a) },
+        libc::SYS_setsockopt => set_option(entry.arguments),
+        libc::SYS_execve => Call::Exec {
+            folder: libc::AT_FDCWD,
+            path: a,
+            flags: 0,
+        },
+        libc::SYS_execveat => Call::Exec {
+            folder: int(a),
+            path: b,
+            flags: int(e),
+        },
+        libc::SYS_exit_group => Call::Exit,
+        libc::SYS_rt_sigreturn => Call::SignalReturn,
+        _ => return None,
+    })
+}
+
+fn set_option([fd, level, name, value, length, _]: [u64; 6]) -> Call {
+    Call::SetOption {
+        fd: int(fd),
+        level: int(level),
+        name: int(name),
+        value,
+        length,
+    }
+}
+
+/// How long a call waits, if a signal ends it with `EINTR`, of a program as wide as this one.
+fn native_wait(tid: Tid, entry: &Entry) -> Option<Wait> {
+    let [fd, _, third, fourth, fifth, _] = entry.arguments;
+    let number = libc::c_long::try_from(entry.number).ok()?;
+    #[cfg(target_arch = "x86_64")]
+    if number == libc::SYS_epoll_wait {
+        return Some(Wait::of_epoll(fourth));
+    }
+    Some(match number {
+        libc::SYS_epoll_pwait => Wait::of_epoll(fourth),
+        libc::SYS_epoll_pwait2 => Wait::until(fourth, Words::Of64, 0),
+        libc::SYS_read
+        | libc::SYS_readv
+        | libc::SYS_recvfrom
+        | libc::SYS_recvmsg
+        | libc::SYS_recvmmsg
+        | libc::SYS_accept
+        | libc::SYS_accept4 => Wait::to_receive(fd),
+        libc::SYS_write
+        | libc::SYS_writev
+        | libc::SYS_sendto
+        | libc::SYS_sendmsg
+        | libc::SYS_sendmmsg => Wait::to_send(fd),
+        libc::SYS_connect => Wait::to_connect(fd),
+        libc::SYS_semop => Wait::UNLIMITED,
+        libc::SYS_semtimedop => Wait::until(fourth, Words::Of64, -i64::from(libc::EAGAIN)),
+        libc::SYS_rt_sigtimedwait => Wait::until(third, Words::Of64, -i64::from(libc::EAGAIN)),
+        libc::SYS_io_getevents => Wait::until(fifth, Words::Of64, 0),
+        libc::SYS_io_uring_enter => Wait::of_ring(tid, int(fourth), fifth),
+        _ => return None,
+    })
+}
+
+impl Wait {
+    const UNLIMITED: Self = Self {
+        time: Time::Unlimited,
+        expired: 0,
+    };
+
+    /// io_uring_enter(2).
+    fn of_ring(tid: Tid, flags: i32, argument: u64) -> Self {
+        const EXTENDED: i32 = 1 << 3;
+        const UNTIL_A_MOMENT: i32 = 1 << 5;
+        // struct io_uring_getevents_arg: a mask, its size, and the address of a struct timespec.
+        let mut bytes = [0; 24];
+        if flags & (EXTENDED | UNTIL_A_MOMENT) != EXTENDED
+            || read(tid, argument, &mut bytes) != bytes.len()
+        {
+            return Self::UNLIMITED;
+        }
+        let address = bytes
+            .last_chunk()
+            .map_or(0, |&bytes| u64::from_ne_bytes(bytes));
+        Self::until(address, Words::Of64, -i64::from(libc::ETIME))
+    }
+
+    /// epoll_wait(2) or epoll_pwait(2).
+    fn of_epoll(milliseconds: u64) -> Self {
+        Self {
+            time: match int(milliseconds) {
+                ..0 => Time::Unlimited,
+                milliseconds => Time::Milliseconds(milliseconds),
+            },
+            expired: 0,
+        }
+    }
+
+    fn until(address: u64, words: Words, expired: i64) -> Self {
+        let time = if address == 0 {
+            Time::Unlimited
+        } else {
+            Time::At { address, words }
+        };
+        Self { time, expired }
+    }
+
+    /// `SO_RCVTIMEO` (socket(7)).
+    fn to_receive(fd: u64) -> Self {
+        Self::of_socket(fd, libc::SO_RCVTIMEO, libc::EAGAIN)
+    }
+
+    /// `SO_SNDTIMEO` (socket(7)).
+    fn to_send(fd: u64) -> Self {
+        Self::of_socket(fd, libc::SO_SNDTIMEO, libc::EAGAIN)
+    }
+
+    fn to_connect(fd: u64) -> Self {
+        Self::of_socket(fd, libc::SO_SNDTIMEO, libc::EINPROGRESS)
+    }
+
+    fn of_socket(fd: u64, name: i32, expired: i32) -> Self {
+        Self {
+            time: Time::Option { fd: int(fd), name },
+            expired: -i64::from(expired),
+        }
+    }
 }
 
 /// A descriptor or another int, of which the kernel looks at the lower half of a register.

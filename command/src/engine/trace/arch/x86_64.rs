@@ -1,6 +1,6 @@
 //! x86-64, and the 32-bit programs of i386 on it.
 
-use super::{Asked, Call, int};
+use super::{Asked, Call, Wait, Words, int, native_call, native_wait, set_option};
 use crate::engine::trace::ptrace::{Entry, Tid, read};
 
 /// What an ELF file calls the machines whose system calls are known here, and their width: x32 programs are x86-64 and 32
@@ -13,49 +13,26 @@ const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 /// Which of the calls that matter this is.
 pub(in crate::engine::trace) fn call(tid: Tid, entry: &Entry) -> Option<Call> {
     match entry.arch {
-        AUDIT_ARCH_X86_64 => wide(entry),
-        AUDIT_ARCH_I386 => narrow(tid, entry),
+        // The numbers of x32 have another bit set, and are none of these.
+        AUDIT_ARCH_X86_64 => native_call(entry),
+        AUDIT_ARCH_I386 => call_32(tid, entry),
         _ => None,
     }
 }
 
-/// `arch/x86/entry/syscalls/syscall_64.tbl`. The numbers of x32 have another bit set, and are none of these.
-fn wide(entry: &Entry) -> Option<Call> {
-    let [a, b, c, ..] = entry.arguments;
-    Some(match entry.number {
-        15 => Call::SignalReturn,
-        42 => Call::Connect { fd: int(a) },
-        49 => Call::Bind {
-            fd: int(a),
-            address: b,
-            length: c,
-        },
-        50 => Call::Listen { fd: int(a) },
-        54 => set_option(entry),
-        59 => Call::Exec {
-            folder: libc::AT_FDCWD,
-            path: a,
-        },
-        322 => Call::Exec {
-            folder: int(a),
-            path: b,
-        },
-        231 => Call::Exit,
-        _ => return None,
-    })
-}
-
 /// `arch/x86/entry/syscalls/syscall_32.tbl`.
-fn narrow(tid: Tid, entry: &Entry) -> Option<Call> {
-    let [a, b, c, ..] = entry.arguments;
+fn call_32(tid: Tid, entry: &Entry) -> Option<Call> {
+    let [a, b, c, _, e, _] = entry.arguments;
     Some(match entry.number {
         11 => Call::Exec {
             folder: libc::AT_FDCWD,
             path: a,
+            flags: 0,
         },
         358 => Call::Exec {
             folder: int(a),
             path: b,
+            flags: int(e),
         },
         119 | 173 => Call::SignalReturn,
         252 => Call::Exit,
@@ -66,7 +43,8 @@ fn narrow(tid: Tid, entry: &Entry) -> Option<Call> {
         },
         362 => Call::Connect { fd: int(a) },
         363 => Call::Listen { fd: int(a) },
-        366 => set_option(entry),
+        364 => Call::Accept,
+        366 => set_option(entry.arguments),
         102 => return multiplexed(tid, a, b),
         _ => return None,
     })
@@ -74,49 +52,86 @@ fn narrow(tid: Tid, entry: &Entry) -> Option<Call> {
 
 /// `socketcall`, whose arguments are in memory (socketcall(2)).
 fn multiplexed(tid: Tid, which: u64, arguments: u64) -> Option<Call> {
-    let mut bytes = [0_u8; 20];
     let count = match which {
         2 | 3 => 3,
         4 => 2,
+        5 | 18 => return Some(Call::Accept),
         14 => 5,
         _ => return None,
     };
-    let bytes = bytes.get_mut(..count * 4)?;
-    if read(tid, arguments, bytes) != bytes.len() {
-        return None;
-    }
-    let mut words = bytes
-        .chunks_exact(4)
-        .map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]])));
-    let mut next = || words.next().unwrap_or(0);
-    let fd = int(next());
+    let words = words(tid, arguments, count)?;
+    let [fd, second, third, ..] = words;
     Some(match which {
         2 => Call::Bind {
-            fd,
-            address: next(),
-            length: next(),
+            fd: int(fd),
+            address: second,
+            length: third,
         },
-        3 => Call::Connect { fd },
-        4 => Call::Listen { fd },
-        _ => Call::SetOption {
-            fd,
-            level: int(next()),
-            name: int(next()),
-            value: next(),
-            length: next(),
-        },
+        3 => Call::Connect { fd: int(fd) },
+        4 => Call::Listen { fd: int(fd) },
+        _ => {
+            let [fd, level, name, value, length] = words;
+            set_option([fd, level, name, value, length, 0])
+        }
     })
 }
 
-fn set_option(entry: &Entry) -> Call {
-    let [fd, level, name, value, length, _] = entry.arguments;
-    Call::SetOption {
-        fd: int(fd),
-        level: int(level),
-        name: int(name),
-        value,
-        length,
+/// So many words of 32 bits of a tracee's memory, and zeroes.
+fn words(tid: Tid, address: u64, count: usize) -> Option<[u64; 5]> {
+    let mut bytes = [0_u8; 20];
+    let bytes = bytes.get_mut(..count * 4)?;
+    if read(tid, address, bytes) != bytes.len() {
+        return None;
     }
+    let mut words = [0; 5];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = u64::from(u32::from_ne_bytes(bytes.try_into().ok()?));
+    }
+    Some(words)
+}
+
+/// How long a call waits, if it is one that a signal ends with `EINTR`.
+pub(in crate::engine::trace) fn wait(tid: Tid, entry: &Entry) -> Option<Wait> {
+    match entry.arch {
+        AUDIT_ARCH_X86_64 => native_wait(tid, entry),
+        AUDIT_ARCH_I386 => wait_32(tid, entry),
+        _ => None,
+    }
+}
+
+/// `arch/x86/entry/syscalls/syscall_32.tbl`; of `ipc` and `socketcall` the first argument says which
+/// (`include/uapi/linux/ipc.h`, `include/uapi/linux/net.h`).
+fn wait_32(tid: Tid, entry: &Entry) -> Option<Wait> {
+    let [first, second, third, fourth, fifth, sixth] = entry.arguments;
+    let again = -i64::from(libc::EAGAIN);
+    Some(match (entry.number, first) {
+        (256 | 319, _) => Wait::of_epoll(fourth),
+        (441, _) => Wait::until(fourth, Words::Of64, 0),
+        (3 | 145 | 337 | 364 | 371 | 372 | 417, _) => Wait::to_receive(first),
+        (4 | 146 | 345 | 369 | 370, _) => Wait::to_send(first),
+        (362, _) => Wait::to_connect(first),
+        (102, 3) => Wait::to_connect(words(tid, second, 1)?[0]),
+        (102, 5 | 10 | 12 | 17 | 18 | 19) => Wait::to_receive(words(tid, second, 1)?[0]),
+        (102, 9 | 11 | 16 | 20) => Wait::to_send(words(tid, second, 1)?[0]),
+        (426, _) => Wait::of_ring(tid, int(fourth), fifth),
+        (117, 1) => Wait::UNLIMITED,
+        (117, 4) => Wait::until(sixth, Words::Of32, again),
+        (420, _) => Wait::until(fourth, Words::Of64, again),
+        (177, _) => Wait::until(third, Words::Of32, again),
+        (421, _) => Wait::until(third, Words::Of64, again),
+        (247, _) => Wait::until(fifth, Words::Of32, 0),
+        _ => return None,
+    })
+}
+
+/// Whether this is close(2), which has closed the descriptor although it was interrupted.
+pub(in crate::engine::trace) fn closes(entry: &Entry) -> bool {
+    entry.number == if entry.arch == AUDIT_ARCH_I386 { 6 } else { 3 }
+}
+
+/// Has a call that the tracee stands behind return this.
+pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struct, result: i64) {
+    registers.rax = u64::from_ne_bytes(result.to_ne_bytes());
 }
 
 /// Has the tracee make its call again, from the stop at its end: as the kernel does itself for calls that a signal has

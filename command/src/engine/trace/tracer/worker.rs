@@ -26,10 +26,9 @@ pub(super) struct InAttendance {
 }
 
 impl InAttendance {
-    /// The tracee has gone: tells the sequence, which will say its last word; whether it was silent until now.
-    pub(super) fn give_up(self) -> bool {
+    /// The tracee has gone: tells the sequence, which will say its last word.
+    pub(super) fn give_up(self) {
         self.sequence.made(Err(INTERRUPTED));
-        matches!(self.stage, Stage::Returning | Stage::Within)
     }
 
     /// From where the program stands before its call.
@@ -125,13 +124,14 @@ impl Tracer {
         };
         let Some((sequence, thread)) = Sequence::begin(self.settings, process, attended, mouth)
         else {
+            // No call can be attended to any more, and to stop at each is of no use.
+            self.progress.give_up();
             return false;
         };
         self.sequences += 1;
         self.threads.retain(|thread| !thread.is_finished());
         self.threads.push(thread);
         self.progress.attend();
-        self.thinking += 1;
         self.tracees.entry(tid).or_default().attended = Some(InAttendance {
             number,
             sequence,
@@ -162,22 +162,19 @@ impl Tracer {
         };
         match (message.word, tracee.filter(is_about)) {
             (Word::Make, Some(tracee)) => {
-                if tracee.begin_to_make(tid).is_ok() {
-                    self.thinking -= 1;
-                }
+                // If it has been killed, the sequence has been told.
+                let _ = tracee.begin_to_make(tid);
             }
             (Word::Ask(fd, question), Some(tracee)) => tracee.answer(tid, fd, question),
             // It asks for a tracee that has gone, and has been told so.
             (Word::Make | Word::Ask(..), None) => {}
             (Word::Done { listens }, tracee) => {
-                self.thinking -= 1;
                 if tracee.is_some() {
                     self.over(tid, false);
                 }
                 self.progress.attended(listens);
             }
             (Word::Signalled { since }, Some(tracee)) => {
-                self.thinking -= 1;
                 tracee.waiting = tracee.attended.as_ref().map(|attended| Waiting {
                     entry: attended.entry,
                     since,
@@ -188,7 +185,6 @@ impl Tracer {
                 self.progress.interrupted(since + wait);
             }
             (Word::Signalled { .. }, None) => {
-                self.thinking -= 1;
                 self.progress.attended(None);
             }
         }
@@ -248,7 +244,6 @@ impl Tracer {
             let _ = ptrace::set_signal_mask(tid, mask);
         }
         attended.stage = Stage::Behind;
-        self.thinking += 1;
         attended.sequence.made(result);
         self.stand(tid);
         Ok(())

@@ -1,0 +1,248 @@
+//! Calls that a signal has interrupted which the program ignores.
+//!
+//! The kernel throws an ignored signal away when it is sent, but not for a traced thread
+//! (`sig_ignored` in `kernel/signal.c`): it wakes the thread, and a call that is never restarted
+//! (signal(7)) then fails with `EINTR`, in a program that has no handler at all. So the thread is put
+//! before its call again. What is left of a timeout is kept by the tracer, and not put into the
+//! call's arguments: if the tracer ends, the program has its own.
+
+use super::super::arch::{self, Time, Words};
+use super::super::ptrace::{self, Entry, Tid};
+use super::super::socket::{Socket, process_of};
+use super::super::wait_timer::Clock;
+use super::Tracer;
+use procfs::process::Process;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// A call that has been interrupted and is made again.
+#[derive(Debug)]
+pub(super) struct Restarted {
+    entry: Entry,
+    /// When the program made it.
+    since: Instant,
+    /// When the thread was put before it last.
+    last: Instant,
+    /// The registers at the syscall-exit-stop, until the thread makes the call again. A signal that
+    /// is not ignored may come before that, and ends the call as it would without a tracer.
+    behind: Option<libc::user_regs_struct>,
+    deadline: Option<Instant>,
+    /// How many times in a row nothing was to be seen of a signal.
+    unexplained: u32,
+}
+
+impl Restarted {
+    /// At the next syscall-enter-stop: whether that is the same call.
+    pub(super) fn is_made(&mut self, entry: &Entry) -> bool {
+        self.behind.take().is_some() && self.entry == *entry
+    }
+}
+
+/// What became of a signal that another thread has taken.
+enum Taken {
+    Handled,
+    Ignored,
+}
+
+/// What a process does about signals, and which ones wait.
+struct Signals {
+    pending: u64,
+    ignored: u64,
+}
+
+impl Signals {
+    fn of(tid: Tid) -> Option<Self> {
+        /// Those that do nothing unless there is a handler.
+        const NOTHING: [i32; 4] = [libc::SIGCHLD, libc::SIGCONT, libc::SIGWINCH, libc::SIGURG];
+        let status = Process::new(tid).ok()?.status().ok()?;
+        let by_default = if status
+            .nspid
+            .is_some_and(|numbers| numbers.last() == Some(&1))
+        {
+            // The first process of a PID namespace is not ended by its own (pid_namespaces(7)).
+            !(bit(libc::SIGKILL) | bit(libc::SIGSTOP))
+        } else {
+            NOTHING.into_iter().map(bit).sum()
+        };
+        Some(Self {
+            pending: (status.sigpnd | status.shdpnd) & !status.sigblk,
+            ignored: status.sigign | (by_default & !status.sigcgt),
+        })
+    }
+}
+
+/// The place of a signal in a set (proc(5)).
+fn bit(signal: i32) -> u64 {
+    u32::try_from(signal - 1).map_or(0, |place| 1_u64.checked_shl(place).unwrap_or(0))
+}
+
+impl Tracer {
+    /// A call has failed with `EINTR`: has the tracee make it again if the program would not have
+    /// noticed the signal.
+    pub(super) fn interrupted(&mut self, tid: Tid, entry: Entry) -> io::Result<()> {
+        /// Something else than a signal interrupts a call as well, and nothing without end.
+        const MOST_UNEXPLAINED: u32 = 8;
+        let now = Instant::now();
+        let tracee = self.tracees.entry(tid).or_default();
+        let since = tracee.entered.unwrap_or(now);
+        let before = tracee.restarted.take();
+        let Some(signals) = Signals::of(tid) else {
+            return Ok(());
+        };
+        if signals.pending & !signals.ignored != 0 || arch::closes(&entry) {
+            return Ok(());
+        }
+        let wait = arch::wait(tid, &entry);
+        let (since, last, mut unexplained) = before.as_ref().map_or((since, since, 0), |before| {
+            (before.since, before.last, before.unexplained)
+        });
+        let deadline = match &before {
+            Some(before) => before.deadline,
+            None => wait.and_then(|wait| since.checked_add(time_of(tid, wait.time)?)),
+        };
+        let is_over = deadline.is_some_and(|deadline| deadline <= now);
+        if signals.pending != 0 || is_over {
+            unexplained = 0;
+        } else if wait.is_none() {
+            return Ok(());
+        } else {
+            // Another thread of the process has taken the signal, or is about to.
+            match self.taken_elsewhere(tid, last) {
+                Some(Taken::Handled) => return Ok(()),
+                Some(Taken::Ignored) => unexplained = 0,
+                None if unexplained == MOST_UNEXPLAINED => return Ok(()),
+                None => unexplained += 1,
+            }
+        }
+        let mut registers = ptrace::registers(tid)?;
+        if let Some(wait) = wait.filter(|_| is_over) {
+            arch::set_result(&mut registers, wait.expired);
+            return ptrace::set_registers(tid, registers);
+        }
+        let behind = registers;
+        arch::rewind(&mut registers, &entry);
+        ptrace::set_registers(tid, registers)?;
+        if let Some(deadline) = deadline {
+            self.next_deadline = Some(
+                self.next_deadline
+                    .map_or(deadline, |next| next.min(deadline)),
+            );
+        }
+        self.tracees.entry(tid).or_default().restarted = Some(Restarted {
+            entry,
+            since,
+            last: now,
+            behind: Some(behind),
+            deadline,
+            unexplained,
+        });
+        Ok(())
+    }
+
+    /// A tracee is about to be given a signal, or to stop: a call that was interrupted before fails
+    /// after all, unless the signal is ignored as well.
+    pub(super) fn interrupts(&mut self, tid: Tid, signal: Option<i32>) -> io::Result<()> {
+        let tracee = self.tracees.entry(tid).or_default();
+        if let Some(signal) = signal {
+            tracee.signalled = Some((Instant::now(), signal));
+        }
+        let Some(behind) = tracee.restarted.as_ref().and_then(|call| call.behind) else {
+            return Ok(());
+        };
+        let is_ignored =
+            |signal| Signals::of(tid).is_some_and(|signals| signals.ignored & bit(signal) != 0);
+        if signal.is_some_and(is_ignored) {
+            return Ok(());
+        }
+        tracee.restarted = None;
+        ptrace::set_registers(tid, behind)
+    }
+
+    /// What a thread of a tracee's process has been given since then. If it was handled, it may have
+    /// been the reason why another thread's call was interrupted, as it may without a tracer.
+    fn taken_elsewhere(&self, tid: Tid, since: Instant) -> Option<Taken> {
+        let process = process_of(tid);
+        let mut taken = None;
+        for (&other, tracee) in &self.tracees {
+            let Some((_, signal)) = tracee.signalled.filter(|&(when, _)| when >= since) else {
+                continue;
+            };
+            if process_of(other) == process {
+                if Signals::of(other).is_none_or(|signals| signals.ignored & bit(signal) == 0) {
+                    return Some(Taken::Handled);
+                }
+                taken = Some(Taken::Ignored);
+            }
+        }
+        taken
+    }
+
+    /// Ends the calls that have been made again and whose time is up by now.
+    pub(super) fn end_overdue(&mut self, now: Instant) {
+        if self.next_deadline.is_none_or(|next| next > now) {
+            return;
+        }
+        self.next_deadline = None;
+        for (&tid, tracee) in &self.tracees {
+            let Some(deadline) = tracee.restarted.as_ref().and_then(|call| call.deadline) else {
+                continue;
+            };
+            if deadline <= now {
+                // It fails with EINTR, and `interrupted` has it return what it does when its time
+                // is up. If it has returned meanwhile, nothing is different.
+                let _ = ptrace::interrupt(tid);
+            } else {
+                let next = self.next_deadline;
+                self.next_deadline = Some(next.map_or(deadline, |next| next.min(deadline)));
+            }
+        }
+    }
+}
+
+/// How long a call waits; `None` if there is no limit, or none is known.
+fn time_of(tid: Tid, time: Time) -> Option<Duration> {
+    use rustix::net::sockopt::{Timeout, socket_timeout};
+    match time {
+        Time::Unlimited => None,
+        Time::Milliseconds(milliseconds) => {
+            Some(Duration::from_millis(u64::try_from(milliseconds).ok()?))
+        }
+        Time::At { address, words } => {
+            let (seconds, nanoseconds) = match words {
+                Words::Of64 => {
+                    let bytes = read::<16>(tid, address)?;
+                    (
+                        i64::from_ne_bytes(*bytes.first_chunk()?),
+                        i64::from_ne_bytes(*bytes.last_chunk()?),
+                    )
+                }
+                Words::Of32 => {
+                    let bytes = read::<8>(tid, address)?;
+                    (
+                        i32::from_ne_bytes(*bytes.first_chunk()?).into(),
+                        i32::from_ne_bytes(*bytes.last_chunk()?).into(),
+                    )
+                }
+            };
+            Some(Duration::new(
+                u64::try_from(seconds).ok()?,
+                u32::try_from(nanoseconds).ok()?,
+            ))
+        }
+        Time::Option { fd, name } => {
+            let clock = Clock::of(tid, None);
+            let socket = Socket::of(tid, fd, &clock).ok()?;
+            let which = if name == libc::SO_RCVTIMEO {
+                Timeout::Recv
+            } else {
+                Timeout::Send
+            };
+            socket_timeout(socket.copy(), which).ok()?
+        }
+    }
+}
+
+fn read<const LENGTH: usize>(tid: Tid, address: u64) -> Option<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    (ptrace::read(tid, address, &mut bytes) == LENGTH).then_some(bytes)
+}

@@ -1,0 +1,110 @@
+//! Where there is little room: many threads, or none for the tracer's own.
+
+use crate::{nobody, run_with, status, victim, victim_file};
+use support::{Folder, Program, compile_c, own_network, program, wait_until};
+
+/// Threads that never rest, as of a client that dials in vain, and one that has something to do.
+const BUSY: &str = r#"
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+enum { THREADS = 128 };
+static volatile unsigned long calls[THREADS];
+static void *dials(void *number)
+{
+    struct sockaddr_in dead = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    for (;;) {
+        connect(client, (struct sockaddr *)&dead, sizeof dead);
+        calls[(long)number]++;
+    }
+    return NULL;
+}
+int main(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    unsigned long before[THREADS], most = 0;
+    pthread_t thread;
+    pthread_attr_t small;
+    int listener;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 65536);
+    for (long i = 0; i < THREADS; i++)
+        pthread_create(&thread, &small, dials, (void *)i);
+    for (int i = 0; i < THREADS; i++)
+        while (calls[i] == 0)
+            usleep(1000);
+    for (int i = 0; i < THREADS; i++)
+        before[i] = calls[i];
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 9))
+        return 1;
+    for (int i = 0; i < THREADS; i++)
+        if (calls[i] - before[i] > most)
+            most = calls[i] - before[i];
+    printf("%s\n", most < 100 ? "in turn" : "late");
+    return 0;
+}
+"#;
+
+/// Of many threads that have all stopped, each has its turn: the three calls of one take no more than
+/// some calls of the others.
+#[test]
+fn lets_each_of_128_threads_have_its_turn() {
+    own_network();
+    let busy = Program::new(compile_c("busy", BUSY, &["-static", "-pthread"]));
+    let traced = run_with(["--ports", "5000", "--trace-limit", "300s"], &busy);
+    assert_eq!(traced.output(), "in turn\n");
+}
+
+/// A sandbox, as of older container runtimes, in which nobody can make a thread by the call that glibc makes it with.
+#[test]
+fn traces_nothing_where_it_can_have_no_thread() {
+    let sandbox = compile_c(
+        "no-threads",
+        include_str!("forbids.c"),
+        &["-DFORBIDDEN=SYS_clone3"],
+    );
+    own_network();
+    let mut control = Program::new(&sandbox).command(&victim()).start();
+    control.expect("listening");
+    control.kill();
+    let finished = Program::new(&sandbox)
+        .command(&run_with::<&str>([], &victim()))
+        .run();
+    assert_eq!(finished.status.code(), Some(125), "{finished:#?}");
+    own_network();
+    let mut server = Program::new(&sandbox)
+        .command(&run_with(["--ports", "5000"], &victim()))
+        .start();
+    server.expect("listening");
+    assert_eq!(status(server.pid(), "TracerPid"), "0");
+}
+
+/// So that the limit is named, and not the kernel's "temporarily unavailable" alone.
+#[test]
+fn says_which_limits_leave_no_room_for_a_tracer() {
+    let folder = Folder::for_other_users("engines-room");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let victim = folder.copy(victim_file(), "victim");
+    let start = |processes: &str| {
+        nobody(&folder)
+            .argument(program(&["prlimit"]))
+            .argument(format!("--nproc={processes}"))
+            .argument(&command)
+            .arguments(["run", "--ports", "5000"])
+            .argument(&victim)
+            .argument("5000")
+    };
+    own_network();
+    let mut server = start("1").start();
+    server.expect("listening");
+    wait_until("what is in the way", || {
+        let said = server.stderr_so_far();
+        let words: Vec<_> = said.split_whitespace().collect();
+        words.join(" ").contains("no room for the tracer") && said.contains("RLIMIT_NPROC")
+    });
+}
