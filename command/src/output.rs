@@ -209,10 +209,50 @@ pub(crate) fn list(items: &[String]) -> String {
     }
 }
 
-/// Bytes as a person can read them, and without what would confuse a terminal.
+/// Bytes as a person can read them: without what would confuse a terminal, and without letters that
+/// are not seen and change the order or the lines of others.
 pub(crate) fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
-        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .map(|letter| if is_deceptive(letter) { '?' } else { letter })
         .collect()
+}
+
+/// Whether a letter is a control character, breaks a line, overrides the direction of writing or has
+/// no width (Unicode's classes Cc, Zl, Zp and Cf, as far as they are in use).
+fn is_deceptive(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn shows_no_letter_that_deceives() {
+        for (bytes, expected) in [
+            (&b"caf\xe9"[..], "caf\u{fffd}"),
+            ("naïve 名".as_bytes(), "naïve 名"),
+            (b"a\x1b[31mb", "a?[31mb"),
+            ("exe.\u{202e}gpj".as_bytes(), "exe.?gpj"),
+            ("a\u{2066}b\u{2069}c".as_bytes(), "a?b?c"),
+            ("one\u{2028}two\u{85}three".as_bytes(), "one?two?three"),
+            ("man\u{200d}woman".as_bytes(), "man\u{200d}woman"),
+        ] {
+            assert_eq!(readable(bytes), expected);
+        }
+    }
 }

@@ -62,8 +62,13 @@ fn every_key_of_the_json_is_documented_and_no_other() {
     let mut live = server(5001).shimmed().start();
     live.expect("listening");
     let pid = live.pid().to_string();
-    let mut alone = server(5003).start();
-    alone.expect("listening");
+    // In a loop, which `free` names.
+    let text = "while :; do /usr/bin/python3 -I -c 'import socket, sys
+listener = socket.create_server((\"127.0.0.1\", 5003))
+print(\"listening\", flush=True)
+sys.stdin.read()'; done";
+    let mut looping = Program::new("/bin/sh").arguments(["-c", text]).start();
+    looping.expect("listening");
     let _container = Group::with(live.pid(), &format!("libpod-{CONTAINER}.scope"));
     let folder = support::Folder::for_other_users("json");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");

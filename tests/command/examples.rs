@@ -242,6 +242,8 @@ fn alike(text: &str) -> Vec<String> {
     plain
         .lines()
         .map(|line| line.split("started by").next().unwrap_or(line))
+        // Nor is the folder.
+        .filter(|line| !line.starts_with("    in /"))
         .flat_map(str::split_whitespace)
         .map(ToOwned::to_owned)
         .collect()
@@ -378,6 +380,7 @@ fn of_wait_and_free() {
         .iter()
         .flat_map(|example| example.shown.lines())
         .filter(|line| !line.is_empty() && !line.contains("started by"))
+        .filter(|line| !line.starts_with("      in /") && !line.starts_with("    in /"))
     {
         // The answer is the terminal's to show, which may do so before the question is there.
         let words = alike(line.strip_suffix(" y").unwrap_or(line));

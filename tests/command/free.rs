@@ -8,7 +8,7 @@ use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_until,
 };
 
-/// A server that says so when it is asked to end: it ends, or `stays`, and has so many children that share its listener
+/// A server that says so when it is asked to exit: it ends, or `stays`, and has so many children that share its listener
 /// and `outlive` it, or do not.
 const POLITE: &str = "
 port, workers, manner = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -62,7 +62,7 @@ fn ends_nobody_where_evicting_is_enough() {
     sysctl("net.ipv4.tcp_rfc1337", "0");
     let dry = reuseaddr(["free", "--dry-run", "5000"]).run();
     assert_eq!(code(&dry), 0, "{dry:#?}");
-    assert_says(&dry.stdout, "what was left behind would be evicted");
+    assert_says(&dry.stdout, "leftovers would be evicted");
     assert_eq!(count(5000, TcpState::TimeWait), 1);
     // There is nobody to end, so nobody has to agree.
     let finished = nobody().argument(command).arguments(["free", "5000"]).run();
@@ -100,7 +100,7 @@ fn asks_the_holder_to_end_and_evicts_what_it_leaves() {
     assert_says(
         &dry.stdout,
         &format!(
-            "Port 5000 is held by python3 (pid {}). It is asked to end (SIGTERM).",
+            "Port 5000 is held by python3 (pid {}). It would be asked to exit (SIGTERM).",
             holder.pid()
         ),
     );
@@ -177,13 +177,159 @@ fn names_a_parent_with_its_children_once_and_leaves_them_to_it() {
     }
 }
 
+/// Ctrl-Z in place of Ctrl-C: the holder is called stopped, and acts on the signal when it is resumed.
+#[test]
+fn resumes_a_stopped_holder_so_that_it_can_exit() {
+    own_network();
+    let mut holder = polite(5000, 0, "ends");
+    let state = || crate::status(5000)["sockets"][0]["holders"][0]["state"].take();
+    assert_eq!(state(), "running");
+    holder.signal(libc::SIGSTOP);
+    wait_until("it to be stopped", || state() == "stopped");
+    assert_says(
+        &reuseaddr(["5000"]).run().stdout,
+        "stopped (Ctrl-Z or SIGSTOP",
+    );
+    let finished = reuseaddr(["free", "--yes", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    holder.expect("asked to end");
+    assert_eq!(code(&holder.finish()), 0);
+}
+
+/// A listener in a thread's own table of descriptors, or of a process whose main thread has ended, is
+/// nowhere in /proc/PID/fd.
+#[test]
+fn finds_the_holder_among_threads() {
+    const HOLDER: &str = "
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void *thread(void *own) {
+    if (own) unshare(CLONE_FILES);
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(s, (void *)&a, sizeof a) || listen(s, 5)) perror(\"listen\");
+    puts(\"listening\");
+    fflush(stdout);
+    for (;;) pause();
+    return 0;
+}
+int main(int count, char **words) {
+    (void)words;
+    pthread_t t;
+    pthread_create(&t, 0, thread, count > 2 ? \"own\" : 0);
+    if (count == 2) syscall(SYS_exit, 0);
+    for (;;) pause();
+}";
+    let path = support::compile_c("thread-holder", HOLDER, &["-pthread"]);
+    for (words, state) in [
+        (&[][..], "running"),
+        (&["ends"], "main-thread-ended"),
+        (&["with", "own"], "running"),
+    ] {
+        own_network();
+        let mut holder = Program::new(&path).arguments(words).start();
+        holder.expect("listening");
+        wait_until("the state", || {
+            let answer = crate::status(5000);
+            let shown = &answer["sockets"][0]["holders"][0];
+            shown["pid"] == holder.pid() && shown["state"] == state
+        });
+        let finished = reuseaddr(["free", "--yes", "5000"]).run();
+        assert_eq!(code(&finished), 0, "{words:?}: {finished:#?}");
+        assert_says(&finished.stdout, &format!("(pid {})", holder.pid()));
+        assert_eq!(holder.finish().signal(), Some(libc::SIGTERM));
+    }
+}
+
+/// No process has a descriptor of a socket that is on its way through another one: no container is
+/// blamed for it, unless there may be one.
+#[test]
+fn blames_another_namespace_only_where_there_may_be_one() {
+    own_network();
+    let mut holder = Program::python(
+        "
+import array
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+listener = socket.create_server(('127.0.0.1', 5000))
+a.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [listener.fileno()]))])
+listener.close()
+print('sent')
+sys.stdin.read()
+",
+    )
+    .start();
+    holder.expect("sent");
+    let refused = reuseaddr(["free", "--yes", "5000"]).run();
+    assert_eq!(code(&refused), 2, "{refused:#?}");
+    let first = std::fs::read_link("/proc/self/ns/pid").expect("a namespace");
+    if first.as_os_str() == "pid:[4026531836]" {
+        assert_says(&refused.stderr, "on its way through a Unix socket");
+        assert!(!refused.stderr.contains("container"), "{refused:#?}");
+    } else {
+        println!("skipped: these tests are in a PID namespace, where not every process is seen");
+    }
+    let inside = Program::new(program(&["unshare"]))
+        .arguments(["--pid", "--fork", "--mount-proc"])
+        .argument(support::reuseaddr())
+        .arguments(["free", "--yes", "5000"])
+        .run();
+    assert_eq!(code(&inside), 2, "{inside:#?}");
+    assert_says(&inside.stderr, "perhaps a container");
+}
+
+#[test]
+fn sends_the_signal_that_is_asked_for() {
+    own_network();
+    for (words, signal) in [
+        (&["--signal", "INT"][..], libc::SIGINT),
+        (&["--signal", "sigquit"], libc::SIGQUIT),
+        (&["--signal", "1"], libc::SIGHUP),
+        (&[], libc::SIGTERM),
+    ] {
+        // Python's own handler of SIGINT would be an exception.
+        let text = crate::SERVER.replacen(
+            "try:",
+            "import signal\nsignal.signal(2, signal.SIG_DFL)\ntry:",
+            1,
+        );
+        let mut holder = Program::python(&text).argument("5000").start();
+        holder.expect("listening");
+        let finished = reuseaddr(["free", "--yes", "5000"]).arguments(words).run();
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        assert_eq!(holder.finish().signal(), Some(signal), "{words:?}");
+    }
+    let finished = reuseaddr(["free", "--signal", "STOP", "5000"]).run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "expected a signal that asks to exit: TERM, INT",
+    );
+}
+
+#[test]
+fn force_after_is_kill_after_a_grace() {
+    own_network();
+    let mut holder = polite(5000, 0, "stays");
+    let finished = reuseaddr(["free", "--yes", "--force-after", "300ms", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(&finished.stdout, "and killed after 0.3 s");
+    holder.expect("asked to end");
+    assert_eq!(holder.finish().signal(), Some(libc::SIGKILL));
+}
+
 #[test]
 fn kills_only_if_told_to() {
     own_network();
     let mut holder = polite(5000, 1, "stays");
     let finished = reuseaddr(["free", "--yes", "--grace", "300ms", "5000"]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
-    assert_says(&finished.stderr, "has not ended within 0.3 s of SIGTERM");
+    assert_says(&finished.stderr, "has not exited within 0.3 s of SIGTERM");
     assert_says(&finished.stderr, "reuseaddr free --kill 5000");
     holder.expect("asked to end");
     assert!(!holder.has_ended());
@@ -229,7 +375,7 @@ print(server.accept()[0].recv(9).decode())
     client.expect("connected");
     let finished = reuseaddr(["free", "--yes", "--kill", "5000"]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
-    assert_says(&finished.stderr, "Connections are not ended by `free`");
+    assert_says(&finished.stderr, "`free` leaves connections alone");
     assert_says(
         &finished.stderr,
         &format!("held by python3 (pid {})", client.pid()),
@@ -302,7 +448,7 @@ print(done.returncode, done.stderr.replace(chr(10), ' '))
         .arguments(["--pid", "--fork", "--mount-proc"])
         .command(&Program::python(&text))
         .run();
-    assert_says(&finished.stdout, "process 1 is never ended");
+    assert_says(&finished.stdout, "process 1 is never terminated");
 }
 
 /// In a control group of this name a process is what a container's runtime makes, or systemd.
@@ -356,7 +502,7 @@ fn run_ends_processes_of_its_own_user_alone() {
     wait_until("what run says", || !second.stderr_so_far().is_empty());
     assert_says(
         &second.stderr_so_far(),
-        &format!("python3 (pid {}) is asked to end", first.pid()),
+        &format!("python3 (pid {}) is asked to exit", first.pid()),
     );
     assert_eq!(first.finish().signal(), Some(libc::SIGTERM));
     second.kill();
@@ -432,10 +578,10 @@ fn has_a_service_stopped_by_its_manager() {
     let output = crate::systemd::boot(&folder, IN_THE_MACHINE);
     for expected in [
         "killed: active",
-        "It is stopped by its manager: `systemctl stop stopped.service`.",
+        "It is stopped.service (Restart=always), which would be stopped by its manager: `systemctl stop stopped.service`.",
         "Port 5002 is free now: a plain bind succeeds.",
         "stopped: inactive",
-        "belongs to killed.service, which its manager looks after",
+        "is managed by systemd, as killed.service (Restart=always)",
         "not without a question: active",
         "Port 5003 is free now: a plain bind succeeds.",
         "jobs: active",

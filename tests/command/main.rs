@@ -9,6 +9,7 @@ mod evict;
 mod examples;
 mod faults;
 mod free;
+mod managers;
 mod output;
 mod preloads;
 mod reset;

@@ -197,10 +197,7 @@ fn gets_from_address_in_use_to_a_running_program_in_one_more_command() {
         .strip_prefix("reuseaddr run --wait ")
         .and_then(|rest| rest.strip_suffix(" PROGRAM"));
     assert!(wait.is_some(), "{commands:?}");
-    assert!(
-        commands.contains(&"sudo reuseaddr evict 49200"),
-        "{commands:?}"
-    );
+    assert!(commands.contains(&"reuseaddr evict 49200"), "{commands:?}");
     let mut waiting = run()
         .arguments([
             "--wait",
@@ -543,7 +540,7 @@ fn looks_into_another_network_namespace() {
     let advice = || reuseaddr(["status", "5000", "--pid", &pid]).run().stdout;
     assert_says(
         &advice(),
-        &format!("sudo nsenter --net --target {pid} reuseaddr arm 5000"),
+        &format!("nsenter --net --target {pid} reuseaddr arm 5000"),
     );
     let theirs = std::fs::read_link(format!("/proc/{}/ns/net", inside.pid())).expect("a link");
     assert_eq!(answer["network_namespace"], theirs.to_str().expect("UTF-8"));

@@ -80,7 +80,7 @@ fn names_unit_and_container_and_what_stops_them() {
             "libreuse-test.service".to_owned(),
             "libreuse-test.service",
             None,
-            "sudo systemctl stop libreuse-test.service",
+            "systemctl stop libreuse-test.service",
         ),
         (
             format!("docker-{CONTAINER}.scope"),

@@ -5,9 +5,9 @@ use super::exit;
 use crate::net::sock_diag::{self, Which};
 use crate::output;
 use crate::process::holders::{Holders, pids};
+use crate::process::info;
 use anyhow::Result;
 use clap::{Arg, Command};
-use procfs::process::Process;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -185,13 +185,12 @@ fn meaning(help: Option<&clap::builder::StyledStr>) -> String {
 fn processes() -> Vec<(String, String)> {
     pids()
         .filter_map(|pid| {
-            let process = Process::new(pid).ok()?;
+            let command = info::arguments(pid);
             // What has no command line is a thread of the kernel.
-            let command = process.cmdline().ok().filter(|words| !words.is_empty())?;
-            Some((
-                pid.to_string(),
-                output::readable(command.join(" ").as_bytes()),
-            ))
+            (!command.is_empty()).then(|| {
+                let command = output::readable(command.join(" ").as_bytes());
+                (pid.to_string(), command)
+            })
         })
         .collect()
 }

@@ -2,10 +2,11 @@
 
 use super::{exit, options};
 use crate::net::namespace;
-use crate::net::probe::{self, Outcome};
 use crate::net::sock_diag::{Entry, Refusal};
 use crate::output::{self, count, list, paragraph};
+use crate::port::bindable::is_free;
 use crate::port::evict::{Choice, Eviction, evict, explain, reasons};
+use crate::port::hint::as_root;
 use crate::port::port_list::{self as ports, PortList, spelled};
 use anyhow::Result;
 use serde::Serialize;
@@ -111,8 +112,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if let Some(states) = &unfinished {
         output::complain(&format!(
             "{states} left, whose peers have not got everything yet. To end that too, and lose what they have not got:\n    \
-             sudo reuseaddr evict --all-states {}",
-            arguments.spelled(&ports)
+             {}",
+            as_root(&format!(
+                "reuseaddr evict --all-states {}",
+                arguments.spelled(&ports)
+            ))
         ));
     }
     Ok(if eviction.left.is_empty() && unfinished.is_none() {
@@ -182,9 +186,7 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
                     found,
                     left,
                     spared: on(&eviction.spared, port),
-                    free: probe::probe(port, None)
-                        .iter()
-                        .all(|probe| probe.plain == Outcome::Bound),
+                    free: is_free(port),
                 }
             })
             .collect(),

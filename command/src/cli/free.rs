@@ -1,28 +1,28 @@
-//! Makes ports free by the least force: nothing, the eviction of leftovers, and then their holders are asked to end.
+//! Frees ports gently: does nothing, clears leftovers, or asks the processes holding them to exit.
 
 use super::{exit, options};
 use crate::net::namespace;
-use crate::net::probe::{self, Outcome};
-use crate::output::progress::Progress;
 use crate::output::{self, list, paragraph};
-use crate::port::evict::{self, Choice, Eviction};
+use crate::port::bindable::{busy, is_free};
+use crate::port::explain::{self, Mood, is};
+use crate::port::free::{Failure, denied, free};
 use crate::port::free_plan::{self, Ask, Plan, Whom};
 use crate::port::port_list::{self as ports, PortList, spelled};
-use crate::port::terminate::{Came, Ending, Force};
-use crate::port::wait;
-use crate::process::tree;
+use crate::port::terminate::{Ending, Force};
+use crate::process::manager::Manager;
+use crate::process::{signal, tree};
 use anyhow::{Context, Result, bail};
-use rustix::process::getuid;
+use rustix::process::Signal;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
 
-/// Make a port free by the least force: evict what was left behind, ask who has it to end
+/// Free a port gently: clear leftovers, then ask the process holding it to exit
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Ends whoever has a listener or a bound socket on the port, and no client. A service is stopped by its \
-    manager, since it would be started again; a container is named. Never process 1, nor what started this command."
+    after_help = "Asks only the processes that listen on the port or have bound it, never its clients. What systemd, \
+    supervisord, runit, s6 or pm2 would start again is stopped by that; a container is named. Never terminates process 1, \
+    or what started this command."
 )]
 pub(crate) struct Arguments {
     /// Ports: 49200, 8000-8100, or several with commas
@@ -33,17 +33,25 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     yes: bool,
 
-    /// Show who would be ended and how, and end nobody
+    /// Show which processes would be terminated and how, and do nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// How long they may take to end after SIGTERM
+    /// The signal that asks them to exit: TERM, INT, HUP, QUIT, …
+    #[arg(long, value_name = "SIGNAL", default_value = "TERM", value_parser = signal::read)]
+    signal: Signal,
+
+    /// How long they may take to exit
     #[arg(long, value_name = "TIME", default_value = "5s")]
     grace: options::Span,
 
-    /// After that, end them by SIGKILL
+    /// After that, kill them (SIGKILL)
     #[arg(long)]
     kill: bool,
+
+    /// The same as --kill --grace TIME
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["kill", "grace"])]
+    force_after: Option<options::Span>,
 
     #[command(flatten)]
     network: options::Network,
@@ -56,7 +64,7 @@ pub(crate) struct Arguments {
 struct Answer {
     network_namespace: String,
     dry_run: bool,
-    /// Who had to end.
+    /// Who had to exit.
     asked: Vec<Asked>,
     /// Why somebody was not asked.
     refusals: Vec<String>,
@@ -72,6 +80,8 @@ struct Asked {
     command_line: Vec<String>,
     /// The unit that is stopped, if it is one.
     unit: Option<String>,
+    /// Whoever starts them again, or would.
+    manager: Option<Manager>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,17 +90,21 @@ struct PerPort {
     free: bool,
 }
 
+impl Arguments {
+    fn force(&self) -> Force {
+        Force {
+            signal: self.signal,
+            grace: self.force_after.unwrap_or(self.grace).0,
+            kill: self.kill || self.force_after.is_some(),
+        }
+    }
+}
+
 /// Answers `reuseaddr free`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     arguments.network.enter()?;
     let ports = ports::all(&arguments.ports);
-    let busy: Vec<u16> = ports
-        .iter()
-        .copied()
-        .filter(|&port| !is_free(port))
-        .collect();
-    let asked = asked(arguments, &ports);
-    let plan = free_plan::plan(&busy, Whom::Everybody, &asked)?;
+    let busy = busy(&ports);
     let say = |text: &str| {
         if arguments.format.json {
             Ok(())
@@ -98,168 +112,75 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             output::print(text)
         }
     };
+    let sentence = |text: &str| say(&paragraph("", "", text));
     if busy.is_empty() {
-        say(&paragraph(
-            "",
-            "",
-            &format!("{} free already: a plain bind succeeds.", is(&ports)),
+        sentence(&format!(
+            "{} free already: a plain bind succeeds.",
+            is(&ports)
         ))?;
-        return done(arguments, &ports, &plan, exit::YES);
+        return done(arguments, &ports, &Plan::default(), &[], exit::YES);
     }
+    let plan = free_plan::plan(&busy, Whom::Everybody)?;
+    let asked = asked(arguments, &ports);
+    let refusals: Vec<String> = plan
+        .refusals
+        .iter()
+        .map(|refusal| explain::refusal(refusal, &asked))
+        .collect();
+    let done = |code| done(arguments, &ports, &plan, &refusals, code);
+    let force = arguments.force();
+    let goes_on = refusals.is_empty() && !arguments.dry_run && arguments.yes;
+    let mood = if goes_on { Mood::Is } else { Mood::Would };
     for ask in &plan.asks {
-        say(&described(ask, arguments))?;
+        sentence(&explain::ask(ask, &force, mood))?;
+        say(&tree::described(&ask.holders()))?;
     }
-    for refusal in &plan.refusals {
+    for refusal in &refusals {
         output::complain(refusal);
     }
-    if !plan.refusals.is_empty() {
-        return done(arguments, &ports, &plan, exit::FAILED);
+    if !refusals.is_empty() {
+        return done(exit::FAILED);
+    }
+    if let (true, Some(why)) = (plan.asks.is_empty(), denied(&busy)?) {
+        output::complain(&why);
+        return done(exit::FAILED);
     }
     if arguments.dry_run {
         if plan.asks.is_empty() {
-            say(&paragraph(
-                "",
-                "",
-                &format!(
-                    "{} held by no process: what was left behind would be evicted.",
-                    is(&busy)
-                ),
+            sentence(&format!(
+                "{} held by no process: leftovers would be evicted.",
+                is(&busy)
             ))?;
         }
-        return done(arguments, &ports, &plan, exit::YES);
+        return done(exit::YES);
     }
+    let mut ending = None;
     if !plan.asks.is_empty() {
-        let ending = Ending::new(&plan.asks).context(
-            "the processes can't be held on to, without which others might be ended in their place (pidfd_open(2), Linux 5.3)",
-        )?;
+        ending = Some(Ending::new(&plan.asks).context(
+            "the processes can't be held by a pidfd, without which others might be terminated in their place \
+             (pidfd_open(2), Linux 5.3)",
+        )?);
         if !arguments.yes && !agreed(&plan)? {
-            return done(arguments, &ports, &plan, exit::FAILED);
+            return done(exit::FAILED);
         }
-        let force = Force {
-            grace: arguments.grace.0,
-            kill: arguments.kill,
-        };
-        if let Err(why) = end(&plan, ending, &busy, force)? {
+    }
+    match free(&plan, ending, &busy, force)? {
+        Err(Failure::Busy(why)) => {
             output::complain(&why);
-            return done(arguments, &ports, &plan, exit::NO);
+            done(exit::NO)
         }
-    }
-    let eviction = evict::evict(&busy, Choice::default(), false)?;
-    if let Some(why) = still_busy(&busy, &eviction)? {
-        output::complain(&why);
-        return done(arguments, &ports, &plan, exit::NO);
-    }
-    say(&paragraph(
-        "",
-        "",
-        &format!("{} free now: a plain bind succeeds.", is(&busy)),
-    ))?;
-    done(arguments, &ports, &plan, exit::YES)
-}
-
-/// Frees the ports for a program that is to be started: of our own processes alone, and without a question. What can't
-/// be done is said, and the program is started all the same.
-pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
-    let busy: Vec<u16> = ports
-        .iter()
-        .copied()
-        .filter(|&port| !is_free(port))
-        .collect();
-    if busy.is_empty() {
-        return Ok(());
-    }
-    let plan = free_plan::plan(&busy, Whom::Own, &spelled(&busy))?;
-    for refusal in &plan.refusals {
-        output::warn(refusal);
-    }
-    if !plan.refusals.is_empty() {
-        return Ok(());
-    }
-    for ask in &plan.asks {
-        output::tell(&format!("reuseaddr: {} is asked to end", ask.named()));
-    }
-    let force = Force {
-        grace: Duration::from_secs(5),
-        kill: false,
-    };
-    if let Err(why) = end(&plan, Ending::new(&plan.asks)?, &busy, force)? {
-        output::warn(&why);
-        return Ok(());
-    }
-    let eviction = evict::evict(&busy, Choice::default(), false)?;
-    if let Some(why) = still_busy(&busy, &eviction)? {
-        output::warn(&why);
-    }
-    Ok(())
-}
-
-/// Ends whom the plan names, or says why that did not succeed.
-fn end(plan: &Plan, ending: Ending, ports: &[u16], force: Force) -> Result<Result<(), String>> {
-    let mut progress = Progress::begin();
-    for unit in plan.asks.iter().filter_map(|ask| ask.unit.as_ref()) {
-        let tell = || progress.tell(|| format!("Waiting for {} to stop", unit.name));
-        if let Err(error) = unit.stop(tell) {
-            return Ok(Err(format!("{error:#}")));
+        Err(Failure::Denied(why)) => {
+            output::complain(&why);
+            done(exit::FAILED)
         }
-    }
-    let came = ending.run(ports, force, |alive| {
-        let holders: Vec<_> = alive.iter().map(|holding| holding.holder.clone()).collect();
-        progress.tell(|| format!("Waiting for {} to end", tree::named(&holders)));
-    })?;
-    drop(progress);
-    Ok(match came {
-        Came::Ended => Ok(()),
-        Came::Stubborn(who) if force.kill => Err(format!(
-            "{who} was killed and has not ended: the kernel is still at work for it, see its state in `ps`"
-        )),
-        Came::Stubborn(who) => Err(format!(
-            "{who} has not ended within {} s of SIGTERM; with --kill it would be ended by force\n    \
-             reuseaddr free --kill {}",
-            force.grace.as_secs_f32(),
-            spelled(ports)
-        )),
-        Came::Taken(holders) => Err(format!(
-            "{} has taken the port meanwhile, and was not asked to end: who starts it has to be stopped\n{}",
-            tree::named(&holders),
-            tree::described(&holders)
-        )),
-        Came::Refused(why) => Err(why),
-    })
-}
-
-/// Why a plain bind fails after all, if it does.
-fn still_busy(ports: &[u16], eviction: &Eviction) -> Result<Option<String>> {
-    let busy: Vec<u16> = ports
-        .iter()
-        .copied()
-        .filter(|&port| !is_free(port))
-        .collect();
-    if busy.is_empty() {
-        return Ok(None);
-    }
-    if !eviction.left.is_empty() {
-        return Ok(Some(evict::explain(eviction, &spelled(&busy))));
-    }
-    Ok(Some(format!(
-        "a plain bind still fails: {}. Connections are not ended by `free`\n    reuseaddr status {}",
-        wait::what_holds(&busy)?,
-        spelled(&busy)
-    )))
-}
-
-fn is_free(port: u16) -> bool {
-    probe::probe(port, None)
-        .iter()
-        .all(|probe| probe.plain == Outcome::Bound)
-}
-
-/// `Port 5000 is`, `Ports 5000 and 6000-6100 are`.
-fn is(ports: &[u16]) -> String {
-    let words: Vec<String> = spelled(ports).split(',').map(ToOwned::to_owned).collect();
-    if ports.len() == 1 {
-        format!("Port {} is", list(&words))
-    } else {
-        format!("Ports {} are", list(&words))
+        Ok(()) => {
+            sentence(&format!(
+                "{} free now: a plain bind succeeds.{}",
+                is(&busy),
+                explain::outlook(&plan)
+            ))?;
+            done(exit::YES)
+        }
     }
 }
 
@@ -268,59 +189,43 @@ fn asked(arguments: &Arguments, ports: &[u16]) -> String {
     let mut words = Vec::new();
     words.extend(arguments.network.pid.map(|pid| format!("--pid {pid}")));
     words.extend(arguments.yes.then(|| "--yes".into()));
+    words.extend((arguments.signal != Signal::TERM).then(|| {
+        let name = signal::name(arguments.signal);
+        format!("--signal {}", name.trim_start_matches("SIG"))
+    }));
     words.extend(arguments.kill.then(|| "--kill".into()));
     words.push(spelled(ports));
     words.join(" ")
 }
 
-/// Who is to end, and how.
-fn described(ask: &Ask, arguments: &Arguments) -> String {
-    let ports: Vec<u16> = ask.ports().into_iter().collect();
-    let how = match &ask.unit {
-        Some(unit) => format!("It is stopped by its manager: `{}`.", unit.how_to_stop()),
-        None if arguments.kill => format!(
-            "It is asked to end (SIGTERM), and after {} s killed.",
-            arguments.grace.0.as_secs_f32()
-        ),
-        None => "It is asked to end (SIGTERM).".into(),
-    };
-    let holders = ask.holders();
-    let own = getuid().as_raw();
-    let others: BTreeSet<String> = holders
-        .iter()
-        .filter(|holder| holder.who.uid != Some(own))
-        .map(|holder| holder.who.user())
-        .collect();
-    let whose = if others.is_empty() {
-        String::new()
-    } else {
-        let users: Vec<String> = others.into_iter().collect();
-        format!(" of user {}", list(&users))
-    };
-    let text = format!("{} held by {}{whose}. {how}", is(&ports), ask.named());
-    paragraph("", "", &text) + &tree::described(&holders)
-}
-
 /// Asks on the terminal.
 fn agreed(plan: &Plan) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        bail!("without a terminal to ask on, --yes is needed to end them; --dry-run shows them");
+        bail!(
+            "without a terminal to ask on, --yes is needed to terminate them; --dry-run shows them"
+        );
     }
     let names: Vec<String> = plan.asks.iter().map(Ask::named).collect();
-    write!(io::stderr(), "End {}? [y/N] ", list(&names))?;
+    write!(io::stderr(), "Terminate {}? [y/N] ", list(&names))?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 /// Prints the answer in JSON, if that was asked for.
-fn done(arguments: &Arguments, ports: &[u16], plan: &Plan, code: u8) -> Result<u8> {
+fn done(
+    arguments: &Arguments,
+    ports: &[u16],
+    plan: &Plan,
+    refusals: &[String],
+    code: u8,
+) -> Result<u8> {
     if arguments.format.json {
         let answer = Answer {
             network_namespace: namespace::namespace(),
             dry_run: arguments.dry_run,
             asked: plan.asks.iter().map(Asked::new).collect(),
-            refusals: plan.refusals.clone(),
+            refusals: refusals.to_vec(),
             ports: ports
                 .iter()
                 .map(|&port| PerPort {
@@ -344,7 +249,11 @@ impl Asked {
             name: eldest.map_or(String::new(), |holder| holder.name.clone()),
             user: eldest.map_or(String::new(), |holder| holder.who.user()),
             command_line: eldest.map_or_else(Vec::new, |holder| holder.who.command_line.clone()),
-            unit: ask.unit.as_ref().map(|unit| unit.name.clone()),
+            unit: match ask.stopped_by() {
+                Some(Manager::Unit(unit)) => Some(unit.name.clone()),
+                _ => None,
+            },
+            manager: ask.manager().cloned(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Starts a program by an engine that works for it: everything that could go wrong is found first, and nothing is started
 //! if anything does.
 
-use super::{exit, free, options};
+use super::{exit, options};
 use crate::engine::preload::{Environment, Inherited};
 use crate::engine::trace::exempt::Preloaded;
 use crate::engine::trace::{self, Terms};
@@ -11,6 +11,7 @@ use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::output::{self, readable};
 use crate::port::evict::{self, Choice};
+use crate::port::free;
 use crate::port::port_list;
 use crate::process::credentials::Credentials;
 use crate::program::exec::become_it;

@@ -6,6 +6,7 @@ use crate::net::{namespace, probe, sysctl};
 use crate::output::progress::Progress;
 use crate::output::screen::{Frame, Screen};
 use crate::output::{self, count, list, paragraph};
+use crate::port::cause::ManagerOf;
 use crate::port::diagnosis::{Verdict, verdict};
 use crate::port::direction::Judge;
 use crate::port::hint::Scope;
@@ -13,9 +14,12 @@ use crate::port::port_list::{self as ports, PortList, Target, spelled};
 use crate::port::socket::{Socket, UdpSocket};
 use crate::port::table::listing;
 use crate::process::holders::Holders;
+use crate::process::manager::Managers;
 use crate::sys::localtime::time_of_day;
+use crate::sys::signals;
 use anyhow::{Result, bail};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::thread;
@@ -56,6 +60,9 @@ pub(crate) struct Arguments {
 struct Answer {
     network_namespace: String,
     ports: Vec<PerPort>,
+    /// Of the holders, who have them in JSON.
+    #[serde(skip)]
+    managers: ManagerOf,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,10 +96,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     } else {
         None
     };
+    if arguments.watch {
+        signals::terminate_as_process_1();
+    }
     loop {
         let answer = look(wanted(&arguments.targets)?.as_deref(), scope)?;
         if arguments.format.json {
-            output::print_json(&answer, arguments.watch)?;
+            output::print_json(&as_json(&answer)?, arguments.watch)?;
         } else {
             let table = table(&answer, arguments.all);
             let mut below = text(&answer, !arguments.targets.is_empty(), scope);
@@ -203,6 +213,11 @@ fn look(wanted: Option<&[u16]>, scope: Scope) -> Result<Answer> {
             by_port.into_iter().map(|(port, found)| (port, found, None)),
         ));
     };
+    let managers = if wanted.len() <= MANY_PORTS {
+        managers(&by_port)
+    } else {
+        ManagerOf::new()
+    };
     let handed_out = sysctl::handed_out();
     let number = by_port.len();
     let mut progress = Progress::begin();
@@ -219,10 +234,59 @@ fn look(wanted: Option<&[u16]>, scope: Scope) -> Result<Answer> {
                 .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
                 .collect();
             let probes = probe::probe(port, scope.address);
-            let verdict = verdict(port, &in_question, probes, &handed_out, scope);
+            let verdict = verdict(port, &in_question, probes, &handed_out, scope, &managers);
             (port, (sockets, udp), Some(verdict))
         });
-    Ok(answer(judged))
+    let mut answer = answer(judged);
+    answer.managers = managers;
+    Ok(answer)
+}
+
+/// The managers of all who hold a socket on these ports.
+fn managers(by_port: &BTreeMap<u16, (Vec<Socket>, Vec<UdpSocket>)>) -> ManagerOf {
+    let mut managers = Managers::look();
+    let mut found = ManagerOf::new();
+    let mut seen = BTreeSet::new();
+    for (&port, (tcp, udp)) in by_port {
+        let of_tcp = tcp.iter().map(|socket| &socket.holders);
+        for holders in of_tcp.chain(udp.iter().map(|socket| &socket.holders)) {
+            for holder in holders.iter().filter(|holder| seen.insert(holder.pid)) {
+                found.extend(
+                    managers
+                        .of(holder, &[port], holders)
+                        .map(|manager| (holder.pid, manager)),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// The answer as `--json` has it: each process is described once, and referred to by its pid from
+/// then on. Who has thousands of connections is one process, with one command line.
+fn as_json(answer: &Answer) -> Result<Value> {
+    let mut value = serde_json::to_value(answer)?;
+    let mut described = BTreeSet::new();
+    for port in value["ports"].as_array_mut().into_iter().flatten() {
+        for kind in ["sockets", "udp"] {
+            for socket in port[kind].as_array_mut().into_iter().flatten() {
+                for holder in socket["holders"].as_array_mut().into_iter().flatten() {
+                    let Some(pid) = holder["pid"].as_i64() else {
+                        continue;
+                    };
+                    if described.insert(pid) {
+                        let manager = i32::try_from(pid)
+                            .ok()
+                            .and_then(|pid| answer.managers.get(&pid));
+                        holder["manager"] = serde_json::to_value(manager)?;
+                    } else {
+                        *holder = json!({"pid": pid, "name": holder["name"]});
+                    }
+                }
+            }
+        }
+    }
+    Ok(value)
 }
 
 fn answer(
@@ -230,6 +294,7 @@ fn answer(
 ) -> Answer {
     Answer {
         network_namespace: namespace::namespace(),
+        managers: ManagerOf::new(),
         ports: ports
             .map(|(port, (sockets, udp), verdict)| PerPort {
                 port,

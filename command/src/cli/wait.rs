@@ -4,6 +4,7 @@ use super::{exit, options};
 use crate::net::sysctl;
 use crate::output::progress::Progress;
 use crate::output::{self, list, paragraph};
+use crate::port::bindable::Bind;
 use crate::port::port_list::{self as ports, PortList, spelled};
 use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use anyhow::{Result, bail};
@@ -47,8 +48,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         .and_then(|options::Span(time)| start.checked_add(time));
     let wish = Wish {
         ports: &ports,
-        address: arguments.address,
-        reuse: arguments.reuse,
+        bind: Bind {
+            address: arguments.address,
+            reuse: arguments.reuse,
+        },
         denied: Denied::GivesUp,
     };
     let mut progress = Progress::begin();

@@ -2,6 +2,7 @@
 //! program's ports can be bound.
 
 use crate::output;
+use crate::port::bindable::Bind;
 use crate::port::evict::{self, Choice};
 use crate::port::port_list::spelled;
 use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
@@ -22,8 +23,7 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
     let mut is_reported = false;
     let wish = Wish {
         ports,
-        address: None,
-        reuse: false,
+        bind: Bind::default(),
         // The program may have a capability that its starter lacks.
         denied: Denied::ReadsTable,
     };

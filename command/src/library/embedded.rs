@@ -4,11 +4,11 @@ use super::elf::Elf;
 use super::layout::{self, NAME, unspeakable};
 use super::ld_preload;
 use super::store::Folder;
+use crate::process::users;
 use log::debug;
 use procfs::process::{MMapPath, Process, all_processes};
 use rustix::process::geteuid;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,7 +114,7 @@ fn places() -> Vec<PathBuf> {
             .filter(|path| path.is_absolute())
     };
     let cache = named("XDG_CACHE_HOME").or_else(|| {
-        let home = named("HOME").or_else(home)?;
+        let home = named("HOME").or_else(|| users::home(geteuid().as_raw()).map(Into::into))?;
         Some(home.join(".cache"))
     });
     let mut places: Vec<PathBuf> = named("XDG_RUNTIME_DIR")
@@ -126,22 +126,6 @@ fn places() -> Vec<PathBuf> {
     let temporary = named("TMPDIR").unwrap_or_else(|| "/tmp".into());
     places.push(temporary.join(format!("{FOLDER}-{}", geteuid().as_raw())));
     places
-}
-
-/// The user's home where the environment does not tell. Not by getpwuid(3), for which a static program has to load parts
-/// of another libc.
-fn home() -> Option<PathBuf> {
-    let users = fs::read("/etc/passwd").ok()?;
-    let own = geteuid().as_raw().to_string();
-    users.split(|&byte| byte == b'\n').find_map(|line| {
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-        match fields.as_slice() {
-            [_, _, id, _, _, home, _] if *id == own.as_bytes() => {
-                Some(PathBuf::from(OsString::from_vec(home.to_vec())))
-            }
-            _ => None,
-        }
-    })
 }
 
 /// Removes what other versions of this command have put there and nobody uses any more.

@@ -1,13 +1,16 @@
 //! What is in the way of a bind: each case in words, with what helps.
 
 use super::direction::Direction;
+use super::explain;
 use super::hint::{Advice, Scope, advise, as_owner, reserve, seconds_to_wait, see_as_root};
 use super::socket::Socket;
 use crate::net::sock_diag::State;
 use crate::net::{reset, sysctl};
 use crate::output::{count, list};
 use crate::process::holders::Holder;
+use crate::process::manager::Manager;
 use crate::process::tree;
+use rustix::process::getuid;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -39,6 +42,7 @@ pub(crate) fn listening(
     listeners: &[&Socket],
     leftovers: &[&Socket],
     scope: Scope,
+    managers: &ManagerOf,
 ) -> Found {
     let holders = all_holders(listeners);
     let who = holder_of(listeners, &holders);
@@ -82,6 +86,9 @@ pub(crate) fn listening(
     if flagged {
         summary += " It carries SO_REUSEADDR already.";
     }
+    if holders.is_empty() && getuid().is_root() {
+        summary += &format!(" {}.", explain::unseen());
+    }
     let mut advice = unseen(port, listeners, scope);
     let by_systemd = holders.iter().find(|holder| holder.name == "systemd");
     if let Some(manager) = by_systemd {
@@ -97,7 +104,14 @@ pub(crate) fn listening(
                 "starts another copy that shares the port",
             ));
         }
-        advice.extend(end(port, &holders, scope));
+        advice.extend(end(port, &holders, scope, managers));
+        // What holds it for a container is no server itself.
+        if holders
+            .iter()
+            .all(|holder| holder.who.container.is_none() && is_engine(managers.get(&holder.pid)))
+        {
+            return (Kind::Listening, summary, advice);
+        }
         advice.push(if flagged {
             advise(
                 "reuseaddr run PROGRAM",
@@ -121,7 +135,13 @@ pub(crate) fn listening(
     (Kind::Listening, summary, advice)
 }
 
-pub(crate) fn bound(port: u16, sockets: &[&Socket], beside: bool, scope: Scope) -> Found {
+pub(crate) fn bound(
+    port: u16,
+    sockets: &[&Socket],
+    beside: bool,
+    scope: Scope,
+    managers: &ManagerOf,
+) -> Found {
     let holders = all_holders(sockets);
     let who = holder_of(sockets, &holders);
     let has = if holders.len() > 1 { "have" } else { "has" };
@@ -134,7 +154,7 @@ pub(crate) fn bound(port: u16, sockets: &[&Socket], beside: bool, scope: Scope) 
         format!("{who} {has} bound it, and may listen any time; it has to go first.")
     };
     let mut advice = unseen(port, sockets, scope);
-    advice.extend(end(port, &holders, scope));
+    advice.extend(end(port, &holders, scope, managers));
     (Kind::Bound, summary, advice)
 }
 
@@ -161,41 +181,20 @@ fn unseen(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Advice> {
         .unwrap_or_default()
 }
 
-/// How the holders are ended, by whoever has started them: a manager would start them again.
-fn end(port: u16, holders: &[Holder], scope: Scope) -> Vec<Advice> {
+/// How the holders are stopped: by their manager, which would start them again, or else by `free`.
+fn end(port: u16, holders: &[Holder], scope: Scope, managers: &ManagerOf) -> Vec<Advice> {
     let mut advice = Vec::new();
     let mut plain = Vec::new();
     for holder in tree::eldest(holders) {
-        let who = &holder.who;
-        let (command, purpose) = match (&who.container, &who.unit) {
-            (Some(container), _) => {
-                let id = container.short_id();
-                let command = match container.runtime {
-                    "docker" => format!("docker stop {id}"),
-                    "podman" => format!("podman stop {id}"),
-                    "lxc" => format!("sudo lxc-stop {id}"),
-                    "machine" => format!("sudo machinectl poweroff {id}"),
-                    _ => format!("sudo crictl stop {id}"),
-                };
-                (command, "stops the container that it is in")
+        let manager = managers.get(&holder.pid);
+        if let Some(manager) = manager {
+            let command = manager.stop_command();
+            if !advice.iter().any(|given: &Advice| given.command == command) {
+                advice.push(advise(command, manager.purpose()));
             }
-            (None, Some(unit)) if who.user_unit => (
-                format!("systemctl --user stop {}", shell_words::quote(unit)),
-                "stops its unit, which may start it again when it is killed",
-            ),
-            (None, Some(unit)) => (
-                format!("sudo systemctl stop {}", shell_words::quote(unit)),
-                "stops its unit, which may start it again when it is killed",
-            ),
-            (None, None) => {
-                if holder.pid != 1 {
-                    plain.push(holder.clone());
-                }
-                continue;
-            }
-        };
-        if !advice.iter().any(|given: &Advice| given.command == command) {
-            advice.push(advise(command, purpose));
+        }
+        if holder.pid != 1 && manager.is_none_or(|manager| !manager.is_certain()) {
+            plain.push(holder.clone());
         }
     }
     if let Some(first) = plain.first() {
@@ -204,11 +203,18 @@ fn end(port: u16, holders: &[Holder], scope: Scope) -> Vec<Advice> {
             Some(_) => scope.as_root(&command),
             None => as_owner(&plain, &command),
         };
-        let purpose = format!("ends it if {} is not meant to run any more", first.name);
+        let purpose = format!("stops {} (if it should no longer be running)", first.name);
         advice.push(advise(command, purpose));
     }
     advice
 }
+
+fn is_engine(manager: Option<&Manager>) -> bool {
+    manager.is_some_and(Manager::is_engine)
+}
+
+/// The managers of holders, by their pids.
+pub(crate) type ManagerOf = BTreeMap<i32, Manager>;
 
 /// What is said of an obstacle.
 pub(crate) type Found = (Kind, String, Vec<Advice>);

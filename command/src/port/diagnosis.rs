@@ -1,11 +1,12 @@
 //! The verdict on a port: whether it can be bound, what is in the way, and the next command to type.
 
-use super::cause::{self, Kind};
+use super::cause::{self, Kind, ManagerOf};
 use super::hint::{Advice, Scope};
 use super::socket::Socket;
 use crate::net::probe::{Outcome, Probe};
 use crate::net::sock_diag::State;
 use crate::output::{self, BAD, GOOD, UNSURE, paragraph, styled};
+use crate::process::holders::Holder;
 use crate::process::tree;
 use rustix::io::Errno;
 use serde::Serialize;
@@ -108,6 +109,27 @@ impl Verdict {
     }
 }
 
+/// The holders' lines, with the managers of those that have one.
+fn described(holders: &[Holder], managers: &ManagerOf) -> String {
+    let mut text = tree::described(holders);
+    let mut told = Vec::new();
+    for holder in tree::eldest(holders) {
+        if let Some(manager) = managers.get(&holder.pid) {
+            let words = manager.words();
+            if !told.contains(&words) {
+                let prefix = if manager.is_certain() {
+                    "    managed by "
+                } else {
+                    "    started again by "
+                };
+                text += &output::line(prefix, &words);
+                told.push(words);
+            }
+        }
+    }
+    text
+}
+
 fn plain(probe: &Probe) -> Outcome {
     probe.plain
 }
@@ -123,6 +145,7 @@ pub(crate) fn verdict(
     probes: Vec<Probe>,
     handed_out: &RangeInclusive<u16>,
     scope: Scope,
+    managers: &ManagerOf,
 ) -> Verdict {
     let all = |outcome: fn(&Probe) -> Outcome| {
         !probes.is_empty() && probes.iter().all(|probe| outcome(probe) == Outcome::Bound)
@@ -164,11 +187,11 @@ pub(crate) fn verdict(
             "This machine does not have that address; `ip address` shows those that it has.";
         (Kind::Denied, summary.into(), Vec::new())
     } else if !listeners.is_empty() {
-        cause::listening(port, &listeners, &leftovers, scope)
+        cause::listening(port, &listeners, &leftovers, scope, managers)
     } else if failed_with(Errno::ACCESS) {
         cause::refused(port, scope)
     } else if !bound.is_empty() {
-        cause::bound(port, &bound, all(reuse), scope)
+        cause::bound(port, &bound, all(reuse), scope, managers)
     } else if all(reuse) {
         cause::reusable(&in_the_way)
     } else if let Some(connection) = connections.first() {
@@ -209,6 +232,6 @@ pub(crate) fn verdict(
         probes,
         free_in_ms,
         advice,
-        who: tree::described(&cause::all_holders(&holding)),
+        who: described(&cause::all_holders(&holding), managers),
     }
 }

@@ -184,7 +184,8 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
             }
             match refusal {
                 Refusal::NotAllowed => {
-                    root = Some(format!("    sudo reuseaddr evict {asked}\n"));
+                    let command = format!("reuseaddr evict {asked}");
+                    root = Some(format!("    {}\n", hint::as_root(&command)));
                     reasons.push(
                         "ending that all the same needs CAP_NET_ADMIN in the user namespace that owns this network"
                             .into(),

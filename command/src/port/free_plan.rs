@@ -1,16 +1,16 @@
-//! Who has to end for ports to be free, and how each is asked: by a signal, or by the manager that would start it again.
+//! Plans how ports are freed: who has to exit, and who asks them to: a signal, or the manager that
+//! would start them again.
 //!
-//! Listeners and bound sockets count, and whoever has them open. A client's connection does not.
+//! Listeners and bound sockets count, and the processes that hold them. A client's connection does
+//! not.
 
 use crate::net::sock_diag::{self, Entry, State, Which};
-use crate::output::list;
 use crate::process::cgroup::{self, Place};
 use crate::process::holders::{Holder, Holders};
-use crate::process::info::{self, Who};
-use crate::process::manager::Unit;
+use crate::process::info::Who;
+use crate::process::manager::{Manager, Managers};
 use crate::process::tree;
 use anyhow::Result;
-use procfs::process::Process;
 use rustix::process::{geteuid, getpid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,13 +23,23 @@ pub(crate) struct Holding {
     pub(crate) inodes: Vec<u64>,
 }
 
-/// Processes that end together.
+/// Processes that exit together.
 #[derive(Debug)]
 pub(crate) struct Ask {
     /// The eldest first.
     pub(crate) holdings: Vec<Holding>,
-    /// The unit that is stopped; else they get a signal.
-    pub(crate) unit: Option<Unit>,
+    pub(crate) way: Way,
+}
+
+/// Who asks processes to exit.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// A signal.
+    Signal,
+    /// A signal, although this may start them again.
+    SignalDespite(Manager),
+    /// The manager that would start them again.
+    Manager(Manager),
 }
 
 impl Ask {
@@ -52,29 +62,67 @@ impl Ask {
             .copied()
             .collect()
     }
+
+    /// The manager that stops them.
+    pub(crate) fn stopped_by(&self) -> Option<&Manager> {
+        match &self.way {
+            Way::Manager(manager) => Some(manager),
+            Way::Signal | Way::SignalDespite(_) => None,
+        }
+    }
+
+    /// Whoever starts them again, or would.
+    pub(crate) fn manager(&self) -> Option<&Manager> {
+        match &self.way {
+            Way::Manager(manager) | Way::SignalDespite(manager) => Some(manager),
+            Way::Signal => None,
+        }
+    }
 }
 
-/// Who has to end.
+/// Who has to exit.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) asks: Vec<Ask>,
-    /// Why somebody is not ended, and what frees the port.
-    pub(crate) refusals: Vec<String>,
+    /// Whom nobody may ask.
+    pub(crate) refusals: Vec<Refusal>,
 }
 
-/// Whom it may end.
+/// Why a process is not asked to exit.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The port's holder can't be seen; the user that it belongs to.
+    Unseen { port: u16, uid: u32 },
+    /// Process 1.
+    Init(Holding),
+    /// A manager holds it for a socket unit; the user whose manager that is, if not the system's.
+    SocketUnit(Holding, Option<String>),
+    /// This command.
+    Ourselves(Holding),
+    /// What has started this command.
+    Ancestor(Holding),
+    /// It is in a container, or holds the port for one.
+    Container(Holding, Manager),
+    /// It belongs to another user.
+    OtherUser(Holding),
+    /// Only its manager can stop it for good, and that is left to whoever asks.
+    Managed(Vec<Holding>, Manager),
+}
+
+/// Whom it may ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Whom {
-    /// Whoever we may, and units.
+    /// Whoever we may, and managers.
     Everybody,
-    /// Our user's processes that no manager looks after.
+    /// Our user's processes that have no manager.
     Own,
 }
 
-/// A port whose holder is not to be seen, and the user that it belongs to.
+/// A port whose holder can't be seen, and the user that it belongs to.
 type Unseen = (u16, u32);
 
-/// Every process that has a listener or a bound socket on the ports, and the ports whose holders are not to be seen.
+/// The processes that hold listeners and bound sockets on ports, and the ports and users of those
+/// that can't be seen.
 pub(crate) fn holdings(ports: &[u16]) -> Result<(Vec<Holding>, Vec<Unseen>)> {
     let mut entries = sock_diag::dump(Which::These(ports))?;
     entries.retain(|entry| matches!(entry.state, State::Listen | State::Bound));
@@ -102,76 +150,66 @@ pub(crate) fn holdings(ports: &[u16]) -> Result<(Vec<Holding>, Vec<Unseen>)> {
     Ok((by_pid.into_values().collect(), unseen))
 }
 
-/// Finds out who has to end for the ports to be free. `asked` is what was asked of `free`.
-pub(crate) fn plan(ports: &[u16], whom: Whom, asked: &str) -> Result<Plan> {
+/// Finds out who has to exit for the ports to be free.
+pub(crate) fn plan(ports: &[u16], whom: Whom) -> Result<Plan> {
     let (holdings, unseen) = holdings(ports)?;
     let us = Us::look();
-    let mut plan = Plan::default();
-    for (port, uid) in unseen {
-        plan.refusals.push(if geteuid().is_root() {
-            format!(
-                "port {port} is held by a process of user {} in another PID namespace, perhaps a container",
-                user(uid)
-            )
-        } else {
-            format!(
-                "port {port} is held by a process of user {}, which you may not look at\n    sudo reuseaddr free {asked}",
-                user(uid)
-            )
-        });
-    }
-    let mut units = Vec::<(Unit, Option<i32>)>::new();
-    let mut by_unit = BTreeMap::<String, Vec<Holding>>::new();
-    let mut on_their_own = Vec::new();
+    let mut managers = Managers::look();
+    let mut plan = Plan {
+        asks: Vec::new(),
+        refusals: unseen
+            .into_iter()
+            .map(|(port, uid)| Refusal::Unseen { port, uid })
+            .collect(),
+    };
+    let all: Vec<Holder> = holdings
+        .iter()
+        .map(|holding| holding.holder.clone())
+        .collect();
+    let mut by_manager = Vec::<(Manager, Vec<Holding>)>::new();
+    let mut unmanaged = Vec::new();
     for holding in holdings {
-        if let Some(why) = us.refuses(&holding, whom, asked) {
-            plan.refusals.push(why);
+        if let Some(refusal) = us.refuses(&holding) {
+            plan.refusals.push(refusal);
             continue;
         }
-        match us.unit_of(&holding.holder) {
-            Some(unit) => {
-                if !units.iter().any(|(known, _)| *known == unit) {
-                    let main = unit.main_process();
-                    units.push((unit.clone(), main));
-                }
-                by_unit.entry(unit.how_to_stop()).or_default().push(holding);
+        let ports: Vec<u16> = holding.ports.iter().copied().collect();
+        let manager = managers
+            .of(&holding.holder, &ports, &all)
+            .filter(|manager| !us.is_managed_by(manager, &holding.holder));
+        match manager {
+            Some(manager) if manager.is_engine() => {
+                plan.refusals.push(Refusal::Container(holding, manager));
             }
-            None => on_their_own.push(holding),
+            _ if may_not_signal(&holding, whom) => {
+                plan.refusals.push(Refusal::OtherUser(holding));
+            }
+            Some(manager) => match by_manager.iter_mut().find(|(known, _)| *known == manager) {
+                Some((_, theirs)) => theirs.push(holding),
+                None => by_manager.push((manager, vec![holding])),
+            },
+            None => unmanaged.push(holding),
         }
     }
-    for (unit, main) in units {
-        let holdings = by_unit.remove(&unit.how_to_stop()).unwrap_or_default();
-        // cron, say, has its jobs in its own unit, each in a session of its own.
-        if !holdings.iter().any(|holding| is_of(holding, main)) {
-            on_their_own.extend(holdings);
-        } else if whom == Whom::Own {
-            plan.refusals.push(format!(
-                "{} belongs to {}, which its manager looks after\n    {}",
-                named(&holdings),
-                unit.name,
-                unit.how_to_stop()
-            ));
+    for (manager, holdings) in by_manager {
+        if !manager.is_certain() {
+            plan.asks
+                .extend(families(holdings, || Way::SignalDespite(manager.clone())));
+        } else if whom == Whom::Own || !manager.stops_it_alone() {
+            plan.refusals.push(Refusal::Managed(holdings, manager));
         } else {
             plan.asks.push(Ask {
                 holdings,
-                unit: Some(unit),
+                way: Way::Manager(manager),
             });
         }
     }
-    plan.asks.extend(families(on_their_own));
+    plan.asks.extend(families(unmanaged, || Way::Signal));
     Ok(plan)
 }
 
-/// Whether the holder is a unit's own program, and not one of many that it has started.
-fn is_of(holding: &Holding, main: Option<i32>) -> bool {
-    let session = |pid| Some(Process::new(pid).ok()?.stat().ok()?.session);
-    main.is_none_or(|main| {
-        main == holding.holder.pid || session(main) == session(holding.holder.pid)
-    })
-}
-
 /// Those who descend from one another together, the eldest first.
-fn families(holdings: Vec<Holding>) -> Vec<Ask> {
+fn families(holdings: Vec<Holding>, way: impl Fn() -> Way) -> Vec<Ask> {
     let pids: BTreeSet<i32> = holdings.iter().map(|holding| holding.holder.pid).collect();
     let mut families = BTreeMap::<i32, Vec<Holding>>::new();
     for holding in holdings {
@@ -190,33 +228,21 @@ fn families(holdings: Vec<Holding>) -> Vec<Ask> {
             holdings.sort_by_key(|holding| (holding.holder.pid != eldest, holding.holder.pid));
             Ask {
                 holdings,
-                unit: None,
+                way: way(),
             }
         })
         .collect()
 }
 
-fn named(holdings: &[Holding]) -> String {
-    let holders: Vec<Holder> = holdings
-        .iter()
-        .map(|holding| holding.holder.clone())
-        .collect();
-    tree::named(&holders)
-}
-
-fn user(uid: u32) -> String {
-    info::user(uid).map_or_else(|| uid.to_string(), ToOwned::to_owned)
-}
-
-/// What is ours, and so is not ended or not counted as somebody else's.
-struct Us {
+/// What is ours, and so is not terminated or not counted as somebody else's.
+pub(crate) struct Us {
     pid: i32,
     ancestors: Vec<i32>,
     place: Place,
 }
 
 impl Us {
-    fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let pid = getpid().as_raw_nonzero().get();
         let ancestors = Who::is(pid).ancestors;
         Self {
@@ -228,86 +254,53 @@ impl Us {
         }
     }
 
-    /// Why this process is not ended, whoever asks.
-    fn refuses(&self, holding: &Holding, whom: Whom, asked: &str) -> Option<String> {
-        let Holding { holder, ports, .. } = holding;
-        let words: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        let has = format!(
-            "{} (pid {}) has port {}",
-            holder.name,
-            holder.pid,
-            list(&words)
-        );
+    /// Whether a process is one of those that this command descends from.
+    pub(crate) fn descend_from(&self, pid: i32) -> bool {
+        self.ancestors.contains(&pid)
+    }
+
+    /// Why this process is not asked to exit, whoever wants it.
+    fn refuses(&self, holding: &Holding) -> Option<Refusal> {
+        let Holding { holder, .. } = holding;
         let who = &holder.who;
+        let is_systemd = holder.name == "systemd";
         if holder.pid == 1 {
-            return Some(if holder.name == "systemd" {
-                format!(
-                    "{has} for a socket unit, which starts a service for whoever connects: stop that unit\n    \
-                     systemctl list-sockets"
-                )
+            return Some(if is_systemd {
+                Refusal::SocketUnit(holding.clone(), None)
             } else {
-                format!("{has}, and process 1 is never ended: with it goes all that runs here")
+                Refusal::Init(holding.clone())
             });
         }
         if holder.pid == self.pid {
-            return Some(format!(
-                "this command itself was started with port {}",
-                list(&words)
-            ));
+            return Some(Refusal::Ourselves(holding.clone()));
         }
-        if self.ancestors.contains(&holder.pid) {
-            return Some(format!(
-                "{has}, and has started this command: it is not ended"
-            ));
+        if self.descend_from(holder.pid) {
+            return Some(Refusal::Ancestor(holding.clone()));
         }
         // A user's own manager holds ports for socket units as well.
-        if holder.name == "systemd" && who.ancestors.first().is_some_and(|parent| parent.pid == 1) {
-            return Some(format!(
-                "{has} for a socket unit of {}: stop that unit\n    systemctl --user list-sockets",
-                who.user()
-            ));
-        }
-        // These listen for containers in the place of the kernel, and are no servers themselves.
-        if ["docker-proxy", "rootlessport", "conmon"].contains(&holder.name.as_str()) {
-            return Some(format!(
-                "{has} for a container that publishes it: stop that container\n    \
-                 docker ps --filter publish={}",
-                words.first().map_or("", String::as_str)
-            ));
-        }
-        if let Some(container) = &who.container {
-            if self.place.container.as_ref() != Some(container) {
-                let stop = match container.runtime {
-                    runtime @ ("docker" | "podman") => {
-                        format!("\n    {runtime} stop {}", container.short_id())
-                    }
-                    "machine" => format!("\n    machinectl poweroff {}", container.short_id()),
-                    _ => String::new(),
-                };
-                return Some(format!(
-                    "{has}, and is in a container, {}, which whoever runs it has to stop{stop}",
-                    container.short()
-                ));
-            }
-        }
-        let own = geteuid();
-        let is_ours = who.uid == Some(own.as_raw());
-        if !is_ours && (!own.is_root() || whom == Whom::Own) {
-            let sudo = if own.is_root() {
-                String::new()
-            } else {
-                format!("\n    sudo reuseaddr free {asked}")
-            };
-            return Some(format!("{has}, and belongs to user {}{sudo}", who.user()));
-        }
-        None
+        let is_of_user = who.ancestors.first().is_some_and(|parent| parent.pid == 1);
+        (is_systemd && is_of_user).then(|| Refusal::SocketUnit(holding.clone(), Some(who.user())))
     }
 
-    /// The unit of a process, unless we are in it ourselves.
-    fn unit_of(&self, holder: &Holder) -> Option<Unit> {
-        let who = &holder.who;
-        let name = who.unit.clone()?;
-        let ours = self.place.unit.as_ref() == Some(&name) && self.place.of_user == who.user_unit;
-        (!ours).then(|| Unit::new(name, who.uid.filter(|_| who.user_unit)))
+    /// Whether this manager manages us too: to stop what it manages would stop this command.
+    fn is_managed_by(&self, manager: &Manager, holder: &Holder) -> bool {
+        match manager {
+            Manager::Unit(unit) => {
+                self.place.unit.as_ref() == Some(&unit.name)
+                    && self.place.of_user == holder.who.user_unit
+            }
+            // A loop or a watcher that has started us waits for us; a supervisor has other programs too.
+            Manager::Watcher(_) | Manager::Loop(_) => {
+                manager.pid().is_some_and(|pid| self.descend_from(pid))
+            }
+            _ => Managers::supervisor_of(self.pid).is_some_and(|ours| ours == *manager),
+        }
     }
+}
+
+/// Whether we may not signal it: another user's is root's, and root asks first.
+fn may_not_signal(holding: &Holding, whom: Whom) -> bool {
+    let own = geteuid();
+    let is_ours = holding.holder.who.uid == Some(own.as_raw());
+    !is_ours && (!own.is_root() || whom == Whom::Own)
 }

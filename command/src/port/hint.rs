@@ -2,7 +2,7 @@
 
 use super::socket::Socket;
 use crate::process::holders::Holder;
-use rustix::process::getuid;
+use rustix::process::{geteuid, getuid};
 use serde::Serialize;
 use std::fs;
 use std::net::IpAddr;
@@ -28,11 +28,14 @@ impl Scope {
         let address = self
             .address
             .map_or(String::new(), |address| format!(" --address {address}"));
-        format!("sudo reuseaddr status{}{address} {ports}", self.option())
+        as_root(&format!(
+            "reuseaddr status{}{address} {ports}",
+            self.option()
+        ))
     }
 
     pub(crate) fn evict(self, options: &str, port: u16) -> String {
-        format!("sudo reuseaddr evict{}{options} {port}", self.option())
+        as_root(&format!("reuseaddr evict{}{options} {port}", self.option()))
     }
 
     /// `arm`, as somebody may type it who may trace these processes.
@@ -47,8 +50,8 @@ impl Scope {
     /// A command that has no option for it.
     pub(crate) fn as_root(self, command: &str) -> String {
         match self.pid {
-            Some(pid) => format!("sudo nsenter --net --target {pid} {command}"),
-            None => format!("sudo {command}"),
+            Some(pid) => as_root(&format!("nsenter --net --target {pid} {command}")),
+            None => as_root(command),
         }
     }
 
@@ -62,7 +65,16 @@ impl Scope {
 pub(crate) fn as_owner(holders: &[Holder], command: &str) -> String {
     let own = getuid();
     let is_ours = |holder: &Holder| holder.who.uid == Some(own.as_raw());
-    if own.is_root() || holders.iter().all(is_ours) {
+    if holders.iter().all(is_ours) {
+        command.to_owned()
+    } else {
+        as_root(command)
+    }
+}
+
+/// A command that takes root.
+pub(crate) fn as_root(command: &str) -> String {
+    if geteuid().is_root() {
         command.to_owned()
     } else {
         format!("sudo {command}")

@@ -3,7 +3,7 @@
 use super::direction::{Direction, Judge};
 use crate::net::sock_diag::{Entry, State};
 use crate::process::holders::{Holder, Holders};
-use crate::process::{info, sockets, tree};
+use crate::process::{sockets, tree, users};
 use rustix::process::getuid;
 use serde::Serialize;
 use std::fmt;
@@ -181,11 +181,11 @@ impl UdpSocket {
     }
 }
 
-/// Somebody who is not to be seen, by the socket's owner.
+/// A holder that can't be seen, by the socket's owner.
 pub(crate) fn unseen(uid: u32) -> String {
-    let user = info::user(uid).map_or_else(|| format!("user {uid}"), ToOwned::to_owned);
+    let user = users::name(uid).map_or_else(|| format!("user {uid}"), ToOwned::to_owned);
     if getuid().is_root() {
-        format!("a process of {user} that is not to be seen from here")
+        format!("an unseen holder of {user}")
     } else {
         format!("a process of {user}")
     }

@@ -1,9 +1,12 @@
-//! Has processes end: asked by SIGTERM and given time, and only if that was said, by SIGKILL.
+//! Terminates processes: by a signal that asks them to exit and time to do it, and only if that was
+//! asked for, by SIGKILL.
 
-use super::free_plan::{Ask, Holding, holdings};
+use super::free_plan::{Ask, Holding, Us, holdings};
+use super::respawn::{Respawn, respawn};
 use crate::process::holders::Holder;
+use crate::process::manager::Manager;
 use crate::process::pidfd::{self, Handle};
-use crate::process::tree;
+use crate::process::{signal, tree};
 use anyhow::Result;
 use log::debug;
 use rustix::io::Errno;
@@ -14,10 +17,19 @@ use std::time::{Duration, Instant};
 /// How much force may be used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Force {
-    /// How long they may take to end.
+    /// The signal that asks them to exit.
+    pub(crate) signal: Signal,
+    /// How long they may take.
     pub(crate) grace: Duration,
     /// Whether they are killed after that.
     pub(crate) kill: bool,
+}
+
+impl Force {
+    /// `SIGTERM`.
+    pub(crate) fn signal_name(&self) -> String {
+        signal::name(self.signal)
+    }
 }
 
 /// What came of it.
@@ -28,7 +40,7 @@ pub(crate) enum Came {
     /// These have not ended.
     Stubborn(String),
     /// Somebody who was not asked has the port now.
-    Taken(Vec<Holder>),
+    Taken(Respawn),
     /// Somebody could not be signalled, and why.
     Refused(String),
 }
@@ -42,6 +54,8 @@ const SHORTEST: Duration = Duration::from_millis(2);
 struct Doomed {
     handle: Handle,
     asked: bool,
+    /// It is the manager itself, which holds sockets for what it manages: it gets no signal at all.
+    spared: bool,
 }
 
 /// The processes that are to end. They are found before anybody is asked whether they should: what was shown, and no
@@ -56,29 +70,27 @@ impl Ending {
         let mut ending = Self {
             doomed: BTreeMap::new(),
         };
-        for holding in asks
-            .iter()
-            .filter(|ask| ask.unit.is_none())
-            .flat_map(|ask| &ask.holdings)
-        {
-            match ending.add(holding) {
-                Err(Errno::SRCH) | Ok(()) => {}
-                Err(error) => return Err(error),
+        for ask in asks {
+            for holding in &ask.holdings {
+                match ending.add(holding, ask.stopped_by()) {
+                    Err(Errno::SRCH) | Ok(()) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(ending)
     }
 
-    fn add(&mut self, holding: &Holding) -> Result<(), Errno> {
+    /// Takes hold of a process; one that its manager has asked gets no signal but SIGKILL.
+    fn add(&mut self, holding: &Holding, stopped_by: Option<&Manager>) -> Result<(), Errno> {
         let pid = holding.holder.pid;
         let handle = Handle::open_holder(pid, &holding.inodes)?;
-        self.doomed.insert(
-            pid,
-            Doomed {
-                handle,
-                asked: false,
-            },
-        );
+        let doomed = Doomed {
+            handle,
+            asked: stopped_by.is_some(),
+            spared: stopped_by.is_some_and(|manager| manager.pid() == Some(pid)),
+        };
+        self.doomed.insert(pid, doomed);
         Ok(())
     }
 
@@ -87,6 +99,7 @@ impl Ending {
         mut self,
         ports: &[u16],
         force: Force,
+        asks: &[Ask],
         mut tell: impl FnMut(&[Holding]),
     ) -> Result<Came> {
         // From the first signal on, however long it took to find them.
@@ -97,7 +110,7 @@ impl Ending {
             let (alive, _) = holdings(ports)?;
             let strangers = self.adopt(&alive);
             if !strangers.is_empty() {
-                return Ok(Came::Taken(strangers));
+                return Ok(Came::Taken(respawn(&strangers, asks, &Us::look())));
             }
             if alive.is_empty() {
                 return Ok(Came::Ended);
@@ -114,16 +127,22 @@ impl Ending {
                 let Some(doomed) = self.doomed.get_mut(&holder.pid) else {
                     continue;
                 };
-                let signal = if late {
+                let signal = if doomed.spared {
+                    continue;
+                } else if late {
                     Signal::KILL
                 } else if is_eldest && !doomed.asked {
-                    Signal::TERM
+                    force.signal
                 } else {
                     continue;
                 };
                 doomed.asked = true;
                 debug!("signal {} to process {}", signal.as_raw(), holder.pid);
-                match doomed.handle.signal(signal) {
+                let sent = doomed.handle.signal(signal).and_then(|()| {
+                    // One that is stopped acts on it only when it is resumed.
+                    doomed.handle.signal(Signal::CONT)
+                });
+                match sent {
                     Ok(()) | Err(Errno::SRCH) => {}
                     Err(error) => {
                         return Ok(Came::Refused(format!(
@@ -146,7 +165,7 @@ impl Ending {
     }
 
     /// Takes in the children of those who are to end, born since, and returns who else has the port.
-    fn adopt(&mut self, alive: &[Holding]) -> Vec<Holder> {
+    fn adopt(&mut self, alive: &[Holding]) -> Vec<Holding> {
         let mut strangers = Vec::new();
         for holding in alive {
             if self.doomed.contains_key(&holding.holder.pid) {
@@ -156,9 +175,9 @@ impl Ending {
             let is_child = above
                 .iter()
                 .any(|parent| self.doomed.contains_key(&parent.pid));
-            match is_child.then(|| self.add(holding)) {
+            match is_child.then(|| self.add(holding, None)) {
                 Some(Ok(()) | Err(Errno::SRCH)) => {}
-                _ => strangers.push(holding.holder.clone()),
+                _ => strangers.push(holding.clone()),
             }
         }
         strangers

@@ -1,28 +1,25 @@
 //! Waits until ports can be bound: woken by the end of a process that holds one, by the time that the kernel gives
 //! `TIME_WAIT`, and else a few times a second, since nothing tells of a descriptor that is closed.
 
+use super::bindable::{Bind, Bindable};
 use super::direction::Judge;
 use super::socket::Socket;
-use crate::net::probe::{self, Outcome, Probe};
 use crate::net::sock_diag::{self, State, Which};
 use crate::output::count;
 use crate::process::holders::Holders;
 use crate::process::pidfd::{self, Handle};
+use crate::sys::signals;
 use anyhow::Result;
 use log::debug;
-use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
     pub(crate) ports: &'a [u16],
-    /// The address that is to be bound, if not all.
-    pub(crate) address: Option<IpAddr>,
-    /// Whether a bind with `SO_REUSEADDR` is enough.
-    pub(crate) reuse: bool,
+    /// The bind that is to succeed.
+    pub(crate) bind: Bind,
     pub(crate) denied: Denied,
 }
 
@@ -66,6 +63,8 @@ pub(crate) fn wait(
     deadline: Option<Instant>,
     mut tell: impl FnMut(&str) -> Meanwhile,
 ) -> Result<End> {
+    // Also for `run`, which does not handle signals before it becomes another program.
+    signals::terminate_as_process_1();
     let mut watched = Watched::default();
     let mut pause = SHORTEST;
     loop {
@@ -73,16 +72,15 @@ pub(crate) fn wait(
         let mut denied = Vec::new();
         let mut absent = false;
         for &port in wish.ports {
-            let probes = probe::probe(port, wish.address);
-            match now(wish, &probes) {
-                Now::Free => {}
-                Now::Busy => busy.push(port),
-                Now::NoAddress => {
+            match wish.bind.of(port) {
+                Bindable::Free => {}
+                Bindable::Busy => busy.push(port),
+                Bindable::NoAddress => {
                     absent = true;
                     busy.push(port);
                 }
-                Now::Denied if wish.denied == Denied::GivesUp => return Ok(End::Denied(port)),
-                Now::Denied => denied.push(port),
+                Bindable::Denied if wish.denied == Denied::GivesUp => return Ok(End::Denied(port)),
+                Bindable::Denied => denied.push(port),
             }
         }
         busy.extend(with_sockets(&denied)?);
@@ -90,7 +88,7 @@ pub(crate) fn wait(
             return Ok(End::Free);
         }
         let (mut obstacles, changed) = look(wish, &busy, &mut watched)?;
-        if let (true, Some(address)) = (absent, wish.address) {
+        if let (true, Some(address)) = (absent, wish.bind.address) {
             obstacles.text = format!("{address}, which this machine does not have");
         }
         let meanwhile = tell(&obstacles.text);
@@ -120,31 +118,6 @@ fn with_sockets(ports: &[u16]) -> Result<BTreeSet<u16>> {
     Ok(entries.iter().map(|entry| entry.local.port()).collect())
 }
 
-/// How a port is.
-enum Now {
-    Free,
-    Busy,
-    NoAddress,
-    Denied,
-}
-
-fn now(wish: Wish<'_>, probes: &[Probe]) -> Now {
-    let outcomes: Vec<Outcome> = probes
-        .iter()
-        .map(|probe| if wish.reuse { probe.reuse } else { probe.plain })
-        .collect();
-    let some = |error| outcomes.contains(&Outcome::Failed(error));
-    if some(Errno::ACCESS) {
-        Now::Denied
-    } else if outcomes.is_empty() || some(Errno::ADDRNOTAVAIL) || some(Errno::AFNOSUPPORT) {
-        Now::NoAddress
-    } else if outcomes.iter().all(|&outcome| outcome == Outcome::Bound) {
-        Now::Free
-    } else {
-        Now::Busy
-    }
-}
-
 /// What is in the way of some ports.
 struct Obstacles {
     text: String,
@@ -162,7 +135,11 @@ fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(Obstacle
         busy.iter().map(|&port| (port, Vec::new())).collect();
     for entry in &entries {
         let socket = Socket::new(entry, &judge, &watched.holders);
-        if wish.address.is_none_or(|address| socket.meets(address)) {
+        if wish
+            .bind
+            .address
+            .is_none_or(|address| socket.meets(address))
+        {
             by_port.entry(entry.local.port()).or_default().push(socket);
         }
     }
@@ -197,11 +174,17 @@ fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(Obstacle
 pub(crate) fn what_holds(ports: &[u16]) -> Result<String> {
     let wish = Wish {
         ports,
-        address: None,
-        reuse: false,
+        bind: Bind::default(),
         denied: Denied::ReadsTable,
     };
     Ok(look(wish, ports, &mut Watched::default())?.0.text)
+}
+
+/// Whether some socket listens on one of these ports or is bound to it.
+pub(crate) fn has_listener_or_bound(ports: &[u16]) -> Result<bool> {
+    Ok(sock_diag::dump(Which::These(ports))?
+        .iter()
+        .any(|entry| matches!(entry.state, State::Listen | State::Bound)))
 }
 
 /// What is in the way of a port, in a few words.

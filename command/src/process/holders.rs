@@ -3,6 +3,7 @@
 
 use crate::output::readable;
 use crate::process::info::{Common, Who};
+use crate::sys::kcmp;
 use procfs::process::Process;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
@@ -35,18 +36,23 @@ pub(crate) struct Holders(HashMap<u64, Vec<Holder>>);
 impl Holders {
     /// Looks through all processes for these sockets.
     pub(crate) fn find(inodes: impl IntoIterator<Item = u64>) -> Self {
-        let wanted: HashSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
+        let mut wanted: HashSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
         let mut found = HashMap::<u64, Vec<Holder>>::new();
-        if wanted.is_empty() {
-            return Self(found);
-        }
-        for (holder, held) in search(&wanted) {
-            for (descriptor, inode) in held {
-                found.entry(inode).or_default().push(Holder {
-                    descriptor,
-                    ..holder.clone()
-                });
+        // A thread may have a table of descriptors of its own, or live on when the main one has ended. To look
+        // at every thread's takes long, so that is for what nobody else holds.
+        for sockets in [sockets as Sockets, sockets_of_threads] {
+            if wanted.is_empty() {
+                break;
             }
+            for (holder, held) in search(&wanted, sockets) {
+                for (descriptor, inode) in held {
+                    found.entry(inode).or_default().push(Holder {
+                        descriptor,
+                        ..holder.clone()
+                    });
+                }
+            }
+            wanted.retain(|inode| !found.contains_key(inode));
         }
         for holders in found.values_mut() {
             holders.sort_by_key(|holder| holder.pid);
@@ -60,12 +66,15 @@ impl Holders {
     }
 }
 
+/// How the sockets of a process are found: descriptors and inodes.
+type Sockets = fn(i32) -> rustix::io::Result<Vec<(i32, u64)>>;
+
 /// What a process holds of that which is looked for: a descriptor of each, and its inode.
 type Held = Vec<(i32, u64)>;
 
 /// Looks through all processes, with all processors where there are many: nearly all of the time is the kernel's, which
 /// composes a line for each descriptor.
-fn search(wanted: &HashSet<u64>) -> Vec<(Holder, Held)> {
+fn search(wanted: &HashSet<u64>, sockets: Sockets) -> Vec<(Holder, Held)> {
     /// So many have been looked through before another thread has begun.
     const FEW: usize = 50;
     const MOST_THREADS: usize = 8;
@@ -75,7 +84,7 @@ fn search(wanted: &HashSet<u64>) -> Vec<(Holder, Held)> {
         .min(MOST_THREADS)
         .min(pids.len().div_ceil(FEW));
     let (next, common) = (AtomicUsize::new(0), Common::default());
-    let look = || look_through(&pids, &next, wanted, &common);
+    let look = || look_through(&pids, &next, wanted, &common, sockets);
     thread::scope(|scope| {
         // Where there may be no more threads, those that there are do it.
         let others: Vec<_> = (1..threads)
@@ -95,6 +104,7 @@ fn look_through(
     next: &AtomicUsize,
     wanted: &HashSet<u64>,
     common: &Common,
+    sockets: Sockets,
 ) -> Vec<(Holder, Held)> {
     let mut found = Vec::new();
     // A process may end while we look at it, and another user's can't be looked at: both hold nothing for us.
@@ -116,14 +126,59 @@ pub(crate) fn pids() -> impl Iterator<Item = i32> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|entry| number(&entry))
+}
+
+/// A folder's name, if it is a number.
+fn number(entry: &fs::DirEntry) -> Option<i32> {
+    entry.file_name().to_str()?.parse().ok()
 }
 
 /// A process's sockets: descriptors and inodes. A server may have tens of thousands, so each costs one call.
 pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
+    sockets_in(&format!("/proc/{pid}/fd"))
+}
+
+/// The sockets of a process's threads that do not share the main thread's descriptors: none of them is under the
+/// process's own number.
+fn sockets_of_threads(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
+    let mut found = Vec::new();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| Errno::SRCH)?;
+    for thread in threads.flatten().filter_map(|entry| number(&entry)) {
+        if thread != pid && kcmp::share_descriptors(pid, thread) != Some(true) {
+            let theirs = sockets_in(&format!("/proc/{pid}/task/{thread}/fd")).unwrap_or_default();
+            found.extend(theirs.into_iter().map(|(_, inode)| (NOT_COPIED, inode)));
+        }
+    }
+    Ok(found)
+}
+
+/// In place of a descriptor that pidfd_getfd(2) can't copy, as another thread's.
+const NOT_COPIED: i32 = -1;
+
+/// Whether a process has one of these sockets open.
+pub(crate) fn holds_one(pid: i32, inodes: &[u64]) -> Result<bool, Errno> {
+    let has = |sockets: &[(i32, u64)]| sockets.iter().any(|(_, inode)| inodes.contains(inode));
+    // Those of a main thread that has ended are gone, with the folder.
+    match sockets(pid) {
+        Ok(sockets) if has(&sockets) => return Ok(true),
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(has(&sockets_of_threads(pid)?))
+}
+
+/// Whether this PID namespace is the first one, in which every process is seen.
+pub(crate) fn sees_all() -> bool {
+    /// From include/linux/proc_ns.h (PROC_PID_INIT_INO).
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)
+}
+
+fn sockets_in(path: &str) -> Result<Vec<(i32, u64)>, Errno> {
     let folder = openat(
         CWD,
-        format!("/proc/{pid}/fd"),
+        path,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;

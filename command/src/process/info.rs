@@ -2,11 +2,13 @@
 
 use crate::output::readable;
 use crate::process::cgroup::{self, Container};
+use crate::process::users;
 use anyhow::{Context, Result};
 use procfs::process::{Process, Stat};
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -22,6 +24,9 @@ pub(crate) struct Who {
     pub(crate) command_line: Vec<String>,
     /// The file name of what is executed, if we may know it.
     pub(crate) executable: Option<String>,
+    /// The working directory, if we may know it.
+    pub(crate) directory: Option<String>,
+    pub(crate) state: State,
     pub(crate) age_s: Option<u64>,
     /// The systemd unit, if it is a service.
     pub(crate) unit: Option<String>,
@@ -32,6 +37,42 @@ pub(crate) struct Who {
     pub(crate) ancestors: Vec<Ancestor>,
     /// The tracer of `reuseaddr run`, as long as it is there.
     pub(crate) tracer: Option<i32>,
+}
+
+/// Whether a process can act (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum State {
+    #[default]
+    Running,
+    /// By SIGSTOP, SIGTSTP (Ctrl-Z), SIGTTIN or SIGTTOU: it acts on nothing but SIGCONT and SIGKILL.
+    Stopped,
+    /// By its tracer, such as a debugger.
+    TracingStop,
+    /// Its main thread has ended, and other threads live on (pthread_exit(3)).
+    MainThreadEnded,
+}
+
+impl State {
+    fn of(stat: &Stat) -> Self {
+        match stat.state {
+            'T' => Self::Stopped,
+            't' => Self::TracingStop,
+            // A zombie holds no descriptor any more; of one that does, threads are left.
+            'Z' | 'X' => Self::MainThreadEnded,
+            _ => Self::Running,
+        }
+    }
+
+    /// The state in a few words, where it is worth one.
+    pub(crate) fn words(self) -> Option<&'static str> {
+        match self {
+            Self::Running => None,
+            Self::Stopped => Some("stopped (Ctrl-Z or SIGSTOP; SIGCONT resumes it)"),
+            Self::TracingStop => Some("stopped by its tracer"),
+            Self::MainThreadEnded => Some("main thread ended, other threads live"),
+        }
+    }
 }
 
 /// A parent, or the parent of one.
@@ -58,12 +99,17 @@ impl Who {
             .unwrap_or_default();
         Self {
             uid,
-            user: uid.and_then(user).map(ToOwned::to_owned),
-            command_line: process.cmdline().unwrap_or_default(),
+            user: uid.and_then(users::name).map(ToOwned::to_owned),
+            command_line: arguments(process.pid()),
             executable: process
                 .exe()
                 .ok()
                 .and_then(|path| Some(readable(path.file_name()?.as_encoded_bytes()))),
+            directory: process
+                .cwd()
+                .ok()
+                .map(|path| readable(path.as_os_str().as_bytes())),
+            state: stat.map_or_else(State::default, State::of),
             age_s: stat.and_then(|stat| common.age(stat.starttime)),
             unit: place.unit,
             user_unit: place.of_user,
@@ -73,30 +119,14 @@ impl Who {
         }
     }
 
-    /// Whether somebody who looks for this program means it: by the name that it shows, of its file, or of its script.
+    /// Whether somebody who looks for this program means it.
     pub(crate) fn is_called(&self, wanted: &str, shown: &str) -> bool {
-        let words = self.command_line.iter().map(String::as_str);
-        // A program may write a title over its arguments: `nginx: worker`.
-        let own = words
-            .clone()
-            .take(1)
-            .map(|word| word.split(':').next().unwrap_or(word));
-        // After -c and -e come commands, and no name of a script.
-        let script = words
-            .skip(1)
-            .take_while(|word| !matches!(*word, "-c" | "-e"))
-            .find(|word| !word.starts_with('-'));
-        own.chain(script)
-            .chain(self.executable.as_deref())
-            .map(|path| path.rsplit('/').next().unwrap_or(path))
-            .chain([shown])
-            // python is python3 and python3.11 as well.
-            .any(|name| {
-                name == wanted
-                    || name
-                        .trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
-                        == wanted
-            })
+        is_called(
+            &self.command_line,
+            self.executable.as_deref(),
+            shown,
+            wanted,
+        )
     }
 
     /// The command line as it would be typed, on one line.
@@ -135,6 +165,41 @@ impl Who {
     }
 }
 
+/// The user whose process this is.
+pub(crate) fn uid(pid: i32) -> Option<u32> {
+    Process::new(pid).ok()?.uid().ok()
+}
+
+/// Whether a program has this name: the one that it shows, of its file, or of its script.
+pub(crate) fn is_called(
+    arguments: &[String],
+    executable: Option<&str>,
+    shown: &str,
+    wanted: &str,
+) -> bool {
+    let words = arguments.iter().map(String::as_str);
+    // A program may write a title over its arguments: `nginx: worker`.
+    let own = words
+        .clone()
+        .take(1)
+        .map(|word| word.split(':').next().unwrap_or(word));
+    // After -c and -e come commands, and no name of a script.
+    let script = words
+        .skip(1)
+        .take_while(|word| !matches!(*word, "-c" | "-e"))
+        .find(|word| !word.starts_with('-'));
+    own.chain(script)
+        .chain(executable)
+        .map(|path| path.rsplit('/').next().unwrap_or(path))
+        .chain([shown])
+        // python is python3 and python3.11 as well.
+        .any(|name| {
+            name == wanted
+                || name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
+                    == wanted
+        })
+}
+
 /// Our tracer, if it traces the process.
 pub(crate) fn tracer(process: &Process) -> Option<i32> {
     let tracer = process.status().ok()?.tracerpid;
@@ -153,6 +218,29 @@ pub(crate) fn spelled_age(seconds: u64) -> String {
         7_200..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// A process's command line as text: what is not UTF-8 in an argument becomes U+FFFD there.
+pub(crate) fn arguments(pid: i32) -> Vec<String> {
+    raw_arguments(pid)
+        .iter()
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
+}
+
+/// A process's command line, byte by byte (proc_pid_cmdline(5)); empty for one that has cleared it.
+fn raw_arguments(pid: i32) -> Vec<Vec<u8>> {
+    let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    // A program that has written a title over its arguments fills the rest with zeros.
+    let length = text
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
+    let text = text.get(..length).unwrap_or_default();
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
 /// What many processes have in common, and is read once for all of them.
@@ -196,33 +284,19 @@ impl Common {
     }
 }
 
-/// The name of a user. From the file: the name service can't be asked by a program that is linked statically.
-pub(crate) fn user(uid: u32) -> Option<&'static str> {
-    static USERS: OnceLock<HashMap<u32, String>> = OnceLock::new();
-    USERS
-        .get_or_init(|| {
-            let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
-            text.lines()
-                .filter_map(|line| {
-                    let mut fields = line.split(':');
-                    let name = fields.next()?;
-                    Some((fields.nth(1)?.parse().ok()?, readable(name.as_bytes())))
-                })
-                .collect()
-        })
-        .get(&uid)
-        .map(String::as_str)
-}
-
 /// What `LIBREUSE_PROGRAMS` may call it: the name that it was started under, unless it has changed that since, that of a
 /// script, which is the first argument of its interpreter that is no option, and the name of its file.
 pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
-    let mut arguments = process.cmdline().unwrap_or_default().into_iter();
+    let mut arguments = raw_arguments(process.pid()).into_iter();
     let started_as = arguments.next();
-    let script = arguments.find(|word| !word.starts_with('-'));
+    let script = arguments.find(|word| !word.starts_with(b"-"));
     [
-        started_as.as_ref().map(Path::new),
-        script.as_ref().map(Path::new),
+        started_as
+            .as_deref()
+            .map(|word| Path::new(OsStr::from_bytes(word))),
+        script
+            .as_deref()
+            .map(|word| Path::new(OsStr::from_bytes(word))),
         exe,
     ]
     .into_iter()

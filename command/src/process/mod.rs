@@ -8,5 +8,7 @@ pub(crate) mod manager;
 pub(crate) mod mount;
 pub(crate) mod pidfd;
 pub(crate) mod selinux;
+pub(crate) mod signal;
 pub(crate) mod sockets;
 pub(crate) mod tree;
+pub(crate) mod users;

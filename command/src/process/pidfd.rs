@@ -22,10 +22,11 @@ impl Handle {
     /// The process that holds one of these sockets: it is looked at once more when its number can't change any more.
     pub(crate) fn open_holder(pid: i32, inodes: &[u64]) -> Result<Self, Errno> {
         let handle = Self::open(pid)?;
-        let holds = holders::sockets(pid)?
-            .iter()
-            .any(|(_, inode)| inodes.contains(inode));
-        if holds { Ok(handle) } else { Err(Errno::SRCH) }
+        if holders::holds_one(pid, inodes)? {
+            Ok(handle)
+        } else {
+            Err(Errno::SRCH)
+        }
     }
 
     /// Sends it a signal.

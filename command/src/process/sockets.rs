@@ -46,9 +46,11 @@ pub(crate) fn sockets_of(process: &Process) -> Result<Vec<(u64, Theirs)>, Errno>
             continue;
         }
         match pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()) {
-            Ok(fd) => found.extend(tcp(fd).map(|socket| (inode, socket))),
-            // The program has closed it meanwhile.
-            Err(Errno::BADF) => {}
+            // The program may have closed it meanwhile, or opened something else in its place.
+            Ok(fd) if fstat(&fd).is_ok_and(|it| it.st_ino == inode) => {
+                found.extend(tcp(fd).map(|socket| (inode, socket)));
+            }
+            Ok(_) | Err(Errno::BADF) => {}
             Err(error) => return Err(error),
         }
     }
@@ -64,6 +66,10 @@ pub(crate) struct Flags {
 
 /// The flags of a socket that a process has under this number, if we may look.
 pub(crate) fn flags(pid: i32, number: i32, inode: u64) -> Option<Flags> {
+    // Of a socket that only another thread has open there is no number to copy.
+    if number < 0 {
+        return None;
+    }
     let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     let fd = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok()?;
     // The program may have closed it meanwhile, and opened something else.

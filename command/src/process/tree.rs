@@ -141,6 +141,13 @@ pub(crate) fn described(holders: &[Holder]) -> String {
         let command = who.command();
         let colon = if command.is_empty() { "" } else { ": " };
         text += &output::line("  ", &format!("{}{colon}{command}", facts.join(", ")));
+        let state = who.state.words();
+        if let Some(state) = state {
+            text += &output::line("    ", state);
+        }
+        if let Some(directory) = &who.directory {
+            text += &output::line("    in ", directory);
+        }
         let chain = who.chain();
         if !chain.is_empty() {
             text += &output::line_from_the_end("    started by ", &chain);

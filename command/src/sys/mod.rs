@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod exec;
+pub(crate) mod kcmp;
 pub(crate) mod localtime;
 pub(crate) mod mmap;
 pub(crate) mod signals;

@@ -1,4 +1,5 @@
-//! The signals of a terminal, waited for by `--watch` (sigtimedwait(2)).
+//! The signals of a terminal, waited for by `--watch` (sigtimedwait(2)), and those that terminate
+//! process 1.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -59,6 +60,29 @@ impl Signals {
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) };
         std::process::exit(128 + signal)
     }
+}
+
+/// Makes SIGTERM, SIGINT, SIGHUP and SIGQUIT terminate this command where it is process 1, as a
+/// container's command is: the kernel drops every signal for process 1 that has its default action
+/// (pid_namespaces(7)). One that is ignored stays so. An exec puts the default action back.
+pub(crate) fn terminate_as_process_1() {
+    if std::process::id() != 1 {
+        return;
+    }
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: the handler makes one call, which is async-signal-safe.
+        let before = unsafe { libc::signal(signal, exit_by as *const () as libc::sighandler_t) };
+        if before == libc::SIG_IGN {
+            // SAFETY: to ignore a signal calls nothing of ours.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+    }
+}
+
+/// Exits with the status that a shell reports for a process that a signal has terminated.
+extern "C" fn exit_by(signal: c_int) {
+    // SAFETY: _exit is async-signal-safe (signal-safety(7)), and takes any status.
+    unsafe { libc::_exit(128 + signal) };
 }
 
 fn set_of(signals: &[c_int]) -> libc::sigset_t {

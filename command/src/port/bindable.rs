@@ -1,0 +1,65 @@
+//! Whether a port can be bound: the one answer for `free`, `evict`, `wait` and `next`.
+
+use crate::net::probe::{self, Outcome, Probe};
+use rustix::io::Errno;
+use std::net::IpAddr;
+
+/// What a bind of a port comes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Bindable {
+    /// It succeeds.
+    Free,
+    /// Something is in the way.
+    Busy,
+    /// This machine does not have the address.
+    NoAddress,
+    /// We may not bind it, whoever holds it.
+    Denied,
+}
+
+/// The bind in question.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bind {
+    /// The address, if not all.
+    pub(crate) address: Option<IpAddr>,
+    /// Whether it sets `SO_REUSEADDR`.
+    pub(crate) reuse: bool,
+}
+
+impl Bind {
+    /// Tries it.
+    pub(crate) fn of(self, port: u16) -> Bindable {
+        self.judge(&probe::probe(port, self.address))
+    }
+
+    fn judge(self, probes: &[Probe]) -> Bindable {
+        let outcomes: Vec<Outcome> = probes
+            .iter()
+            .map(|probe| if self.reuse { probe.reuse } else { probe.plain })
+            .collect();
+        let some = |error| outcomes.contains(&Outcome::Failed(error));
+        if some(Errno::ACCESS) {
+            Bindable::Denied
+        } else if outcomes.is_empty() || some(Errno::ADDRNOTAVAIL) || some(Errno::AFNOSUPPORT) {
+            Bindable::NoAddress
+        } else if outcomes.iter().all(|&outcome| outcome == Outcome::Bound) {
+            Bindable::Free
+        } else {
+            Bindable::Busy
+        }
+    }
+}
+
+/// Whether a plain bind of all addresses succeeds.
+pub(crate) fn is_free(port: u16) -> bool {
+    Bind::default().of(port) == Bindable::Free
+}
+
+/// The ports of which a plain bind fails.
+pub(crate) fn busy(ports: &[u16]) -> Vec<u16> {
+    ports
+        .iter()
+        .copied()
+        .filter(|&port| !is_free(port))
+        .collect()
+}

@@ -1,0 +1,292 @@
+//! The words of `free`: whom it asks, why not, and what came of it.
+
+use super::free_plan::{Ask, Holding, Plan, Refusal, Way};
+use super::port_list::spelled;
+use super::respawn::Respawn;
+use super::terminate::{Came, Force};
+use crate::output::list;
+use crate::process::cgroup::Container;
+use crate::process::holders::{Holder, sees_all};
+use crate::process::manager::Manager;
+use crate::process::{tree, users};
+use rustix::process::{geteuid, getuid};
+use std::collections::BTreeSet;
+
+/// Whether the words are about what is done, or what would be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mood {
+    Is,
+    Would,
+}
+
+/// `Port 5000 is`, `Ports 5000 and 6000-6100 are`.
+pub(crate) fn is(ports: &[u16]) -> String {
+    let words: Vec<String> = spelled(ports).split(',').map(ToOwned::to_owned).collect();
+    if ports.len() == 1 {
+        format!("Port {} is", list(&words))
+    } else {
+        format!("Ports {} are", list(&words))
+    }
+}
+
+/// Who is to exit, and how.
+pub(crate) fn ask(ask: &Ask, force: &Force, mood: Mood) -> String {
+    let ports: Vec<u16> = ask.ports().into_iter().collect();
+    let be = match mood {
+        Mood::Is => "is",
+        Mood::Would => "would be",
+    };
+    let signal = || {
+        let name = force.signal_name();
+        if force.kill {
+            let grace = force.grace.as_secs_f32();
+            format!("It {be} asked to exit ({name}), and killed after {grace} s.")
+        } else {
+            format!("It {be} asked to exit ({name}).")
+        }
+    };
+    let how = match &ask.way {
+        Way::Manager(Manager::Unit(unit)) => {
+            let restart = unit
+                .restart()
+                .map_or(String::new(), |policy| format!(" (Restart={policy})"));
+            let manager = Manager::Unit(unit.clone());
+            format!(
+                "It is {}{restart}, which {be} stopped by its manager: `{}`.",
+                unit.name,
+                manager.stop_command()
+            )
+        }
+        Way::Manager(manager) => format!(
+            "It is managed by {}, which would start it again. It {be} stopped by that: `{}`.",
+            manager.words(),
+            manager.stop_command()
+        ),
+        Way::SignalDespite(manager) => format!(
+            "{} But {} may start it again {}: `{}` stops that.",
+            signal(),
+            manager.words(),
+            manager.occasion(),
+            manager.stop_command()
+        ),
+        Way::Signal => signal(),
+    };
+    let holders = ask.holders();
+    let own = getuid().as_raw();
+    let others: BTreeSet<String> = holders
+        .iter()
+        .filter(|holder| holder.who.uid != Some(own))
+        .map(|holder| holder.who.user())
+        .collect();
+    let whose = if others.is_empty() {
+        String::new()
+    } else {
+        let users: Vec<String> = others.into_iter().collect();
+        format!(" of user {}", list(&users))
+    };
+    let state = holders
+        .first()
+        .and_then(|holder| holder.who.state.words())
+        .map_or(String::new(), |state| format!(", {state}"));
+    format!(
+        "{} held by {}{whose}{state}. {how}",
+        is(&ports),
+        ask.named()
+    )
+}
+
+/// What may become of ports that are free now: whoever has started their holder may do it again.
+pub(crate) fn outlook(plan: &Plan) -> String {
+    let again: Vec<String> = plan
+        .asks
+        .iter()
+        .filter_map(|ask| match &ask.way {
+            Way::SignalDespite(manager) => Some(format!(
+                " But {} may start it again {}: `{}` stops that.",
+                manager.words(),
+                manager.occasion(),
+                manager.stop_command()
+            )),
+            Way::Signal | Way::Manager(_) => None,
+        })
+        .collect();
+    again.concat()
+}
+
+/// Why a process is not asked. `asked` is what was typed.
+pub(crate) fn refusal(refusal: &Refusal, asked: &str) -> String {
+    let sudo = || {
+        if geteuid().is_root() {
+            String::new()
+        } else {
+            format!("\n    sudo reuseaddr free {asked}")
+        }
+    };
+    match refusal {
+        Refusal::Unseen { port, uid } => {
+            let user = users::name(*uid).map_or_else(|| uid.to_string(), ToOwned::to_owned);
+            if geteuid().is_root() {
+                format!("port {port} is held for user {user}. {}", unseen())
+            } else {
+                format!(
+                    "port {port} is held by a process of user {user}, which you may not inspect{}",
+                    sudo()
+                )
+            }
+        }
+        Refusal::Init(holding) => format!(
+            "{}, and process 1 is never terminated: everything that runs here ends with it",
+            holds(holding)
+        ),
+        Refusal::SocketUnit(holding, None) => format!(
+            "{} for a socket unit, which starts a service for whoever connects: stop that unit\n    \
+             systemctl list-sockets",
+            holds(holding)
+        ),
+        Refusal::SocketUnit(holding, Some(user)) => format!(
+            "{} for a socket unit of {user}: stop that unit\n    systemctl --user list-sockets",
+            holds(holding)
+        ),
+        Refusal::Ourselves(holding) => format!(
+            "this command itself was started with port {}",
+            ports(holding)
+        ),
+        Refusal::Ancestor(holding) => format!(
+            "{}, and has started this command: it is not terminated",
+            holds(holding)
+        ),
+        Refusal::Container(holding, manager) => format!(
+            "{}{}\n    {}",
+            holds(holding),
+            if holding.holder.who.container.is_some() {
+                format!(
+                    ", and runs in container {}{}: stop the container",
+                    container(holding, manager),
+                    policy(manager)
+                )
+            } else if manager.target().is_empty() {
+                format!(
+                    " for a container of {}: stop the container that publishes it",
+                    manager.kind()
+                )
+            } else {
+                format!(
+                    " for {} container {}{}: stop the container",
+                    manager.kind(),
+                    manager.target(),
+                    policy(manager)
+                )
+            },
+            manager.stop_command()
+        ),
+        Refusal::OtherUser(holding) => format!(
+            "{}, and belongs to user {}{}",
+            holds(holding),
+            holding.holder.who.user(),
+            sudo()
+        ),
+        Refusal::Managed(holdings, manager) => {
+            let holders: Vec<Holder> = holdings
+                .iter()
+                .map(|holding| holding.holder.clone())
+                .collect();
+            format!(
+                "{} is managed by {}, which would start it again. The command for that {}\n    {}",
+                tree::named(&holders),
+                manager.words(),
+                manager.purpose(),
+                manager.stop_command()
+            )
+        }
+    }
+}
+
+fn policy(manager: &Manager) -> String {
+    manager.restart().map_or(String::new(), |policy| {
+        format!(" (restart policy {policy})")
+    })
+}
+
+fn container(holding: &Holding, manager: &Manager) -> String {
+    let short = holding.holder.who.container.as_ref().map(Container::short);
+    match short {
+        Some(short) if !manager.target().is_empty() && !short.contains(&manager.target()) => {
+            format!("{} {}", manager.kind(), manager.target())
+        }
+        Some(short) => short,
+        None => manager.target(),
+    }
+}
+
+/// Why root sees nobody who holds a socket.
+pub(crate) fn unseen() -> &'static str {
+    if sees_all() {
+        "No process has a descriptor of it: io_uring may have registered it, or it is on its way through \
+         a Unix socket"
+    } else {
+        "No process that can be seen from this PID namespace has a descriptor of it: it may be in another \
+         one, perhaps a container"
+    }
+}
+
+fn ports(holding: &Holding) -> String {
+    let words: Vec<String> = holding.ports.iter().map(ToString::to_string).collect();
+    list(&words)
+}
+
+/// `nginx (pid 7) holds port 80`.
+fn holds(holding: &Holding) -> String {
+    let Holding { holder, .. } = holding;
+    format!(
+        "{} (pid {}) holds port {}",
+        holder.name,
+        holder.pid,
+        ports(holding)
+    )
+}
+
+/// Why processes did not exit.
+pub(crate) fn came(came: &Came, ports: &[u16], force: &Force) -> Option<String> {
+    Some(match came {
+        Came::Ended => return None,
+        Came::Stubborn(who) if force.kill => format!(
+            "{who} was killed and has not exited: the kernel is still at work for it, see its state in `ps`"
+        ),
+        Came::Stubborn(who) => format!(
+            "{who} has not exited within {} s of {}; with --kill it would be killed\n    \
+             reuseaddr free --kill {}",
+            force.grace.as_secs_f32(),
+            force.signal_name(),
+            spelled(ports)
+        ),
+        Came::Taken(respawn) => format!(
+            "{} has taken the port meanwhile{}\n{}",
+            tree::named(&respawn.holders),
+            started(respawn, ports),
+            tree::described(&respawn.holders)
+        ),
+        Came::Refused(why) => why.clone(),
+    })
+}
+
+/// Who holds the ports again.
+pub(crate) fn respawned(respawn: &Respawn, ports: &[u16]) -> String {
+    format!(
+        "{} held again, by {}{}",
+        is(ports).replacen('P', "p", 1),
+        tree::named(&respawn.holders),
+        started(respawn, ports)
+    )
+}
+
+fn started(respawn: &Respawn, ports: &[u16]) -> String {
+    match &respawn.by {
+        Some(starter) => format!(
+            ": {} starts it again. Stop that first\n    {}\n    reuseaddr free {}",
+            starter.words(),
+            starter.stop_command(),
+            spelled(ports)
+        ),
+        None => ", and was not asked to exit: find out who starts it".into(),
+    }
+}

@@ -1,0 +1,137 @@
+//! Frees ports: has their holders exit, clears what they leave, and looks again.
+
+use super::bindable::{Bind, Bindable, busy};
+use super::evict::{self, Choice, Eviction};
+use super::explain;
+use super::free_plan::{self, Plan, Whom};
+use super::port_list::spelled;
+use super::respawn::look_again;
+use super::terminate::{Ending, Force};
+use super::wait::what_holds;
+use crate::net::sock_diag::{self, Which};
+use crate::net::sysctl;
+use crate::output;
+use crate::output::progress::Progress;
+use crate::process::tree;
+use anyhow::Result;
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// Why ports are not free after all.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// All was done that may be.
+    Busy(String),
+    /// It can't be found out: we may not bind them.
+    Denied(String),
+}
+
+/// Has the holders of the plan exit, evicts what they leave on these ports, and looks again.
+pub(crate) fn free(
+    plan: &Plan,
+    ending: Option<Ending>,
+    ports: &[u16],
+    force: Force,
+) -> Result<Result<(), Failure>> {
+    if let Some(ending) = ending {
+        if let Some(why) = terminate(plan, ending, ports, force)? {
+            return Ok(Err(Failure::Busy(why)));
+        }
+    }
+    let eviction = evict::evict(ports, Choice::default(), false)?;
+    if let Some(failure) = still_busy(ports, &eviction)? {
+        return Ok(Err(failure));
+    }
+    if !plan.asks.is_empty() {
+        if let Some(respawn) = look_again(ports, &plan.asks)? {
+            return Ok(Err(Failure::Busy(explain::respawned(&respawn, ports))));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Frees the ports for a program that is to be started: of our own processes alone, and without a
+/// question. What can't be done is reported, and the program is started all the same.
+pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
+    let busy = busy(ports);
+    if busy.is_empty() {
+        return Ok(());
+    }
+    let plan = free_plan::plan(&busy, Whom::Own)?;
+    for refusal in &plan.refusals {
+        output::warn(&explain::refusal(refusal, &spelled(&busy)));
+    }
+    if !plan.refusals.is_empty() {
+        return Ok(());
+    }
+    for ask in &plan.asks {
+        output::tell(&format!("reuseaddr: {} is asked to exit", ask.named()));
+    }
+    let force = Force {
+        signal: Signal::TERM,
+        grace: Duration::from_secs(5),
+        kill: false,
+    };
+    if let Some(why) = terminate(&plan, Ending::new(&plan.asks)?, &busy, force)? {
+        output::warn(&why);
+        return Ok(());
+    }
+    let eviction = evict::evict(&busy, Choice::default(), false)?;
+    if let Some(Failure::Busy(why)) = still_busy(&busy, &eviction)? {
+        output::warn(&why);
+    }
+    Ok(())
+}
+
+/// Has those exit whom the plan names; returns why that did not succeed.
+fn terminate(plan: &Plan, ending: Ending, ports: &[u16], force: Force) -> Result<Option<String>> {
+    let mut progress = Progress::begin();
+    for manager in plan.asks.iter().filter_map(|ask| ask.stopped_by()) {
+        let tell = || progress.tell(|| format!("Waiting for {} to stop", manager.target()));
+        if let Err(error) = manager.stop(tell) {
+            return Ok(Some(format!("{error:#}")));
+        }
+    }
+    let came = ending.run(ports, force, &plan.asks, |alive| {
+        let holders: Vec<_> = alive.iter().map(|holding| holding.holder.clone()).collect();
+        progress.tell(|| format!("Waiting for {} to exit", tree::named(&holders)));
+    })?;
+    drop(progress);
+    Ok(explain::came(&came, ports, &force))
+}
+
+/// Why a plain bind fails after all, if it does.
+fn still_busy(ports: &[u16], eviction: &Eviction) -> Result<Option<Failure>> {
+    let busy = busy(ports);
+    if busy.is_empty() {
+        return Ok(None);
+    }
+    if !eviction.left.is_empty() {
+        return Ok(Some(Failure::Busy(evict::explain(
+            eviction,
+            &spelled(&busy),
+        ))));
+    }
+    if let Some(why) = denied(&busy)? {
+        return Ok(Some(Failure::Denied(why)));
+    }
+    Ok(Some(Failure::Busy(format!(
+        "a plain bind still fails: {}. `free` leaves connections alone\n    reuseaddr status {}",
+        what_holds(&busy)?,
+        spelled(&busy)
+    ))))
+}
+
+/// Why we can't try whether ports are free on which nothing is, if that is so.
+pub(crate) fn denied(busy: &[u16]) -> Result<Option<String>> {
+    let is_denied = |&port: &u16| Bind::default().of(port) == Bindable::Denied;
+    if !busy.iter().all(is_denied) || !sock_diag::dump(Which::These(busy))?.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "no socket is on port {}, but you may not bind it: ports below {} take root or \
+         CAP_NET_BIND_SERVICE",
+        spelled(busy),
+        sysctl::lowest_unprivileged()
+    )))
+}

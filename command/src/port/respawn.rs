@@ -1,0 +1,142 @@
+//! Looks again after ports were freed: whether somebody has started their holder again.
+
+use super::free_plan::{Ask, Holding, Us, holdings};
+use super::hint::as_root;
+use super::wait::has_listener_or_bound;
+use crate::process::holders::Holder;
+use crate::process::info;
+use crate::process::manager::{Manager, Managers};
+use crate::process::pidfd::{self, Handle};
+use anyhow::Result;
+use rustix::process::geteuid;
+use std::time::{Duration, Instant};
+
+/// Who holds the ports again, and who has started that.
+#[derive(Debug)]
+pub(crate) struct Respawn {
+    pub(crate) holders: Vec<Holder>,
+    pub(crate) by: Option<Starter>,
+}
+
+/// Who has started a holder again.
+#[derive(Debug)]
+pub(crate) enum Starter {
+    Manager(Manager),
+    /// A process that had started the one before, too.
+    Process {
+        pid: i32,
+        name: String,
+    },
+}
+
+/// How long a supervisor may take: runit and s6 pause for a second.
+const SUPERVISOR: Duration = Duration::from_secs(3);
+/// How long a parent may take of which nothing else is known.
+const PARENT: Duration = Duration::from_millis(1500);
+/// Where nobody is known who could do it.
+const NOBODY: Duration = Duration::from_millis(250);
+const OFTEN: Duration = Duration::from_millis(25);
+
+/// Watches the ports for as long as whoever may start the holders again needs.
+pub(crate) fn look_again(ports: &[u16], asks: &[Ask]) -> Result<Option<Respawn>> {
+    let us = Us::look();
+    let suspects: Vec<(Option<Handle>, Duration)> =
+        asks.iter().map(|ask| suspect(ask, &us)).collect();
+    let begin = Instant::now();
+    loop {
+        if has_listener_or_bound(ports)? {
+            let (again, _) = holdings(ports)?;
+            return Ok(Some(respawn(&again, asks, &us)));
+        }
+        let waited = begin.elapsed();
+        // Of a parent that has ended too, nothing is to be expected.
+        let handles = suspects.iter().filter_map(|(handle, _)| handle.as_ref());
+        let mut ended = pidfd::sleep(handles, Duration::ZERO).into_iter();
+        let mut longest = NOBODY;
+        for (handle, time) in &suspects {
+            if handle.is_none() || ended.next() == Some(false) {
+                longest = longest.max(*time);
+            }
+        }
+        if waited >= longest {
+            return Ok(None);
+        }
+        pidfd::sleep([], OFTEN.min(longest.saturating_sub(waited)));
+    }
+}
+
+/// The process that may start these again, and how long that may take.
+fn suspect(ask: &Ask, us: &Us) -> (Option<Handle>, Duration) {
+    let handle = |pid| Handle::open(pid).ok();
+    if let Some(manager) = ask.manager() {
+        return (manager.pid().and_then(handle), SUPERVISOR);
+    }
+    let parent = ask
+        .holdings
+        .first()
+        .and_then(|holding| holding.holder.who.ancestors.first());
+    match parent {
+        Some(parent) if !us.descend_from(parent.pid) && parent.name != "systemd" => {
+            (handle(parent.pid), PARENT)
+        }
+        _ => (None, NOBODY),
+    }
+}
+
+/// Who holds the ports again, as far as can be told who has started that.
+pub(super) fn respawn(again: &[Holding], asks: &[Ask], us: &Us) -> Respawn {
+    let holders: Vec<Holder> = again.iter().map(|holding| holding.holder.clone()).collect();
+    let by = holders.first().and_then(|holder| {
+        let ports: Vec<u16> = again
+            .iter()
+            .flat_map(|it| it.ports.iter().copied())
+            .collect();
+        let manager = Managers::look().of(holder, &ports, &holders);
+        manager.map(Starter::Manager).or_else(|| {
+            let before: Vec<i32> = asks
+                .iter()
+                .flat_map(Ask::holders)
+                .flat_map(|holder| {
+                    holder
+                        .who
+                        .ancestors
+                        .iter()
+                        .map(|it| it.pid)
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            let common = holder.who.ancestors.iter().find(|parent| {
+                parent.pid != 1 && before.contains(&parent.pid) && !us.descend_from(parent.pid)
+            })?;
+            Some(Starter::Process {
+                pid: common.pid,
+                name: common.name.clone(),
+            })
+        })
+    });
+    Respawn { holders, by }
+}
+
+impl Starter {
+    /// What stops it from doing so.
+    pub(crate) fn stop_command(&self) -> String {
+        match self {
+            Self::Manager(manager) => manager.stop_command(),
+            Self::Process { pid, .. } => {
+                let kill = format!("kill {pid}");
+                if info::uid(*pid) == Some(geteuid().as_raw()) {
+                    kill
+                } else {
+                    as_root(&kill)
+                }
+            }
+        }
+    }
+
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Manager(manager) => manager.words(),
+            Self::Process { pid, name } => format!("{name} (pid {pid})"),
+        }
+    }
+}

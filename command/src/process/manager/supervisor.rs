@@ -1,0 +1,301 @@
+//! Supervisors among the parents of a process: those that start it again when it has ended.
+
+use super::{Manager, Member, Parent, Supervise};
+use crate::process::holders::Holder;
+use crate::process::users;
+use procfs::process::Process;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Programs that start their child again when it ends, or when a file changes, and have no command
+/// of their own that stops it.
+const WATCHERS: [(&str, bool); 24] = [
+    ("nodemon", true),
+    ("node-dev", true),
+    ("ts-node-dev", true),
+    ("tsx", true),
+    ("watchexec", true),
+    ("cargo-watch", true),
+    ("bacon", true),
+    ("entr", true),
+    ("reflex", true),
+    ("air", true),
+    ("gin", true),
+    ("watchmedo", true),
+    ("hupper", true),
+    ("rerun", true),
+    ("guard", true),
+    ("circusd", false),
+    ("perpd", false),
+    ("immortal", false),
+    ("daemon", false),
+    ("respawn", false),
+    ("monit", false),
+    ("god", false),
+    ("process-compose", false),
+    ("finit", false),
+];
+
+/// Shells whose scripts may loop.
+const SHELLS: [&str; 9] = [
+    "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "fish",
+];
+
+/// The nearest supervisor of the first process of a chain, whose others are its parents.
+pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
+    let holder = chain.first()?;
+    // pm2 holds the ports of its cluster's applications itself, supervisord those of FastCGI.
+    if is_pm2(holder) {
+        return Some(pm2_cluster(holder));
+    }
+    if holder.is("supervisord") {
+        let child = others.iter().find(|other| {
+            other.parent == holder.pid && program_of_supervisord(other.pid).is_some()
+        })?;
+        return Some(supervisord(holder, child.pid));
+    }
+    chain.windows(2).find_map(|pair| {
+        let [child, parent] = pair else { return None };
+        // What somebody has started from a session of his own, over ssh for one, is not the supervisor's.
+        (child.session == holder.session).then(|| supervisor(parent, child, holder))?
+    })
+}
+
+/// Whether this parent starts the child again, of which the holder is or descends.
+fn supervisor(parent: &Member, child: &Member, holder: &Member) -> Option<Manager> {
+    let supervise = |target: String| Supervise {
+        pid: parent.pid,
+        target,
+    };
+    if parent.is("supervisord") {
+        return Some(supervisord(parent, child.pid));
+    }
+    if is_pm2(parent) {
+        return Some(pm2(parent, child.pid));
+    }
+    if parent.is("runsv") {
+        return Some(Manager::Runit(supervise(service(parent))));
+    }
+    if parent.is("s6-supervise") {
+        return Some(Manager::S6(supervise(service(parent))));
+    }
+    if parent.is("supervise") {
+        return Some(Manager::Daemontools(supervise(service(parent))));
+    }
+    if parent.is("supervise-daemon") || parent.name == "supervise-daemo" {
+        let service = parent.arguments.get(1).cloned().unwrap_or_default();
+        return Some(Manager::OpenRc(supervise(service)));
+    }
+    let has = |part: &str| parent.arguments.iter().any(|word| word.ends_with(part));
+    if has("/forever/bin/monitor") {
+        return Some(Manager::Forever(supervise(child.pid.to_string())));
+    }
+    // `dotnet watch`, `node --watch`, `bun --hot`: an option in front of the script makes them watch.
+    let has_option = ["node", "bun", "deno", "dotnet"]
+        .iter()
+        .any(|name| parent.is(name))
+        && parent
+            .arguments
+            .iter()
+            .skip(1)
+            .take(4)
+            .any(|word| matches!(word.as_str(), "--watch" | "watch" | "--hot"));
+    let watcher = WATCHERS
+        .iter()
+        .find(|(name, _)| parent.is(name))
+        .map(|&(name, on_change)| (name.to_owned(), on_change))
+        .or_else(|| has_option.then(|| (format!("{} --watch", parent.name), true)));
+    if let Some((name, on_change)) = watcher {
+        return Some(Manager::Watcher(Parent {
+            pid: parent.pid,
+            name,
+            on_change,
+        }));
+    }
+    (parent.session == holder.session && loops(parent)).then(|| {
+        Manager::Loop(Parent {
+            pid: parent.pid,
+            name: parent.name.clone(),
+            on_change: false,
+        })
+    })
+}
+
+/// The service directory of runsv, supervise or s6-supervise: they run in it, and are started with
+/// its name.
+fn service(parent: &Member) -> String {
+    let named = parent
+        .arguments
+        .iter()
+        .skip(1)
+        .rfind(|word| !word.starts_with('-'));
+    directory(parent.pid)
+        .or_else(|| named.cloned())
+        .unwrap_or_default()
+}
+
+fn directory(pid: i32) -> Option<String> {
+    let path = Process::new(pid).ok()?.cwd().ok()?;
+    path.to_str().map(ToOwned::to_owned)
+}
+
+/// Whether a shell runs a script with a loop in it. That of a person at a terminal runs none.
+fn loops(shell: &Member) -> bool {
+    if !SHELLS.iter().any(|name| shell.is(name)) {
+        return false;
+    }
+    let mut words = shell.arguments.iter().skip(1);
+    // `busybox sh script`
+    let mut words = words
+        .by_ref()
+        .skip_while(|word| SHELLS.contains(&word.as_str()));
+    let text = loop {
+        let Some(word) = words.next() else {
+            return false;
+        };
+        if word.starts_with('-') && !word.starts_with("--") && word.contains('c') {
+            match words.next() {
+                Some(text) => break text.clone(),
+                None => return false,
+            }
+        }
+        if !word.starts_with('-') {
+            let folder = directory(shell.pid).map(PathBuf::from).unwrap_or_default();
+            // Of a script that is longer, the loop is not at its end.
+            let text = fs::read(folder.join(word)).unwrap_or_default();
+            break String::from_utf8_lossy(&text).into_owned();
+        }
+    };
+    text.lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(|line| line.split([' ', '\t', ';', '(', '{', '&', '|']))
+        .any(|word| matches!(word, "while" | "until" | "for" | "loop"))
+}
+
+/// A variable of a process's environment, as it was started, if we may read it.
+fn variable(pid: i32, name: &str) -> Option<String> {
+    let environment = Process::new(pid).ok()?.environ().ok()?;
+    let value = environment.get(OsStr::new(name))?;
+    Some(value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+/// The program as supervisorctl takes it (supervisord's subprocess.py sets the variables).
+fn program_of_supervisord(pid: i32) -> Option<String> {
+    let process = variable(pid, "SUPERVISOR_PROCESS_NAME")?;
+    Some(match variable(pid, "SUPERVISOR_GROUP_NAME") {
+        Some(group) if group != process => format!("{group}:{process}"),
+        _ => process,
+    })
+}
+
+fn supervisord(parent: &Member, child: i32) -> Manager {
+    // It is in the child's environment only if there is a control socket.
+    let server = variable(child, "SUPERVISOR_SERVER_URL");
+    let program = program_of_supervisord(child);
+    let configuration = option(&parent.arguments, "-c", "--configuration").map(|path| {
+        let folder = directory(parent.pid).map(PathBuf::from).unwrap_or_default();
+        folder.join(path).to_string_lossy().into_owned()
+    });
+    let options = match (configuration, server) {
+        (_, None) if program.is_some() => None,
+        (Some(path), _) => Some(vec!["-c".to_owned(), path]),
+        (None, Some(server)) => Some(vec!["-s".to_owned(), server]),
+        // Its environment may not be read: the usual place.
+        (None, None) => Some(Vec::new()),
+    };
+    Manager::Supervisord {
+        pid: parent.pid,
+        program: program.unwrap_or_else(|| "PROGRAM".into()),
+        options,
+    }
+}
+
+/// The value of an option: `-c FILE`, `-cFILE`, `--configuration FILE`, `--configuration=FILE`.
+fn option(arguments: &[String], short: &str, long: &str) -> Option<String> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if word == short || word == long {
+            return words.next().cloned();
+        }
+        if let Some(value) = word
+            .strip_prefix(long)
+            .and_then(|rest| rest.strip_prefix('='))
+        {
+            return Some(value.to_owned());
+        }
+        if let Some(value) = word.strip_prefix(short).filter(|_| !word.starts_with("--")) {
+            return Some(value.to_owned());
+        }
+    }
+    None
+}
+
+/// `PM2 v7.0.4: God Daemon (/root/.pm2)`.
+fn is_pm2(process: &Member) -> bool {
+    process
+        .arguments
+        .first()
+        .is_some_and(|title| title.starts_with("PM2 v") && title.contains("God Daemon"))
+}
+
+fn pm2(daemon: &Member, child: i32) -> Manager {
+    pm2_of(daemon, application(child).into_iter().collect())
+}
+
+/// Of a cluster the daemon holds the sockets, and nothing tells for which of its applications.
+fn pm2_cluster(daemon: &Member) -> Manager {
+    let mut names: Vec<String> = crate::process::holders::pids()
+        .filter(|&pid| {
+            let stat = Process::new(pid).and_then(|process| process.stat());
+            stat.is_ok_and(|stat| stat.ppid == daemon.pid)
+        })
+        .filter(|&pid| mode(pid).as_deref() == Some("cluster_mode"))
+        .filter_map(application)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    pm2_of(daemon, names)
+}
+
+fn pm2_of(daemon: &Member, applications: Vec<String>) -> Manager {
+    let uid = Process::new(daemon.pid)
+        .ok()
+        .and_then(|process| process.uid().ok());
+    let title = daemon.arguments.first().map_or("", String::as_str);
+    let home = title
+        .split_once('(')
+        .and_then(|(_, rest)| rest.rsplit_once(')'))
+        .map(|(home, _)| home.to_owned())
+        .filter(|home| {
+            uid.and_then(users::home)
+                .is_none_or(|usual| usual.join(".pm2") != Path::new(home))
+        });
+    Manager::Pm2 {
+        pid: daemon.pid,
+        applications,
+        home,
+        uid,
+    }
+}
+
+/// What pm2 has told an application of itself: one variable each, or all in one.
+fn of_pm2(pid: i32, key: &str) -> Option<String> {
+    variable(pid, key).or_else(|| {
+        let all: Value = serde_json::from_str(&variable(pid, "pm2_env")?).ok()?;
+        match all.get(key)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    })
+}
+
+fn application(pid: i32) -> Option<String> {
+    of_pm2(pid, "name").or_else(|| of_pm2(pid, "pm_id"))
+}
+
+fn mode(pid: i32) -> Option<String> {
+    of_pm2(pid, "exec_mode")
+}

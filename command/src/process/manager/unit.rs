@@ -1,0 +1,127 @@
+//! A service of systemd: what its manager says of it, and how it is stopped (systemctl(1)).
+
+use super::Member;
+use crate::process::holders::Holder;
+use crate::process::users;
+use log::debug;
+use rustix::process::geteuid;
+use std::process::{Command, Stdio};
+
+/// A service that runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Unit {
+    pub(crate) name: String,
+    /// Of a user's own manager: that user.
+    user: Option<u32>,
+    /// Its first process, if its manager tells and it has one.
+    main: Option<i32>,
+    restart: Option<String>,
+}
+
+/// Programs that only start another one, and wait for it: with that their unit has ended too.
+const STARTERS: [&str; 24] = [
+    "sh",
+    "bash",
+    "dash",
+    "ash",
+    "zsh",
+    "ksh",
+    "busybox",
+    "npm",
+    "npx",
+    "yarn",
+    "pnpm",
+    "env",
+    "sudo",
+    "su",
+    "runuser",
+    "setpriv",
+    "tini",
+    "docker-init",
+    "dumb-init",
+    "timeout",
+    "flock",
+    "script",
+    "uv",
+    "poetry",
+];
+
+impl Unit {
+    /// Asks the manager of a unit about it: the system's, or that of a user.
+    pub(super) fn find(name: String, user: Option<u32>) -> Self {
+        let mut unit = Self {
+            name,
+            user,
+            main: None,
+            restart: None,
+        };
+        unit.main = unit
+            .property("MainPID")
+            .and_then(|pid| pid.parse().ok())
+            .filter(|&pid| pid != 0);
+        unit.restart = unit
+            .property("Restart")
+            .filter(|policy| policy.starts_with("on-") || policy == "always");
+        debug!("{unit:?}");
+        unit
+    }
+
+    fn property(&self, name: &str) -> Option<String> {
+        let output = Command::new("systemctl")
+            .args(self.options())
+            .args(["show", "--property", name, "--value", "--", &self.name])
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// When its manager starts it again: `always`, `on-failure` and the like.
+    pub(crate) fn restart(&self) -> Option<&str> {
+        self.restart.as_deref()
+    }
+
+    pub(super) fn is_of_user(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// Whether the first process of a chain is the unit's own program, and not one of many that it
+    /// has started: cron, a CI agent and every supervisor have their jobs in their own unit.
+    pub(super) fn runs(&self, chain: &[Member], others: &[Holder]) -> bool {
+        let (Some(main), Some(holder)) = (self.main, chain.first()) else {
+            return true;
+        };
+        if holder.pid == main || others.iter().any(|other| other.pid == main) {
+            return true;
+        }
+        match chain.iter().position(|parent| parent.pid == main) {
+            Some(position) => chain
+                .get(1..=position)
+                .unwrap_or_default()
+                .iter()
+                .all(|parent| STARTERS.iter().any(|name| parent.is(name))),
+            // The main process has not started it: a daemon, of which the manager knows another process.
+            None => Member::new(main).is_none_or(|main| main.session == holder.session),
+        }
+    }
+
+    /// What stops it, as words.
+    pub(super) fn stop_words(&self) -> Vec<String> {
+        let mut words = vec!["systemctl".to_owned()];
+        words.extend(self.options());
+        words.extend(["stop".to_owned(), self.name.clone()]);
+        words
+    }
+
+    fn options(&self) -> Vec<String> {
+        match self.user {
+            None => Vec::new(),
+            Some(user) if user == geteuid().as_raw() => vec!["--user".into()],
+            Some(user) => {
+                let name = users::name(user).map_or_else(|| user.to_string(), ToOwned::to_owned);
+                vec!["--user".into(), format!("--machine={name}@.host")]
+            }
+        }
+    }
+}

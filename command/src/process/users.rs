@@ -1,0 +1,50 @@
+//! Users by number, from /etc/passwd (passwd(5)). Not by getpwuid(3): the name service can't be asked
+//! by a program that is linked statically.
+
+use crate::output::readable;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+struct User {
+    name: String,
+    home: PathBuf,
+}
+
+/// The name of a user.
+pub(crate) fn name(uid: u32) -> Option<&'static str> {
+    users().get(&uid).map(|user| user.name.as_str())
+}
+
+/// The home directory of a user.
+pub(crate) fn home(uid: u32) -> Option<&'static Path> {
+    users().get(&uid).map(|user| user.home.as_path())
+}
+
+fn users() -> &'static HashMap<u32, User> {
+    static USERS: OnceLock<HashMap<u32, User>> = OnceLock::new();
+    USERS.get_or_init(|| {
+        let mut users = HashMap::new();
+        let text = fs::read("/etc/passwd").unwrap_or_default();
+        for line in text.split(|&byte| byte == b'\n') {
+            let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
+            let [name, _, uid, _, _, home, ..] = fields.as_slice() else {
+                continue;
+            };
+            let uid = std::str::from_utf8(uid)
+                .ok()
+                .and_then(|uid| uid.parse().ok());
+            if let Some(uid) = uid {
+                // Of two names for one number the first counts.
+                users.entry(uid).or_insert_with(|| User {
+                    name: readable(name),
+                    home: OsStr::from_bytes(home).into(),
+                });
+            }
+        }
+        users
+    })
+}
