@@ -4,6 +4,7 @@
 pub(crate) mod progress;
 pub(crate) mod screen;
 pub(crate) mod table;
+pub(crate) mod typed;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -58,6 +59,7 @@ pub(crate) fn paragraph(first: &str, rest: &str, text: &str) -> String {
 /// A command to type, and what it is good for; on two lines where one is too short.
 pub(crate) fn command(command: &str, purpose: &str) -> String {
     const COLUMN: usize = 44;
+    let command = typed::command_line(command);
     let one_line = format!("    {command:<COLUMN$} {purpose}\n");
     if command.len() <= COLUMN && one_line.trim_end().chars().count() <= width() {
         one_line
@@ -184,10 +186,11 @@ fn say(prefix: &str, text: &str) {
         .enumerate()
         .map(|(position, line)| {
             if line.starts_with("    ") {
-                // A command to type: as it is.
-                line.to_owned() + "\n"
+                // A command to type: it is not wrapped.
+                typed::command_line(line) + "\n"
             } else {
-                paragraph(if position == 0 { prefix } else { &indent }, &indent, line)
+                let first = if position == 0 { prefix } else { &indent };
+                paragraph(first, &indent, &typed::sentence(line))
             }
         })
         .collect();

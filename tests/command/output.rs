@@ -1,7 +1,8 @@
 //! How it speaks: to terminals and pipes, wide and narrow, with and without colour.
 
 use crate::{
-    SERVER, assert_says, crash_after_serving, fill_with_time_wait, reuseaddr, serve_once, server,
+    SERVER, assert_says, crash_after_serving, fill_with_time_wait, named, reuseaddr, serve_once,
+    server,
 };
 use std::fs;
 use support::{Folder, Program, own_network, program};
@@ -24,7 +25,7 @@ import fcntl, os, pty, signal, struct, sys, termios
 columns, rows, variables, interrupt, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]
 pid, terminal = pty.fork()
 if pid == 0:
-    environment = {'PATH': '/usr/bin:/bin', 'TERM': 'xterm-256color'}
+    environment = {'PATH': os.path.dirname(command[0]) + ':/usr/bin:/bin', 'TERM': 'xterm-256color'}
     for pair in filter(None, variables.split(',')):
         name, _, value = pair.partition('=')
         environment[name] = value
@@ -144,7 +145,7 @@ fn fits_narrow_terminals_and_prose_is_never_wider_than_100() {
     own_network();
     crash_after_serving(&server(5000), 5000);
     for (columns, limit) in [(40, 60), (80, 80), (250, 100)] {
-        let text = on_terminal(columns, "NO_COLOR=1", &["status", "5000"]);
+        let text = named(&on_terminal(columns, "NO_COLOR=1", &["status", "5000"]));
         assert!(text.contains("TIME") && text.contains("evict"), "{text}");
         assert!(
             longest_line(&text) <= limit,

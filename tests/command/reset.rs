@@ -1,7 +1,8 @@
 //! `evict` without any right: from the side of the peer, where that is on this host.
 
 use crate::{
-    SERVER, assert_says, code, crash_after_serving, json, nobody, reuseaddr, serve_once, server,
+    SERVER, assert_says, code, crash_after_serving, json, named, nobody, reuseaddr, serve_once,
+    server,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -367,7 +368,7 @@ fn is_what_status_advises_where_it_helps() {
             .clone();
         advice
             .iter()
-            .map(|one| one["command"].as_str().expect("a command").to_owned())
+            .map(|one| named(one["command"].as_str().expect("a command")))
             .collect::<Vec<_>>()
     };
     leave("127.0.0.1", "127.0.0.1", "").0.kill();

@@ -1,8 +1,8 @@
 //! `status`: everything that is on a port, entry by entry, and a verdict that holds.
 
 use crate::{
-    SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, nobody, reuseaddr,
-    run, serve_once, server, status,
+    SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, named, nobody,
+    reuseaddr, run, serve_once, server, status,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -187,17 +187,20 @@ fn gets_from_address_in_use_to_a_running_program_in_one_more_command() {
 
     // Both commands that it names, as they are named.
     let advice = status(49200)["verdict"]["advice"].take();
-    let commands: Vec<&str> = advice
+    let commands: Vec<String> = advice
         .as_array()
         .expect("advice")
         .iter()
-        .filter_map(|advice| advice["command"].as_str())
+        .filter_map(|advice| advice["command"].as_str().map(named))
         .collect();
     let wait = commands[0]
         .strip_prefix("reuseaddr run --wait ")
         .and_then(|rest| rest.strip_suffix(" PROGRAM"));
     assert!(wait.is_some(), "{commands:?}");
-    assert!(commands.contains(&"reuseaddr evict 49200"), "{commands:?}");
+    assert!(
+        commands.contains(&"reuseaddr evict 49200".to_owned()),
+        "{commands:?}"
+    );
     let mut waiting = run()
         .arguments([
             "--wait",

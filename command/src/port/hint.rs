@@ -1,6 +1,7 @@
 //! The next command to type.
 
 use super::socket::Socket;
+use crate::output::typed;
 use crate::process::holders::Holder;
 use rustix::process::{geteuid, getuid};
 use serde::Serialize;
@@ -83,7 +84,7 @@ pub(crate) fn as_root(command: &str) -> String {
 
 pub(crate) fn advise(command: impl Into<String>, purpose: impl Into<String>) -> Advice {
     Advice {
-        command: command.into(),
+        command: typed::command_line(&command.into()),
         purpose: purpose.into(),
     }
 }
