@@ -39,7 +39,8 @@ pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     );
 }
 
-pub(crate) fn wait_until_by(deadline: Instant, mut holds: impl FnMut() -> bool) -> bool {
+/// The same, and says whether it holds at last.
+pub fn wait_until_by(deadline: Instant, mut holds: impl FnMut() -> bool) -> bool {
     let mut pause = Duration::from_micros(200);
     loop {
         if holds() {
