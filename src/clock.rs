@@ -54,6 +54,25 @@ pub(crate) fn sleep_until(moment: u64) -> bool {
     }
 }
 
+/// Sleeps for a tenth of a millisecond or so. Signals are blocked.
+pub(crate) fn pause() {
+    // The kernel adds 50 microseconds to most sleeps (PR_SET_TIMERSLACK).
+    let moment = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000,
+    };
+    // SAFETY: the kernel reads one timespec, which outlives the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_clock_nanosleep,
+            libc::CLOCK_MONOTONIC,
+            0,
+            &raw const moment,
+            ptr::null_mut::<libc::timespec>(),
+        )
+    };
+}
+
 /// Whole seconds, and the milliseconds beyond them.
 ///
 /// By halves, since a processor of 32 bits divides no 64: what stands in for it there is a function of Rust's, which on

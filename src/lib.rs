@@ -55,6 +55,8 @@ mod signals;
 mod sink;
 #[allow(unsafe_code)] // Calls out: the program's sockets.
 mod socket;
+#[allow(unsafe_code)] // Calls out: a socket of our own.
+mod spare;
 #[cfg(target_arch = "arm")]
 #[allow(unsafe_code)] // Symbols for the linker.
 mod unwind;

@@ -3,6 +3,7 @@
 //! Each method is one system call, by the libc function of that name: another preloaded library may have its own.
 //! None of them is a cancellation point (pthreads(7)). They may change `errno`; whoever calls them puts it back.
 
+use crate::spare::Spare;
 use crate::{clock, file, listeners, real, signals};
 use core::ffi::{c_int, c_void};
 use core::mem;
@@ -91,6 +92,7 @@ impl Facts for Socket {
 impl Calls for Socket {
     type File = file::Identity;
     type Mask = signals::Mask;
+    type Spare = Spare;
 
     fn descriptor(&self) -> c_int {
         self.0
@@ -130,6 +132,14 @@ impl Calls for Socket {
 
     fn is_held(&self, wanted: &Wanted) -> bool {
         listeners::is_held(*self, wanted)
+    }
+
+    fn spare(&self, address: Endpoint) -> Option<Spare> {
+        Spare::open(address, *self)
+    }
+
+    fn pause(&self) {
+        clock::pause();
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

@@ -131,6 +131,19 @@ impl Connection {
     }
 }
 
+/// A TCP socket of our own, beside the program's (socket(2)). It is closed when it is dropped.
+pub trait Spare {
+    /// Binds it, also to an address that no interface has (bind(2), and `IP_FREEBIND` of ip(7)).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    fn bind(&self, address: Endpoint) -> Result<(), Errno>;
+
+    /// Sets `SO_REUSEADDR`.
+    fn reuse_address(&self);
+}
+
 /// The call that the program makes, with its own arguments.
 pub trait OwnCall {
     /// Makes it.
@@ -165,6 +178,8 @@ pub trait Calls: Facts {
     type File: PartialEq;
     /// The signals that the program held back itself.
     type Mask;
+    /// A socket of our own.
+    type Spare: Spare;
 
     /// The number of the descriptor, for reports.
     fn descriptor(&self) -> i32;
@@ -192,9 +207,16 @@ pub trait Calls: Facts {
     fn now_ms(&self) -> Option<u64>;
 
     /// Whether a live socket of the same network namespace is known to have this address (`sock_diag(7)`, see
-    /// [`diag`](crate::diag)); false if it can't be told. The one answer that takes more than one system call: it is asked for
-    /// once, before a wait.
+    /// [`diag`](crate::diag)); false if it can't be told. It takes more than one system call, and is asked for only
+    /// when `bind` has failed.
     fn is_held(&self, wanted: &Wanted) -> bool;
+
+    /// Opens a TCP socket of our own for an address of this family, in the network of the program's (socket(2)); `None`
+    /// if that can't be.
+    fn spare(&self, address: Endpoint) -> Option<Self::Spare>;
+
+    /// Sleeps for a tenth of a millisecond or so (`clock_nanosleep(2)`).
+    fn pause(&self);
 
     /// How long this same `bind` has waited already, in milliseconds: where a program's handlers can't run within a wait, it
     /// ends for them and begins again.

@@ -313,6 +313,8 @@ pub struct Wanted {
     pub dual_stack: bool,
     /// The interface that the socket is bound to, 0 if to none; `None` if that can't be had.
     pub interface: Option<u32>,
+    /// Whether the sockets that are asked for are listeners alone: that is a tenth of the work.
+    pub of_listeners: bool,
 }
 
 impl Wanted {
@@ -320,7 +322,8 @@ impl Wanted {
     #[must_use]
     pub fn requests(&self) -> [Request; 2] {
         FAMILIES.map(|family| {
-            Request::dump(family, 1 << LISTEN | 1 << BOUND).on_port(self.address.port)
+            let bound = if self.of_listeners { 0 } else { 1 << BOUND };
+            Request::dump(family, 1 << LISTEN | bound).on_port(self.address.port)
         })
     }
 
@@ -339,6 +342,8 @@ impl Wanted {
         };
         matches!(socket.state, LISTEN | BOUND | CLOSE)
             && interfaces_meet
+            // The guard is ours, or that of another copy.
+            && !theirs.is_reserved()
             && self.address.surely_conflicts_with(
                 self.dual_stack,
                 theirs,

@@ -80,6 +80,81 @@ impl Endpoint {
         }
     }
 
+    /// The bytes of its `sockaddr_in` or `sockaddr_in6`, and how many of them there are.
+    #[must_use]
+    pub fn encode(self) -> ([u8; LONGEST], usize) {
+        let [first, second] = match self.address {
+            Address::V4(_) => AF_INET.to_ne_bytes(),
+            Address::V6 { .. } => AF_INET6.to_ne_bytes(),
+        };
+        let [high, low] = self.port.to_be_bytes();
+        let mut bytes = [0; LONGEST];
+        let start = [first, second, high, low];
+        match self.address {
+            Address::V4(address) => {
+                fill(&mut bytes, start.into_iter().chain(address));
+                (bytes, 16)
+            }
+            Address::V6 { groups, scope } => {
+                let flow = [0; 4];
+                let groups = groups.into_iter().flat_map(u16::to_be_bytes);
+                let rest = flow.into_iter().chain(groups).chain(scope.to_ne_bytes());
+                fill(&mut bytes, start.into_iter().chain(rest));
+                (bytes, LONGEST)
+            }
+        }
+    }
+
+    /// The address of the port's guard, which no program binds (see `guard.rs`).
+    pub(crate) fn guard(self) -> Self {
+        self.reserved(0)
+    }
+
+    /// The address at which it is tried whether a wildcard address is in use.
+    pub(crate) fn beside_guard(self) -> Self {
+        self.reserved(1)
+    }
+
+    /// Whether it is one of these two, of either family.
+    pub(crate) fn is_reserved(self) -> bool {
+        let Self { address, port } = self;
+        let v4 = Self {
+            address: Address::V4([0; 4]),
+            port,
+        };
+        let v6 = Self {
+            address: Address::V6 {
+                groups: [0; 8],
+                scope: 0,
+            },
+            port,
+        };
+        [v4, v6].into_iter().any(|family| {
+            [0, 1]
+                .into_iter()
+                .any(|number| family.reserved(number).address == address)
+        })
+    }
+
+    /// Of the same family, and of the loopback network or the block for discarding (RFC 6666).
+    fn reserved(self, number: u8) -> Self {
+        let last = 66_u8.saturating_add(number);
+        let address = if self.is_v4() {
+            Address::V4([127, 76, 73, last])
+        } else {
+            Address::V6 {
+                groups: [0x100, 0, 0, 0, 0, 0, 0x4c49, last.into()],
+                scope: 0,
+            }
+        };
+        Self { address, ..self }
+    }
+
+    /// Whether it is an IPv4 address, or is mapped to one.
+    pub(crate) fn is_v4(self) -> bool {
+        self.address.as_v4().is_some()
+    }
+
     /// Whether a socket that is bound to `other`, to IPv6 alone if not `other_dual_stack`, keeps every other socket from being
     /// bound here (`ipv6_rcv_saddr_equal` in `net/ipv4/inet_connection_sock.c`). `dual_stack` is whether the socket that is to be
     /// bound here takes IPv4 as well; false for either where it is not known.
@@ -149,6 +224,12 @@ impl Address {
             Self::V4(bytes) => bytes == [0; 4],
             Self::V6 { groups, .. } => groups == [0; 8],
         }
+    }
+}
+
+fn fill(places: &mut [u8], bytes: impl Iterator<Item = u8>) {
+    for (place, byte) in places.iter_mut().zip(bytes) {
+        *place = byte;
     }
 }
 

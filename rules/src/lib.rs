@@ -5,6 +5,7 @@
 pub mod calls;
 pub mod diag;
 pub mod endpoint;
+mod guard;
 pub mod policy;
 pub mod report;
 pub mod sequence;

@@ -105,6 +105,13 @@ pub(crate) fn not_bound(address: Endpoint, options: Options, still_in_use: bool)
     }
 }
 
+/// There is no second try: it would go over a live socket.
+pub(crate) fn held_by_another(address: Endpoint) {
+    log::info!(
+        "bind {address}: another socket is bound there with SO_REUSEADDR, and may be about to listen"
+    );
+}
+
 /// A `bind` that had failed with `EADDRINUSE` will be tried again for some time.
 pub(crate) fn waiting(address: Endpoint, wait_ms: u32) {
     log::warn!(

@@ -6,6 +6,7 @@
 use crate::calls::{Calls, Errno, OwnCall, SocketOption};
 use crate::diag::Wanted;
 use crate::endpoint::Endpoint;
+use crate::guard::{self, Guard};
 use crate::policy::{self, BindSoFar, Decision, Ending, Options, Reason};
 use crate::report::{self, Function};
 use crate::settings::{Linger, Settings};
@@ -36,7 +37,7 @@ pub fn bind_in_use(
             return Err(Errno::IN_USE);
         }
     };
-    let result = bind_with(options, calls, bind);
+    let result = bind_with(options, calls, bind, address);
     match result {
         Ok(()) => report::bound(address, options),
         Err(Errno::IN_USE) if settings.wait_ms > 0 => {
@@ -80,7 +81,7 @@ pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) ->
             };
             // A handler that jumped out in the middle would leave the option set on a socket that does not listen: another
             // copy could bind its port, which may be the program's lock.
-            held(calls, || {
+            held(calls, |_| {
                 let done = apply(options, calls);
                 let result = listen.make();
                 // In use is what another copy has bound as well. It can listen only while this one carries the option: with
@@ -208,9 +209,9 @@ fn tell(function: Function, calls: &impl Calls, wanted: Options, done: Options) 
 }
 
 /// Does something with signals held back; and all the same where the kernel would not hold them.
-fn held<T>(calls: &impl Calls, ours: impl FnOnce() -> T) -> T {
+fn held<T>(calls: &impl Calls, ours: impl FnOnce(bool) -> T) -> T {
     let mask = calls.hold_signals();
-    let result = ours();
+    let result = ours(mask.is_some());
     if let Some(mask) = mask {
         calls.release_signals(mask);
     }
@@ -218,25 +219,67 @@ fn held<T>(calls: &impl Calls, ours: impl FnOnce() -> T) -> T {
 }
 
 /// Binds with the options set, and puts back what the program had.
-fn bind_with(options: Options, calls: &impl Calls, bind: &impl OwnCall) -> Result<(), Errno> {
-    let set = |wanted: bool, option| {
-        // Only what is off is set, and only what was set is put back.
-        wanted && calls.option(option) == Some(0) && calls.set_option(option, 1)
-    };
+fn bind_with(
+    options: Options,
+    calls: &impl Calls,
+    bind: &impl OwnCall,
+    address: Endpoint,
+) -> Result<(), Errno> {
+    // Only what is off is set, and only what was set is put back.
+    let is_off = |wanted: bool, option| wanted && calls.option(option) == Some(0);
     // A handler that jumped out in the middle would leave an option set on the program's socket.
-    held(calls, || {
-        let address = set(options.reuse_address, SocketOption::ReuseAddress);
-        let port = set(options.reuse_port, SocketOption::ReusePort);
+    held(calls, |blocked| {
+        let address_is_off = is_off(options.reuse_address, SocketOption::ReuseAddress);
+        // Copies that are to share the port may be bound at the same moment, and one over the other.
+        let guard = if address_is_off && !options.reuse_port && blocked {
+            guard_of(calls, address)?
+        } else {
+            None
+        };
+        let reuse_address = address_is_off && calls.set_option(SocketOption::ReuseAddress, 1);
+        let reuse_port = is_off(options.reuse_port, SocketOption::ReusePort)
+            && calls.set_option(SocketOption::ReusePort, 1);
         let result = bind.make();
-        if address {
+        if reuse_address {
             calls.set_option(SocketOption::ReuseAddress, 0);
         }
         // A bound socket keeps it: the next copy needs it there.
-        if port && result.is_err() {
+        if reuse_port && result.is_err() {
             calls.set_option(SocketOption::ReusePort, 0);
         }
+        drop(guard);
         result
     })
+}
+
+/// Takes the guard of the port, and looks for live sockets that carry the option themselves and do not listen yet: the
+/// kernel would bind the program's over them, and then refuse them their `listen`.
+///
+/// # Errors
+///
+/// There is one, so the address stays in use.
+#[cold]
+#[inline(never)]
+fn guard_of<C: Calls>(calls: &C, address: Endpoint) -> Result<Option<C::Spare>, Errno> {
+    let wanted = wanted(calls, address);
+    let of_listeners = Wanted {
+        of_listeners: true,
+        ..wanted
+    };
+    // The kernel refuses the second try then, and there is nothing to guard.
+    if calls.is_held(&of_listeners) {
+        return Ok(None);
+    }
+    let guard = match guard::take(calls, &wanted) {
+        Guard::Held(guard) => Some(guard),
+        Guard::Missing => None,
+        Guard::Refused => return Err(Errno::IN_USE),
+    };
+    if calls.is_held(&wanted) {
+        report::held_by_another(address);
+        return Err(Errno::IN_USE);
+    }
+    Ok(guard)
 }
 
 /// Tries again with a growing pause, until the address is free or the time is up.
@@ -269,7 +312,7 @@ fn wait_to_bind(
         if left == 0 || !calls.sleep_until(until) || calls.file() != file {
             break;
         }
-        let (options, result) = bind_plain_first(options, calls, bind);
+        let (options, result) = bind_plain_first(options, calls, bind, address);
         now = calls.now_ms();
         if result != Err(Errno::IN_USE) {
             let waited = now.map_or(waited, |now| now.saturating_sub(start));
@@ -295,6 +338,7 @@ fn wanted(calls: &impl Calls, address: Endpoint) -> Wanted {
         address,
         dual_stack: calls.option(SocketOption::Ipv6Only) == Some(0),
         interface: calls.option(SocketOption::Interface).map(i32::unsigned_abs),
+        of_listeners: false,
     }
 }
 
@@ -304,6 +348,7 @@ fn bind_plain_first(
     options: Options,
     calls: &impl Calls,
     bind: &impl OwnCall,
+    address: Endpoint,
 ) -> (Options, Result<(), Errno>) {
     // Copies that are to share the port have to say so before they bind.
     if !options.reuse_port {
@@ -312,5 +357,5 @@ fn bind_plain_first(
             return (Options::NONE, result);
         }
     }
-    (options, bind_with(options, calls, bind))
+    (options, bind_with(options, calls, bind, address))
 }

@@ -1,5 +1,6 @@
 //! The specification of `libreuse.so`: real processes on the real kernel, each effect with its control.
 
+mod beside;
 mod bind;
 mod close;
 mod connect;

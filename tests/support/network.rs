@@ -28,6 +28,20 @@ pub fn own_network() {
     sysctl("net.ipv4.tcp_rfc1337", "1");
 }
 
+/// Whether the kernel shows sockets that are bound and do not listen (Linux 6.8); where not, a line
+/// says so.
+pub fn shows_bound_sockets() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
+    let mut numbers = release
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
+    let shows = [numbers.next(), numbers.next()] >= [Some(6), Some(8)];
+    if !shows {
+        eprintln!("skipped: Linux {} shows no bound sockets", release.trim());
+    }
+    shows
+}
+
 /// Writes a sysctl of the calling thread's network namespace, `net.ipv4.ip_local_port_range` for one.
 pub fn sysctl(name: &str, value: &str) {
     let path = format!("/proc/sys/{}", name.replace('.', "/"));

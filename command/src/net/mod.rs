@@ -4,4 +4,5 @@ pub(crate) mod namespace;
 pub(crate) mod probe;
 pub(crate) mod reset;
 pub(crate) mod sock_diag;
+pub(crate) mod spare;
 pub(crate) mod sysctl;

@@ -51,6 +51,7 @@ fn wanted(address: &str) -> Wanted {
         address: Endpoint::from(address.parse::<SocketAddr>().expect("an address")),
         dual_stack: false,
         interface: Some(0),
+        of_listeners: false,
     }
 }
 
@@ -127,6 +128,7 @@ fn tells_the_links_of_two_interfaces_apart() {
         dual_stack: true,
         // Before the bind it is bound to none.
         interface: Some(0),
+        of_listeners: false,
     };
     for (interface, expected) in [(2, true), (3, false)] {
         let theirs = listener(AF_INET6, 80, &local, interface, &[]);
@@ -145,7 +147,7 @@ fn reads_what_the_kernel_reports() {
         bytes[HEADER + place..HEADER + place + 4].copy_from_slice(&number.to_ne_bytes());
     }
     let Some(Message::Socket(socket)) = Messages::of(&bytes).next() else {
-        panic!("a socket");
+        std::panic!("a socket");
     };
     assert_eq!(socket.local().to_string(), "127.0.0.1:80");
     assert_eq!(socket.peer().to_string(), "127.0.0.2:1234");

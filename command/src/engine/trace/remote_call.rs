@@ -9,12 +9,14 @@ use super::arch::{self, Asked};
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::wait_timer::Clock;
 use crate::net::sock_diag;
+use crate::net::spare::{self, Spare};
 use crate::sys::sockopt::{NETWORK_COOKIE, Place};
 use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
 use std::cell::Cell;
+use std::thread;
 
 /// What is asked about a socket.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +64,14 @@ pub(super) struct Injected<'a, A> {
     pub(super) who: &'a A,
 }
 
+impl<A: Ask> Injected<'_, A> {
+    /// What tells its network namespace from others.
+    fn network(&self) -> Option<u64> {
+        let told = self.who.ask(Question::Option(NETWORK_COOKIE))?;
+        Some(u64::from_ne_bytes(*told.bytes()?.first_chunk()?))
+    }
+}
+
 impl<A: Ask> Facts for Injected<'_, A> {
     fn local(&self) -> Option<Endpoint> {
         Endpoint::decode(self.who.ask(Question::Local)?.bytes()?)
@@ -85,6 +95,7 @@ impl<A: Ask> Facts for Injected<'_, A> {
 impl<A: Ask> Calls for Injected<'_, A> {
     type File = (u64, u64);
     type Mask = u64;
+    type Spare = Spare;
 
     fn descriptor(&self) -> i32 {
         self.number
@@ -130,11 +141,15 @@ impl<A: Ask> Calls for Injected<'_, A> {
     }
 
     fn is_held(&self, wanted: &Wanted) -> bool {
-        let network = || {
-            let told = self.who.ask(Question::Option(NETWORK_COOKIE))?;
-            Some(u64::from_ne_bytes(*told.bytes()?.first_chunk()?))
-        };
-        sock_diag::is_held(wanted, network()).unwrap_or(false)
+        sock_diag::is_held(wanted, self.network()).unwrap_or(false)
+    }
+
+    fn spare(&self, address: Endpoint) -> Option<Spare> {
+        Spare::open(address, self.network())
+    }
+
+    fn pause(&self) {
+        thread::sleep(spare::PAUSE);
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

@@ -4,6 +4,7 @@
 use super::ptrace::Tid;
 use super::wait_timer::Clock;
 use crate::net::sock_diag;
+use crate::net::spare::{self, Spare};
 use crate::sys::sockopt;
 use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
 use libreuse_rules::diag::Wanted;
@@ -13,6 +14,7 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
 
 /// `PIDFD_THREAD`, from Linux 6.9 on: a thread that is not the first one of its process, whose first one may have ended.
 const OF_A_THREAD: u32 = 0x80;
@@ -80,6 +82,7 @@ impl Facts for Socket<'_> {
 impl Calls for Socket<'_> {
     type File = (u64, u64);
     type Mask = ();
+    type Spare = Spare;
 
     fn descriptor(&self) -> i32 {
         self.number
@@ -107,7 +110,7 @@ impl Calls for Socket<'_> {
     /// Nothing is to be held: a stopped program runs no handler. One that comes before its `bind` is made again ends the
     /// attempt (`Attended::make`).
     fn hold_signals(&self) -> Option<()> {
-        None
+        Some(())
     }
 
     fn release_signals(&self, (): ()) {}
@@ -122,6 +125,14 @@ impl Calls for Socket<'_> {
 
     fn is_held(&self, wanted: &Wanted) -> bool {
         sock_diag::is_held(wanted, sockopt::network(self.copy.as_fd())).unwrap_or(false)
+    }
+
+    fn spare(&self, address: Endpoint) -> Option<Spare> {
+        Spare::open(address, sockopt::network(self.copy.as_fd()))
+    }
+
+    fn pause(&self) {
+        thread::sleep(spare::PAUSE);
     }
 
     fn sleep_until(&self, moment_ms: u64) -> bool {

@@ -1,0 +1,210 @@
+//! Programs that run without the shim, or as a second copy, beside one that has it.
+
+use crate::server::{PORT, Server};
+use std::fs;
+use support::{Program, TcpState, compile_c, own_network, shows_bound_sockets};
+
+/// A program that sets the option itself, and binds at `host` without listening yet.
+fn about_to_listen(host: &str) -> Program {
+    Program::python(
+        "
+host = sys.argv[1]
+bound = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
+bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+bound.bind((host, 5000))
+print('bound')
+sys.stdin.readline()
+try:
+    bound.listen()
+    print('listening')
+except OSError as error:
+    print(errno.errorcode[error.errno])
+sys.stdin.readline()
+",
+    )
+    .argument(host)
+}
+
+/// The kernel would let both bind, and then refuse the first one its `listen`.
+#[test]
+fn leaves_the_port_to_a_program_that_bound_it_first() {
+    if !shows_bound_sockets() {
+        return;
+    }
+    for (first, family, second) in [
+        ("127.0.0.1", "AF_INET", "127.0.0.1"),
+        ("0.0.0.0", "AF_INET", "127.0.0.1"),
+        ("127.0.0.1", "AF_INET", "0.0.0.0"),
+        ("127.0.0.1", "AF_INET6", "::"),
+        ("::", "AF_INET", "127.0.0.1"),
+        ("::1", "AF_INET6", "::1"),
+        ("::1", "AF_INET6", "::"),
+        ("::", "AF_INET6", "::1"),
+    ] {
+        for leftovers in [false, true] {
+            own_network();
+            let reached_at = if family == "AF_INET6" {
+                "::1"
+            } else {
+                "127.0.0.1"
+            };
+            let server = Server::at(family, second, reached_at).shimmed();
+            let _left = leftovers.then(|| server.leave_behind(TcpState::TimeWait));
+            let mut other = about_to_listen(first).start();
+            other.expect("bound");
+            assert_eq!(server.outcome(), "EADDRINUSE", "{first} {second}");
+            other.say("").expect("listening");
+        }
+    }
+    // What is bound elsewhere is nothing to it.
+    own_network();
+    let server = Server::new().shimmed();
+    let _left = server.leave_behind(TcpState::TimeWait);
+    let mut other = about_to_listen("127.0.0.2").start();
+    other.expect("bound");
+    let mut other_family = about_to_listen("::1").start();
+    other_family.expect("bound");
+    assert_eq!(server.outcome(), "listening");
+    for mut other in [other, other_family] {
+        other.say("").expect("listening");
+    }
+}
+
+/// A wildcard address needs no table of the kernel's: it is in the way of another socket of ours too.
+#[test]
+fn refuses_what_a_wildcard_address_holds_at_once() {
+    own_network();
+    let _left = Server::new().shimmed().leave_behind(TcpState::TimeWait);
+    let mut lock = Program::python(
+        "
+bound = socket.socket()
+bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+bound.bind(('0.0.0.0', 5000))
+bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+print('bound')
+sys.stdin.readline()
+",
+    )
+    .start();
+    lock.expect("bound");
+    assert_eq!(Server::new().shimmed().outcome(), "EADDRINUSE");
+}
+
+/// A program whose lock is a `bind` alone, and two copies of it that start in step.
+#[test]
+fn gives_a_lock_to_one_of_two_copies_that_start_in_step() {
+    let pairs = Program::new(compile_c("pairs", include_str!("pairs.c"), &["-pthread"]));
+    own_network();
+    let _left = Server::new().shimmed().leave_behind(TcpState::TimeWait);
+    let rounds = "2000";
+    // Nobody gets it without the shim.
+    assert_eq!(pairs.clone().argument(rounds).output(), "2000 0 0\n");
+    let counted = pairs.shimmed().argument(rounds).output();
+    assert_one(&counted, "0\n");
+}
+
+/// Of none, one and both, mostly one, and what is left is `rest`. On a busy machine each of the two
+/// may find the other one in its way.
+fn assert_one(counted: &str, rest: &str) {
+    let mut counts = counted.splitn(3, ' ');
+    let mut number = || counts.next().and_then(|count| count.parse::<u32>().ok());
+    let (none, one) = (number().expect("a number"), number().expect("a number"));
+    assert!(one > none, "{counted}");
+    assert_eq!(counts.next(), Some(rest), "{counted}");
+}
+
+/// The other one's `bind` fails, as it does without the shim, and not its `listen`.
+#[test]
+fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
+    if !shows_bound_sockets() {
+        return;
+    }
+    let pairs = Program::new(compile_c("pairs", include_str!("pairs.c"), &["-pthread"]));
+    for leftovers in [true, false] {
+        own_network();
+        let server = Server::new().shimmed();
+        let _left = leftovers.then(|| server.leave_behind(TcpState::TimeWait));
+        let copies = pairs.clone().arguments(["1000", "listen"]);
+        let expected = if leftovers {
+            "1000 0 0, 0\n"
+        } else {
+            "0 1000 0, 0\n"
+        };
+        assert_eq!(copies.output(), expected);
+        assert_one(&copies.shimmed().output(), "0, 0\n");
+    }
+}
+
+/// Before Linux 6.12 or so the kernel compares no addresses on a port that was begun by a socket with the option.
+#[test]
+fn gives_a_lock_to_one_copy_on_a_port_that_a_client_bound_with_the_option() {
+    own_network();
+    let client = "
+server = socket.create_server(('127.0.0.1', 6000))
+client = socket.socket()
+client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+client.bind(('127.0.0.1', 5000))
+client.connect(('127.0.0.1', 6000))
+accepted, _ = server.accept()
+client.close()
+accepted.recv(1)
+accepted.close()
+";
+    Program::python(client).run().succeeded();
+    support::wait_for(PORT, TcpState::TimeWait, 1);
+    let lock = Program::python(
+        "
+lock = socket.socket()
+try:
+    lock.bind(('127.0.0.1', 5000))
+    print('locked')
+except OSError as error:
+    print(errno.errorcode[error.errno])
+sys.stdin.read()
+",
+    );
+    lock.start().expect("EADDRINUSE");
+    let lock = lock.shimmed();
+    let mut first = lock.start();
+    first.expect("locked");
+    for _ in 0..3 {
+        lock.start().expect("EADDRINUSE");
+    }
+}
+
+/// A socket of ours guards the second try. Where none can be had, the try is made all the same.
+#[test]
+fn binds_without_a_guard_where_no_descriptor_is_free() {
+    own_network();
+    let server = Server::new().shimmed();
+    let _left = server.leave_behind(TcpState::TimeWait);
+    let crowded = server.after(
+        "socket",
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (listener.fileno() + 1,) * 2)",
+    );
+    let mut running = crowded.program.start();
+    running.expect("listening");
+}
+
+/// Nothing of ours is left on the port or in the program.
+#[test]
+fn takes_its_guard_away_again() {
+    own_network();
+    let _left = Server::new().shimmed().leave_behind(TcpState::TimeWait);
+    let output = Program::python(
+        "
+before = os.listdir('/proc/self/fd')
+bound = socket.socket()
+number = bound.fileno()
+bound.bind(('127.0.0.1', 5000))
+print(len(os.listdir('/proc/self/fd')) - len(before))
+guard = socket.socket()
+guard.bind(('127.76.73.66', 5000))
+",
+    )
+    .shimmed()
+    .output();
+    assert_eq!(output, "1\n");
+    let tables = fs::read_to_string("/proc/thread-self/net/tcp").expect("the table");
+    assert!(!tables.contains("42494C7F"), "{tables}");
+}
