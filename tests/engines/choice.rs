@@ -153,7 +153,11 @@ fn traces_no_tracers_and_no_containers() {
         assert!(finished.stderr.contains("engine wait: "), "{finished:#?}");
     }
     // Started by a program that is traced, it is let go of, and can trace.
-    let starter = compile_c("spared-starter", include_str!("starter.c"), &["-static"]);
+    let starter = compile_c(
+        "spared-starter",
+        include_str!("exec_arguments.c"),
+        &["-static"],
+    );
     let strace = program(&["strace"]);
     let finished = run()
         .argument(starter)
@@ -188,7 +192,7 @@ fn waits_where_nobody_may_trace() {
     own_network();
     let sandbox = compile_c(
         "no-ptrace",
-        include_str!("forbids.c"),
+        include_str!("exec_under_seccomp.c"),
         &["-DFORBIDDEN=SYS_ptrace"],
     );
     let mut server = Program::new(&sandbox)

@@ -8,7 +8,7 @@ use support::{Program, Running, TcpState, compile_c, own_network, slowness, wait
 
 /// Says all that a program can notice.
 fn witness() -> Program {
-    let path = compile_c("faithful", include_str!("faithful.c"), &["-static"]);
+    let path = compile_c("faithful", include_str!("observer.c"), &["-static"]);
     Program::new(path).with("PARENT", std::process::id().to_string())
 }
 
@@ -248,7 +248,7 @@ int main(void)
 "#;
     let forbids = compile_c(
         "no-copies-while-stopped",
-        include_str!("forbids.c"),
+        include_str!("exec_under_seccomp.c"),
         &["-DFORBIDDEN=SYS_pidfd_getfd"],
     );
     let listening = Program::new(compile_c("listening", text, &["-static"]));
@@ -405,7 +405,7 @@ fn lets_go_of_a_child_that_gains_rights() {
         "id",
     );
     let starter = folder.copy(
-        compile_c("id-starter", include_str!("starter.c"), &["-static"]),
+        compile_c("id-starter", include_str!("exec_arguments.c"), &["-static"]),
         "starter",
     );
     let command = folder.copy(support::reuseaddr(), "reuseaddr");

@@ -43,7 +43,7 @@ fn host(compiler: Command, libc: &str, source: &str) -> Program {
 
 #[test]
 fn hands_out_the_results_and_errors_of_every_call() {
-    changes_nothing_in("plain.c", &[]);
+    changes_nothing_in("every_hook.c", &[]);
     changes_nothing_in("errno.c", &[]);
     changes_nothing_in("pointers.c", &[]);
 }
@@ -82,7 +82,7 @@ fn puts_back_what_a_listen_that_fails_had_set() {
 /// traced handler would not return before the next one is due.
 #[test]
 fn gets_on_between_signals_that_follow_each_other_closely() {
-    changes_nothing_in("storm.c", &["10", "400"]);
+    changes_nothing_in("signal_storm.c", &["10", "400"]);
 }
 
 #[test]

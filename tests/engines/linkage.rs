@@ -70,7 +70,7 @@ fn serves_static_programs_of_32_bits() {
 /// Bare system calls, `socketcall` among them where the processor has it.
 #[test]
 fn serves_programs_without_any_libc() {
-    let text = include_str!("bare.c");
+    let text = include_str!("server_without_libc.c");
     let flags = [
         "-O1",
         "-nostdlib",
@@ -114,7 +114,7 @@ fn build_go(folder: &Folder, name: &str, text: &str) -> PathBuf {
 #[test]
 fn serves_go_programs() {
     let folder = Folder::new("engines-go");
-    let bare = build_go(&folder, "bare", include_str!("bare.go"));
+    let bare = build_go(&folder, "bare", include_str!("server.go"));
     keeps_its_port(&Program::new(bare), "trace");
 
     // net.Listen sets SO_REUSEADDR by itself, so there is nothing to cure, and nothing breaks.
@@ -126,7 +126,7 @@ fn serves_go_programs() {
         crash(server, PORT);
     }
     // A Go program that starts a static one.
-    let starter = build_go(&folder, "starter", include_str!("starter.go"));
+    let starter = build_go(&folder, "starter", include_str!("exec_arguments.go"));
     let victim = compile_c("started-by-go", VICTIM, &["-static"]);
     let starter = Program::new(starter)
         .argument(victim)
@@ -195,7 +195,7 @@ fn serves_where_descriptors_cannot_be_copied() {
         ("unread-32", &["-static", "-m32"], MEMORY),
     ] {
         let forbids = format!("forbids-for-{name}");
-        let forbids = compile_c(&forbids, include_str!("forbids.c"), &[forbidden]);
+        let forbids = compile_c(&forbids, include_str!("exec_under_seccomp.c"), &[forbidden]);
         let victim = on_port(compile_c(name, VICTIM, flags));
         let sandboxed = Program::new(&forbids).command(&run_with(["--log", "debug"], &victim));
         own_network();
@@ -239,7 +239,11 @@ fn serves_what_a_starter_starts() {
         .argument(PORT.to_string());
     keeps_its_port(&started, "trace");
     // A static program that starts a dynamic one: the library is in that one's environment, and it is let go of.
-    let parent = compile_c("static-starter", include_str!("starter.c"), &["-static"]);
+    let parent = compile_c(
+        "static-starter",
+        include_str!("exec_arguments.c"),
+        &["-static"],
+    );
     let dynamic = compile_c("started-by-static", VICTIM, &[]);
     own_network();
     let program = run()
@@ -260,7 +264,11 @@ fn serves_what_a_starter_starts() {
 #[test]
 fn serves_a_program_with_more_rights_that_a_static_one_starts() {
     let folder = Folder::for_other_users("engines-setgid");
-    let parent = compile_c("static-starter", include_str!("starter.c"), &["-static"]);
+    let parent = compile_c(
+        "static-starter",
+        include_str!("exec_arguments.c"),
+        &["-static"],
+    );
     let server = dynamic_victim(&folder);
     chown(&server, None, Some(65534)).expect("root may give it away");
     fs::set_permissions(&server, fs::Permissions::from_mode(0o2755)).expect("the file is ours");

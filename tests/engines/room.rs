@@ -65,7 +65,7 @@ fn lets_each_of_128_threads_have_its_turn() {
 fn traces_nothing_where_it_can_have_no_thread() {
     let sandbox = compile_c(
         "no-threads",
-        include_str!("forbids.c"),
+        include_str!("exec_under_seccomp.c"),
         &["-DFORBIDDEN=SYS_clone3"],
     );
     own_network();

@@ -148,7 +148,11 @@ fn what_a_static_program_starts_is_served_in_another_domain() {
     let folder = Folder::new("selinux-static");
     let server = dynamic_victim(&folder);
     label(&server, "cleaned");
-    let parent = compile_c("static-starter", include_str!("starter.c"), &["-static"]);
+    let parent = compile_c(
+        "static-starter",
+        include_str!("exec_arguments.c"),
+        &["-static"],
+    );
     let started = Program::new(parent)
         .argument(&server)
         .argument(PORT.to_string());

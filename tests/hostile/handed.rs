@@ -8,7 +8,7 @@ use support::{Program, TcpState, count, own_network};
 /// `TIME_WAIT` stays, so the shim was at work, and `zero` cuts the transfer, so this test would see a loss.
 fn loses_no_byte(how: &str) {
     for libc in Libc::BOTH {
-        loses_no_byte_in(&libc.host("handoff.c").argument(how));
+        loses_no_byte_in(&libc.host("shared_connection.c").argument(how));
     }
 }
 

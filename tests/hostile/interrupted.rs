@@ -7,7 +7,7 @@ use support::shim;
 
 #[test]
 fn serves_a_signal_handler_at_10_khz() {
-    changes_nothing_in("storm.c", &[]);
+    changes_nothing_in("signal_storm.c", &[]);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn leaves_nothing_behind_when_a_handler_jumps_out() {
 fn leaves_no_option_on_a_socket_that_does_not_listen() {
     for libc in Libc::BOTH {
         let program = libc.host("listen.c").argument("jump");
-        let raiser = libc.compiled("raiser.c", &["-shared"]);
+        let raiser = libc.compiled("signals_itself.c", &["-shared"]);
         changes_nothing_when(
             &preloading(&program, &[&raiser]),
             &preloading(&program, &[shim(), &raiser]),

@@ -17,7 +17,7 @@ static void on_signal(int signal) {
     }
 }
 
-// A handler jumps out of it: raiser.c sends the signal at the moment at which the option has just been set.
+// A handler jumps out of it: signals_itself.c sends the signal at the moment at which the option has just been set.
 static void jump(void) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_NODEFER};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);

@@ -31,14 +31,14 @@ fn changes_nothing_beside_with(libc: Libc, program: &Program, library: &Path) {
 
 #[test]
 fn serves_calls_from_constructors_and_destructors_of_the_program() {
-    changes_nothing_in("plain.c", &[]);
+    changes_nothing_in("every_hook.c", &[]);
 }
 
 #[test]
 fn serves_calls_before_its_own_constructor() {
     for libc in Libc::BOTH {
         let other = libc.compiled("plugin.c", &SHARED);
-        changes_nothing_beside_with(libc, &libc.host("plain.c"), &other);
+        changes_nothing_beside_with(libc, &libc.host("every_hook.c"), &other);
     }
 }
 
@@ -69,7 +69,7 @@ fn may_be_given_twice() {
     os::unix::fs::symlink(shim(), &link).expect("a symlink");
     fs::copy(shim(), &copy).expect("a copy");
     for libc in Libc::BOTH {
-        let program = libc.host("plain.c");
+        let program = libc.host("every_hook.c");
         for twice in [
             [shim(), shim()],
             [shim(), &link],
@@ -97,7 +97,7 @@ fn acts_once_where_there_are_two_of_it() {
             changes_nothing_when(&control, &both, vec![Setting::new("off", Log::Stderr)]);
             // What it says, it says once.
             own_network();
-            let mistaken = preloading(&libc.host("plain.c"), &two)
+            let mistaken = preloading(&libc.host("every_hook.c"), &two)
                 .with("LIBREUSE_COLOUR", "red")
                 .run();
             assert_eq!(mistaken.stderr.lines().count(), 1, "{mistaken:#?}");
@@ -108,40 +108,45 @@ fn acts_once_where_there_are_two_of_it() {
 #[test]
 fn stands_beside_libfaketime() {
     let library = program(&["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"]);
-    changes_nothing_beside(&host("plain.c").with("FAKETIME", "+10y"), &library);
+    changes_nothing_beside(&host("every_hook.c").with("FAKETIME", "+10y"), &library);
 }
 
 #[test]
 fn stands_beside_libeatmydata() {
     let library = program(&["/usr/lib/x86_64-linux-gnu/libeatmydata.so"]);
-    changes_nothing_beside(&host("plain.c"), &library);
+    changes_nothing_beside(&host("every_hook.c"), &library);
 }
 
 #[test]
 fn stands_beside_jemalloc() {
     let library = program(&["/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"]);
-    changes_nothing_beside(&host("plain.c"), &library);
+    changes_nothing_beside(&host("every_hook.c"), &library);
 }
 
 #[test]
 fn stands_beside_another_interposer() {
     for libc in Libc::BOTH {
         let other = libc.compiled("interposer.c", &SHARED);
-        changes_nothing_beside_with(libc, &libc.host("plain.c"), &other);
+        changes_nothing_beside_with(libc, &libc.host("every_hook.c"), &other);
     }
 }
 
 /// That library's question for the next function finds the shim's own.
 #[test]
 fn stands_beside_a_library_that_asks_dlsym_for_it() {
-    changes_nothing_beside(&host("plain.c"), &compiled_with("asker.c", &SHARED));
+    changes_nothing_beside(
+        &host("every_hook.c"),
+        &compiled_with("dlsym_interposer.c", &SHARED),
+    );
 }
 
 #[test]
 fn reads_nothing_that_another_library_took_unread() {
     for libc in Libc::BOTH {
-        let swallower = libc.compiled("swallower.c", &SHARED);
-        let program = libc.host("swallowed.c").with("LIBREUSE_REUSEPORT", "on");
+        let swallower = libc.compiled("answers_unread.c", &SHARED);
+        let program = libc
+            .host("answered_unread.c")
+            .with("LIBREUSE_REUSEPORT", "on");
         // The other order swallows the calls before the shim sees them.
         changes_nothing_when(
             &preloading(&program, &[&swallower]),

@@ -77,7 +77,7 @@ fn raises_no_sigxfsz() {
 fn logging_to(path: &Path) {
     own_network();
     for libc in Libc::BOTH {
-        let program = libc.host("plain.c");
+        let program = libc.host("every_hook.c");
         let expected = program.run();
         for linger in LINGERS {
             let finished = program

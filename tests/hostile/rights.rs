@@ -122,13 +122,13 @@ fn survives_values_of_any_content() {
         "\n",
     ];
     own_network();
-    let expected = Libc::Glibc.host("plain.c").run();
+    let expected = Libc::Glibc.host("every_hook.c").run();
     // LIBREUSE_PROGRAMS takes nearly anything for a name, and then this is another program, where the shim is silent.
     for (libc, value, programs) in Libc::BOTH.into_iter().flat_map(|libc| {
         let each = values.into_iter();
         each.flat_map(move |value| [(libc, value, false), (libc, value, true)])
     }) {
-        let program = libc.host("plain.c");
+        let program = libc.host("every_hook.c");
         let mut hostile = program.clone().shimmed();
         for name in names {
             hostile = hostile.with(format!("LIBREUSE_{name}"), OsStr::from_bytes(value));
@@ -202,7 +202,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
             fs::set_permissions(program, setuid).expect("the file is ours");
         }
     };
-    let program = folder.copy(compiled("secure.c"), "secure");
+    let program = folder.copy(compiled("at_secure.c"), "secure");
     give_rights(&program);
     let library = folder.copy(shim(), "libreuse.so");
     let log = folder.join("log");
@@ -258,7 +258,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     // musl takes no preload into such a program at all: this one is linked with the shim.
     let search = format!("-Wl,-rpath,{}", folder.path().display());
     let flags = [library.to_str().expect("a path in UTF-8"), &search];
-    let linked = folder.copy(Libc::Musl.compiled("secure.c", &flags), "linked");
+    let linked = folder.copy(Libc::Musl.compiled("at_secure.c", &flags), "linked");
     give_rights(&linked);
     let secure = run(&linked, "65534", false);
     assert_eq!(

@@ -6,14 +6,14 @@ use support::matrix::{Log, Setting, changes_nothing_when};
 
 /// Programs and their arguments. They are compiled for each system from the same text.
 const CORE: &[(&str, &[&str])] = &[
-    ("plain", &[]),
+    ("every_hook", &[]),
     ("errno", &[]),
     ("pointers", &[]),
     ("stacks", &[]),
     ("signals", &[]),
     ("jump", &["sig"]),
     ("jump", &["plain"]),
-    ("storm", &[]),
+    ("signal_storm", &[]),
     ("forks", &["200"]),
     ("children", &[]),
     ("limits", &["descriptors"]),

@@ -56,12 +56,12 @@ const HOSTS: &[Host] = &[
         ),
         ..Host::new("sanitizers/hooks.c", &[])
     },
-    Host::new("hostile/plain.c", &[]),
+    Host::new("hostile/every_hook.c", &[]),
     Host::new("hostile/errno.c", &[]),
     // Wild pointers, which memcheck reports as the program's own errors.
     Host::new("hostile/pointers.c", &[]),
     Host::new("hostile/stacks.c", &[]),
-    Host::new("hostile/storm.c", &[]),
+    Host::new("hostile/signal_storm.c", &[]),
     Host::new("hostile/jump.c", &["sig"]),
     Host::new("hostile/jump.c", &["plain"]),
     Host::new("hostile/signals.c", &["200"]),
@@ -90,27 +90,27 @@ const HOSTS: &[Host] = &[
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
-        ..Host::new("hostile/handoff.c", &["forked"])
+        ..Host::new("hostile/shared_connection.c", &["forked"])
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
-        ..Host::new("hostile/handoff.c", &["forked, worker first"])
+        ..Host::new("hostile/shared_connection.c", &["forked, worker first"])
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
-        ..Host::new("hostile/handoff.c", &["forked, exits"])
+        ..Host::new("hostile/shared_connection.c", &["forked, exits"])
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
-        ..Host::new("hostile/handoff.c", &["passed"])
+        ..Host::new("hostile/shared_connection.c", &["passed"])
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
-        ..Host::new("hostile/handoff.c", &["passed, worker first"])
+        ..Host::new("hostile/shared_connection.c", &["passed, worker first"])
     },
     Host {
         prints: Prints::AsMuchAsLingerLets,
-        ..Host::new("hostile/handoff.c", &["activated"])
+        ..Host::new("hostile/shared_connection.c", &["activated"])
     },
 ];
 
