@@ -5,6 +5,8 @@
 //! * `wait` waits until a port can be bound, `evict` ends what earlier runs left behind, and `free` whoever has it.
 //! * `arm` prepares a running program for its next restart.
 //! * `bpf` attaches the engine of that name to services and containers.
+//! * `install` puts the library where programs find it by its bare name.
+//! * `clean` removes what the others have left on the machine.
 //! * `systemd` does for a service what `run` does for a command line.
 //!
 //! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program that linked the library
@@ -27,7 +29,10 @@ mod systemd;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{arm, bpf, check, complete, completions, evict, exit, free, man, run, status, wait};
+use cli::{
+    arm, bpf, check, clean, complete, completions, evict, exit, free, install, man, run, status,
+    wait,
+};
 use log::{LevelFilter, Log, Metadata, Record};
 use port::port_list::PortList;
 use std::env;
@@ -92,6 +97,8 @@ enum Command {
     Arm(arm::Arguments),
     Systemd(cli::systemd::Arguments),
     Bpf(bpf::Arguments),
+    Install(install::Arguments),
+    Clean(clean::Arguments),
     Completions(completions::Arguments),
     Complete(complete::Arguments),
     Man(man::Arguments),
@@ -120,6 +127,8 @@ fn main() -> ExitCode {
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
         Command::Systemd(arguments) => (cli::systemd::run(&arguments), exit::FAILED),
         Command::Bpf(arguments) => (bpf::run(&arguments), exit::FAILED),
+        Command::Install(arguments) => (install::run(&arguments), exit::FAILED),
+        Command::Clean(arguments) => (clean::run(&arguments), exit::FAILED),
         Command::Completions(arguments) => {
             (completions::run(&arguments, Cli::command()), exit::FAILED)
         }
@@ -134,6 +143,10 @@ fn main() -> ExitCode {
 
 /// `reuseaddr 8080` is `reuseaddr status 8080`: a port where a command is expected.
 fn with_status(mut words: Vec<OsString>) -> Vec<OsString> {
+    // The image's entry point is this command, and who runs an image often names its command all the same.
+    if words.get(1).is_some_and(|word| word == "reuseaddr") {
+        words.remove(1);
+    }
     let first = words
         .iter()
         .skip(1)

@@ -3,6 +3,7 @@
 mod arm;
 mod carried;
 mod check;
+mod clean;
 mod defects;
 mod documents;
 mod evict;

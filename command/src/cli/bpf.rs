@@ -221,7 +221,8 @@ fn detach(arguments: &Detach) -> Result<u8> {
     Ok(exit::YES)
 }
 
-fn detach_all(hierarchy: &Hierarchy) -> Result<u8> {
+/// Detaches them from every control group, and removes what remembers them.
+pub(super) fn detach_all(hierarchy: &Hierarchy) -> Result<u8> {
     let turn = Turn::take()?;
     let mut groups = 0;
     for group in hierarchy.all() {

@@ -91,7 +91,15 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "systemd, completions, man",
+        "clean",
+        &[
+            ("0", "nothing of ours is left"),
+            ("1", "something is in use or can't be removed, and stays"),
+            ("2", "that could not be done"),
+        ],
+    ),
+    (
+        "systemd, install, completions, man",
         &[("0", "done"), ("2", "not done")],
     ),
 ];

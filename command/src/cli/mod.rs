@@ -3,11 +3,13 @@
 pub(crate) mod arm;
 pub(crate) mod bpf;
 pub(crate) mod check;
+pub(crate) mod clean;
 pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod evict;
 pub(crate) mod exit;
 pub(crate) mod free;
+pub(crate) mod install;
 pub(crate) mod man;
 mod options;
 pub(crate) mod run;

@@ -4,6 +4,7 @@ use super::elf::Elf;
 use super::layout::{self, NAME, unspeakable};
 use super::ld_preload;
 use super::store::Folder;
+use crate::output::readable;
 use crate::process::users;
 use log::debug;
 use procfs::process::{MMapPath, Process, all_processes};
@@ -20,7 +21,7 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 /// A library that this command carries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Embedded {
-    bytes: &'static [u8],
+    pub(super) bytes: &'static [u8],
     class: u8,
 }
 
@@ -99,7 +100,7 @@ fn write(folder: &Folder, libraries: &[Embedded]) -> Result<(), String> {
 
 /// Where they may be put, the best place first. What root starts may become any user, so root's are for all to read; and
 /// nobody else's will do for it.
-fn places() -> Vec<PathBuf> {
+pub(super) fn places() -> Vec<PathBuf> {
     const FOLDER: &str = "libreuse";
     // In a user namespace, whoever is called root may be an ordinary user of the machine.
     let owns_the_system = fs::metadata("/").is_ok_and(|root| root.uid() == 0);
@@ -142,7 +143,7 @@ fn remove_others(folder: &Folder, own: &OsStr) {
         if other.unused_for().is_none_or(|time| time < UNUSED) {
             continue;
         }
-        if is_in_use(other.path()) {
+        if used_by(other.path()).is_some() {
             // So that not every run looks through all processes.
             other.touch();
             continue;
@@ -155,7 +156,7 @@ fn remove_others(folder: &Folder, own: &OsStr) {
 }
 
 /// Whether a name is `0.2.0-0123456789abcdef`.
-fn is_of_a_version(name: &OsStr) -> bool {
+pub(super) fn is_of_a_version(name: &OsStr) -> bool {
     let Some((version, build)) = name.to_str().and_then(|name| name.rsplit_once('-')) else {
         return false;
     };
@@ -164,8 +165,8 @@ fn is_of_a_version(name: &OsStr) -> bool {
         && version.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
-/// Whether a process that we may look into has loaded a library from there, or would have what it starts do so.
-fn is_in_use(folder: &Path) -> bool {
+/// A process that has loaded a library from there, or would have what it starts do so, if we may inspect it.
+pub(super) fn used_by(folder: &Path) -> Option<String> {
     let names_it = |process: &Process| {
         process.environ().is_ok_and(|environment| {
             let preload = environment.get(OsStr::new(ld_preload::VARIABLE));
@@ -182,7 +183,13 @@ fn is_in_use(folder: &Path) -> bool {
         })
     };
     let mut processes = all_processes().into_iter().flatten().flatten();
-    processes.any(|process| names_it(&process) || maps_it(&process))
+    let process = processes.find(|process| names_it(process) || maps_it(process))?;
+    let name = process.stat().map(|stat| stat.comm).unwrap_or_default();
+    Some(format!(
+        "{} (pid {})",
+        readable(name.as_bytes()),
+        process.pid
+    ))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ mod embedded;
 mod installed;
 pub(crate) mod layout;
 pub(crate) mod ld_preload;
+pub(crate) mod left;
 pub(crate) mod libraries;
+pub(crate) mod place;
 mod store;
 pub(crate) mod variables;

@@ -8,7 +8,7 @@ use log::debug;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) const FILE: &str = "50-libreuse.conf";
 
@@ -99,6 +99,19 @@ pub(crate) fn remove(folder: &Path, file: &Path) -> Result<()> {
         debug!("{} stays: {error}", folder.display());
     }
     Ok(())
+}
+
+/// The drop-ins of ours below a folder of units.
+pub(crate) fn written(units: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(units)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join(FILE))
+        .filter(|file| file.is_file() && ours(file).is_ok())
+        .collect();
+    found.sort();
+    found
 }
 
 /// Refuses a file that somebody else wrote.

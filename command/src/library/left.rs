@@ -1,0 +1,61 @@
+//! Libraries that commands have put somewhere: where they are, who uses them, and how they are removed again.
+
+use super::embedded::{self, used_by};
+use super::layout::NAME;
+use super::store::Folder;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder with libraries of ours, and what came of removing it.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) path: PathBuf,
+    pub(crate) outcome: Result<(), String>,
+}
+
+/// Removes those that `run` has put into the stores of this user, and those in the folders that are named, which were put
+/// there to stay. What a process uses stays.
+pub(crate) fn remove(lasting: &[PathBuf], dry_run: bool) -> Vec<Left> {
+    let mut all = Vec::new();
+    for store in embedded::places() {
+        let Some(folder) = existing(&store) else {
+            continue;
+        };
+        for name in folder
+            .names()
+            .iter()
+            .filter(|name| embedded::is_of_a_version(name))
+        {
+            all.push(remove_one(&folder, name, dry_run));
+        }
+        if !dry_run {
+            // If it is empty now; whoever put something else there has it still.
+            let _ = fs::remove_dir(&store);
+        }
+    }
+    for path in lasting {
+        let above = path.parent().and_then(existing);
+        if let (Some(above), Some(name), true) = (above, path.file_name(), path.is_dir()) {
+            all.push(remove_one(&above, name, dry_run));
+        }
+    }
+    all
+}
+
+/// Opens a folder that is there. One in which others could put something is none of ours.
+fn existing(path: &Path) -> Option<Folder> {
+    path.is_dir().then(|| Folder::open(path).ok()).flatten()
+}
+
+fn remove_one(above: &Folder, name: &OsStr, dry_run: bool) -> Left {
+    let path = above.path().join(name);
+    let outcome = match used_by(&path) {
+        Some(process) => Err(format!("{process} uses it")),
+        None if dry_run => Ok(()),
+        None => above
+            .remove(name, OsStr::new(NAME))
+            .map_err(|error| format!("can't be removed: {error}")),
+    };
+    Left { path, outcome }
+}
