@@ -7,9 +7,9 @@
 //! call, and in which order, is in the package `libreuse-rules`; here is who makes the system calls:
 //!
 //! * `hooks` is everything that calls us: the loader once (`load`), then the program.
-//! * `socket` is everything we ask of the kernel about the program's sockets, `file` about other descriptors, `listeners` about
-//!   listeners, `clock` about the time, and `signals` holds signals back where an interruption would leave something of
-//!   ours behind.
+//! * `calls` is what a rule may ask of the kernel, by `socket` about the program's sockets, `spare` by one of our own, `file`
+//!   about other descriptors, `listeners` about listeners, `clock` about the time; `signals` blocks signals where an
+//!   interruption would leave something of ours behind.
 //! * `real` finds the functions that we interpose, and `copies` other copies of this library, by a note that says its version
 //!   too.
 //! * `sink` writes what is reported, without disturbing the host.
@@ -30,6 +30,7 @@
     clippy::expect_used
 )]
 
+mod calls;
 #[allow(unsafe_code)] // Calls out: the time.
 mod clock;
 #[allow(unsafe_code)] // Calls in: the loader's, with the files that are loaded.

@@ -1,15 +1,13 @@
-//! Everything we ask of the kernel about the program's sockets.
+//! The program's sockets: their options, addresses and states.
 //!
 //! Each method is one system call, by the libc function of that name: another preloaded library may have its own.
 //! None of them is a cancellation point (pthreads(7)). They may change `errno`; whoever calls them puts it back.
 
-use crate::spare::Spare;
-use crate::{clock, file, listeners, real, signals};
+use crate::real;
 use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
-use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
-use libreuse_rules::diag::Wanted;
+use libreuse_rules::calls::{Connection, Facts, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 
 /// `include/uapi/asm-generic/socket.h`.
@@ -20,7 +18,7 @@ const SO_NETNS_COOKIE: c_int = 71;
 pub(crate) struct Socket(pub(crate) c_int);
 
 impl Socket {
-    fn set<T: Copy>(self, level: c_int, name: c_int, value: T) -> bool {
+    pub(crate) fn set<T: Copy>(self, level: c_int, name: c_int, value: T) -> bool {
         let length = size::<T>();
         // SAFETY: the value outlives the call and `length` is its size; the kernel checks everything else.
         unsafe {
@@ -34,7 +32,7 @@ impl Socket {
         }
     }
 
-    fn get<T>(self, level: c_int, name: c_int, mut value: T) -> Option<T> {
+    pub(crate) fn get<T>(self, level: c_int, name: c_int, mut value: T) -> Option<T> {
         let mut length = size::<T>();
         // SAFETY: the kernel writes at most `length` bytes, which is the value's size, and callers pick a T for which
         // all bytes are values. Both outlive the call.
@@ -49,9 +47,7 @@ impl Socket {
         };
         (result == 0).then_some(value)
     }
-}
 
-impl Socket {
     /// What tells its network namespace from every other one, from Linux 5.14 on.
     pub(crate) fn network(self) -> Option<u64> {
         self.get(libc::SOL_SOCKET, SO_NETNS_COOKIE, 0)
@@ -86,64 +82,6 @@ impl Facts for Socket {
     fn connection(&self) -> Option<Connection> {
         self.get(libc::IPPROTO_TCP, libc::TCP_INFO, [0; Connection::INFO])
             .map(|info| Connection::decode(&info))
-    }
-}
-
-impl Calls for Socket {
-    type File = file::Identity;
-    type Mask = signals::Mask;
-    type Spare = Spare;
-
-    fn descriptor(&self) -> c_int {
-        self.0
-    }
-
-    fn option(&self, option: SocketOption) -> Option<c_int> {
-        self.get(option.level(), option.name(), 0)
-    }
-
-    fn set_option(&self, option: SocketOption, value: c_int) -> bool {
-        self.set(option.level(), option.name(), value)
-    }
-
-    fn reset_on_close(&self) -> bool {
-        let at_once = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
-        self.set(libc::SOL_SOCKET, libc::SO_LINGER, at_once)
-    }
-
-    fn file(&self) -> Option<file::Identity> {
-        file::identify(self.0)
-    }
-
-    fn hold_signals(&self) -> Option<signals::Mask> {
-        signals::hold()
-    }
-
-    fn release_signals(&self, mask: signals::Mask) {
-        signals::release(mask);
-    }
-
-    fn now_ms(&self) -> Option<u64> {
-        clock::now_ms()
-    }
-
-    fn is_held(&self, wanted: &Wanted) -> bool {
-        listeners::is_held(*self, wanted)
-    }
-
-    fn spare(&self, address: Endpoint) -> Option<Spare> {
-        Spare::open(address, *self)
-    }
-
-    fn pause(&self) {
-        clock::pause();
-    }
-
-    fn sleep_until(&self, moment_ms: u64) -> bool {
-        clock::sleep_until(moment_ms)
     }
 }
 

@@ -1,0 +1,67 @@
+//! Makes the system calls of the rules' sequences, each by the module that has it.
+
+use crate::socket::Socket;
+use crate::spare::Spare;
+use crate::{clock, file, listeners, signals};
+use core::ffi::c_int;
+use libreuse_rules::calls::{Calls, SocketOption};
+use libreuse_rules::diag::Wanted;
+use libreuse_rules::endpoint::Endpoint;
+
+impl Calls for Socket {
+    type File = file::Identity;
+    type Mask = signals::Mask;
+    type Spare = Spare;
+
+    fn descriptor(&self) -> c_int {
+        self.0
+    }
+
+    fn option(&self, option: SocketOption) -> Option<c_int> {
+        self.get(option.level(), option.name(), 0)
+    }
+
+    fn set_option(&self, option: SocketOption, value: c_int) -> bool {
+        self.set(option.level(), option.name(), value)
+    }
+
+    fn reset_on_close(&self) -> bool {
+        let at_once = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        self.set(libc::SOL_SOCKET, libc::SO_LINGER, at_once)
+    }
+
+    fn file(&self) -> Option<file::Identity> {
+        file::identify(self.0)
+    }
+
+    fn hold_signals(&self) -> Option<signals::Mask> {
+        signals::hold()
+    }
+
+    fn release_signals(&self, mask: signals::Mask) {
+        signals::release(mask);
+    }
+
+    fn now_ms(&self) -> Option<u64> {
+        clock::now_ms()
+    }
+
+    fn is_held(&self, wanted: &Wanted) -> bool {
+        listeners::is_held(*self, wanted)
+    }
+
+    fn spare(&self, address: Endpoint) -> Option<Spare> {
+        Spare::open(address, *self)
+    }
+
+    fn pause(&self) {
+        clock::pause();
+    }
+
+    fn sleep_until(&self, moment_ms: u64) -> bool {
+        clock::sleep_until(moment_ms)
+    }
+}
