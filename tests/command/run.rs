@@ -388,15 +388,22 @@ fn survives_any_arguments() {
 #[test]
 fn asks_the_dynamic_linker_where_there_is_a_doubt() {
     let folder = Folder::new("doubts");
-    let text = "int main(void) { return 0; }";
+    let text = "#include <sys/socket.h>\n\
+                int main(int argc, char **argv) { (void)argv; return argc > 99 && bind(0, 0, 0); }";
     let usual = compile_c("settled", text, &[]);
     // A linker that is where no distribution has it, and one that says nothing of what it does not find.
     let linker = folder.copy("/lib64/ld-linux-x86-64.so.2", "ld-linux-x86-64.so.2");
     let elsewhere = format!("-Wl,--dynamic-linker={}", linker.display());
     let elsewhere = compile_c("linked-elsewhere", text, &[&elsewhere]);
     let of_musl = support::compile_c_by(support::musl_gcc(), "doubted-musl", text, &[]);
+    let client = compile_c(
+        "doubted-client",
+        "#include <dlfcn.h>\nint main(int argc, char **argv) { return argc > 99 && dlopen(argv[1], 0); }",
+        &[],
+    );
     // One that any glibc starts, also one that is too old for the library.
-    let bare = "#include <stdlib.h>\nvoid _start(void) { exit(0); }";
+    let bare = "#include <stdlib.h>\n#include <sys/socket.h>\n\
+                void _start(void) { bind(-1, 0, 0); exit(0); }";
     let for_any_glibc = compile_c("doubted-version", bare, &["-nostartfiles"]);
     // A library that watches over the linker may keep others out.
     let audited = compile_c("doubted-audit", text, &["-Wl,--audit=/no/auditor.so"]);
@@ -407,6 +414,8 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
         (&for_any_glibc, true, None),
         (&audited, true, None),
         (&usual, true, Some(("LD_AUDIT", "/no/auditor.so"))),
+        // What does not call bind itself may do so by a library.
+        (&client, true, None),
     ] {
         let mut started = run().argument("-v").argument(program);
         if let Some((name, value)) = variable {

@@ -70,8 +70,8 @@ fn expectations(pid: &str) -> Vec<(String, String)> {
         ("reuseaddr 4924", "reuseaddr 49248 "),
         ("reuseaddr status 4924", "reuseaddr status 49248 "),
         (
-            "reuseaddr run --library /etc/serv",
-            "reuseaddr run --library /etc/services ",
+            "reuseaddr run --library /etc/protoc",
+            "reuseaddr run --library /etc/protocols ",
         ),
         (
             "reuseaddr run --wait 60s setpr",

@@ -21,7 +21,8 @@ fn answer(check: &Program) -> serde_json::Value {
 
 /// A program of each kind, and the engine that `run` takes for it.
 fn chosen(folder: &Folder) -> Vec<(&'static str, Program)> {
-    let text = "int main(void) { return 0; }";
+    let text = "#include <sys/socket.h>\n\
+                int main(int argc, char **argv) { (void)argv; return argc > 99 && bind(0, 0, 0); }";
     let place = |name: &str, flags: &[&str]| folder.copy(compile_c(name, text, flags), name);
     let setuid = place("chosen-setuid", &[]);
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("the file is ours");

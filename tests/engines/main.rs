@@ -11,6 +11,7 @@ mod release;
 mod room;
 mod selinux;
 mod wait;
+mod wrappers;
 mod yama;
 
 use std::ffi::OsStr;

@@ -4,9 +4,9 @@ use super::{exit, options};
 use crate::engine::Engine;
 use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
 use crate::process::credentials::Credentials;
-use crate::program::report::Report;
+use crate::program::report::{Reach, Report};
 use crate::program::search::{file_name, find_program};
-use crate::program::{inspect, process, wrapper};
+use crate::program::{inspect, process, select, wrapper};
 use anyhow::{Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -85,9 +85,43 @@ fn locate(name: &OsStr) -> Result<PathBuf> {
     })
 }
 
+/// What serves a program for certain, where the library does so only probably.
+fn advice(report: &Report, shown: &str) -> Option<String> {
+    if report.pid.is_some() || report.certain || report.follows {
+        return None;
+    }
+    let in_front = "put `reuseaddr run` in front of the program itself";
+    Some(if report.starts_elsewhere {
+        format!("to be certain, {in_front}")
+    } else if let Some(why) = select::untraceable(report) {
+        format!("{why}; to be certain, {in_front}")
+    } else if let Reach::May(why) = &report.reach {
+        format!(
+            "{why}; if a restart fails all the same, `reuseaddr run --engine trace {shown}` works"
+        )
+    } else {
+        format!("to be certain, `reuseaddr run --engine trace {shown}`, or {in_front}")
+    })
+}
+
 fn text(report: &Report, shown: &str) -> String {
     let engine = report.engine.as_ref();
     let (style, verdict, sentence) = match (report.pid, engine.map(|choice| choice.name)) {
+        (None, Some(Engine::Preload)) if report.follows => (
+            UNSURE,
+            "probably",
+            "the library works in {}, and a tracer follows what {} starts",
+        ),
+        (None, Some(Engine::Preload)) if report.starts_something() => (
+            UNSURE,
+            "not looked at",
+            "the library works in {}, but what {} starts was not looked at",
+        ),
+        (None, Some(Engine::Preload)) if !report.certain => (
+            UNSURE,
+            "probably",
+            "the library works in {}, if that calls libc's bind",
+        ),
         (None, Some(Engine::Preload)) => (GOOD, "yes", "the library works in {}"),
         (None, Some(Engine::Trace)) => (GOOD, "yes", "`reuseaddr run` traces {} until it listens"),
         // It is never chosen by itself: `alternative` names it.
@@ -103,6 +137,11 @@ fn text(report: &Report, shown: &str) -> String {
             "traced",
             "until it listens, a tracer is at work in {}",
         ),
+        (Some(_), None) if report.needs_nothing => (
+            GOOD,
+            "nothing to do",
+            "what {} listens on carries SO_REUSEADDR",
+        ),
         (Some(_), _) if report.works => (GOOD, "loaded", "the library is at work in {}"),
         (Some(_), _) if report.loaded => (BAD, "loaded in vain", "the library does nothing in {}"),
         (Some(_), _) => (BAD, "not loaded", "the library is not in {}"),
@@ -112,6 +151,9 @@ fn text(report: &Report, shown: &str) -> String {
     let mut text = paragraph("", "", &format!("{verdict}: {sentence}."));
     for finding in &report.findings {
         text += &paragraph("  - ", "    ", &finding.text);
+    }
+    if let Some(advice) = advice(report, shown) {
+        text += &paragraph("  - ", "    ", &advice);
     }
     if let Some(choice) = engine {
         let is_known = report

@@ -16,8 +16,9 @@ use crate::port::port_list;
 use crate::process::credentials::Credentials;
 use crate::program::exec::become_it;
 use crate::program::inspect;
-use crate::program::report::Report;
+use crate::program::report::{Reach, Report};
 use crate::program::search::find_program;
+use crate::program::wrapper;
 use anyhow::Result;
 use libreuse_rules::settings::{Linger, Settings};
 use log::debug;
@@ -155,18 +156,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let in_environment = match (&way, &report) {
         (Way::By(Engine::Preload), Some(report)) => report.preload.clone(),
         // What it starts may be dynamic, and the library then serves that. No library is for what is traced itself.
-        (Way::By(Engine::Trace), _) if is_static(&path) => {
+        (Way::By(Engine::Trace), report) if is_static(&path) || is_past_libc(report.as_ref()) => {
             libraries.as_ref().and_then(Libraries::for_children)
         }
         _ => None,
     };
+    let preloaded = in_environment.as_ref().and(libraries.as_ref());
+    let preloaded = preloaded.map(|libraries| Preloaded {
+        starts_others: wrapper::starts_others,
+        kinds: libraries.kinds(),
+    });
     match way {
+        Way::By(Engine::Preload) => {
+            follow_children(arguments, settings, report.as_ref(), preloaded);
+        }
         Way::By(Engine::Trace) => {
-            let preloaded = in_environment.as_ref().and(libraries.as_ref());
-            let preloaded = preloaded.map(|libraries| Preloaded {
-                kinds: libraries.kinds(),
-            });
-            if !traced(arguments, settings, preloaded, &shown) {
+            if arguments.engine.is_none() && is_past_libc(report.as_ref()) {
+                begin_to_trace(arguments, settings, preloaded);
+            } else if !traced(arguments, settings, preloaded, &shown) {
                 return Ok(exit::REFUSED);
             }
         }
@@ -183,7 +190,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         Way::By(Engine::Wait) => {
             wait::until_free(&port_list::listed(&settings.ports), patience(&settings));
         }
-        Way::By(Engine::Preload) | Way::Plain => {}
+        Way::Plain => {}
     }
     environment.prepare(
         &arguments.variables,
@@ -210,6 +217,37 @@ fn is_static(path: &Path) -> bool {
     Elf::read(path).is_ok_and(|elf| elf.is_some_and(|elf| elf.interpreter.is_none()))
 }
 
+/// Whether a program is one that the dynamic linker takes the library into, in vain: it never calls libc's `bind`.
+fn is_past_libc(report: Option<&Report>) -> bool {
+    report.is_some_and(|report| report.reach == Reach::InNoWay && report.is_good())
+}
+
+/// Has a tracer see to what a preloaded program starts, where that was not looked at. Without one it starts all the same.
+fn follow_children(
+    arguments: &Arguments,
+    settings: Box<Settings>,
+    report: Option<&Report>,
+    preloaded: Option<Preloaded>,
+) {
+    let Some(report) = report.filter(|report| !report.certain && report.starts_something()) else {
+        return;
+    };
+    if arguments.engine.is_some() || !report.follows || not_while_traced(&settings).is_some() {
+        debug!("what it starts was not looked at; with --engine trace that is served too");
+        return;
+    }
+    debug!("what it starts was not looked at: a tracer follows it");
+    begin_to_trace(arguments, settings, preloaded);
+}
+
+/// Begins to trace, if the kernel lets it.
+fn begin_to_trace(arguments: &Arguments, settings: Box<Settings>, preloaded: Option<Preloaded>) {
+    let terms = terms(arguments, &settings);
+    if let Err(error) = trace::begin(settings, terms, preloaded) {
+        debug!("the kernel lets nobody trace here: {error}");
+    }
+}
+
 /// How a program is started.
 #[derive(Clone, Copy)]
 enum Way {
@@ -229,7 +267,7 @@ fn choose(
     let mut against = Vec::new();
     match (arguments.engine, found, report) {
         (Some(Engine::Preload), found, Some(report))
-            if found.is_none_or(|choice| choice.name != Engine::Preload) =>
+            if found.is_none_or(|choice| choice.name != Engine::Preload) && !report.is_good() =>
         {
             against.extend(report.problems().map(str::to_owned));
         }
@@ -242,6 +280,8 @@ fn choose(
         }
         (None, Some(choice), report) => {
             let missing = match choice.name {
+                // It is served in no other way, and may have nothing to be served.
+                Engine::Trace if is_past_libc(report) => None,
                 Engine::Trace => not_while_traced(settings),
                 Engine::Wait if settings.ports.all() => Some(format!(
                     "with --ports PORT `run` waits until {shown} can bind its port"
@@ -303,6 +343,18 @@ fn patience(settings: &Settings) -> Duration {
     }
 }
 
+/// When a tracer is to detach.
+fn terms(arguments: &Arguments, settings: &Settings) -> Terms {
+    /// So many ports and no more are each expected to listen: of a wide range, some will.
+    const MOST_PORTS: usize = 16;
+    let ports = port_list::listed(&settings.ports);
+    Terms {
+        ports: (ports.len() <= MOST_PORTS).then(|| ports.iter().copied().collect()),
+        quiet: arguments.trace_quiet.0,
+        limit: arguments.trace_limit.0,
+    }
+}
+
 /// Has this process traced, or else waits for its ports; false if nothing is to be started.
 fn traced(
     arguments: &Arguments,
@@ -310,15 +362,9 @@ fn traced(
     preloaded: Option<Preloaded>,
     shown: &str,
 ) -> bool {
-    /// So many ports and no more are each expected to listen: of a wide range, some will.
-    const MOST_PORTS: usize = 16;
     let ports = port_list::listed(&settings.ports);
     let longest = patience(&settings);
-    let terms = Terms {
-        ports: (ports.len() <= MOST_PORTS).then(|| ports.iter().copied().collect()),
-        quiet: arguments.trace_quiet.0,
-        limit: arguments.trace_limit.0,
-    };
+    let terms = terms(arguments, &settings);
     let known = !settings.ports.all();
     let Err(error) = trace::begin(settings, terms, preloaded) else {
         return true;

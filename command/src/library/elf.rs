@@ -15,6 +15,26 @@ use std::path::{Path, PathBuf};
 /// The functions that the library interposes.
 pub(crate) const HOOKED: [&str; 5] = ["bind", "listen", "connect", "setsockopt", "close"];
 
+/// What brings functions that no symbol names, and with them a `bind` that libc's is.
+const LOADERS: [&str; 4] = ["dlmopen", "dlopen", "dlsym", "dlvsym"];
+
+/// What starts programs.
+const STARTERS: [&str; 13] = [
+    "execl",
+    "execle",
+    "execlp",
+    "execv",
+    "execve",
+    "execveat",
+    "execvp",
+    "execvpe",
+    "fexecve",
+    "popen",
+    "posix_spawn",
+    "posix_spawnp",
+    "system",
+];
+
 /// glibc's C library.
 const LIBC: &str = "libc.so.6";
 
@@ -41,7 +61,11 @@ pub(crate) struct Elf {
     pub(crate) go: bool,
     /// Which of the hooked functions it takes from a library.
     pub(crate) imports: BTreeSet<&'static str>,
-    /// Which of them it has itself.
+    /// Whether it loads libraries by name, or looks for functions by theirs.
+    pub(crate) loads: bool,
+    /// Whether it starts programs.
+    pub(crate) starts: bool,
+    /// Which of the hooked functions it has itself.
     pub(crate) exports: BTreeSet<&'static str>,
     /// The version of the library that it is, as src/copies.rs there has it.
     pub(crate) version: Option<String>,
@@ -188,8 +212,14 @@ where
     let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
     let mut imports = BTreeSet::new();
     let mut exports = BTreeSet::new();
+    let (mut loads, mut starts) = (false, false);
+    let is_one_of = |names: &[&str], name: &[u8]| names.iter().any(|it| it.as_bytes() == name);
     for symbol in symbols.iter() {
         let name = symbol.name(endian, symbols.strings())?;
+        if symbol.is_undefined(endian) {
+            loads |= is_one_of(&LOADERS, name);
+            starts |= is_one_of(&STARTERS, name);
+        }
         if let Some(name) = HOOKED.into_iter().find(|hooked| hooked.as_bytes() == name) {
             if symbol.is_undefined(endian) {
                 &mut imports
@@ -210,6 +240,8 @@ where
         of_glibc,
         go,
         imports,
+        loads,
+        starts,
         exports,
         version,
     })

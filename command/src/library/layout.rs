@@ -32,6 +32,15 @@ impl Spelling {
         self.files.iter().find(file).map(PathBuf::as_path)
     }
 
+    /// The paths that an entry of LD_PRELOAD stands for, for programs of this class.
+    pub(crate) fn expansions(entry: &Path, class: u8) -> impl Iterator<Item = PathBuf> {
+        let folders = if class == 64 { LIB_WIDE } else { LIB_NARROW };
+        let text = entry.to_string_lossy().into_owned();
+        folders
+            .into_iter()
+            .map(move |lib| PathBuf::from(text.replace("$LIB", lib)))
+    }
+
     /// By its path.
     pub(crate) fn plain(path: PathBuf) -> Self {
         Self {

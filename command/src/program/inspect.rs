@@ -2,12 +2,11 @@
 //! that would keep the program's calls from it.
 
 use super::privileges::{in_another_domain, more_rights, without_environment};
-use super::report::{Format, Level, Report};
+use super::report::{Format, Level, Reach, Report};
 use super::script::{self, Shebang};
 use super::select;
 use super::{ld_so, ld_so_predicted, wrapper};
 use crate::engine::trace::{self, exempt};
-use crate::engine::{Choice, Engine, bpf};
 use crate::library::elf::Elf;
 use crate::library::layout::Spelling;
 use crate::library::ld_preload;
@@ -17,7 +16,7 @@ use crate::process::credentials::{Credentials, Gain, gains};
 use crate::process::selinux::{self, Start};
 use crate::program::search::{file_name, find_program};
 use anyhow::{Context, Result, bail};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -45,18 +44,10 @@ pub(crate) fn program(
     if let Err(error) = look(path, libraries, who, question, &mut report) {
         report.hopeless(format!("{error:#}"));
     }
-    by_name(path, arguments, who, &mut report);
-    follow(path, arguments, libraries, who, question, &mut report);
-    report.engine = select::choose(&report);
-    let engine = report.engine.as_ref().map(|choice| choice.name);
-    if engine == Some(Engine::Wait) && bpf::start::is_likely() {
-        let reason = "programs in the kernel serve what nobody can enter";
-        report.alternative = Some(Choice::new(Engine::Bpf, reason));
+    if !by_name(path, arguments, who, &mut report) {
+        follow(path, arguments, libraries, who, question, &mut report);
     }
-    report.works = matches!(engine, Some(Engine::Preload | Engine::Trace));
-    if engine != Some(Engine::Preload) {
-        report.preload = None;
-    }
+    select::choose(&mut report);
     report
 }
 
@@ -85,6 +76,7 @@ fn look(
                 path.display()
             ));
             shell_script(&path, report)?;
+            report.starts_unseen = true;
             path = PathBuf::from("/bin/sh");
             start = selinux::start(&path, &who.domain, who.no_new_privileges);
             report.interpreters.push(path.display().to_string());
@@ -121,8 +113,9 @@ fn look(
         ));
         report.interpreters.push(interpreter.display().to_string());
         let name = file_name(&interpreter);
-        if ["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"].contains(&name.as_str()) {
+        if wrapper::is_shell(&name) {
             shell_script(&path, report)?;
+            report.starts_unseen = true;
         }
         path = interpreter;
     }
@@ -177,9 +170,7 @@ fn judge(
     traceable(path, elf, who, &gains, report);
     in_another_domain(path, start, report);
     let Some(interpreter) = &elf.interpreter else {
-        report.problem(format!(
-            "{shown} is statically linked: there is no dynamic linker that would load the library"
-        ));
+        report.problem(of_static(&shown.to_string()));
         return Ok(());
     };
     let Some(libraries) = libraries else {
@@ -241,9 +232,14 @@ fn judge(
         Question::HowToStart => ld_so_predicted::taken(elf, library.elf(), &spellings),
         Question::Everything => None,
     };
-    if let Some((spelling, file)) = settled {
+    // Who starts others need not call it.
+    let is_clear = elf.imports.contains("bind") || wrapper::starts_others(&file_name(path));
+    if let Some((spelling, file)) = settled.filter(|_| is_clear) {
         report.preload = Some(spelling.preload.clone());
         report.library = Some(file.to_owned());
+        if elf.imports.contains("bind") {
+            report.reach = Reach::Calls;
+        }
     } else {
         ld_so::dry_run(path, elf, interpreter, &spellings, report);
     }
@@ -286,29 +282,38 @@ pub(crate) fn of_go(program: &str) -> String {
     )
 }
 
-/// Programs that start others with a new environment, or that have others started.
-fn by_name(path: &Path, arguments: &[OsString], who: &Credentials, report: &mut Report) {
+/// Reports whether a program of this name has others started by somebody else, or without the library whatever its arguments
+/// are: then there is nothing to be done for it.
+fn by_name(path: &Path, arguments: &[OsString], who: &Credentials, report: &mut Report) -> bool {
     const OF_THE_SYSTEM: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
     let name = file_name(path);
     let is_login = |argument: &OsString| ["-", "-l", "--login"].iter().any(|it| argument == it);
-    match name.as_str() {
-        "su" if who.uid == 0 && !arguments.iter().any(is_login) => report.note(
-            "what su starts inherits the library and was not looked at. Check that one too",
-        ),
-        "sudo" | "doas" | "pkexec" | "su" => report.hopeless(format!(
+    let of_the_system = OF_THE_SYSTEM
+        .iter()
+        .any(|folder| path.parent() == Some(Path::new(folder)));
+    let text = match name.as_str() {
+        "su" if who.uid == 0 && !arguments.iter().any(is_login) => return false,
+        "su" => "su takes LD_PRELOAD away from what it starts. Write `run` behind it: `su USER -c 'reuseaddr run PROGRAM'`"
+            .to_owned(),
+        "sudo" | "doas" | "pkexec" => format!(
             "{name} takes LD_PRELOAD away from what it starts. Write it in front: `{name} reuseaddr run PROGRAM`"
-        )),
+        ),
         // Anybody's own program may be called so.
-        "at" | "batch"
-            if !OF_THE_SYSTEM
-                .iter()
-                .any(|folder| path.parent() == Some(Path::new(folder))) => {}
-        "systemd-run" | "systemctl" | "at" | "batch" | "docker" | "podman" | "ssh" => report.hopeless(format!(
+        "at" | "batch" | "service" if !of_the_system => return false,
+        "systemd-run" | "systemctl" | "service" | "invoke-rc.d" | "at" | "batch" | "docker" | "podman" | "ssh" => format!(
             "{name} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
-            if name.starts_with("system") { ", or `reuseaddr systemd UNIT`" } else { "" }
-        )),
-        _ => {}
-    }
+            if ["at", "batch", "docker", "podman", "ssh"].contains(&name.as_str()) {
+                ""
+            } else {
+                ", or `reuseaddr systemd UNIT`"
+            }
+        ),
+        _ => return false,
+    };
+    // What else was found, as that it is setuid, is advice to start it otherwise.
+    report.findings.clear();
+    report.hopeless(text);
+    true
 }
 
 /// A program that starts the one named in its arguments: that one is what matters.
@@ -324,20 +329,29 @@ fn follow(
     let Some(start) = wrapper::start(&name, arguments) else {
         return;
     };
-    // What the starter itself calls is nobody's concern.
-    report
-        .findings
-        .retain(|finding| finding.level == Level::Problem);
     if start.drops_library {
         report.problem(format!(
             "{name} is told to take LD_PRELOAD away from what it starts"
         ));
     }
+    report.starts_unseen |= start.other_files;
+    report.starts_elsewhere = start.elsewhere;
     let Some((started, rest)) = start.program.split_first() else {
+        report.starts_unseen = true;
+        if start.elsewhere {
+            report.note(format!(
+                "{name} has a server that runs already start it, with that one's environment. Put `reuseaddr run` in \
+                 front of the program itself"
+            ));
+        }
         return;
     };
-    let by = path;
-    let Ok(path) = find_program(started) else {
+    let found = match &start.root {
+        Some(root) => Ok(in_root(root, started)),
+        None => find_program(started),
+    };
+    let Ok(inner_path) = found else {
+        report.starts_unseen = true;
         report.note(format!(
             "{name} starts {}, which was not found and so not looked at",
             readable(started.as_bytes())
@@ -349,21 +363,71 @@ fn follow(
         gid: start.group.map_or(who.gid, |group| Credentials::id(&group)),
         no_new_privileges: who.no_new_privileges || start.no_new_privileges,
         domain: who.domain.behind(
-            selinux::start(by, &who.domain, who.no_new_privileges),
+            selinux::start(path, &who.domain, who.no_new_privileges),
             start.context,
         ),
     };
-    let inner = program(&path, rest, libraries, &who, question);
-    report.note(format!("{name} starts {}", path.display()));
-    report.findings.extend(inner.findings);
-    report.untraceable.extend(inner.untraceable);
-    report.needs_library |= inner.needs_library;
-    report.placeless |= inner.placeless;
-    report.hopeless |= inner.hopeless;
-    report.preload = inner.preload;
-    report.library = inner.library;
-    report.interpreters = inner.interpreters;
-    report.format = inner.format;
-    report.imports = inner.imports;
-    report.has_asan_runtime = inner.has_asan_runtime;
+    let inner = match &start.root {
+        Some(root) => below_root(&inner_path, root, libraries),
+        None => program(&inner_path, rest, libraries, &who, question),
+    };
+    // What the wrapper itself calls is nobody's concern.
+    report
+        .findings
+        .retain(|finding| finding.level == Level::Problem);
+    report.note(format!("{name} starts {}", inner_path.display()));
+    report.take_over(inner);
+}
+
+/// A program of a new root, as it is found from here. The first folder of the usual PATH that has it is taken.
+fn in_root(root: &Path, program: &OsStr) -> PathBuf {
+    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    if program.as_bytes().contains(&b'/') {
+        return below(Path::new(program));
+    }
+    [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .map(|folder| below(&Path::new(folder).join(program)))
+    .find(|path| path.exists())
+    .unwrap_or_else(|| below(Path::new(program)))
+}
+
+/// Looks at a program that has another root.
+fn below_root(path: &Path, root: &Path, libraries: Option<&Libraries>) -> Report {
+    let mut report = Report {
+        starts_unseen: true,
+        ..Report::default()
+    };
+    let shown = path.display();
+    let is_there = |elf: &Elf| {
+        let entry = libraries.and_then(Libraries::for_children);
+        entry.is_some_and(|entry| {
+            Spelling::expansions(&entry, elf.class)
+                .any(|file| root.join(file.strip_prefix("/").unwrap_or(&file)).exists())
+        })
+    };
+    match Elf::read(path) {
+        Ok(Some(elf)) if elf.go => report.problem(of_go(&shown.to_string())),
+        Ok(Some(elf)) if elf.interpreter.is_none() => report.problem(of_static(&shown.to_string())),
+        Ok(Some(elf)) if !is_there(&elf) => report.problem(format!(
+            "{} becomes the root of {shown}, and the library is not in there",
+            root.display()
+        )),
+        Ok(_) => {}
+        Err(error) => report.note(format!("{error:#}")),
+    }
+    report
+}
+
+fn of_static(program: &str) -> String {
+    format!(
+        "{program} is statically linked: there is no dynamic linker that would load the library"
+    )
 }

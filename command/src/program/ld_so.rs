@@ -1,11 +1,12 @@
 //! The dynamic linker's own answer: whether it takes the library into a program, and what else it loads.
 
-use super::report::Report;
+use super::report::{Reach, Report};
 use crate::library::elf::Elf;
 use crate::library::layout::Spelling;
 use crate::output::{list, readable};
 use crate::program::search::file_name;
 use log::debug;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +23,7 @@ pub(super) fn dry_run(
     spellings: &[Spelling],
     report: &mut Report,
 ) {
-    let mut files = vec![(path.to_owned(), elf.imports.clone())];
+    let mut files = vec![(path.to_owned(), Calls::of(elf))];
     // The file says itself which linker is to be run; only root's is.
     if interpreter
         .metadata()
@@ -41,8 +42,8 @@ pub(super) fn dry_run(
                         .into_iter()
                         .filter(|file| !is_ours(file) && !is_libc(file));
                     files.extend(others.filter_map(|file| {
-                        let imports = Elf::read(&file).ok()??.imports;
-                        Some((file, imports))
+                        let calls = Calls::of(&Elf::read(&file).ok()??);
+                        Some((file, calls))
                     }));
                     break;
                 }
@@ -63,8 +64,9 @@ pub(super) fn dry_run(
     } else if let Some(by_path) = spellings.last() {
         report.preload = Some(by_path.preload.clone());
     }
-    for (file, imports) in &files {
-        for name in imports {
+    report.reach = reach(&files);
+    for (file, calls) in &files {
+        for name in &calls.hooked {
             report
                 .imports
                 .entry(name)
@@ -73,6 +75,72 @@ pub(super) fn dry_run(
         }
     }
     describe_imports(report);
+}
+
+/// What a file takes from others.
+struct Calls {
+    hooked: BTreeSet<&'static str>,
+    loads: bool,
+    starts: bool,
+}
+
+impl Calls {
+    fn of(elf: &Elf) -> Self {
+        Self {
+            hooked: elf.imports.clone(),
+            loads: elf.loads,
+            starts: elf.starts,
+        }
+    }
+}
+
+/// Libraries that have uses of their own for `bind`, whatever the program is that loads them: netlink, D-Bus, X11, name
+/// service, tests of their own kind.
+const INCIDENTAL: [&str; 17] = [
+    "libICE.",
+    "libX11.",
+    "libasound.",
+    "libavahi-",
+    "libcap-ng.",
+    "libcrypto.",
+    "libcurl",
+    "libdbus-1.",
+    "libgio-2.0.",
+    "libkrb5",
+    "libldap",
+    "libnl-",
+    "libnss",
+    "libpulse",
+    "libselinux.",
+    "libsystemd.",
+    "libxcb.",
+];
+
+/// How the program comes to `bind`, whose file is the first, and those of the libraries that it loads at start.
+fn reach(files: &[(PathBuf, Calls)]) -> Reach {
+    let incidental = |file: &PathBuf| {
+        let name = file_name(file);
+        INCIDENTAL.iter().any(|begin| name.starts_with(begin))
+    };
+    let callers: Vec<&PathBuf> = files
+        .iter()
+        .filter(|(_, calls)| calls.hooked.contains("bind"))
+        .map(|(file, _)| file)
+        .collect();
+    if callers.iter().any(|file| !incidental(file)) {
+        Reach::Calls
+    } else if let Some(file) = callers.first() {
+        Reach::May(format!(
+            "of what it loads at start, only {} calls bind, which has uses of its own for that",
+            file_name(file)
+        ))
+    } else if files.iter().any(|(_, calls)| calls.loads) {
+        Reach::May("nothing that it loads at start calls bind, and what it loads later may".into())
+    } else if files.iter().any(|(_, calls)| calls.starts) {
+        Reach::ByStarting
+    } else {
+        Reach::InNoWay
+    }
 }
 
 fn is_searched_for(spelling: &Spelling, file: &Path) -> bool {
@@ -118,9 +186,16 @@ fn describe_imports(report: &mut Report) {
             list(&names)
         ));
     } else {
-        report.note(
-            "neither it nor a library that it loads at start calls bind; what it loads or starts later may",
-        );
+        report.note(match report.reach {
+            Reach::InNoWay => {
+                "neither it nor a library that it loads at start can call libc's bind: if it binds a port, it is by \
+                 system calls of its own, past the library"
+            }
+            Reach::ByStarting => {
+                "neither it nor a library that it loads at start calls bind; what it starts may"
+            }
+            _ => "neither it nor a library that it loads at start calls bind; what it loads or starts later may",
+        });
         return;
     }
     report.note(if report.imports.contains_key("setsockopt") {

@@ -9,5 +9,5 @@ pub(crate) mod process;
 pub(crate) mod report;
 mod script;
 pub(crate) mod search;
-mod select;
+pub(crate) mod select;
 pub(crate) mod wrapper;

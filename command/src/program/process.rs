@@ -60,6 +60,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
     } else if is_of_go {
         report.problem(of_go(report.program.as_deref().unwrap_or("it")));
     }
+    let mut acts_on: Box<dyn Fn(u16) -> bool> = Box::new(|_| true);
     if report.engine.is_some() {
         // What else there may be is of no account.
     } else if let Some(path) = &mapped {
@@ -83,6 +84,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
         if !settings.programs.all() && !names.iter().any(|name| settings.programs.contains(name)) {
             report.problem("LIBREUSE_PROGRAMS leaves this program out");
         }
+        acts_on = Box::new(move |port| settings.reuse_address && settings.ports.contains(port));
     } else if is_static && !is_of_go {
         report.problem(
             "it is statically linked, and no tracer is there: `reuseaddr run` traces such a program until it listens, and \
@@ -103,6 +105,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
                 .iter()
                 .map(|(_, socket)| Socket {
                     local: socket.local.to_string(),
+                    port: socket.local.port(),
                     listening: socket.listening,
                     reuse_address: socket.reuses_address(),
                 })
@@ -114,8 +117,38 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
         }
         Err(error) => report.note(sockets::why_not(error, process.pid())),
     }
+    by_its_listeners(&mut report, &acts_on);
+    report.certain = true;
     report.works = report.is_good();
     Ok(report)
+}
+
+/// Joins what is in the process with what its listeners carry: what was done shows there, whoever did it.
+fn by_its_listeners(report: &mut Report, acts_on: &dyn Fn(u16) -> bool) {
+    let listeners = || report.sockets.iter().filter(|socket| socket.listening);
+    if report.engine.is_none()
+        && listeners().next().is_some()
+        && listeners().all(|socket| socket.reuse_address)
+    {
+        report.findings.clear();
+        report.note(
+            "its listeners carry SO_REUSEADDR: it sets that itself, or a tracer did before it detached. The next start \
+             can bind over what this one leaves behind",
+        );
+        report.needs_nothing = true;
+        return;
+    }
+    let plain = listeners().find(|socket| !socket.reuse_address && acts_on(socket.port));
+    let Some(local) = plain.filter(|_| report.loaded && report.is_good()) else {
+        return;
+    };
+    let text = format!(
+        "the listener on {} was opened past the library: by system calls that the program makes without libc, or by \
+         another process. Start it with `reuseaddr run --engine trace`; until then `reuseaddr arm {}` prepares the next \
+         start",
+        local.local, local.port
+    );
+    report.problem(text);
 }
 
 /// Whether a file that is mapped is the library: by its name, or because LD_PRELOAD names it and it interposes the same.

@@ -1,6 +1,6 @@
 //! What was found about a program or process.
 
-use crate::engine::Choice;
+use crate::engine::{Choice, Engine};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,11 +34,27 @@ pub(crate) struct Report {
     /// Whether the process has it loaded.
     #[serde(skip)]
     pub(crate) loaded: bool,
+    /// Whether its listeners carry the option though no engine is at work.
+    #[serde(skip)]
+    pub(crate) needs_nothing: bool,
     /// What LD_PRELOAD has to be so that the dynamic linker takes the library into the program.
     pub(crate) preload: Option<PathBuf>,
     /// The file that it then takes.
     #[serde(skip)]
     pub(crate) library: Option<PathBuf>,
+    /// Whether a `bind` of the program's reaches the library.
+    #[serde(skip)]
+    pub(crate) reach: Reach,
+    /// Whether it starts something that could not be looked at beforehand.
+    #[serde(skip)]
+    pub(crate) starts_unseen: bool,
+    /// Whether a process that runs already starts that.
+    #[serde(skip)]
+    pub(crate) starts_elsewhere: bool,
+    /// Whether a tracer follows what it starts, and handles what the library can't enter.
+    pub(crate) follows: bool,
+    /// Whether all that the answer depends on could be looked at.
+    pub(crate) certain: bool,
     /// Whether AddressSanitizer's shared runtime is in the program.
     #[serde(skip)]
     pub(crate) has_asan_runtime: bool,
@@ -70,6 +86,22 @@ pub(crate) struct Report {
     pub(crate) sockets: Vec<Socket>,
 }
 
+/// How a program comes to libc's `bind`, which the library is in front of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// It was not looked for.
+    #[default]
+    Unknown,
+    /// The program calls it, or a library that is there for that.
+    Calls,
+    /// It may, and this is all that is known.
+    May(String),
+    /// By another program alone, which it may start.
+    ByStarting,
+    /// In no way: if it binds a port, it is by system calls of its own.
+    InNoWay,
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Format {
     pub(crate) class: u8,
@@ -85,6 +117,8 @@ pub(crate) struct Format {
 #[derive(Debug, Serialize)]
 pub(crate) struct Socket {
     pub(crate) local: String,
+    #[serde(skip)]
+    pub(crate) port: u16,
     pub(crate) listening: bool,
     pub(crate) reuse_address: bool,
 }
@@ -95,6 +129,24 @@ impl Report {
             level: Level::Problem,
             text: text.into(),
         });
+    }
+
+    /// Takes over what was found about the program that this one starts.
+    pub(crate) fn take_over(&mut self, inner: Self) {
+        self.findings.extend(inner.findings);
+        self.untraceable.extend(inner.untraceable);
+        self.needs_library |= inner.needs_library;
+        self.placeless |= inner.placeless;
+        self.hopeless |= inner.hopeless;
+        self.starts_unseen |= inner.starts_unseen;
+        self.starts_elsewhere |= inner.starts_elsewhere;
+        self.reach = inner.reach;
+        self.preload = inner.preload.or(self.preload.take());
+        self.library = inner.library.or(self.library.take());
+        self.interpreters = inner.interpreters;
+        self.format = inner.format;
+        self.imports = inner.imports;
+        self.has_asan_runtime = inner.has_asan_runtime;
     }
 
     /// Something that keeps every engine from doing anything.
@@ -117,6 +169,18 @@ impl Report {
             "as root, `reuseaddr run --engine {} {shown}` serves it, by programs in the kernel",
             choice.name
         ))
+    }
+
+    /// Whether this engine was chosen.
+    pub(crate) fn engine_is(&self, engine: Engine) -> bool {
+        self.engine
+            .as_ref()
+            .is_some_and(|choice| choice.name == engine)
+    }
+
+    /// Whether it is there to start something that was not looked at.
+    pub(crate) fn starts_something(&self) -> bool {
+        self.starts_unseen || self.reach == Reach::ByStarting
     }
 
     /// Whether nothing was found that keeps the library out.

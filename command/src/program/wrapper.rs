@@ -1,209 +1,190 @@
-//! Programs such as `env` and `nice`, which start the one that their arguments name: which one that is, and what they do
-//! to LD_PRELOAD and to who runs it.
+//! Programs such as `env` and `flock`, which start the one that their arguments name: which one that is, and what they do
+//! to LD_PRELOAD, to the files that it finds and to who runs it.
+
+mod table;
 
 use lexopt::{Arg, Parser};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use table::{OTHERS, SHELLS, WRAPPERS, Wrapper};
 
-/// What a starter is told to do.
+/// What a wrapper is told to do.
 #[derive(Debug, Default, Eq, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // Independent facts, each asked for by name.
 pub(crate) struct Start {
     /// The program that is started, and its arguments; empty if none is named.
     pub(crate) program: Vec<OsString>,
     /// Whether LD_PRELOAD is taken away or replaced.
     pub(crate) drops_library: bool,
+    /// The folder that becomes its root.
+    pub(crate) root: Option<PathBuf>,
+    /// Whether it may find other files than we do: in a mount namespace of its own, or another's.
+    pub(crate) other_files: bool,
     /// The user and group that the program is started as, if it is another one.
     pub(crate) user: Option<OsString>,
     pub(crate) group: Option<OsString>,
     pub(crate) no_new_privileges: bool,
     /// The context of SELinux that is asked for.
     pub(crate) context: Option<String>,
+    /// Whether a process that runs already starts it, with the environment that it has.
+    pub(crate) elsewhere: bool,
 }
 
-/// A program that reads its options up to the first argument that is none, as getopt(3) does where it is told `+`.
-struct Starter {
-    name: &'static str,
-    /// The letters whose value follows.
-    short: &'static str,
-    /// The long options, `=` behind those whose value follows. Any may be cut short, as long as it is no other's
-    /// beginning, so all of them are here.
-    long: &'static [&'static str],
-    /// How many arguments stand before the program's name.
-    words: usize,
+fn has_name(names: &str, name: &str) -> bool {
+    names.split_ascii_whitespace().any(|it| it == name)
 }
 
-/// From their manual pages: coreutils 9.7, util-linux 2.41 and time 1.9.
-const STARTERS: [Starter; 12] = [
-    Starter {
-        name: "env",
-        short: "uCSa",
-        long: &[
-            "ignore-environment",
-            "null",
-            "unset=",
-            "chdir=",
-            "split-string=",
-            "argv0=",
-            "block-signal",
-            "default-signal",
-            "ignore-signal",
-            "list-signal-handling",
-            "debug",
-        ],
-        words: 0,
-    },
-    Starter {
-        name: "nice",
-        short: "n",
-        long: &["adjustment="],
-        words: 0,
-    },
-    Starter {
-        name: "nohup",
-        short: "",
-        long: &[],
-        words: 0,
-    },
-    Starter {
-        name: "timeout",
-        short: "ks",
-        long: &[
-            "kill-after=",
-            "signal=",
-            "foreground",
-            "preserve-status",
-            "verbose",
-        ],
-        words: 1,
-    },
-    Starter {
-        name: "setsid",
-        short: "",
-        long: &["ctty", "fork", "wait"],
-        words: 0,
-    },
-    Starter {
-        name: "stdbuf",
-        short: "ioe",
-        long: &["input=", "output=", "error="],
-        words: 0,
-    },
-    Starter {
-        name: "ionice",
-        short: "cnpPu",
-        long: &["class=", "classdata=", "pid=", "pgid=", "uid=", "ignore"],
-        words: 0,
-    },
-    Starter {
-        name: "taskset",
-        short: "",
-        long: &["all-tasks", "cpu-list", "pid"],
-        words: 1,
-    },
-    Starter {
-        name: "chrt",
-        short: "TPD",
-        long: &[
-            "sched-runtime=",
-            "sched-period=",
-            "sched-deadline=",
-            "all-tasks",
-            "batch",
-            "deadline",
-            "ext",
-            "fifo",
-            "idle",
-            "max",
-            "other",
-            "pid",
-            "reset-on-fork",
-            "rr",
-            "verbose",
-        ],
-        words: 1,
-    },
-    Starter {
-        name: "time",
-        short: "fo",
-        long: &[
-            "format=",
-            "output=",
-            "append",
-            "portability",
-            "quiet",
-            "verbose",
-        ],
-        words: 0,
-    },
-    Starter {
-        name: "prlimit",
-        short: "po",
-        long: &["pid=", "output=", "noheadings", "raw", "verbose"],
-        words: 0,
-    },
-    Starter {
-        name: "setpriv",
-        short: "",
-        long: &[
-            "ambient-caps=",
-            "apparmor-profile=",
-            "bounding-set=",
-            "clear-groups",
-            "dump",
-            "egid=",
-            "euid=",
-            "groups=",
-            "inh-caps=",
-            "init-groups",
-            "keep-groups",
-            "landlock-access=",
-            "landlock-rule=",
-            "list-caps",
-            "nnp",
-            "no-new-privs",
-            "pdeathsig=",
-            "ptracer=",
-            "regid=",
-            "reset-env",
-            "reuid=",
-            "rgid=",
-            "ruid=",
-            "seccomp-filter=",
-            "securebits=",
-            "selinux-label=",
-        ],
-        words: 0,
-    },
-];
+/// Whether a program of this name is a shell.
+pub(crate) fn is_shell(name: &str) -> bool {
+    has_name(SHELLS, name) || name == "busybox"
+}
 
-/// What a program of this name does with these arguments; `None` if it is no starter.
+/// Whether a program of this name is there to start others.
+pub(crate) fn starts_others(name: &str) -> bool {
+    is_shell(name)
+        || has_name(OTHERS, name)
+        || WRAPPERS.iter().any(|wrapper| has_name(wrapper.names, name))
+}
+
+/// What a program of this name does with these arguments; `None` if it is not there to start others.
 pub(crate) fn start<T: AsRef<OsStr>>(name: &str, arguments: &[T]) -> Option<Start> {
-    let starter = STARTERS.iter().find(|starter| starter.name == name)?;
-    let arguments = arguments.iter().map(|it| it.as_ref().to_owned());
+    let arguments: Vec<OsString> = arguments.iter().map(|it| it.as_ref().to_owned()).collect();
+    if name == "busybox" {
+        let (applet, rest) = arguments.split_first()?;
+        return start(applet.to_str()?, rest);
+    }
     let mut start = Start::default();
-    starter.read(arguments.collect(), &mut start);
+    if is_shell(name) {
+        if let Some(command) = shell_command(&arguments) {
+            start.by_shell(&command);
+        }
+    } else if let Some(wrapper) = WRAPPERS.iter().find(|it| has_name(it.names, name)) {
+        start.other_files = wrapper.other_files;
+        let mut arguments = arguments;
+        // An architecture may stand in front.
+        if name == "setarch" && arguments.first().is_some_and(|it| !is_option(it)) {
+            arguments.remove(0);
+        }
+        wrapper.read(name, arguments, &mut start);
+    } else if name == "tmux" {
+        start.elsewhere = tmux_runs(&arguments);
+    } else if !has_name(OTHERS, name) {
+        return None;
+    }
     Some(start)
 }
 
-impl Starter {
+fn is_option(word: &OsStr) -> bool {
+    word.as_bytes().starts_with(b"-")
+}
+
+/// The command of `sh -c COMMAND`, where these are the arguments.
+fn shell_command(arguments: &[OsString]) -> Option<OsString> {
+    let mut is_command = false;
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let bytes = word.as_bytes();
+        if bytes == b"--" {
+            return words.next().filter(|_| is_command).cloned();
+        }
+        if !matches!(bytes, [b'-' | b'+', _, ..]) {
+            return Some(word.clone()).filter(|_| is_command);
+        }
+        let letters = !bytes.starts_with(b"--");
+        is_command |= letters && bytes.contains(&b'c');
+        // `-o NAME`, and bash's options that take a file.
+        if letters && bytes.ends_with(b"o") || matches!(bytes, b"--rcfile" | b"--init-file") {
+            words.next();
+        }
+    }
+    None
+}
+
+/// Whether the server is there that tmux would ask with these arguments.
+fn tmux_runs(arguments: &[OsString]) -> bool {
+    let value = |letter: &str| {
+        let position = arguments.iter().position(|word| word == letter)?;
+        arguments.get(position + 1)
+    };
+    let inside = env::var_os("TMUX").and_then(|value| {
+        let path = value.as_bytes().split(|&byte| byte == b',').next()?;
+        Some(PathBuf::from(OsStr::from_bytes(path)))
+    });
+    let label = value("-L").map_or(OsStr::new("default"), OsString::as_os_str);
+    let folder = env::var_os("TMUX_TMPDIR").unwrap_or_else(|| "/tmp".into());
+    let uid = rustix::process::getuid().as_raw();
+    let by_label = || Path::new(&folder).join(format!("tmux-{uid}")).join(label);
+    let socket = match (value("-S"), value("-L"), inside) {
+        (Some(path), ..) => PathBuf::from(path),
+        (None, None, Some(inside)) => inside,
+        _ => by_label(),
+    };
+    UnixStream::connect(socket).is_ok()
+}
+
+impl Start {
+    /// Has a shell start what its command says, if that is a simple one (POSIX, 2.9.1): names are not looked up, nor anything
+    /// expanded.
+    fn by_shell(&mut self, command: &OsStr) {
+        let simple = |text: &&str| !text.contains(|letter| ";|&<>`$(){}*?[]!#~\n".contains(letter));
+        let words = command.to_str().filter(simple).map(shell_words::split);
+        let Some(Ok(words)) = words else { return };
+        let mut words = words.into_iter().peekable();
+        let is_assignment = |word: &String| {
+            let name = word.split_once('=').map(|(name, _)| name);
+            name.is_some_and(|name| {
+                name.bytes()
+                    .all(|it| it.is_ascii_alphanumeric() || it == b'_')
+                    && !name.is_empty()
+            })
+        };
+        while let Some(word) = words.next_if(|word| is_assignment(word) || word == "exec") {
+            self.drops_library |= word.starts_with("LD_PRELOAD=");
+        }
+        self.program = words.map(OsString::from).collect();
+    }
+}
+
+impl Wrapper {
     /// Reads arguments as the program does. It refuses what can't be read, and then starts nothing.
-    fn read(&self, arguments: Vec<OsString>, start: &mut Start) {
+    fn read(&self, name: &str, arguments: Vec<OsString>, start: &mut Start) {
         let mut parser = Parser::from_args(arguments);
         // getopt(3) takes the equals sign of `-u=x` for a part of the value.
         parser.set_short_equals(false);
+        // The command that a shell is to run.
+        let mut command = None;
+        // Whom runuser asks for by an option, and what start-stop-daemon starts.
+        let mut named = None;
+        let mut words = Vec::new();
         loop {
-            let (option, takes_value) = match parser.next() {
-                Ok(Some(Arg::Short(letter))) => (letter.to_string(), self.short.contains(letter)),
+            let (option, values) = match parser.next() {
+                Ok(Some(Arg::Short(letter))) => {
+                    (letter.to_string(), usize::from(self.short.contains(letter)))
+                }
                 Ok(Some(Arg::Long(name))) => self.whole(name),
+                // These look for options behind it as well, up to `--`.
+                Ok(Some(Arg::Value(word))) if ["runuser", "su", "script"].contains(&name) => {
+                    words.push(word);
+                    continue;
+                }
                 Ok(Some(Arg::Value(word))) => {
                     let Ok(rest) = parser.raw_args() else { return };
-                    return self.started(std::iter::once(word).chain(rest), start);
+                    words.extend(std::iter::once(word).chain(rest));
+                    return self.started(name, words, command, named, start);
                 }
-                Ok(None) | Err(_) => return,
+                Ok(None) => return self.started(name, words, command, named, start),
+                Err(_) => return,
             };
-            let value = if takes_value {
+            let value = if values > 0 {
                 let Ok(value) = parser.value() else { return };
+                for _ in 1..values {
+                    if parser.value().is_err() {
+                        return;
+                    }
+                }
                 value
             } else if option.len() > 1 {
                 // Behind an equals sign.
@@ -211,51 +192,132 @@ impl Starter {
             } else {
                 OsString::new()
             };
-            match (self.name, option.as_str()) {
-                ("env", "i" | "ignore-environment") | ("setpriv", "reset-env") => {
-                    start.drops_library = true;
+            match (name, option.as_str()) {
+                ("env", "i" | "ignore-environment")
+                | ("setpriv", "reset-env")
+                | ("bwrap", "clearenv")
+                | ("runuser" | "su", "l" | "login") => start.drops_library = true,
+                ("env", "u" | "unset") | ("bwrap", "unsetenv" | "setenv") => {
+                    start.drops_library |= value == "LD_PRELOAD";
                 }
-                ("env", "u" | "unset") => start.drops_library |= value == "LD_PRELOAD",
                 ("env", "S" | "split-string") => {
                     let (Some(words), Ok(rest)) = (split(&value), parser.raw_args()) else {
                         return;
                     };
-                    return self.read(words.into_iter().chain(rest).collect(), start);
+                    return self.read(name, words.into_iter().chain(rest).collect(), start);
                 }
-                ("setpriv", "reuid" | "ruid") => start.user = Some(value),
-                ("setpriv", "regid" | "rgid") => start.group = Some(value),
+                ("setpriv", "reuid" | "ruid") | ("start-stop-daemon", "c" | "chuid") => {
+                    start.user = Some(value);
+                }
+                ("setpriv", "regid" | "rgid") | ("runuser", "g" | "group") => {
+                    start.group = Some(value);
+                }
                 ("setpriv", "no-new-privs" | "nnp") => start.no_new_privileges = true,
                 ("setpriv", "selinux-label") => {
                     start.context = Some(value.to_string_lossy().into_owned());
                 }
+                ("runuser" | "su" | "script", "c" | "command" | "session-command") => {
+                    command = Some(value);
+                }
+                ("runuser", "u" | "user") => {
+                    named = Some(value.clone());
+                    start.user = Some(value);
+                }
+                ("start-stop-daemon", "a" | "startas") => named = Some(value),
+                ("start-stop-daemon", "x" | "exec") => named = named.or(Some(value)),
+                ("start-stop-daemon", "r" | "chroot")
+                | ("unshare", "R" | "root")
+                | ("chpst", "/") => start.root = Some(value.into()),
                 _ => {}
             }
         }
     }
 
-    /// A long option, which may have been cut short, and whether its value follows.
-    fn whole(&self, name: &str) -> (String, bool) {
-        let is = |long: &&&str| long.trim_end_matches('=') == name;
-        let mut begun = self.long.iter().filter(|long| long.starts_with(name));
+    /// A long option, which may have been cut short, and how many values follow.
+    fn whole(&self, name: &str) -> (String, usize) {
+        let long = || self.long.split_ascii_whitespace();
+        let is = |long: &&str| long.trim_end_matches('=') == name;
+        let mut begun = long().filter(|long| long.starts_with(name));
         let only = begun.next().filter(|_| begun.next().is_none());
-        match self.long.iter().find(is).or(only) {
-            Some(long) => match long.strip_suffix('=') {
-                Some(long) => (long.to_owned(), true),
-                None => ((*long).to_owned(), false),
-            },
-            None => (name.to_owned(), false),
+        match long().find(is).or(only) {
+            Some(long) => {
+                let name = long.trim_end_matches('=');
+                (name.to_owned(), long.len() - name.len())
+            }
+            None => (name.to_owned(), 0),
         }
     }
 
     /// Reads what follows the options.
-    fn started(&self, words: impl Iterator<Item = OsString>, start: &mut Start) {
-        let mut words = words.skip(self.words).peekable();
-        if self.name == "env" {
-            if words.next_if(|word| word == "-").is_some() {
-                start.drops_library = true;
+    fn started(
+        &self,
+        name: &str,
+        words: Vec<OsString>,
+        command: Option<OsString>,
+        named: Option<OsString>,
+        start: &mut Start,
+    ) {
+        let mut words = words.into_iter().peekable();
+        match name {
+            "env" => {
+                if words.next_if(|word| word == "-").is_some() {
+                    start.drops_library = true;
+                }
+                while let Some(assignment) = words.next_if(|word| word.as_bytes().contains(&b'=')) {
+                    start.drops_library |= assignment.as_bytes().starts_with(b"LD_PRELOAD=");
+                }
             }
-            while let Some(assignment) = words.next_if(|word| word.as_bytes().contains(&b'=')) {
-                start.drops_library |= assignment.as_bytes().starts_with(b"LD_PRELOAD=");
+            "chroot" => start.root = words.next().map(PathBuf::from),
+            "flock" => {
+                words.next();
+                if words
+                    .next_if(|word| word == "-c" || word == "--command")
+                    .is_some()
+                {
+                    if let Some(command) = words.next() {
+                        start.by_shell(&command);
+                    }
+                    return;
+                }
+            }
+            // It puts a library of its own in the place of others.
+            "mptcpize" => {
+                start.drops_library = true;
+                words.next();
+                while words.next_if(|word| is_option(word)).is_some() {}
+            }
+            "start-stop-daemon" => {
+                start.program = named.into_iter().chain(words).collect();
+                return;
+            }
+            // Without a command they start a shell, and that is for whoever sits there.
+            "script" | "su" => {
+                if words.next_if(|word| word == "-").is_some() {
+                    start.drops_library = true;
+                }
+                if name == "su" {
+                    start.user = words.next();
+                }
+                if let Some(command) = command {
+                    start.by_shell(&command);
+                }
+                return;
+            }
+            "runuser" if named.is_none() => {
+                if words.next_if(|word| word == "-").is_some() {
+                    start.drops_library = true;
+                }
+                start.user = words.next();
+                if let Some(command) = command {
+                    start.by_shell(&command);
+                }
+                return;
+            }
+            "gosu" | "su-exec" | "setuidgid" | "s6-setuidgid" => start.user = words.next(),
+            _ => {
+                for _ in 0..self.words {
+                    words.next();
+                }
             }
         }
         start.program = words.collect();
@@ -283,112 +345,4 @@ fn expand(word: &str) -> Option<OsString> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<OsString> {
-        let words = shell_words::split(line).expect("a line");
-        words.into_iter().map(OsString::from).collect()
-    }
-
-    #[test]
-    fn finds_the_program_that_is_started() {
-        // The line, what is started, and whether that is without the library.
-        for (line, started, drops) in [
-            ("env server", "server", false),
-            ("env A=b server C=d", "server C=d", false),
-            ("env -i server", "server", true),
-            ("env - server", "server", true),
-            ("env - A=b server", "server", true),
-            ("env A=b - server", "- server", false),
-            ("env -u HOME -i server", "server", true),
-            ("env -u LD_PRELOAD server", "server", true),
-            ("env -uLD_PRELOAD server", "server", true),
-            ("env -vuLD_PRELOAD server", "server", true),
-            ("env -u=LD_PRELOAD server", "server", false),
-            ("env --unset=LD_PRELOAD server", "server", true),
-            ("env --unset LD_PRELOAD server", "server", true),
-            ("env --un LD_PRELOAD server", "server", true),
-            ("env LD_PRELOAD= server", "server", true),
-            ("env -C /tmp -- server -i", "server -i", false),
-            ("env -C/tmp server", "server", false),
-            ("env -iC /tmp server", "server", true),
-            ("env -iC/tmp server", "server", true),
-            ("env -iv server", "server", true),
-            ("env -i0 server", "server", true),
-            ("env -ia name server", "server", true),
-            ("env -Ci server", "server", false),
-            ("env -ui server", "server", false),
-            ("env --ignore-environment server", "server", true),
-            ("env --ignore-env server", "server", true),
-            ("env --ignore-signal=HUP server", "server", false),
-            ("env --ignore-signal server", "server", false),
-            ("env --ignore-s server", "server", false),
-            ("env --chdir=/tmp server", "server", false),
-            ("env --chdir /tmp server", "server", false),
-            ("env --default-signal=PIPE server", "server", false),
-            ("env -S server", "server", false),
-            ("env -S 'A=b server -x' y", "server -x y", false),
-            ("env '-SA=b server'", "server", false),
-            ("env -S '-i server'", "server", true),
-            ("env -iS 'A=b server'", "server", true),
-            ("env -vS 'server' -i", "server -i", false),
-            ("env --split-string='-u LD_PRELOAD server'", "server", true),
-            ("env --split 'A=b' LD_PRELOAD= server", "server", true),
-            ("env -S \"A='b c' server\"", "server", false),
-            ("env -S '-S \"-i server\"'", "server", true),
-            ("env -S 'server ${NOBODY_SETS_THIS}x'", "server x", false),
-            ("env -S \"server 'x\"", "", false),
-            ("env -S 'server ${x'", "", false),
-            ("env", "", false),
-            ("env -u", "", false),
-            ("env -C /tmp", "", false),
-            ("nice -n 5 server -n 6", "server -n 6", false),
-            ("nice -n5 server", "server", false),
-            ("nice -5 server", "server", false),
-            ("nice -15 server", "server", false),
-            ("nice --adjust 5 server", "server", false),
-            ("nohup server -i", "server -i", false),
-            ("timeout -s kill 10 server", "server", false),
-            ("timeout -vk5 10 server", "server", false),
-            ("timeout --signal=kill 10 server -k 5", "server -k 5", false),
-            ("timeout --kill 5 10 server", "server", false),
-            ("timeout --foreground 10 server", "server", false),
-            ("timeout -k 5 10", "", false),
-            ("taskset -c 0,1 server", "server", false),
-            ("taskset -ac 0,1 server", "server", false),
-            ("chrt -f 10 server", "server", false),
-            ("chrt -bT 5 0 server", "server", false),
-            ("stdbuf -o L server", "server", false),
-            ("stdbuf -oL -eL server", "server", false),
-            ("ionice -c2 -n 0 server", "server", false),
-            ("ionice -tc 3 server", "server", false),
-            ("time -vo /dev/null server", "server", false),
-            ("prlimit -n100:200 server", "server", false),
-            ("prlimit --nofile=100 server", "server", false),
-            ("setpriv --reuid git server", "server", false),
-            ("setpriv --reset-env server", "server", true),
-            ("setpriv --reset server", "server", true),
-            ("setsid --wait server", "server", false),
-            ("setsid -fw server", "server", false),
-        ] {
-            let line_words = words(line);
-            let start =
-                start(line_words[0].to_str().unwrap(), &line_words[1..]).expect("a starter");
-            assert_eq!(start.program, words(started), "{line}");
-            assert_eq!(start.drops_library, drops, "{line}");
-        }
-        assert_eq!(start("server", &["env"]), None);
-    }
-
-    #[test]
-    fn finds_who_it_is_started_as() {
-        for line in ["--reuid=7 --nnp --regid 8 x", "--reu 7 --no-new --regi=8 x"] {
-            let start = start("setpriv", &words(line)).expect("a starter");
-            assert_eq!(start.user.as_deref(), Some(OsStr::new("7")), "{line}");
-            assert_eq!(start.group.as_deref(), Some(OsStr::new("8")), "{line}");
-            assert!(start.no_new_privileges, "{line}");
-            assert_eq!(start.program, ["x"], "{line}");
-        }
-    }
-}
+mod tests;

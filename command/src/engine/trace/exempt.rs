@@ -3,6 +3,7 @@
 
 use super::ptrace::{self, Tid};
 use crate::library::elf::Elf;
+use crate::library::layout::Spelling;
 use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
 use crate::process::selinux::{self, Domain, Start};
@@ -55,13 +56,37 @@ pub(crate) fn why_not(name: &str) -> Option<String> {
 /// The library that is in the program's environment: for which programs it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Preloaded {
+    /// Whether a program of this name is there to start others: what those are is seen only when they are started.
+    pub(crate) starts_others: fn(&str) -> bool,
     /// Width and machine, as an ELF file has them.
     pub(crate) kinds: Vec<(u8, String)>,
 }
 
 impl Preloaded {
+    /// Whether the library is enough for what a tracee has just become.
+    pub(super) fn is_enough_for(&self, tid: Tid) -> bool {
+        let name = |path: &Path| {
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let exe = fs::read_link(format!("/proc/{tid}/exe")).unwrap_or_default();
+        let mut called = name(&exe).unwrap_or_default();
+        // One file, and the first word says which of its programs it is.
+        if called == "busybox" {
+            let words = Process::new(tid).and_then(|process| process.cmdline());
+            let mut words = words.unwrap_or_default().into_iter();
+            let first = words.next().and_then(|word| name(Path::new(&word)));
+            called = match first.as_deref() {
+                Some("busybox") => words.next(),
+                _ => first,
+            }
+            .unwrap_or_default();
+        }
+        !(self.starts_others)(&called) && self.serves(tid)
+    }
+
     /// Whether the dynamic linker takes the library into what a tracee has just become.
-    pub(super) fn serves(&self, tid: Tid) -> bool {
+    fn serves(&self, tid: Tid) -> bool {
         let Ok(Some(elf)) = Elf::read(&PathBuf::from(format!("/proc/{tid}/exe"))) else {
             return false;
         };
@@ -73,14 +98,21 @@ impl Preloaded {
         fits && !elf.go
             && !is_secure(tid, elf.class)
             && is_in_environment_of(tid, |entry| match elf.libc() {
-                Some("glibc") => true,
-                // musl expands nothing, and leaves out in silence what it does not find.
-                Some("musl") => entry
-                    .strip_prefix("/")
-                    .is_ok_and(|below_root| root.join(below_root).exists()),
+                // In another root or mount namespace it need not be there.
+                Some("glibc") => {
+                    Spelling::expansions(entry, elf.class).any(|path| exists_below(&root, &path))
+                }
+                // musl expands nothing.
+                Some("musl") => exists_below(&root, entry),
                 _ => false,
             })
     }
+}
+
+/// Whether a file is there below this root. One that is named without its folder is searched for, and taken to be there.
+fn exists_below(root: &Path, path: &Path) -> bool {
+    path.strip_prefix("/")
+        .map_or(true, |below_root| root.join(below_root).exists())
 }
 
 /// Whether the LD_PRELOAD of a tracee names the library in a way that its dynamic linker takes.

@@ -73,6 +73,13 @@ fn is_filtered() -> bool {
         .is_ok_and(|status| status.seccomp == Some(2))
 }
 
+/// Whether a tracer of this process would become its child, as every orphan does of process 1 and of a subreaper
+/// (PR_SET_CHILD_SUBREAPER): it then stays as a zombie until the program asks for it.
+pub(crate) fn would_stay() -> bool {
+    rustix::process::getpid().is_init()
+        || rustix::process::child_subreaper().is_ok_and(|reaper| reaper.is_some())
+}
+
 /// Has this process traced, and whatever it becomes and starts, from its next exec on.
 ///
 /// # Errors

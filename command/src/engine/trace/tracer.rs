@@ -38,6 +38,7 @@ pub(super) fn follow(
         program,
         settings,
         preloaded,
+        is_first_exec: true,
         tracees: HashMap::new(),
         chosen: HashMap::new(),
         progress: Progress::begin(terms),
@@ -58,6 +59,7 @@ struct Tracer {
     program: Tid,
     settings: &'static Settings,
     preloaded: Option<Preloaded>,
+    is_first_exec: bool,
     tracees: HashMap<Tid, Tracee>,
     /// Whether `LIBREUSE_PROGRAMS` means a process.
     chosen: HashMap<Tid, bool>,
@@ -370,10 +372,13 @@ impl Tracer {
             }
         }
         self.forget(tid);
-        if self
-            .preloaded
-            .as_ref()
-            .is_some_and(|library| library.serves(tid))
+        // What `run` itself has become is traced for a reason.
+        let is_first = std::mem::take(&mut self.is_first_exec);
+        if !is_first
+            && self
+                .preloaded
+                .as_ref()
+                .is_some_and(|library| library.is_enough_for(tid))
         {
             return ptrace::let_go_of(tid);
         }
