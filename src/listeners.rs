@@ -28,8 +28,9 @@ pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     // A handler that jumped out would leave the descriptor behind. If they can't be held back, nobody looks.
     signals::held(|| {
         // What is opened here is of the thread's network namespace, and reports of no other.
-        if let Some(netlink) = Descriptor::of_netlink()
-            && is_of_one_network(socket, Socket(netlink.0))
+        let netlink = Descriptor::of_netlink();
+        if let Some(netlink) =
+            netlink.filter(|netlink| is_of_one_network(socket, Socket(netlink.0)))
         {
             found = wanted
                 .requests()
