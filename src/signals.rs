@@ -1,10 +1,11 @@
-//! Signals, held back for a moment where a handler that jumps out, or a cancellation, would leave something of ours
+//! Signals, blocked for a moment where a handler that jumps out, or a cancellation, would leave something of ours
 //! behind in the program.
 //!
 //! The system calls are made without libc's functions, which would leave out the signals that glibc keeps for itself:
 //! one of them is the asynchronous `pthread_cancel`.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_int, c_long};
+use core::mem::MaybeUninit;
 use core::ptr;
 
 /// The size of the kernel's signal set, in bytes; libc's is larger.
@@ -48,16 +49,17 @@ pub(crate) fn held(ours: impl FnOnce()) {
     }
 }
 
-/// Does something that may raise a signal in the calling thread, which is then taken off again. Signals are held back;
-/// `raised` tells from the outcome which one it was. One that was pending for the thread already stays, as two of them are
-/// one; of one that is pending for the process the kernel does not tell that apart, and then ours stays beside it.
+/// Does something that may raise a signal in the calling thread, which is then taken off again. Signals are blocked;
+/// `raised` tells from the outcome which one it was. One that was pending for the thread already stays, as two of them
+/// are one, and so does one that somebody sent to the thread before ours was raised. Of one that is pending for the process
+/// the kernel does not tell that apart, and then ours stays beside it.
 pub(crate) fn taken_off<T>(ours: impl FnOnce() -> T, raised: impl FnOnce(T) -> Option<c_int>) {
     let pending_before = pending();
     let Some(signal) = raised(ours()) else {
         return;
     };
     if pending_before & only(signal) == 0 {
-        take_off(only(signal));
+        take_off(signal);
     }
 }
 
@@ -87,19 +89,41 @@ fn pending() -> u64 {
     set
 }
 
-fn take_off(set: u64) {
+fn take_off(signal: c_int) {
+    let set = only(signal);
     let at_once = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the set is of the kernel's size; it and the timespec outlive the call; nothing is wanted of the signal.
-    unsafe {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the set is of the kernel's size; all of them outlive the call, and the kernel writes one siginfo.
+    let taken = unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
             &raw const set,
-            ptr::null_mut::<c_void>(),
+            info.as_mut_ptr(),
             &raw const at_once,
             KERNEL_SIGSET,
+        )
+    };
+    // SAFETY: all zeroes is a siginfo, and so is what the kernel writes.
+    let info = unsafe { info.assume_init() };
+    // What a write raises is of this kind (`send_sig` in kernel/signal.c), and what another thread sends is not.
+    if taken != c_long::from(signal) || info.si_code == libc::SI_USER {
+        return;
+    }
+    // SAFETY: it takes nothing.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: as above.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+    // SAFETY: three numbers, and a siginfo that outlives the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            process,
+            thread,
+            signal,
+            &raw const info,
         )
     };
 }

@@ -22,6 +22,7 @@ static STDERR: Stderr = Stderr {
     device: AtomicU64::new(0),
     inode: AtomicU64::new(0),
     birth: AtomicU64::new(0),
+    generation: AtomicU64::new(0),
 };
 
 /// The path of the log file, of which the empty one stands for stderr; null while the sink is not open.
@@ -143,6 +144,7 @@ struct Stderr {
     device: AtomicU64,
     inode: AtomicU64,
     birth: AtomicU64,
+    generation: AtomicU64,
 }
 
 /// No file has this format.
@@ -151,6 +153,12 @@ const CLOSED: u32 = 0;
 impl Stderr {
     fn remember(&self) {
         if let Some(file) = file::identify(libc::STDERR_FILENO) {
+            // A file may be removed, and the next one get its inode. Where nothing tells the two apart, nothing is written.
+            let generation = generation(libc::STDERR_FILENO, &file);
+            if generation == 0 && file.format == libc::S_IFREG && !file.is_of_the_past() {
+                return;
+            }
+            self.generation.store(generation, Relaxed);
             self.device.store(file.device, Relaxed);
             self.inode.store(file.inode, Relaxed);
             self.birth.store(file.birth, Relaxed);
@@ -179,6 +187,8 @@ impl Stderr {
             file.device == self.device.load(Relaxed)
                 && file.inode == self.inode.load(Relaxed)
                 && file.birth == self.birth.load(Relaxed)
+                && file.format == self.format.load(Relaxed)
+                && generation(fd, &file) == self.generation.load(Relaxed)
         })
     }
 
@@ -194,6 +204,15 @@ impl Stderr {
         }
         close_file(fd);
         true
+    }
+}
+
+/// What tells a regular file from an earlier one with its inode; 0 where nothing does.
+fn generation(fd: c_int, file: &file::Identity) -> u64 {
+    if file.format == libc::S_IFREG {
+        file::generation(fd).unwrap_or(0)
+    } else {
+        0
     }
 }
 
@@ -333,9 +352,13 @@ fn send(fd: c_int, bytes: &[u8]) {
     };
 }
 
-/// Writes to a file. What the write may raise is taken off again: SIGPIPE from a pipe whose reader has gone, SIGXFSZ from
-/// `RLIMIT_FSIZE`. SIGTTOU, for a terminal's background, is not raised in a thread that holds it back.
+/// Writes to a file that can take it. What the write may raise all the same is taken off again: SIGPIPE from a pipe whose
+/// reader goes at that moment, SIGXFSZ where others fill the file up. SIGTTOU, for a terminal's background, is not raised in
+/// a thread that blocks it.
 fn write(fd: c_int, bytes: &[u8]) {
+    if !file::has_room(fd, bytes.len()) {
+        return;
+    }
     signals::taken_off(
         // SAFETY: the bytes outlive the call.
         || unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) },

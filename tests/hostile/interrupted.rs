@@ -64,6 +64,12 @@ fn swallows_no_signal_that_somebody_else_sends() {
     changes_nothing_in("signals.c", &[]);
 }
 
+/// Of the same number and at the same moment as one that a line of the log raises.
+#[test]
+fn swallows_no_signal_that_is_for_one_thread() {
+    changes_nothing_in("signals.c", &["thread"]);
+}
+
 #[test]
 fn lets_cancelled_threads_clean_up() {
     changes_nothing_in("cancel.cpp", &[]);

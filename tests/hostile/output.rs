@@ -4,6 +4,7 @@ use crate::host::{Libc, changes_nothing_in};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
 use std::{fs, io, os};
 use support::matrix::LINGERS;
 use support::{Folder, Program, own_network};
@@ -21,6 +22,36 @@ fn writes_into_no_file_where_stderr_was_closed_from_the_start() {
 #[test]
 fn writes_into_no_file_that_has_the_inode_number_of_stderr() {
     changes_nothing_in("stderr.c", &["inode"]);
+}
+
+/// Within a tick of the clock that dates files, and on a file system that keeps no time of birth.
+#[test]
+fn writes_into_no_file_that_has_the_inode_number_and_the_birth_of_stderr() {
+    for inode_size in ["128", "256"] {
+        let folder = Folder::new("ext4");
+        let image = folder.join("image");
+        let mkfs = "truncate -s 32M $1 && mkfs.ext4 -q -F -I $2 $1 2>&1";
+        let made = Command::new("sh")
+            .args(["-c", mkfs, "-"])
+            .args([image.as_os_str(), inode_size.as_ref()])
+            .output()
+            .expect("sh runs");
+        assert!(made.status.success(), "mkfs.ext4 (e2fsprogs): {made:?}");
+        own_mounts();
+        // Where the program makes its files.
+        let mounted = Command::new("mount")
+            .args(["-o", "loop"])
+            .args([&image, Path::new("/tmp")])
+            .output()
+            .expect("mount runs");
+        if !mounted.status.success() {
+            eprintln!("skipped: no loop device: {mounted:?}");
+            return;
+        }
+        for _ in 0..3 {
+            changes_nothing_in("stderr.c", &["inode at once"]);
+        }
+    }
 }
 
 #[test]
@@ -98,6 +129,12 @@ fn logging_to(path: &Path) {
 
 /// Mounts a file system of one page, for the calling thread and its children alone.
 fn mount_one_page(folder: &Path) {
+    own_mounts();
+    mount(c"none", folder, c"tmpfs", 0, c"size=4096");
+}
+
+/// Gives the calling thread and its children mounts of their own.
+fn own_mounts() {
     // SAFETY: unshare takes flags alone; a mount namespace is the calling thread's own (unshare(2)).
     let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
     assert_eq!(unshared, 0, "{}", io::Error::last_os_error());
@@ -108,7 +145,6 @@ fn mount_one_page(folder: &Path) {
         libc::MS_REC | libc::MS_PRIVATE,
         c"",
     );
-    mount(c"none", folder, c"tmpfs", 0, c"size=4096");
 }
 
 fn mount(source: &CStr, target: &Path, kind: &CStr, flags: libc::c_ulong, options: &CStr) {
