@@ -2,7 +2,8 @@
 //! it was tried with is so.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::{env, fs};
+use support::Program;
 
 fn read(path: &str) -> String {
     let path = support::project().join(path);
@@ -18,29 +19,26 @@ const BOTH: [&str; 5] = [
     "loses_no_byte(",
 ];
 
-/// The tests of this target, as `module::name`, and whether they run a program for musl.
+/// The tests of this target about the shim, as `module::name`, and whether each runs a program for
+/// musl: what it calls, between its name and the end of the function, says so.
 fn tests() -> BTreeMap<String, bool> {
-    let modules = read("tests/hostile/main.rs");
-    let modules = modules
-        .lines()
-        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+    let this = env::current_exe().expect("this program");
+    let list = Program::new(this)
+        .arguments(["--list", "--format", "terse"])
+        .output();
+    list.lines()
+        .filter_map(|line| line.strip_suffix(": test"))
         // What is not about the shim.
-        .filter(|module| !["support", "host", "mutants", "promises"].contains(module));
-    modules
-        .flat_map(|module| {
+        .filter(|test| !test.starts_with("mutants::") && !test.starts_with("promises::"))
+        .map(|test| {
+            let (module, name) = test.split_once("::").expect("a module");
             let text = read(&format!("tests/hostile/{module}.rs"));
-            let tests: Vec<_> = text
-                .split("#[test]\nfn ")
-                .skip(1)
-                .map(|rest| {
-                    let name = rest.split('(').next().unwrap_or_default();
-                    // Where the function ends.
-                    let body = rest.split("\n}\n").next().unwrap_or_default();
-                    let musl = BOTH.iter().any(|call| body.contains(call));
-                    (format!("{module}::{name}"), musl)
-                })
-                .collect();
-            tests
+            let (_, rest) = text
+                .split_once(&format!("fn {name}()"))
+                .unwrap_or_else(|| panic!("{test} is not in its module's file"));
+            let body = rest.split("\n}\n").next().unwrap_or_default();
+            let musl = BOTH.iter().any(|call| body.contains(call));
+            (test.to_owned(), musl)
         })
         .collect()
 }
