@@ -15,6 +15,7 @@ mod output;
 mod preloads;
 mod reset;
 mod run;
+mod services;
 mod shells;
 mod started;
 mod status;

@@ -123,10 +123,16 @@ fn refuses_what_is_no_service() {
 
 /// Boots systemd over the root file system, which stays as it is, and runs the text there.
 pub(crate) fn boot(folder: &Folder, script: &str) -> String {
+    boot_with(folder, script, "")
+}
+
+/// The same, with more options for systemd-nspawn.
+pub(crate) fn boot_with(folder: &Folder, script: &str, options: &str) -> String {
     let outer = "
 set -eu
 base=$1
 mount --make-rprivate /
+case $7 in *bpf*) mount -t bpf bpf /sys/fs/bpf ;; esac
 mount -t tmpfs tmpfs \"$base\"
 mkdir \"$base/upper\" \"$base/work\" \"$base/root\"
 mount -t overlay overlay -o lowerdir=/,upperdir=\"$base/upper\",workdir=\"$base/work\" \"$base/root\"
@@ -138,7 +144,7 @@ cp \"$6\" \"$base/root/opt/test/static-server\"
 printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=append:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=100\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
 printf '[Unit]\\nRequires=test-run.service\\nAfter=test-run.service\\nAllowIsolate=yes\\n' > \"$units/test-run.target\"
 timeout 120 systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
-  --directory \"$base/root\" --boot systemd.unit=test-run.target </dev/null >\"$base/console\" 2>&1 || true
+  $7 --directory \"$base/root\" --boot systemd.unit=test-run.target </dev/null >\"$base/console\" 2>&1 || true
 cat \"$base/upper/opt/test/output\" || cat \"$base/console\"
 ";
     let text = folder.join("script");
@@ -159,6 +165,7 @@ cat \"$base/upper/opt/test/output\" || cat \"$base/console\"
             include_str!("service.c"),
             &["-static"],
         ))
+        .argument(options)
         .output()
 }
 

@@ -2,6 +2,7 @@
 //! control, and what a program notices of its tracer, which is nothing.
 
 mod apparmor;
+mod bpf;
 mod choice;
 mod faithful;
 mod hostile;
@@ -100,13 +101,17 @@ fn run_with<T: AsRef<OsStr>>(options: impl IntoIterator<Item = T>, program: &Pro
 fn crash(server: Running, port: u16) {
     let client = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
     wait_for(port, TcpState::Established, 1);
-    // What waits to be accepted is reset.
-    wait_until("the server to accept", || waiting_to_be_accepted(port) == 0);
+    wait_until_accepted(port);
     server.kill();
     wait_for(port, TcpState::FinWait2, 1);
     drop(client);
     wait_for(port, TcpState::FinWait2, 0);
     assert!(support::count(port, TcpState::TimeWait) > 0);
+}
+
+/// What waits to be accepted is reset when the listener goes.
+fn wait_until_accepted(port: u16) {
+    wait_until("the server to accept", || waiting_to_be_accepted(port) == 0);
 }
 
 /// How many connections a listener has not accepted yet: its `rx_queue` in proc(5).

@@ -9,7 +9,7 @@ use crate::engine::bpf::{own, pins, place, seed, selftest};
 use crate::output::{self, count, paragraph};
 use crate::port::port_list::{self, PortList, spelled};
 use anyhow::{Context, Result};
-use log::debug;
+use log::{debug, info};
 use rustix::process::geteuid;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -135,6 +135,7 @@ fn attach(arguments: &Attach) -> Result<u8> {
             .as_ref()
             .is_none_or(|ports| ports.binary_search(&port).is_ok())
     };
+    instance::may()?;
     let turn = Turn::take()?;
     turn.prune(&hierarchy)?;
     selftest::pass(&hierarchy)?;
@@ -164,7 +165,13 @@ fn attach(arguments: &Attach) -> Result<u8> {
             ports_in_words(served)
         ),
     });
-    output::tell(&words.join("; "));
+    let said = words.join("; ");
+    if arguments.place.own {
+        // It is said at each start of a service, whose log may take what is written to stderr.
+        info!("{said}");
+    } else {
+        output::tell(&said);
+    }
     if let Some(unit) = arguments
         .place
         .unit
@@ -263,7 +270,7 @@ struct Instance {
     lasting: bool,
     /// The ports that are served, if not all are.
     only_ports: Option<String>,
-    /// The ports that were listened on; unknown unless the kernel was asked.
+    /// The ports that get their flag at `bind`; unknown unless the kernel was asked.
     served_ports: Option<String>,
 }
 
@@ -348,7 +355,9 @@ fn status(arguments: &Status) -> Result<u8> {
 
 fn text(answer: &Answer) -> String {
     if answer.instances.is_empty() {
-        return "Attached nowhere. `sudo reuseaddr bpf attach --unit NAME` attaches to a service.\n".into();
+        return output::typed::sentence(
+            "Attached nowhere. `sudo reuseaddr bpf attach --unit NAME` attaches to a service.\n",
+        );
     }
     let mut text = String::new();
     for instance in &answer.instances {
@@ -362,8 +371,8 @@ fn text(answer: &Answer) -> String {
         }
         match instance.served_ports.as_deref() {
             None => {}
-            Some("") => words.push("nothing has listened yet".into()),
-            Some(ports) => words.push(format!("ports listened on: {ports}")),
+            Some("") => words.push("no port served yet".into()),
+            Some(ports) => words.push(format!("served ports: {ports}")),
         }
         text += &paragraph(
             "",
@@ -375,7 +384,7 @@ fn text(answer: &Answer) -> String {
         text += &paragraph(
             "",
             "",
-            "As it was attached; root is also told which ports were listened on.",
+            "As it was attached; root is also told which ports are served.",
         );
     }
     text

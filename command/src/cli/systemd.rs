@@ -1,16 +1,22 @@
 //! Prints, installs or removes the drop-in that has a service served by an engine.
 
 use super::{exit, options};
-use crate::engine::Engine;
+use crate::engine::{Engine, bpf};
+use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::output;
+use crate::port::port_list::{listed, spelled};
 use crate::program::report::Report;
+use crate::systemd::command::Lasting;
 use crate::systemd::drop_in::{self, FILE};
+use crate::systemd::first_restart::{self, Outlook};
 use crate::systemd::properties::Properties;
 use crate::systemd::{start, unit};
 use anyhow::{Context, Result, bail};
+use libreuse_rules::settings::Settings;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Print, install or remove the drop-in that has a service served by the library or traced
@@ -28,6 +34,10 @@ pub(crate) struct Arguments {
     /// A unit of the user's own manager
     #[arg(long)]
     user: bool,
+
+    /// `bpf`: programs in the kernel (Linux 6.1), for what nothing else serves; chosen by itself there
+    #[arg(long, value_name = "bpf", value_parser = ["bpf"], conflicts_with = "user")]
+    engine: Option<String>,
 
     #[command(flatten)]
     library: options::Library,
@@ -54,6 +64,9 @@ impl Arguments {
             let library = std::path::absolute(library)?;
             words.extend(["--library".into(), library.display().to_string()]);
         }
+        if let Some(engine) = &self.engine {
+            words.extend(["--engine".into(), engine.clone()]);
+        }
         for (option, value) in self.variables.options() {
             words.extend([option, value.to_string_lossy().into_owned()]);
         }
@@ -76,7 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(exit::YES);
     }
 
-    let (_, mistakes) = arguments.variables.read(std::iter::empty());
+    let (settings, mut mistakes) = arguments.variables.read(std::iter::empty());
+    if arguments.engine.is_some() {
+        mistakes.extend(bpf::start::unsupported(&settings));
+    }
     if !mistakes.is_empty() {
         bail!("{}", mistakes.join("\n"));
     }
@@ -97,7 +113,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         stays.unwrap_or_else(|| path.to_owned())
     };
     let by_default = libraries.for_any_program(&home);
+    let reasons = reasons_for_bpf(arguments, &settings, properties.as_ref(), &reports);
     match &properties {
+        Some(_) if !reasons.is_empty() => {}
         Some(properties) => {
             let mut files: BTreeSet<PathBuf> = reports
                 .iter()
@@ -132,6 +150,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         .as_ref()
         .and_then(Properties::preloaded)
         .unwrap_or_default();
+    if !reasons.is_empty() {
+        let command = Lasting::find(false)?;
+        let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
+        let text = drop_in::text_of_bpf(&command.path, ports.as_deref(), &reasons)?;
+        return Plan {
+            text,
+            folder: &folder,
+            file: &file,
+            restart: &restart,
+            command: Some(command),
+            properties: properties.as_ref(),
+            may_wait: false,
+            waits: false,
+        }
+        .carry_out(arguments, &unit, None);
+    }
     let works_in_none = !reports.is_empty() && !reports.iter().any(|report| report.works);
     if arguments.install && works_in_none {
         bail!(
@@ -145,6 +179,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             .as_ref()
             .is_some_and(|choice| choice.name == Engine::Trace)
     };
+    let mut traced_by = None;
     let starts = match &properties {
         Some(properties) if reports.iter().any(is_traced) => {
             let traced: Vec<&str> = reports
@@ -152,7 +187,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 .filter(|report| is_traced(report))
                 .filter_map(|report| report.program.as_deref())
                 .collect();
-            traced_starts(properties, &traced)?
+            let command = Lasting::find(arguments.user)?;
+            let starts = traced_starts(properties, &traced, &command.path)?;
+            traced_by = Some(command);
+            starts
         }
         _ => Vec::new(),
     };
@@ -175,35 +213,170 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let is_carried = libraries.carried() && library.starts_with(&home) && !all_are_traced;
     let preloaded = (!all_are_traced).then_some(library.as_path());
     let text = drop_in::text(preloaded, &before, &arguments.variables, &starts)?;
-    if arguments.install {
-        if is_carried {
-            libraries.put_to_stay(&home)?;
-            let home = home.display();
-            output::tell(&format!(
-                "The library that this command carries is put into {home}."
-            ));
-        }
-        drop_in::install(&folder, &file, &text)?;
-        output::tell(&format!("{} is written. Now:\n{restart}", file.display()));
-    } else {
-        output::print(&text)?;
-        output::tell(&format!(
-            "This would be {}. To write it{}:\n    {}",
-            file.display(),
-            if is_carried {
-                ", and to put the library there"
-            } else {
-                ""
-            },
-            arguments.to_install(&unit)?,
-        ));
+    Plan {
+        text,
+        folder: &folder,
+        file: &file,
+        restart: &restart,
+        command: traced_by,
+        properties: properties.as_ref(),
+        may_wait: true,
+        waits: settings.wait_ms > 0,
     }
-    Ok(exit::YES)
+    .carry_out(
+        arguments,
+        &unit,
+        is_carried.then_some((&libraries, home.as_path())),
+    )
+}
+
+/// As long as FIN_WAIT2 of an orphan and the TIME_WAIT behind it.
+const LONGEST: &str = "125s";
+const WAITS: &str = "Environment=\"LIBREUSE_WAIT=125s\"\n";
+
+/// A drop-in that is ready to be written.
+struct Plan<'a> {
+    text: String,
+    folder: &'a Path,
+    file: &'a Path,
+    /// What is typed then.
+    restart: &'a str,
+    /// The command that the drop-in names, if it names it.
+    command: Option<Lasting>,
+    properties: Option<&'a Properties>,
+    /// Whether the engine can wait.
+    may_wait: bool,
+    /// Whether it was told to.
+    waits: bool,
+}
+
+impl Plan<'_> {
+    /// What is added where the first restart finds a port busy: that it waits, if it can, and else a word of warning.
+    fn waits_for(&self, port: &str) -> &'static str {
+        if self.waits {
+            return "";
+        }
+        if self.may_wait {
+            output::tell(&format!(
+                "What the service leaves behind on port {port} may keep it busy for a minute, once: the drop-in has \
+                 LIBREUSE_WAIT={LONGEST}, so that the restart waits for that. Later restarts don't wait."
+            ));
+            return WAITS;
+        }
+        output::warn(&format!(
+            "the first restart may find port {port} busy for a minute: `systemctl stop`, then `reuseaddr wait {port}`, \
+             then `systemctl start`"
+        ));
+        ""
+    }
+
+    /// Writes it, with what it names, or prints it.
+    fn carry_out(
+        &self,
+        arguments: &Arguments,
+        unit: &str,
+        carried: Option<(&Libraries, &Path)>,
+    ) -> Result<u8> {
+        if arguments.install {
+            if let Some((libraries, home)) = carried {
+                libraries.put_to_stay(home)?;
+                let home = home.display();
+                output::tell(&format!(
+                    "The library that this command carries is put into {home}."
+                ));
+            }
+            if let Some(place) = self
+                .command
+                .as_ref()
+                .map(Lasting::put)
+                .transpose()?
+                .flatten()
+            {
+                output::tell(&format!(
+                    "This command is copied to {}, where it stays.",
+                    place.display()
+                ));
+            }
+            let mut text = self.text.clone();
+            let outlook = self.properties.map(first_restart::prepare);
+            // Of one that was installed before, it was seen then whether it has to wait.
+            if let Ok(before) = fs::read_to_string(self.file) {
+                if self.may_wait && !self.waits && before.contains(WAITS) {
+                    text += WAITS;
+                }
+            } else if let Some(Outlook::Busy(port)) = outlook {
+                text += self.waits_for(&port);
+            }
+            drop_in::install(self.folder, self.file, &text)?;
+            output::tell(&format!(
+                "{} is written. Now:\n{}",
+                self.file.display(),
+                self.restart
+            ));
+            return Ok(exit::YES);
+        }
+        output::print(&self.text)?;
+        let mut puts = String::new();
+        if carried.is_some() {
+            puts += ", and to put the library there";
+        }
+        if let Some(command) = self.command.as_ref().filter(|command| command.is_copied()) {
+            puts += &format!(", and to copy this command to {}", command.path.display());
+        }
+        output::tell(&format!(
+            "This would be {}. To write it{puts}:\n    {}",
+            self.file.display(),
+            arguments.to_install(unit)?,
+        ));
+        Ok(exit::YES)
+    }
+}
+
+/// Why the engine has to be bpf; nothing if another one serves the service.
+fn reasons_for_bpf(
+    arguments: &Arguments,
+    settings: &Settings,
+    properties: Option<&Properties>,
+    reports: &[Report],
+) -> Vec<String> {
+    if arguments.engine.is_some() {
+        if let Err(error) = bpf::start::try_here() {
+            output::warn(&format!("the engine bpf does not work here: {error:#}"));
+        }
+        return vec!["it was asked for".into()];
+    }
+    let is_possible = !arguments.user
+        && arguments.library.library.is_none()
+        && bpf::start::unsupported(settings).is_empty();
+    if !is_possible {
+        return Vec::new();
+    }
+    let is_left = |report: &Report| report.alternative.is_some();
+    let reasons: BTreeSet<String> = if properties.is_some_and(Properties::has_another_root) {
+        ["the service has another root directory, where no library of ours is".to_owned()].into()
+    } else if reports.iter().all(is_left) {
+        reports
+            .iter()
+            .filter_map(|report| report.engine.as_ref())
+            .map(|choice| choice.reason.clone())
+            .collect()
+    } else {
+        BTreeSet::new()
+    };
+    if reasons.is_empty() || !bpf::start::is_likely() {
+        return Vec::new();
+    }
+    if let Err(error) = bpf::start::try_here() {
+        output::warn(&format!(
+            "the engine bpf would serve it, and does not work here: {error:#}"
+        ));
+        return Vec::new();
+    }
+    reasons.into_iter().collect()
 }
 
 /// The unit's `ExecStart=` lines, with `reuseaddr run` in front of the programs that are to be traced.
-fn traced_starts(properties: &Properties, traced: &[&str]) -> Result<Vec<String>> {
-    let command = std::env::current_exe()?;
+fn traced_starts(properties: &Properties, traced: &[&str], command: &Path) -> Result<Vec<String>> {
     if properties.filters_calls() {
         output::warn(
             "SystemCallFilter= has to allow ptrace, process_vm_readv, pidfd_open and pidfd_getfd, or the tracer can't work",
@@ -220,7 +393,7 @@ fn traced_starts(properties: &Properties, traced: &[&str]) -> Result<Vec<String>
                         && Path::new(path).file_name() == Some(OsStr::new(program)))
             };
             if traced.iter().any(is_traced) {
-                start::by(&command, line)
+                start::by(command, line)
             } else {
                 Ok(format!("ExecStart={line}"))
             }

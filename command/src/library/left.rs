@@ -2,7 +2,7 @@
 
 use super::embedded::{self, used_by};
 use super::layout::NAME;
-use super::store::Folder;
+use super::store::{COMMAND, Folder};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,10 @@ pub(crate) fn remove(lasting: &[PathBuf], dry_run: bool) -> Vec<Left> {
     for path in lasting {
         let above = path.parent().and_then(existing);
         if let (Some(above), Some(name), true) = (above, path.file_name(), path.is_dir()) {
+            // The copy of the command that units name: they are gone before.
+            if !dry_run {
+                let _ = fs::remove_file(path.join(COMMAND));
+            }
             all.push(remove_one(&above, name, dry_run));
         }
     }

@@ -9,5 +9,5 @@ pub(crate) mod ld_preload;
 pub(crate) mod left;
 pub(crate) mod libraries;
 pub(crate) mod place;
-mod store;
+pub(crate) mod store;
 pub(crate) mod variables;

@@ -27,6 +27,7 @@ const FOLDER: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 const FOR_ALL_TO_READ: u32 = 0o644;
+const FOR_ALL_TO_START: u32 = 0o755;
 const FOR_ALL_TO_SEARCH: u32 = 0o755;
 const FOR_US_ALONE: u32 = 0o700;
 /// Group and others.
@@ -159,7 +160,7 @@ impl Folder {
         folder
             .as_ref()
             .unwrap_or(self)
-            .replace(name, bytes)
+            .replace(name, bytes, FOR_ALL_TO_READ)
             .map_err(|error| format!("can't be written: {error}"))
     }
 
@@ -205,7 +206,7 @@ impl Folder {
 
     /// Writes a file beside, and puts it in the place of what is there: whoever has that open keeps it, and a link is
     /// replaced and not followed.
-    fn replace(&self, name: &OsStr, bytes: &[u8]) -> Result<(), std::io::Error> {
+    fn replace(&self, name: &OsStr, bytes: &[u8], mode: u32) -> Result<(), std::io::Error> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -217,7 +218,7 @@ impl Folder {
         let written = (|| {
             let mut file = File::from(fd);
             file.write_all(bytes)?;
-            fchmod(&file, Mode::from_raw_mode(FOR_ALL_TO_READ))?;
+            fchmod(&file, Mode::from_raw_mode(mode))?;
             renameat(&self.fd, &temporary, &self.fd, name)?;
             Ok(())
         })();
@@ -287,6 +288,20 @@ impl Folder {
         }
         unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
     }
+}
+
+/// How the copy of the command is called that others start.
+pub(crate) const COMMAND: &str = "reuseaddr";
+
+/// Puts the command into a folder for everybody to start, which is made if it is not there.
+///
+/// # Errors
+///
+/// Why it can't be, in words that go on from the folder's name.
+pub(crate) fn put_command(folder: &Path, bytes: &[u8]) -> Result<(), String> {
+    Folder::open(folder)?
+        .replace(COMMAND.as_ref(), bytes, FOR_ALL_TO_START)
+        .map_err(|error| format!("can't be written: {error}"))
 }
 
 /// The user that this process is, and stays.

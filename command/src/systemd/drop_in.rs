@@ -41,6 +41,27 @@ pub(crate) fn text(
     Ok(text)
 }
 
+/// The drop-in that has programs in the kernel attached to the service's control group, which is a new one at each start.
+///
+/// Not `BPFProgram=`: systemd 252 loses what it names at each restart, and 257 at each daemon-reload. The dash lets the
+/// service start on a kernel that can't do it; the plus keeps the unit's confinement from the command.
+pub(crate) fn text_of_bpf(
+    command: &Path,
+    ports: Option<&str>,
+    reasons: &[String],
+) -> Result<String> {
+    let command = super::start::plain(command)?;
+    let mut text = format!("{FIRST_LINE}\n");
+    for reason in reasons {
+        text += &format!("# The engine is bpf: {}\n", reason.replace('\n', " "));
+    }
+    text += &format!("[Service]\nExecStartPre=-+{command} bpf attach --self");
+    if let Some(ports) = ports {
+        text += &format!(" --ports {ports}");
+    }
+    Ok(text + "\n")
+}
+
 /// An `Environment=` line that systemd reads as this (systemd.syntax(7), systemd.unit(5) on specifiers).
 fn assignment(name: &str, value: &OsStr) -> Result<String> {
     let value = value

@@ -9,7 +9,7 @@ use crate::process::selinux::Domain;
 use crate::program::inspect;
 use crate::program::report::Report;
 use log::debug;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -210,6 +210,41 @@ impl Properties {
     /// Whether the unit's filter of system calls may keep a tracer from its work.
     pub(crate) fn filters_calls(&self) -> bool {
         !self.get("SystemCallFilter").is_empty()
+    }
+
+    /// Whether the service has another root directory, where nothing of ours is.
+    pub(crate) fn has_another_root(&self) -> bool {
+        ["RootDirectory", "RootImage"]
+            .iter()
+            .any(|name| !["", "/"].contains(&self.get(name)))
+    }
+
+    /// The processes that run now: the main one, and what is in the unit's control group.
+    pub(crate) fn processes(&self) -> BTreeSet<i32> {
+        // Version 2, beside version 1, and systemd's own of version 1.
+        const TREES: [&str; 3] = [
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup/systemd",
+        ];
+        let main = self.get("MainPID").parse().ok().filter(|&pid| pid != 0);
+        let group = self.get("ControlGroup").trim_start_matches('/');
+        let mut folders: Vec<PathBuf> = Vec::new();
+        if !group.is_empty() {
+            folders.extend(TREES.iter().map(|tree| Path::new(tree).join(group)));
+        }
+        let mut found: BTreeSet<i32> = main.into_iter().collect();
+        while let Some(folder) = folders.pop() {
+            let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+            let below = fs::read_dir(folder).into_iter().flatten().flatten();
+            folders.extend(
+                below
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.path()),
+            );
+        }
+        found
     }
 
     /// What the unit starts: programs and their arguments, of `{ path=/bin/x ; argv[]=/bin/x -a ; ignore_errors=no ; …`.

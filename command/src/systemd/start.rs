@@ -67,16 +67,23 @@ pub(crate) fn by(command: &Path, line: &str) -> Result<String> {
             "ExecStart={line} starts the program under another name, which `reuseaddr run` can't do: take the @ away"
         );
     }
-    let Some(command) = command.to_str().filter(|path| {
+    let command = plain(command)?;
+    Ok(format!("ExecStart={prefix}{command} run -- {rest}"))
+}
+
+/// The command's path, as a unit can have it without quotes.
+pub(crate) fn plain(command: &Path) -> Result<&str> {
+    let plain = command.to_str().filter(|path| {
         path.chars()
             .all(|letter| letter.is_ascii_alphanumeric() || "/._-+".contains(letter))
-    }) else {
+    });
+    let Some(plain) = plain else {
         bail!(
             "{} is no path for a unit: install the command in /usr/local/bin",
             command.display()
         );
     };
-    Ok(format!("ExecStart={prefix}{command} run -- {rest}"))
+    Ok(plain)
 }
 
 #[cfg(test)]

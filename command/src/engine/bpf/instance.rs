@@ -32,6 +32,15 @@ pub(crate) struct Instance {
     pub(crate) changed: bool,
 }
 
+/// Whether the kernel lets us make a map at all: nothing is left of it, and everything else begins with one.
+///
+/// # Errors
+///
+/// What is missing.
+pub(crate) fn may() -> Result<()> {
+    Ports::create().map(drop).map_err(|error| refused(&error))
+}
+
 /// Attaches the programs to a group, or sees that they are there: whatever was attached in part is completed, and what an
 /// older version attached is replaced, over the same ports.
 pub(crate) fn attach(

@@ -25,11 +25,11 @@ const VERSION: &str = "v1";
 
 /// The maps that all instances share, which are made if they are not there.
 pub(super) fn bound() -> Result<Bound> {
-    let folder = folder()?;
     if let Some(bound) = bound_if_there() {
         return Ok(bound);
     }
     let bound = Bound::create().map_err(|error| refused(&error))?;
+    let folder = folder()?;
     // One of the two may be there alone, after somebody was killed between the two lines: then both are new.
     for (map, name) in [
         (&bound.by_address, BY_ADDRESS),

@@ -10,6 +10,7 @@ use crate::port::port_list::{listed, spelled};
 use anyhow::Result;
 use libreuse_rules::settings::{Linger, Settings};
 use log::debug;
+use rustix::process::geteuid;
 
 /// Attaches the programs to a new group, and moves this process into it. The group stays as long as somebody is in it, and
 /// the next start removes it.
@@ -19,6 +20,7 @@ use log::debug;
 /// Why it can't be done; then this process is where it was, and nothing is left.
 pub(crate) fn begin(settings: &Settings) -> Result<()> {
     let hierarchy = Hierarchy::find()?;
+    instance::may()?;
     let turn = Turn::take()?;
     turn.prune(&hierarchy)?;
     selftest::pass(&hierarchy)?;
@@ -65,6 +67,21 @@ pub(crate) fn unsupported(settings: &Settings) -> Vec<String> {
         }
     }
     found
+}
+
+/// Has the kernel tested; for others than root, sees whether there is anything to test.
+///
+/// # Errors
+///
+/// Why it does not work here.
+pub(crate) fn try_here() -> Result<()> {
+    let hierarchy = Hierarchy::find()?;
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    instance::may()?;
+    let _turn = Turn::take()?;
+    selftest::pass(&hierarchy)
 }
 
 /// Whether this machine looks as if the engine worked here; only `run` and `bpf attach` test it.

@@ -1,0 +1,103 @@
+//! The first restart of a service that has run without us: what its run leaves behind carries no flag, so that its port
+//! is busy for a minute, whatever the next run sets.
+
+use super::properties::Properties;
+use crate::net::sock_diag;
+use crate::output::{self, count};
+use crate::port::arm::{self, Job, Kind};
+use crate::port::evict::{self, Choice};
+use crate::port::port_list::spelled;
+use crate::process::holders;
+use anyhow::Result;
+use log::debug;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// How the first restart will find the service's ports.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Outlook {
+    Free,
+    /// Busy for a minute or two, unless nobody has been connected.
+    Busy(String),
+}
+
+/// Arms what the service listens on now, and clears what it has left behind; says what was done.
+pub(crate) fn prepare(properties: &Properties) -> Outlook {
+    let ports = match listening(properties) {
+        Ok(ports) => ports,
+        Err(error) => {
+            debug!("what the service listens on is not known: {error:#}");
+            return Outlook::Free;
+        }
+    };
+    if ports.is_empty() {
+        return Outlook::Free;
+    }
+    prepare_ports(&ports).unwrap_or_else(|error| {
+        debug!("{error:#}");
+        Outlook::Busy(spelled(&ports))
+    })
+}
+
+fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
+    let shown = spelled(ports);
+    // First this: what is left behind from now on then carries the flag.
+    let arming = arm::arm(&Job {
+        ports,
+        alone: None,
+        linger: false,
+        dry_run: false,
+    })?;
+    let armed = arming
+        .sockets
+        .iter()
+        .filter(|socket| socket.kind == Kind::Listener && !socket.set.is_empty())
+        .count();
+    if armed == 0 && arming.refused.is_empty() {
+        // It carries the flag by itself, or by us, and so does what it leaves.
+        return Ok(Outlook::Free);
+    }
+    let eviction = evict::evict(ports, Choice::default(), false)?;
+    let mut done = Vec::new();
+    if armed > 0 {
+        done.push(format!(
+            "SO_REUSEADDR is set on {} of the service that runs now (port {shown})",
+            count(armed, "listener", "listeners")
+        ));
+    }
+    let cleared = eviction.found.len().saturating_sub(eviction.left.len());
+    if cleared > 0 {
+        done.push(format!(
+            "{} of earlier connections cleared",
+            count(cleared, "leftover", "leftovers")
+        ));
+    }
+    if !done.is_empty() {
+        output::tell(&format!("{}, for its first restart.", done.join("; ")));
+    }
+    let is_ready = eviction.left.is_empty() && arming.refused.is_empty() && arming.missed == 0;
+    Ok(if is_ready {
+        Outlook::Free
+    } else {
+        Outlook::Busy(shown)
+    })
+}
+
+/// The ports on which the service's processes listen. Those of a network of its own are not ours to look at.
+fn listening(properties: &Properties) -> Result<Vec<u16>> {
+    let here = fs::read_link("/proc/self/ns/net").ok();
+    let inodes: BTreeSet<u64> = properties
+        .processes()
+        .into_iter()
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).ok() == here)
+        .filter_map(|pid| holders::sockets(pid).ok())
+        .flatten()
+        .map(|(_, inode)| inode)
+        .collect();
+    let ports: BTreeSet<u16> = sock_diag::listeners()?
+        .iter()
+        .filter(|entry| inodes.contains(&entry.inode))
+        .map(|entry| entry.local.port())
+        .collect();
+    Ok(ports.into_iter().collect())
+}

@@ -1,0 +1,219 @@
+//! Services in a machine that systemd has booted: the engine `bpf` at each start, the first restart, and the path of the
+//! command.
+
+use crate::systemd::{boot, boot_with};
+use std::fs;
+use support::Folder;
+
+/// Whether systemd-nspawn can let a machine use bpf(2) here.
+fn can_use_bpf() -> bool {
+    const BPF: u64 = 1 << 39;
+    let capabilities = fs::read_to_string("/proc/self/status").expect("there is one");
+    let effective = capabilities
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .expect("a number");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("there is one");
+    let mut numbers = release.split('.').map(|part| part.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let mounted =
+        fs::read_to_string("/proc/self/mounts").is_ok_and(|text| text.contains(" cgroup2 "));
+    effective & BPF != 0 && version >= (6, 1) && mounted
+}
+
+const LET_BPF: &str =
+    "--capability=CAP_BPF,CAP_PERFMON --system-call-filter=bpf --bind=/sys/fs/bpf";
+
+/// A server that takes the next port where it can't have its own, serves one connection and crashes.
+const DRIFTING: &str = r#"
+cd /opt/test; ip link set lo up
+echo 1 >/proc/sys/net/ipv4/tcp_rfc1337
+cat >drift.py <<'P'
+import os, socket, sys
+port = int(sys.argv[1])
+while True:
+    listener = socket.socket()
+    try:
+        listener.bind(('127.0.0.1', port))
+        break
+    except OSError:
+        port += 1
+listener.listen()
+print(port, flush=True)
+accepted, _ = listener.accept()
+accepted.close()
+os._exit(1)
+P
+unit() { # name, first port, settings, program
+    printf "[Service]\nExecStart=${4:-/usr/bin/python3} -I /opt/test/drift.py $2\nStandardOutput=append:/run/ports-$1\nRestart=always\nRestartSec=50ms\n%b[Unit]\nStartLimitIntervalSec=0\n" "$3" >/etc/systemd/system/$1.service
+}
+crash() { # name: three times, each when it listens
+    for n in 1 2 3; do
+        for try in $(seq 200); do
+            [ "$(cat /run/ports-$1 2>/dev/null | wc -l)" -ge $n ] && break
+            sleep 0.05
+        done
+        /usr/bin/python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $(tail -n 1 /run/ports-$1))); c.recv(1)"
+    done
+    for try in $(seq 200); do
+        [ "$(cat /run/ports-$1 2>/dev/null | wc -l)" -ge 4 ] && break
+        sleep 0.05
+    done
+    echo "$1: $(head -n 4 /run/ports-$1 | tr '\n' ' ')"
+}
+"#;
+
+const SERVED_BY_BPF: &str = r#"
+unit control 5600 ''
+unit plain 5610 ''
+unit delegating 5620 'Delegate=yes\n'
+unit hardened 5630 'DynamicUser=yes\nProtectControlGroups=yes\nProtectSystem=strict\nProtectKernelTunables=yes\nNoNewPrivileges=yes\nCapabilityBoundingSet=\nMemoryDenyWriteExecute=yes\nSystemCallFilter=@system-service\nPrivateTmp=yes\n'
+unit sliced 5640 'Slice=served.slice\n'
+cp /usr/bin/python3 /opt/test/setuid-python; chmod 4755 /opt/test/setuid-python
+unit setuid 5650 'User=nobody\n' /opt/test/setuid-python
+for name in plain delegating hardened; do ./reuseaddr systemd --install --engine bpf --ports 5600-5700 $name; done
+./reuseaddr systemd --install setuid
+sed 's/^/setuid drop-in: /' /etc/systemd/system/setuid.service.d/50-libreuse.conf
+systemctl daemon-reload
+systemctl start served.slice
+./reuseaddr bpf attach --unit served.slice
+systemctl start control plain delegating hardened sliced setuid
+for name in control plain delegating hardened sliced setuid; do crash $name; done
+./reuseaddr bpf status
+setpriv --reuid nobody --clear-groups ./reuseaddr bpf status | sed 's/^/for others: /'
+./reuseaddr systemd --engine bpf --wait 1s plain || echo "refused: $?"
+systemctl stop control plain delegating hardened sliced setuid
+./reuseaddr bpf detach --unit plain
+./reuseaddr bpf detach --all
+"#;
+
+#[test]
+fn attaches_to_a_service_at_each_of_its_starts() {
+    if !can_use_bpf() {
+        eprintln!("skipped: the engine bpf takes CAP_BPF, Linux 6.1 and cgroup v2");
+        return;
+    }
+    let folder = Folder::new("boot-bpf");
+    let output = boot_with(&folder, &format!("{DRIFTING}{SERVED_BY_BPF}"), LET_BPF);
+    for expected in [
+        "control: 5600 5601 5602 5603",
+        "plain: 5610 5610 5610 5610",
+        "delegating: 5620 5620 5620 5620",
+        "hardened: 5630 5630 5630 5630",
+        "sliced: 5640 5640 5640 5640",
+        "setuid: 5650 5650 5650 5650",
+        "setuid drop-in: # The engine is bpf: ",
+        "setuid drop-in: ExecStartPre=-+/opt/test/reuseaddr bpf attach --self",
+        "/system.slice/plain.service: attached; only ports 5600-5700; served ports: 5600-5602,5610",
+        "for others: /system.slice/plain.service: attached",
+        "the engine bpf knows no --wait",
+        "bpf: detached from /system.slice/plain.service",
+        "nothing is left",
+    ] {
+        assert!(output.contains(expected), "{expected} in:\n{output}");
+    }
+}
+
+const RESTARTED: &str = r#"
+cat >live.py <<'P'
+import socket, sys
+listener = socket.socket()
+listener.bind(('0.0.0.0', int(sys.argv[1])))
+listener.listen(64)
+while True:
+    accepted, _ = listener.accept()
+    accepted.recv(100)
+    accepted.sendall(b'hello')
+    accepted.close()
+P
+go() { # name, port, options of --install
+    name=$1 port=$2; shift 2
+    printf "[Service]\nExecStart=/usr/bin/python3 -I /opt/test/live.py $port\n" >/etc/systemd/system/$name.service
+    systemctl daemon-reload; systemctl start $name
+    for n in 1 2 3; do
+        for try in $(seq 200); do
+            /usr/bin/python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $port)); c.sendall(b'x'); c.recv(100); c.recv(100)" 2>/dev/null && break
+            sleep 0.05
+        done
+    done
+    [ "$1" = none ] || ./reuseaddr systemd --install "$@" $name
+    systemctl daemon-reload; systemctl restart $name
+    # It fails at once, or it listens.
+    for try in $(seq 200); do
+        [ "$(systemctl is-active $name)" = failed ] && break
+        /usr/bin/python3 -I -c "import socket; socket.create_connection(('127.0.0.1', $port)).close()" 2>/dev/null && break
+        sleep 0.05
+    done
+    echo "$name: $(systemctl is-active $name)"
+}
+go control 5000 none
+go installed 5001
+go waiting 5002 --wait 65s
+"#;
+
+#[test]
+fn the_two_lines_that_are_printed_restart_the_service() {
+    for (options, says) in [
+        // A seccomp filter of nspawn's forbids pidfd_getfd, so that nothing can be armed.
+        ("", "LIBREUSE_WAIT=125s, so that the restart waits"),
+        (
+            "--system-call-filter=pidfd_getfd",
+            "SO_REUSEADDR is set on 1 listener of the service that runs now (port 5001); 3 leftovers of earlier \
+             connections cleared, for its first restart.",
+        ),
+    ] {
+        let folder = Folder::new("boot-first");
+        let output = boot_with(&folder, &format!("{DRIFTING}{RESTARTED}"), options);
+        let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+        for expected in [
+            "control: failed",
+            "installed: active",
+            "waiting: active",
+            says,
+        ] {
+            assert!(words.contains(expected), "{expected} in:\n{output}");
+        }
+    }
+}
+
+const REMEMBERED: &str = r#"
+printf '[Service]\nExecStart=/opt/test/static-server 5001\n' >/etc/systemd/system/traced.service
+systemctl daemon-reload
+from() { # a path of the command
+    mkdir -p "$(dirname "$1")"; cp reuseaddr "$1"
+    "$1" systemd traced 2>/dev/null | sed "s|^ExecStart=/|$1 prints: /|"
+    "$1" systemd --install traced
+    sed "s|^ExecStart=/|$1 writes: /|" /etc/systemd/system/traced.service.d/50-libreuse.conf
+    rm "$1"
+}
+from /root/.cargo/bin/reuseaddr
+stat -c 'copy: %a %U' /usr/local/lib/libreuse/reuseaddr
+/usr/local/lib/libreuse/reuseaddr --version
+touch /opt/test/pyvenv.cfg
+from /opt/test/bin/reuseaddr
+rm /opt/test/pyvenv.cfg
+from /usr/local/bin/reuseaddr
+"#;
+
+#[test]
+fn writes_no_path_that_goes_away() {
+    let folder = Folder::new("boot-path");
+    let output = boot(&folder, &format!("{DRIFTING}{REMEMBERED}"));
+    let copy = "/usr/local/lib/libreuse/reuseaddr run -- /opt/test/static-server";
+    for (path, names) in [
+        ("/root/.cargo/bin/reuseaddr", copy),
+        ("/opt/test/bin/reuseaddr", copy),
+        (
+            "/usr/local/bin/reuseaddr",
+            "/usr/local/bin/reuseaddr run -- /opt/test/static-server",
+        ),
+    ] {
+        for verb in ["prints", "writes"] {
+            let expected = format!("{path} {verb}: {names}");
+            assert!(output.contains(&expected), "{expected} in:\n{output}");
+        }
+    }
+    assert!(output.contains("copy: 755 root"), "{output}");
+    assert!(output.contains("\nreuseaddr 0."), "{output}");
+}

@@ -1,0 +1,241 @@
+use super::{Machine, attach, below, bpf};
+use crate::{PORT, victim};
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+use support::{Program, TcpState, program, python, reuseaddr, wait_for};
+
+/// The programs that the kernel has at a group of that name, as `status` finds them.
+fn instance(group: &str) -> serde_json::Value {
+    let said = bpf(["status", "--json"]).run();
+    let answer: serde_json::Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+    let instances = answer["instances"].as_array().expect("an array");
+    let mut found = instances
+        .iter()
+        .filter(|instance| instance["cgroup"] == group);
+    let one = found.next().cloned().unwrap_or_default();
+    assert!(found.next().is_none(), "{answer:#}");
+    one
+}
+
+#[test]
+fn serves_the_next_start_of_what_runs_already() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    for (group, expected) in [
+        (machine.group("control"), "bind: Address already in use"),
+        (machine.group("running"), "listening"),
+    ] {
+        support::own_network();
+        let server = machine.inside(&group, &victim());
+        let mut first = server.start();
+        first.expect("listening");
+        // A connection from before, which the server holds.
+        let _client = TcpStream::connect(("127.0.0.1", PORT)).expect("the server listens");
+        wait_for(PORT, TcpState::Established, 1);
+        crate::wait_until_accepted(PORT);
+        if expected == "listening" {
+            let said = attach(&group).run();
+            assert!(said.status.success(), "{said:#?}");
+            assert!(
+                said.stderr.contains("1 listener armed")
+                    && said.stderr.contains(&format!("port {PORT} from now on")),
+                "{said:#?}"
+            );
+            assert_eq!(instance(&group)["served_ports"], PORT.to_string());
+        }
+        first.kill();
+        wait_for(PORT, TcpState::FinWait2, 1);
+        assert_eq!(server.start().line(), expected);
+    }
+}
+
+#[test]
+fn attaches_once_however_often_it_is_asked() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("often");
+    let all: Vec<_> = (0..8).map(|_| attach(&group).start()).collect();
+    for one in all {
+        let said = one.finish();
+        assert!(said.status.success(), "{said:#?}");
+    }
+    assert_eq!(instance(&group)["state"], "attached");
+    let again = attach(&group).run();
+    assert!(again.stderr.contains("already"), "{again:#?}");
+    let detached = bpf(["detach", "--cgroup", &group]).run();
+    assert!(detached.status.success(), "{detached:#?}");
+    assert!(instance(&group).is_null());
+    let nothing = bpf(["detach", "--cgroup", &group]).run();
+    assert_eq!(nothing.status.code(), Some(1), "{nothing:#?}");
+}
+
+#[test]
+fn remembers_a_services_ports_from_one_group_to_the_next() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.attached("service");
+    let server = machine.inside(&group, &victim());
+    let mut first = server.start();
+    first.expect("listening");
+    first.kill();
+    let folder = machine.folder(&group);
+    support::wait_until("the group to be empty", || fs::remove_dir(&folder).is_ok());
+    assert_eq!(instance(&group)["state"], "waiting");
+    fs::create_dir(&folder).expect("the group is ours");
+    assert!(attach(&group).run().status.success());
+    assert_eq!(instance(&group)["served_ports"], PORT.to_string());
+}
+
+#[test]
+fn tells_everybody_what_is_attached() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.attached("public");
+    let folder = support::Folder::for_other_users("bpf-public");
+    let command = folder.copy(reuseaddr(), "reuseaddr");
+    let said = Program::new(program(&["setpriv"]))
+        .arguments(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .argument(command)
+        .arguments(["bpf", "status"])
+        .run();
+    assert!(
+        said.stdout.contains(&format!("{group}: attached")),
+        "{said:#?}"
+    );
+    assert!(said.status.success(), "{said:#?}");
+}
+
+#[test]
+fn every_key_of_its_json_is_documented() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.attached("keys");
+    let manual = support::project().join("docs/json.md");
+    let manual = fs::read_to_string(manual).expect("there is a page");
+    let (_, section) = manual.split_once("\n## bpf\n").expect("there is a section");
+    let mut documented: Vec<&str> = section
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|key| !["asked_the_kernel", "instances"].contains(key))
+        .collect();
+    documented.sort_unstable();
+    let instance = instance(&group);
+    let keys: Vec<&String> = instance.as_object().expect("an object").keys().collect();
+    assert_eq!(keys, documented);
+}
+
+#[test]
+fn detach_all_leaves_nothing() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    // In a cgroup namespace "all" is what is below the test's own group.
+    let base = machine.group("base");
+    let inner = machine.below(&format!("{base}/inner"));
+    let _last = machine.below(&format!("{base}/libreuse-run-999999999"));
+    let script = r#"
+        set -e
+        mount -t cgroup2 none "$1"
+        "$0" bpf attach --cgroup /
+        "$0" bpf attach --cgroup /inner
+        "$0" bpf status
+        "$0" bpf detach --all
+        "$0" bpf status || echo nowhere
+    "#;
+    fs::create_dir("/run/own").expect("/run is ours");
+    let boxed = Program::new(program(&["unshare"]))
+        .arguments(["--cgroup", "--mount", "sh", "-c", script])
+        .argument(reuseaddr())
+        .argument("/run/own");
+    let said = machine.inside(&base, &boxed).run();
+    assert!(
+        said.stderr
+            .contains("detached from 2 control groups; nothing is left"),
+        "{said:#?}"
+    );
+    assert!(said.stdout.contains("/inner: attached"), "{said:#?}");
+    assert!(said.stdout.ends_with("nowhere\n"), "{said:#?}");
+    assert_eq!(below("/sys/fs/bpf"), [""; 0]);
+    assert!(!below("/run").contains(&"libreuse".to_owned()));
+    assert!(
+        !machine
+            .folder(&base)
+            .join("libreuse-run-999999999")
+            .exists()
+    );
+    assert!(machine.folder(&inner).exists());
+}
+
+#[test]
+fn run_becomes_the_program_in_a_group_of_its_own() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("run");
+    let show = Program::python(
+        "print(os.getpid(), open('/proc/self/cgroup').read().split('0::')[1], sep='\\n', end='')",
+    )
+    .by("bpf");
+    let started = machine.inside(&group, &show).start();
+    let pid = started.pid();
+    let finished = started.finish();
+    assert_eq!(
+        finished.stdout,
+        format!("{pid}\n{group}/libreuse-run-{pid}\n"),
+        "{finished:#?}"
+    );
+    assert_eq!(finished.stderr, "");
+    // The next one removes it.
+    let _ = machine.inside(&group, &show).output();
+    assert!(
+        !machine
+            .folder(&group)
+            .join(format!("libreuse-run-{pid}"))
+            .exists()
+    );
+    for entry in fs::read_dir(machine.folder(&group))
+        .expect("the group")
+        .flatten()
+    {
+        let _ = fs::remove_dir(entry.path());
+    }
+}
+
+#[test]
+fn run_says_what_it_cannot_do_and_starts_nothing() {
+    for (option, value) in [
+        ("--linger", "graceful"),
+        ("--wait", "1s"),
+        ("--reuseport", "on"),
+        ("--log", "debug"),
+        ("--programs", "python3"),
+    ] {
+        let said = Program::new(reuseaddr())
+            .arguments(["run", "--engine", "bpf", option, value])
+            .argument(python())
+            .run();
+        assert_eq!(said.status.code(), Some(125), "{said:#?}");
+        assert!(
+            said.stderr
+                .contains(&format!("the engine bpf knows no {option}")),
+            "{said:#?}"
+        );
+    }
+    // The control: it is a program that can be started.
+    assert!(
+        Command::new(python())
+            .arg("-c")
+            .arg("")
+            .status()
+            .expect("it runs")
+            .success()
+    );
+}

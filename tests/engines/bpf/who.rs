@@ -1,0 +1,157 @@
+use super::{Machine, attach};
+use crate::crash;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use support::{Folder, Program, compile_c, own_network, program, project, reuseaddr, shim};
+
+/// Takes the first port that it can have, from 49200 on, in a way that depends on how it was compiled.
+const SERVER: &str = include_str!("server.c");
+
+/// What a row is about, and a program that somebody without any right starts.
+struct Row {
+    what: &'static str,
+    program: Program,
+}
+
+fn rows(folder: &Folder) -> Vec<Row> {
+    let nobody = |path: PathBuf| {
+        Program::new(program(&["setpriv"]))
+            .arguments([
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "--inh-caps",
+                "-all",
+            ])
+            .argument(path)
+    };
+    let place = |name: &str, flags: &[&str]| folder.copy(compile_c(name, SERVER, flags), name);
+    let setuid = place("who-setuid", &[]);
+    fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
+    let capable = place("who-setcap", &["-DFIRST=80"]);
+    let status = Command::new(program(&["setcap"]))
+        .arg("cap_net_bind_service+ep")
+        .arg(&capable)
+        .status()
+        .expect("setcap runs");
+    assert!(status.success());
+    let go = folder.join("who-go");
+    let source = folder.join("who.go");
+    fs::write(&source, include_str!("server.go")).expect("the folder is ours");
+    let status = Command::new(program(&["go"]))
+        .args(["build", "-o"])
+        .args([&go, &source])
+        .env("CGO_ENABLED", "0")
+        .env("HOME", folder.path())
+        .env("GOTOOLCHAIN", "local")
+        .status()
+        .expect("go runs");
+    assert!(status.success());
+    let mut rows = vec![
+        Row {
+            what: "a dynamic program",
+            program: nobody(place("who-plain", &[])),
+        },
+        Row {
+            what: "static",
+            program: nobody(place("who-static", &["-static"])),
+        },
+        Row {
+            what: "Go, by bare system calls",
+            program: nobody(go),
+        },
+        Row {
+            what: "bare system calls in a dynamic program",
+            program: nobody(place("who-bare", &["-DBARE"])),
+        },
+        Row {
+            what: "a listener that is opened late",
+            program: nobody(place("who-late", &["-DLATE"])),
+        },
+        Row {
+            what: "setuid",
+            program: nobody(setuid),
+        },
+        Row {
+            what: "file capabilities, port 80",
+            program: nobody(capable),
+        },
+    ];
+    if can_bind_by_io_uring() {
+        rows.push(Row {
+            what: "bind and listen by io_uring",
+            program: nobody(place("who-uring", &["-DURING"])),
+        });
+    } else {
+        eprintln!("skipped: this kernel has no bind by io_uring (Linux 6.11)");
+    }
+    rows
+}
+
+fn can_bind_by_io_uring() -> bool {
+    let switch = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    super::kernel() >= (6, 11) && switch.is_ok_and(|value| value.trim() == "0")
+}
+
+/// The port that the second start gets, when the first has crashed.
+fn second(program: &Program) -> String {
+    own_network();
+    let mut first = program.start();
+    let port: u16 = first
+        .line()
+        .parse()
+        .unwrap_or_else(|_| panic!("{program:?}"));
+    crash(first, port);
+    program.start().line()
+}
+
+#[test]
+fn the_table_of_the_manual_is_what_comes_of_it() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let folder = Folder::for_other_users("who");
+    let library = folder.copy(shim(), "libreuse.so");
+    let group = machine.group("who");
+    let manual = project().join("docs/engines.md");
+    let manual = fs::read_to_string(&manual).expect("there is a page");
+    let mut table = Vec::new();
+    for Row { what, program } in rows(&folder) {
+        let nothing = second(&program);
+        let preload = second(&program.clone().with("LD_PRELOAD", &library));
+        let trace = second(&traced(&program));
+        // In a network without this port's past, and a group without programs, they are attached first.
+        own_network();
+        let said = attach(&group).run();
+        assert!(said.status.success(), "{said:#?}");
+        let bpf = second(&machine.inside(&group, &program));
+        table.push(format!(
+            "| {what} | {nothing} | {preload} | {trace} | {bpf} |"
+        ));
+    }
+    let missing: Vec<&String> = table.iter().filter(|row| !manual.contains(*row)).collect();
+    assert!(
+        missing.is_empty(),
+        "not in docs/engines.md:\n{}",
+        table.join("\n")
+    );
+}
+
+/// The same behind the tracer, whatever `run` says against it.
+fn traced(program: &Program) -> Program {
+    Program::new(reuseaddr())
+        .arguments([
+            "run",
+            "--engine",
+            "trace",
+            "--anyway",
+            "--trace-quiet",
+            "300ms",
+            "--",
+        ])
+        .command(program)
+}
