@@ -2,6 +2,7 @@
 //!
 //! * `run` starts a program with `libreuse.so` preloaded, after `check` has found that it can be.
 //! * `status` shows who holds a port, and what to do about it.
+//! * `watch` shows which programs can't bind, as it happens.
 //! * `wait` waits until a port can be bound, `evict` ends what earlier runs left behind, and `free` whoever has it.
 //! * `arm` prepares a running program for its next restart.
 //! * `bpf` attaches the engine of that name to services and containers.
@@ -26,6 +27,7 @@ mod process;
 mod program;
 mod sys;
 mod systemd;
+mod watch;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -92,6 +94,7 @@ enum Command {
     Check(check::Arguments),
     Status(status::Arguments),
     Wait(wait::Arguments),
+    Watch(cli::watch::Arguments),
     Evict(evict::Arguments),
     Free(free::Arguments),
     Arm(arm::Arguments),
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => (check::run(&arguments), exit::FAILED),
         Command::Status(arguments) => (status::run(&arguments), exit::FAILED),
         Command::Wait(arguments) => (wait::run(&arguments), exit::FAILED),
+        Command::Watch(arguments) => (cli::watch::run(&arguments), exit::FAILED),
         Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
         Command::Free(arguments) => (free::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6 addresses with their ports, out of the bytes of a `sockaddr`. Pure and safe.
 
 use core::fmt::{self, Write};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Where a socket is, or is to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -192,6 +192,17 @@ impl From<SocketAddr> for Endpoint {
                 },
             },
             port: address.port(),
+        }
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint.address {
+            Address::V4(bytes) => Self::new(bytes.into(), endpoint.port),
+            Address::V6 { groups, scope } => {
+                SocketAddrV6::new(groups.into(), endpoint.port, 0, scope).into()
+            }
         }
     }
 }

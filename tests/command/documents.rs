@@ -88,6 +88,7 @@ sys.stdin.read()'; done";
             ],
         ),
         ("evict", vec![json(&reuseaddr(["evict", "--json", "5000"]))]),
+        ("watch", vec![crate::watch::event()]),
         (
             "free",
             vec![

@@ -59,7 +59,7 @@ fn examples() -> Vec<Example> {
 }
 
 /// What is typed by the tests of this file.
-const TYPED: [&str; 16] = [
+const TYPED: [&str; 17] = [
     "python3 server.py",
     "reuseaddr status 49200",
     "reuseaddr run --evict --ports 49200 python3 server.py",
@@ -71,6 +71,7 @@ const TYPED: [&str; 16] = [
     "reuseaddr check --pid 23597",
     "reuseaddr wait --timeout 90s 8080 && ./server",
     "reuseaddr wait --timeout 1s 8080",
+    "reuseaddr watch 8443",
     "reuseaddr evict 49200",
     "reuseaddr free 8080",
     "reuseaddr arm --dry-run 49200",
@@ -389,6 +390,34 @@ fn of_wait_and_free() {
         let is_there = came.windows(words.len()).any(|window| window == words);
         assert!(is_there, "{line:?}: {said}");
     }
+}
+
+/// No other example has its port: it sees the whole machine.
+#[test]
+fn of_watch() {
+    let desk = Desk::new("typed-watch");
+    let server = "exec python3 -m http.server --bind 127.0.0.1 8443";
+    let live = desk.typed(server).start();
+    wait_for(8443, TcpState::Listen, 1);
+    let command = "reuseaddr watch 8443";
+    let mut watch = desk.typed(&format!("exec {command}")).start();
+    wait_until("watching", || {
+        watch.stderr_so_far().contains("Watching for programs")
+    });
+    assert_eq!(code(&desk.typed(server).run()), 1);
+    let mut shown_so_far = String::new();
+    while !shown_so_far.contains("reuseaddr free") {
+        shown_so_far += &watch.line();
+        shown_so_far.push('\n');
+    }
+    watch.signal(libc::SIGINT);
+    let finished = watch.finish();
+    // Ctrl-C ends it as it ends every program.
+    assert_eq!(finished.signal(), Some(libc::SIGINT));
+    for example in shown("## reuseaddr watch", command) {
+        desk.is_as_shown(&finished, &example);
+    }
+    live.kill();
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod status;
 mod systemd;
 mod typed;
 mod wait;
+mod watch;
 mod who;
 mod words;
 

@@ -11,7 +11,7 @@ use support::project;
 const FLOORS: [&[&str]; 9] = [
     &["cli"],
     &["systemd"],
-    &["program"],
+    &["program", "watch"],
     &["engine"],
     &["port"],
     &["library"],

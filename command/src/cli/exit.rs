@@ -58,6 +58,16 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "watch",
+        &[
+            ("0", "nobody reads what it prints any more"),
+            (
+                "2",
+                "it may not or can't watch, or was asked for what can't be",
+            ),
+        ],
+    ),
+    (
         "evict",
         &[
             ("0", "no leftover is on the ports any more"),

@@ -16,3 +16,4 @@ pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod systemd;
 pub(crate) mod wait;
+pub(crate) mod watch;

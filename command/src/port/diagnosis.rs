@@ -62,6 +62,20 @@ impl Verdict {
         paragraph("", "", &format!("Port {port} {words}. {}", self.summary))
     }
 
+    /// The verdict with who holds the port, and what to do, without what came of each bind.
+    pub(crate) fn brief(&self, port: u16) -> String {
+        let mut text = self.sentence(port) + &self.who;
+        for advice in &self.advice {
+            text += &output::command(&advice.command, &advice.purpose);
+        }
+        text
+    }
+
+    /// Which verdict it is.
+    pub(crate) fn kind_name(&self) -> String {
+        format!("{:?}", self.kind)
+    }
+
     /// The one family that can't be bound, if the other can.
     fn busy_family(&self) -> Option<&'static str> {
         let free = |probe: &&Probe| probe.plain == Outcome::Bound;

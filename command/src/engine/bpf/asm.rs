@@ -32,6 +32,7 @@ pub(crate) const STACK: Register = Register(10);
 #[repr(u8)]
 pub(crate) enum Size {
     Word = 0x00,
+    Half = 0x08,
     Double = 0x18,
 }
 
@@ -60,11 +61,16 @@ pub(crate) enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    GetThread = 14,
+    GetUser = 15,
+    GetName = 16,
     GetSocketCookie = 46,
     SetSockOpt = 49,
     StorageGet = 107,
     StorageDelete = 108,
+    ReadFromUser = 112,
     GetNetnsCookie = 122,
+    RingOutput = 130,
 }
 
 const ALU64: u8 = 0x07;

@@ -10,6 +10,7 @@
 //! * `selftest`: whether the kernel can do it.
 
 mod asm;
+pub(crate) mod failures;
 pub(crate) mod hierarchy;
 pub(crate) mod instance;
 pub(crate) mod maps;
@@ -18,6 +19,7 @@ pub(crate) mod pins;
 pub(crate) mod place;
 mod programs;
 pub(crate) mod record;
+mod ring;
 pub(crate) mod seed;
 pub(crate) mod selftest;
 pub(crate) mod start;

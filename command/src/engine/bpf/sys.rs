@@ -149,7 +149,9 @@ pub(crate) struct MapKind<'a> {
 /// Kinds of maps, by the numbers of linux/bpf.h.
 pub(crate) const MAP_HASH: u32 = 1;
 pub(crate) const MAP_ARRAY: u32 = 2;
+pub(crate) const MAP_LRU_HASH: u32 = 9;
 pub(crate) const MAP_SK_STORAGE: u32 = 24;
+pub(crate) const MAP_RINGBUF: u32 = 27;
 
 /// Memory is taken when an entry is made, and not before.
 pub(crate) const NO_PREALLOC: u32 = 1;
@@ -239,6 +241,7 @@ pub(crate) struct Program<'a> {
 }
 
 /// Kinds of programs, by the numbers of linux/bpf.h.
+pub(crate) const PROGRAM_TRACEPOINT: u32 = 5;
 pub(crate) const PROGRAM_CGROUP_SOCK: u32 = 9;
 pub(crate) const PROGRAM_SOCK_OPS: u32 = 13;
 pub(crate) const PROGRAM_CGROUP_SOCK_ADDR: u32 = 18;
@@ -253,7 +256,8 @@ pub(crate) struct Refused {
 
 /// Loads a program. The verifier is asked for its reasons only if it refuses.
 pub(crate) fn load(program: &Program<'_>) -> Result<OwnedFd, Refused> {
-    const LICENCE: &CStr = c"MIT";
+    // Ours is MIT or Apache-2.0. Some helpers, those that read a program's memory, ask for one that goes with the GPL.
+    const LICENCE: &CStr = c"Dual MIT/GPL";
     let attributes = || {
         Attributes::new()
             .number(0, program.kind)

@@ -1,6 +1,5 @@
 //! Programs at tracepoints, which see what happens on the whole machine.
 #![allow(unsafe_code)]
-#![allow(dead_code)] // `watch` is what they are for.
 
 use std::ffi::{c_int, c_uint};
 use std::io;

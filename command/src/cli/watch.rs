@@ -1,0 +1,184 @@
+//! Which programs can't bind, as it happens on this machine, and what is in their way.
+
+use super::exit;
+use crate::output::{self, BAD, paragraph, styled};
+use crate::port::port_list::{self as ports, PortList};
+use crate::process::info::Who;
+use crate::sys::localtime::time_of_day;
+use crate::watch::finding::{self, Finding};
+use crate::watch::repeats::{Due, Repeats};
+use crate::watch::seen::{self, News, Protocol, Seen};
+use anyhow::{Result, bail};
+use log::debug;
+use serde::Serialize;
+use std::net::IpAddr;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Show each program that can't bind, as it happens, and what is in its way
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Sees every bind and listen of this machine that fails since the address is in use, in containers too, until \
+    interrupted. Takes root, and Linux 5.8 or later.\n\
+    Example: sudo reuseaddr watch --unit myd --evict"
+)]
+pub(crate) struct Arguments {
+    /// Only these ports: 49200, 8000-8100, or several with commas
+    #[arg(value_name = "PORT")]
+    ports: Vec<PortList>,
+
+    /// Only the processes of this service; may be repeated
+    #[arg(long = "unit", value_name = "UNIT")]
+    units: Vec<String>,
+
+    /// Clear what earlier runs of the service left on the port, so that its next try succeeds
+    #[arg(long, requires = "units")]
+    evict: bool,
+
+    /// Print one object of JSON per line, of which the manual has every key (`reuseaddr man`)
+    #[arg(long)]
+    json: bool,
+}
+
+/// A program that is served by libreuse fails first, and succeeds at once.
+const SECOND_TRY: Duration = Duration::from_millis(100);
+
+/// So much is taken at once before something is reported.
+const AT_ONCE: usize = 1000;
+
+/// How often it looks whether there is something to do, and somebody to read it.
+const OFTEN: Duration = Duration::from_millis(50);
+
+/// What happened, as `--json` has it.
+#[derive(Serialize)]
+struct Event<'a> {
+    time_ms: u64,
+    pid: i32,
+    name: &'a str,
+    #[serde(flatten)]
+    who: &'a Who,
+    network_namespace: Option<&'a str>,
+    call: &'static str,
+    protocol: Protocol,
+    address: IpAddr,
+    port: u16,
+    times: usize,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+/// Answers `reuseaddr watch`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let units = Units::new(&arguments.units)?;
+    let (sender, receiver) = mpsc::channel();
+    seen::begin(ports::all(&arguments.ports), sender)?;
+    if arguments.json {
+        debug!("watching");
+    } else {
+        output::tell("Watching for programs that can't bind. Ctrl-C ends it.");
+    }
+    let mut waiting: Vec<Box<Seen>> = Vec::new();
+    let mut repeats = Repeats::default();
+    loop {
+        let first = match receiver.recv_timeout(OFTEN) {
+            Ok(news) => Some(news),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => bail!("the kernel reports nothing any more"),
+        };
+        for news in first.into_iter().chain(receiver.try_iter().take(AT_ONCE)) {
+            match news {
+                News::Failed(seen) if units.have(&seen) => waiting.push(seen),
+                News::Failed(_) => {}
+                News::Succeeded {
+                    tid,
+                    descriptor,
+                    address,
+                } => waiting.retain(|seen| !seen.is_of(tid, descriptor, address)),
+            }
+        }
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|seen| now >= seen.at + SECOND_TRY);
+        waiting = later;
+        for seen in due {
+            if let Some(seen) = repeats.take(seen) {
+                report(&Due::first(seen), arguments, &mut repeats)?;
+            }
+        }
+        for due in repeats.due() {
+            report(&due, arguments, &mut repeats)?;
+        }
+        if output::reader_has_gone() {
+            return Ok(exit::YES);
+        }
+    }
+}
+
+/// The units that are meant; all processes, if there is none.
+struct Units(Vec<String>);
+
+impl Units {
+    fn new(names: &[String]) -> Result<Self> {
+        let mut units = Vec::new();
+        for name in names {
+            if name.is_empty() || name.contains('/') {
+                bail!("--unit {name:?}: expected the name of a service, as nginx or nginx.service");
+            }
+            units.push(if name.contains('.') {
+                name.clone()
+            } else {
+                format!("{name}.service")
+            });
+        }
+        Ok(Self(units))
+    }
+
+    fn have(&self, seen: &Seen) -> bool {
+        let unit = seen.known.who.unit.as_ref();
+        self.0.is_empty() || unit.is_some_and(|unit| self.0.contains(unit))
+    }
+}
+
+/// Looks for what is in the way, and prints it.
+fn report(due: &Due, arguments: &Arguments, repeats: &mut Repeats) -> Result<()> {
+    let seen = &due.seen;
+    let finding = finding::find(seen, arguments.evict)?;
+    let kind = finding.kind();
+    let is_same = due.kind.as_ref() == Some(&kind) && finding.evicted.is_none();
+    repeats.reported(seen, kind);
+    if arguments.json {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let event = Event {
+            time_ms: u64::try_from(since.as_millis())?,
+            pid: seen.pid,
+            name: &seen.name,
+            who: &seen.known.who,
+            network_namespace: seen.known.network.as_ref().map(|(_, name)| name.as_str()),
+            call: seen.call.name(),
+            protocol: seen.protocol,
+            address: seen.address.ip(),
+            port: seen.address.port(),
+            times: due.times,
+            finding: &finding,
+        };
+        return output::print_json(&event, true);
+    }
+    let again = match due.times {
+        1 if due.kind.is_none() => String::new(),
+        1 => ", once more".into(),
+        times => format!(", {times} times more"),
+    };
+    let text = format!(
+        "{} {}: {}{again}",
+        time_of_day(),
+        seen.title(),
+        styled(BAD, &format!("can't {}", seen.deed()))
+    );
+    let mut text = paragraph("", "  ", &text);
+    if !is_same {
+        text += &seen.command();
+        text += &finding.text(seen);
+    }
+    output::print(&text)
+}

@@ -1,0 +1,401 @@
+//! Sees every bind(2) and listen(2) of the machine that fails since the address is in use, by programs at the tracepoints of
+//! the system calls.
+//!
+//! A program at the entry keeps the arguments, and one at the exit reports them if the call failed so. It reports as well
+//! that the same thread has bound it after all, as one does that is served by libreuse. Everything goes when this is dropped.
+
+use super::asm::{
+    Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, Register,
+    STACK, Size,
+};
+use super::ring::Ring;
+use super::sys::{self, MapKind, Program};
+use super::tracepoint::{open_tracepoint, set_program};
+use anyhow::{Context, Result, bail};
+use libreuse_rules::endpoint::Endpoint;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Which call has failed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Call {
+    Bind,
+    Listen,
+}
+
+impl Call {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+        }
+    }
+}
+
+/// What a thread has been answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) call: Call,
+    /// False: it has failed. True: it has failed before, and has succeeded now.
+    pub(crate) succeeded: bool,
+    pub(crate) pid: i32,
+    pub(crate) tid: i32,
+    pub(crate) uid: u32,
+    /// The name that the thread shows.
+    pub(crate) name: String,
+    /// The program's descriptor of the socket.
+    pub(crate) descriptor: i32,
+    /// What `bind` was to bind.
+    pub(crate) address: Option<Endpoint>,
+}
+
+/// The programs, as long as they are there.
+pub(crate) struct Failures {
+    ring: Ring,
+    /// Their events: closed, the programs run no more.
+    _events: Vec<OwnedFd>,
+}
+
+/// What the programs share.
+#[derive(Clone, Copy)]
+struct Maps<'a> {
+    /// What each thread calls, by its number.
+    calls: BorrowedFd<'a>,
+    /// Which of its descriptors a thread could not bind.
+    failed: BorrowedFd<'a>,
+    ring: BorrowedFd<'a>,
+}
+
+/// So many calls may be under way at once; more, and the oldest are forgotten.
+const UNDER_WAY: u32 = 10_240;
+
+// What is kept of a thread's call.
+const DESCRIPTOR: i16 = 0;
+const ADDRESS: i16 = 8;
+const KEPT: u32 = 16;
+
+// What is reported.
+const REPORT: u32 = 80;
+const THREAD: usize = 0;
+const USER: usize = 8;
+const NAME: usize = 16;
+const OF_DESCRIPTOR: usize = 32;
+const OUTCOME: usize = 40;
+const OF_ADDRESS: usize = 48;
+const ADDRESS_ROOM: usize = 32;
+
+// The stack, downwards.
+const KEY: i16 = -16;
+/// Behind the thread, so that both are the key of what has failed.
+const KEY_DESCRIPTOR: i16 = KEY + 8;
+const VALUE: i16 = -32;
+const EVENT: i16 = -128;
+
+/// What is reported as the outcome.
+const BIND_FAILED: i32 = 1;
+const LISTEN_FAILED: i32 = 2;
+const SUCCEEDED: i32 = 3;
+
+/// Where the context has the first argument at the entry, and the result at the exit. Each takes eight bytes.
+const FIRST: i16 = 16;
+
+const IN_USE: i32 = -libc::EADDRINUSE;
+
+const OUT: &str = "out";
+
+impl Failures {
+    /// Loads the programs and has them run from now on.
+    ///
+    /// # Errors
+    ///
+    /// In words, with what is needed.
+    pub(crate) fn watch() -> Result<Self> {
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        // Before Linux 5.11 what programs remember counts as locked memory. Who may not raise that may not load them either.
+        let _ = setrlimit(Resource::Memlock, unlimited);
+        let ring =
+            Ring::new("reuse_events").map_err(|error| refused(error, "Linux 5.8 or later"))?;
+        let kept = |name, key_size, value_size| {
+            sys::create_map(&MapKind {
+                name,
+                kind: sys::MAP_LRU_HASH,
+                key_size,
+                value_size,
+                max_entries: UNDER_WAY,
+                flags: 0,
+                types: None,
+            })
+            .map_err(|error| refused(error, "Linux 5.8 or later"))
+        };
+        let calls = kept("reuse_calls", 8, KEPT)?;
+        let failed = kept("reuse_failed", 16, 4)?;
+        let tracefs = tracefs().map_err(|error| refused(error, "tracefs (CONFIG_FTRACE)"))?;
+        let maps = Maps {
+            calls: calls.as_fd(),
+            failed: failed.as_fd(),
+            ring: ring.as_fd(),
+        };
+        let mut events = Vec::new();
+        // What reports comes last: nothing is missed of a call of which the beginning was seen.
+        for (point, name, code) in [
+            ("sys_enter_bind", "reuse_bind_in", entry(maps, Call::Bind)?),
+            (
+                "sys_enter_listen",
+                "reuse_listen_in",
+                entry(maps, Call::Listen)?,
+            ),
+            ("sys_exit_bind", "reuse_bind_out", exit(maps, BIND_FAILED)?),
+            (
+                "sys_exit_listen",
+                "reuse_listen_out",
+                exit(maps, LISTEN_FAILED)?,
+            ),
+        ] {
+            events.push(attach(&tracefs, point, name, &code)?);
+        }
+        Ok(Self {
+            ring,
+            _events: events,
+        })
+    }
+
+    /// The next one that has come.
+    pub(crate) fn take(&mut self) -> Option<Failure> {
+        while let Some(record) = self.ring.next() {
+            if let Some(failure) = decode(&record) {
+                return Some(failure);
+            }
+        }
+        None
+    }
+}
+
+impl AsFd for Failures {
+    /// Readable when there is something to take.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
+/// Says why the kernel refuses, and what is needed.
+fn refused(error: io::Error, needed: &str) -> anyhow::Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => anyhow::anyhow!(
+            "only root may watch the kernel, with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and where it is not locked down \
+             to confidentiality: try `sudo reuseaddr watch`"
+        ),
+        _ => anyhow::Error::new(error)
+            .context(format!("the kernel can't be watched: it takes {needed}")),
+    }
+}
+
+/// The file system with the tracepoints, mounted nowhere.
+fn tracefs() -> io::Result<OwnedFd> {
+    let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    let mounted = fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?;
+    Ok(mounted)
+}
+
+fn attach(tracefs: &OwnedFd, point: &str, name: &str, code: &[Instruction]) -> Result<OwnedFd> {
+    let path = format!("events/syscalls/{point}/id");
+    let id = openat(
+        tracefs,
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(io::Error::from)
+    .and_then(|file| {
+        let mut text = String::new();
+        File::from(file).read_to_string(&mut text)?;
+        text.trim().parse().map_err(io::Error::other)
+    })
+    .map_err(|error| {
+        refused(
+            error,
+            "tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)",
+        )
+    })?;
+    let program = match sys::load(&Program {
+        name,
+        kind: sys::PROGRAM_TRACEPOINT,
+        attach_type: 0,
+        code,
+    }) {
+        Ok(program) => program,
+        Err(refusal) if refusal.verifier.is_empty() => {
+            return Err(refused(refusal.error, "programs at tracepoints"));
+        }
+        Err(refusal) => bail!("the kernel refuses {name}: {}", refusal.verifier),
+    };
+    // On one processor: the program runs on all.
+    let event = open_tracepoint(id, 0).map_err(|error| refused(error, "tracepoints"))?;
+    set_program(event.as_fd(), program.as_fd())
+        .with_context(|| format!("{name} can't be attached"))?;
+    Ok(event)
+}
+
+/// Keeps the arguments of the thread's call.
+fn entry(maps: Maps<'_>, call: Call) -> Result<Vec<Instruction>> {
+    let mut a = Assembler::new();
+    a.copy(R6, R1);
+    a.load(Size::Double, R7, R6, FIRST);
+    match call {
+        Call::Bind => a.load(Size::Double, R8, R6, FIRST + 8),
+        Call::Listen => a.set(R8, 0),
+    }
+    a.store(Size::Double, STACK, VALUE + DESCRIPTOR, R7);
+    a.store(Size::Double, STACK, VALUE + ADDRESS, R8);
+    a.call(Helper::GetThread);
+    a.store(Size::Double, STACK, KEY, R0);
+    update(&mut a, maps.calls);
+    end(a)
+}
+
+/// Reports the thread's call if its address was in use, or if that was so before and it has succeeded now.
+fn exit(maps: Maps<'_>, outcome: i32) -> Result<Vec<Instruction>> {
+    let mut a = Assembler::new();
+    a.copy(R6, R1);
+    a.call(Helper::GetThread);
+    a.store(Size::Double, STACK, KEY, R0);
+    find(&mut a, maps.calls);
+    a.jump_if(R0, Jump::Equal, 0, OUT);
+    a.copy(R7, R0);
+    a.load(Size::Double, R3, R7, DESCRIPTOR);
+    a.store(Size::Double, STACK, KEY_DESCRIPTOR, R3);
+    a.load(Size::Double, R8, R6, FIRST);
+    a.jump_if(R8, Jump::Equal, IN_USE, "failed");
+    a.jump_if(R8, Jump::NotEqual, 0, OUT);
+    find(&mut a, maps.failed);
+    a.jump_if(R0, Jump::Equal, 0, OUT);
+    a.map(R1, maps.failed);
+    pointer(&mut a, R2, KEY);
+    a.call(Helper::MapDelete);
+    a.set(R9, SUCCEEDED);
+    a.jump_if(R9, Jump::Equal, SUCCEEDED, "report");
+    a.label("failed");
+    a.store_number(Size::Double, STACK, VALUE, 1);
+    update(&mut a, maps.failed);
+    a.set(R9, outcome);
+    a.label("report");
+    report(&mut a, maps.ring);
+    end(a)
+}
+
+/// Puts the value in for the key.
+fn update(a: &mut Assembler, map: BorrowedFd<'_>) {
+    a.map(R1, map);
+    pointer(a, R2, KEY);
+    pointer(a, R3, VALUE);
+    a.set(R4, 0);
+    a.call(Helper::MapUpdate);
+}
+
+/// `R0 = ` where the value for the key is, or 0.
+fn find(a: &mut Assembler, map: BorrowedFd<'_>) {
+    a.map(R1, map);
+    pointer(a, R2, KEY);
+    a.call(Helper::MapLookup);
+}
+
+/// Writes a report about the call that `R7` leads to, with the outcome in `R9`; nothing about an address of another family.
+fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
+    let at = |place: usize| EVENT + i16::try_from(place).unwrap_or(i16::MAX);
+    a.load(Size::Double, R3, STACK, KEY);
+    a.store(Size::Double, STACK, at(THREAD), R3);
+    a.call(Helper::GetUser);
+    a.store(Size::Double, STACK, at(USER), R0);
+    pointer(a, R1, at(NAME));
+    a.set(R2, 16);
+    a.call(Helper::GetName);
+    a.load(Size::Double, R3, R7, DESCRIPTOR);
+    a.store(Size::Double, STACK, at(OF_DESCRIPTOR), R3);
+    a.store(Size::Double, STACK, at(OUTCOME), R9);
+    for word in (0..ADDRESS_ROOM).step_by(8) {
+        a.store_number(Size::Double, STACK, at(OF_ADDRESS + word), 0);
+    }
+    a.load(Size::Double, R6, R7, ADDRESS);
+    // listen has none.
+    a.jump_if(R6, Jump::Equal, 0, "write");
+    // A sockaddr_in6, as long as RFC 2133 has it, or a sockaddr_in: the longest that is there.
+    for length in [28, 24, 16] {
+        pointer(a, R1, at(OF_ADDRESS));
+        a.set(R2, length);
+        a.copy(R3, R6);
+        a.call(Helper::ReadFromUser);
+        a.jump_if(R0, Jump::Equal, 0, "read");
+    }
+    a.jump_if(R0, Jump::NotEqual, 0, OUT);
+    a.label("read");
+    a.load(Size::Half, R3, STACK, at(OF_ADDRESS));
+    for family in [libc::AF_INET, libc::AF_INET6, libc::AF_UNSPEC] {
+        a.jump_if(R3, Jump::Equal, family, "write");
+    }
+    a.jump_if(R3, Jump::NotEqual, libc::AF_INET, OUT);
+    a.label("write");
+    a.map(R1, ring);
+    pointer(a, R2, EVENT);
+    a.set(R3, i32::try_from(REPORT).unwrap_or(i32::MAX));
+    a.set(R4, 0);
+    a.call(Helper::RingOutput);
+}
+
+/// `to = ` this place on the stack
+fn pointer(a: &mut Assembler, to: Register, place: i16) {
+    a.copy(to, STACK);
+    a.compute(Arithmetic::Add, to, place.into());
+}
+
+fn end(mut a: Assembler) -> Result<Vec<Instruction>> {
+    a.label(OUT);
+    a.set(R0, 0);
+    a.exit();
+    a.finish()
+}
+
+fn decode(record: &[u8]) -> Option<Failure> {
+    let wide = |at: usize| {
+        let bytes = record.get(at..)?.first_chunk::<8>()?;
+        Some(u64::from_ne_bytes(*bytes))
+    };
+    let low = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+    let thread = wide(THREAD)?;
+    let name = record.get(NAME..NAME + 16)?;
+    let end = name
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(name.len());
+    let outcome = i32::try_from(wide(OUTCOME)?).ok()?;
+    let address = record.get(OF_ADDRESS..OF_ADDRESS + ADDRESS_ROOM)?;
+    let is_bind = address.iter().any(|&byte| byte != 0);
+    Some(Failure {
+        call: if outcome == LISTEN_FAILED {
+            Call::Listen
+        } else {
+            Call::Bind
+        },
+        succeeded: outcome == SUCCEEDED,
+        pid: i32::try_from(thread >> 32).ok()?,
+        tid: i32::try_from(low(thread)).ok()?,
+        uid: low(wide(USER)?),
+        name: crate::output::readable(&name[..end]),
+        descriptor: i32::try_from(low(wide(OF_DESCRIPTOR)?)).ok()?,
+        address: if is_bind {
+            Endpoint::decode(address)
+        } else {
+            None
+        },
+    })
+}

@@ -1,0 +1,163 @@
+//! What is in the way of a program that could not bind, in the words of `status`; and what `--evict` does about it.
+
+use super::seen::{Protocol, Seen};
+use crate::net::sock_diag::{self, Which};
+use crate::net::{namespace, probe, sysctl};
+use crate::output::{list, paragraph};
+use crate::port::cause::ManagerOf;
+use crate::port::diagnosis::{Verdict, verdict};
+use crate::port::direction::Judge;
+use crate::port::evict::{self, Choice};
+use crate::port::hint::Scope;
+use crate::port::socket::{Socket, UdpSocket};
+use crate::process::holders::Holders;
+use crate::process::manager::Managers;
+use anyhow::{Context, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::thread;
+
+/// What is in the way.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Finding {
+    /// The verdict of `status`, of TCP.
+    pub(crate) verdict: Option<Verdict>,
+    /// Who holds the port, of UDP.
+    pub(crate) udp: Vec<UdpSocket>,
+    /// How many leftovers have been cleared.
+    pub(crate) evicted: Option<usize>,
+}
+
+/// Looks for what is in the way, from the network namespace of the program.
+pub(crate) fn find(seen: &Seen, evict: bool) -> Result<Finding> {
+    match &seen.known.network {
+        Some((file, name)) if *name != namespace::namespace() => thread::scope(|scope| {
+            let elsewhere = scope.spawn(|| {
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .context("the program's network namespace can't be entered")?;
+                find_here(seen, Some(seen.pid), evict)
+            });
+            elsewhere.join().unwrap_or_else(|_| Ok(Finding::default()))
+        }),
+        _ => find_here(seen, None, evict),
+    }
+}
+
+fn find_here(seen: &Seen, pid: Option<i32>, evict: bool) -> Result<Finding> {
+    let port = seen.address.port();
+    let ports = &[port][..];
+    if seen.protocol == Protocol::Udp {
+        let entries = sock_diag::udp(ports);
+        let holders = Holders::find(entries.iter().map(|entry| entry.inode));
+        return Ok(Finding {
+            udp: entries
+                .iter()
+                .map(|entry| UdpSocket::new(entry, &holders))
+                .collect(),
+            ..Finding::default()
+        });
+    }
+    let verdict = judge(port, pid, wanted(seen.address.ip()))?;
+    let evicted = if evict {
+        let eviction = evict::evict(ports, Choice::default(), false)?;
+        Some(eviction.found.len().saturating_sub(eviction.left.len()))
+    } else {
+        None
+    };
+    Ok(Finding {
+        verdict: Some(verdict),
+        evicted: evicted.filter(|&number| number > 0),
+        ..Finding::default()
+    })
+}
+
+/// The address to look at, if it is not every address.
+fn wanted(address: IpAddr) -> Option<IpAddr> {
+    Some(address.to_canonical()).filter(|address| !address.is_unspecified())
+}
+
+/// The verdict that `status` gives. `pid` is a process in the network namespace, if that is not ours.
+fn judge(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Verdict> {
+    let entries = sock_diag::dump(Which::These(&[port]))?;
+    let holders = Holders::find(entries.iter().map(|entry| entry.inode));
+    // Who could not bind has often gone when somebody types the command.
+    let holder = entries
+        .iter()
+        .find_map(|entry| Some(holders.of(entry.inode).first()?.pid));
+    let scope = Scope {
+        pid: pid.and_then(|pid| u32::try_from(holder.unwrap_or(pid)).ok()),
+        address,
+    };
+    let judge = Judge::new(&entries, sock_diag::listeners()?);
+    let mut sockets: Vec<Socket> = entries
+        .iter()
+        .map(|entry| Socket::new(entry, &judge, &holders))
+        .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
+        .collect();
+    sockets.iter_mut().for_each(Socket::look_at_flags);
+    let in_question: Vec<&Socket> = sockets.iter().collect();
+    let mut managers = Managers::look();
+    let mut by_pid = ManagerOf::new();
+    for socket in &sockets {
+        for holder in &socket.holders {
+            if !by_pid.contains_key(&holder.pid) {
+                let manager = managers.of(holder, &[port], &socket.holders);
+                by_pid.extend(manager.map(|manager| (holder.pid, manager)));
+            }
+        }
+    }
+    let probes = probe::probe(port, scope.address);
+    Ok(verdict(
+        port,
+        &in_question,
+        probes,
+        &sysctl::handed_out(),
+        scope,
+        &by_pid,
+    ))
+}
+
+impl Finding {
+    /// What is in the way, and the next command to type.
+    pub(crate) fn text(&self, seen: &Seen) -> String {
+        let port = seen.address.port();
+        let mut text = match &self.verdict {
+            Some(verdict) => verdict.brief(port),
+            None => self.udp_text(port),
+        };
+        if let Some(number) = self.evicted {
+            let what = if number == 1 {
+                "leftover was"
+            } else {
+                "leftovers were"
+            };
+            text += &paragraph("  ", "  ", &format!("{number} {what} cleared (--evict)."));
+        }
+        text
+    }
+
+    /// Which verdict it is: as long as that is the same, one line is enough for what happens again.
+    pub(crate) fn kind(&self) -> String {
+        self.verdict
+            .as_ref()
+            .map_or_else(String::new, Verdict::kind_name)
+    }
+
+    fn udp_text(&self, port: u16) -> String {
+        let holders: BTreeSet<String> = self
+            .udp
+            .iter()
+            .map(|socket| format!("{} at {}", socket.held_by(), socket.local))
+            .collect();
+        let text = if holders.is_empty() {
+            format!("UDP port {port} is free now.")
+        } else {
+            let holders: Vec<String> = holders.into_iter().collect();
+            format!("UDP port {port} is held by {}.", list(&holders))
+        };
+        paragraph("", "", &text)
+    }
+}

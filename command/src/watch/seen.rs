@@ -1,0 +1,258 @@
+//! A program that could not bind, as it is at that moment: many exit at once.
+
+use crate::engine::bpf::failures::{Call, Failure, Failures};
+use crate::output;
+use crate::process::info::Who;
+use anyhow::{Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_type;
+use rustix::net::{SocketType, getsockname};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What kind of socket it was.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// A program that could not bind.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) call: Call,
+    pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: i32,
+    pub(crate) tid: i32,
+    pub(crate) descriptor: i32,
+    pub(crate) name: String,
+    pub(crate) known: Arc<Known>,
+}
+
+/// What was found out about its process.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) who: Who,
+    /// Its network namespace, as a file and by name.
+    pub(crate) network: Option<(OwnedFd, String)>,
+}
+
+/// What the reader reports.
+pub(crate) enum News {
+    Failed(Box<Seen>),
+    /// The same thread has bound the same descriptor there after all.
+    Succeeded {
+        tid: i32,
+        descriptor: i32,
+        address: Option<SocketAddr>,
+    },
+}
+
+/// The process namespace of the machine (`PROC_PID_INIT_INO` in the kernel's include/linux/proc_ns.h).
+const OF_THE_MACHINE: &str = "pid:[4026531836]";
+
+/// Begins to watch, on a thread of its own: whoever looks into one failure must not miss the program of the next.
+pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
+    let here = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    if here.as_os_str() != OF_THE_MACHINE {
+        bail!(
+            "the kernel reports the numbers that processes have in the machine's own process namespace, which this is not: \
+             watch from there"
+        );
+    }
+    let (begun, begins) = channel();
+    thread::spawn(move || match Failures::watch() {
+        Ok(failures) => {
+            if begun.send(Ok(())).is_ok() {
+                Reader::new(ports).read(failures, &to);
+            }
+        }
+        Err(error) => {
+            // Nobody waits for it any more only where the process ends.
+            let _ = begun.send(Err(error));
+        }
+    });
+    begins.recv()?
+}
+
+/// So long what was found out about a program is good for its next failure. One that tries a thousand times a second would
+/// otherwise keep everybody else from being looked at in time.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+
+struct Reader {
+    /// The ports that are wanted, in order; all, if there is none.
+    ports: Vec<u16>,
+    known: HashMap<i32, (Instant, Arc<Known>)>,
+}
+
+impl Reader {
+    fn new(ports: Vec<u16>) -> Self {
+        Self {
+            ports,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Reads what the kernel reports, until nobody wants it any more.
+    fn read(mut self, mut failures: Failures, to: &Sender<News>) {
+        loop {
+            let mut fds = [PollFd::new(&failures, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            while let Some(failure) = failures.take() {
+                let now = Instant::now();
+                self.known.retain(|_, (at, _)| now < *at + GOOD_FOR);
+                if self
+                    .news(failure)
+                    .is_some_and(|news| to.send(news).is_err())
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn news(&mut self, failure: Failure) -> Option<News> {
+        let address = failure.address.map(SocketAddr::from);
+        let is_wanted = |port| self.ports.is_empty() || self.ports.binary_search(&port).is_ok();
+        // What we bind to find out who is in the way is nobody's failure.
+        if failure.pid == getpid().as_raw_nonzero().get()
+            || address.is_some_and(|address| !is_wanted(address.port()))
+        {
+            return None;
+        }
+        if failure.succeeded {
+            return Some(News::Succeeded {
+                tid: failure.tid,
+                descriptor: failure.descriptor,
+                address,
+            });
+        }
+        let (protocol, address) = socket(&failure, address)?;
+        if address.port() == 0 || !is_wanted(address.port()) {
+            return None;
+        }
+        let at = Instant::now();
+        let (_, known) = self
+            .known
+            .entry(failure.pid)
+            .or_insert_with(|| (at, Arc::new(Known::of(&failure))));
+        Some(News::Failed(Box::new(Seen {
+            at,
+            call: failure.call,
+            protocol,
+            address,
+            pid: failure.pid,
+            tid: failure.tid,
+            descriptor: failure.descriptor,
+            name: failure.name,
+            known: known.clone(),
+        })))
+    }
+}
+
+impl Known {
+    /// What is known of the process, which may have exited.
+    fn of(failure: &Failure) -> Self {
+        let network = open(
+            format!("/proc/{}/ns/net", failure.pid),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let mut who = Who::is(failure.pid);
+        who.uid.get_or_insert(failure.uid);
+        Self {
+            who,
+            network: network.ok().and_then(|file| {
+                let name = namespace(&file)?;
+                Some((file, name))
+            }),
+        }
+    }
+}
+
+/// The protocol and the address of its socket; `None` if it is neither of TCP nor of UDP, or has no address that could be had.
+fn socket(failure: &Failure, address: Option<SocketAddr>) -> Option<(Protocol, SocketAddr)> {
+    let socket = copy(failure);
+    let protocol = match socket.as_ref().map(socket_type) {
+        Some(Ok(SocketType::DGRAM)) => Protocol::Udp,
+        // Where it is closed already, and its number perhaps another file's: then most often TCP.
+        Some(Ok(SocketType::STREAM) | Err(_)) | None => Protocol::Tcp,
+        Some(_) => return None,
+    };
+    let address = match address {
+        Some(address) => address,
+        None => SocketAddr::try_from(getsockname(socket?).ok()?).ok()?,
+    };
+    Some((protocol, address))
+}
+
+fn copy(failure: &Failure) -> Option<OwnedFd> {
+    if failure.descriptor < 0 {
+        return None;
+    }
+    let process = pidfd_open(Pid::from_raw(failure.pid)?, PidfdFlags::empty()).ok()?;
+    pidfd_getfd(&process, failure.descriptor, PidfdGetfdFlags::empty()).ok()
+}
+
+/// As `lsns` has it.
+fn namespace(file: impl AsFd) -> Option<String> {
+    let status = rustix::fs::fstat(file).ok()?;
+    Some(format!("net:[{}]", status.st_ino))
+}
+
+impl Seen {
+    /// Whether it is this attempt that has succeeded after all.
+    pub(crate) fn is_of(&self, tid: i32, descriptor: i32, address: Option<SocketAddr>) -> bool {
+        self.call == Call::Bind
+            && (self.tid, self.descriptor, Some(self.address)) == (tid, descriptor, address)
+    }
+
+    /// The unit or container, the program and its process: `web.service: python3 (pid 4711)`.
+    pub(crate) fn title(&self) -> String {
+        let place = match self.known.who.place() {
+            place if place.is_empty() => place,
+            place => format!("{place}: "),
+        };
+        let user = match self.known.who.user() {
+            user if user.is_empty() || user == "root" => String::new(),
+            user => format!(", user {user}"),
+        };
+        format!("{place}{} (pid {}{user})", self.name, self.pid)
+    }
+
+    /// What it could not do.
+    pub(crate) fn deed(&self) -> String {
+        let call = match self.call {
+            Call::Bind => "bind",
+            Call::Listen => "listen on",
+        };
+        let protocol = match self.protocol {
+            Protocol::Tcp => "",
+            Protocol::Udp => "UDP ",
+        };
+        format!("{call} {protocol}{}", self.address)
+    }
+
+    /// What it was started as, on a line of its own.
+    pub(crate) fn command(&self) -> String {
+        match self.known.who.command() {
+            command if command.is_empty() => command,
+            command => output::line("  ", &command),
+        }
+    }
+}
