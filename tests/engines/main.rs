@@ -4,6 +4,7 @@
 mod apparmor;
 mod bpf;
 mod choice;
+mod contained;
 mod faithful;
 mod hostile;
 mod interrupted;
@@ -132,6 +133,11 @@ fn with_time_wait_left_by(server: &Program) {
     let mut first = server.start();
     first.expect("listening");
     crash(first, PORT);
+}
+
+/// A network of its own, with `TIME_WAIT` on the port that carries the option.
+fn own_time_wait() {
+    with_time_wait_left_by(&run_with::<&str>([], &victim()));
 }
 
 /// A field of a process's status file, as proc(5) has it.

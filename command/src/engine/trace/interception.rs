@@ -5,13 +5,15 @@
 
 use super::log;
 use super::ptrace::{self, Tid};
-use super::remote_call::{Ask, Injected, Question, Told};
+use super::remote_call::{Around, Ask, Injected, Question, Told};
 use super::socket::Socket;
 use super::wait_timer::Clock;
-use libreuse_rules::calls::{Calls, Errno, OwnCall};
+use crate::sys::sockopt::Place;
+use libreuse_rules::calls::{Calls, Errno, OwnCall, SocketOption};
 use libreuse_rules::endpoint::Endpoint;
 use libreuse_rules::sequence;
 use libreuse_rules::settings::Settings;
+use std::cell::Cell;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -36,7 +38,7 @@ pub(super) enum Attended {
 }
 
 /// What the thread of a sequence says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Message {
     /// The program's thread that it is about.
     pub(super) tid: Tid,
@@ -45,10 +47,10 @@ pub(super) struct Message {
     pub(super) word: Word,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Word {
-    /// The call is to be made, and what came of it to be sent back.
-    Make,
+    /// The call is to be made, and what came of it to be sent back; in one piece with this, if it is to be.
+    Make(Option<Around>),
     /// The program's thread is to answer this about a descriptor.
     Ask(i32, Question),
     /// The sequence is over: the program may go on. It listens on this port now.
@@ -126,6 +128,8 @@ impl Sequence {
                     clock: Clock::of(mouth.tid, since),
                     mouth,
                     answers: theirs,
+                    attended,
+                    piece: Cell::new(Piece::None),
                 };
                 let listens = run(settings, attended, &call);
                 call.mouth.say(match call.clock.is_to_go_on_since() {
@@ -212,6 +216,37 @@ impl Ask for Asking<'_> {
             Ok(Answer::Made(_)) | Err(_) => None,
         }
     }
+
+    fn begin_piece(&self) {
+        self.call.piece.set(Piece::Begun(Vec::new()));
+    }
+
+    fn set_in_piece(&self, place: Place, value: i32) -> bool {
+        let mut piece = self.call.piece.replace(Piece::None);
+        let is_set = match &mut piece {
+            Piece::Begun(before) => {
+                before.push((place, value));
+                true
+            }
+            Piece::Done(after) => after.contains(&(place, value)),
+            Piece::None => false,
+        };
+        self.call.piece.set(piece);
+        is_set
+    }
+
+    fn end_piece(&self) {
+        self.call.piece.set(Piece::None);
+    }
+}
+
+/// What is done in one piece with the program's call.
+enum Piece {
+    None,
+    /// It is collected.
+    Begun(Vec<(Place, i32)>),
+    /// It was done, with this after the call.
+    Done(Vec<(Place, i32)>),
 }
 
 /// The program's own call.
@@ -219,11 +254,33 @@ struct Call {
     clock: Clock,
     mouth: Mouth,
     answers: Receiver<Answer>,
+    attended: Attended,
+    piece: Cell<Piece>,
+}
+
+impl Call {
+    /// What is to be done around the call, if there is anything: what a `bind` was made with is taken back even if nobody is
+    /// there to do so.
+    fn around(&self) -> Option<Around> {
+        let Piece::Begun(before) = self.piece.replace(Piece::None) else {
+            return None;
+        };
+        let (fd, after) = match self.attended {
+            Attended::Bind { fd, .. } => {
+                let address = Place::from(SocketOption::ReuseAddress);
+                let set = before.iter().filter(|(place, _)| *place == address);
+                (fd, set.map(|&(place, _)| (place, 0)).collect())
+            }
+            Attended::Listen { fd } => (fd, Vec::new()),
+        };
+        self.piece.set(Piece::Done(after.clone()));
+        Some(Around { fd, before, after })
+    }
 }
 
 impl OwnCall for Call {
     fn make(&self) -> Result<(), Errno> {
-        self.mouth.say(Word::Make);
+        self.mouth.say(Word::Make(self.around()));
         let result = match self.answers.recv() {
             Ok(Answer::Made(result)) => result,
             Ok(Answer::Told(_)) | Err(_) => Err(INTERRUPTED),

@@ -104,7 +104,7 @@ fn look(whom: libc::idtype_t, id: libc::id_t) -> io::Result<Option<(Tid, Stop)>>
         let stop = stop(unsafe { seen.si_status() });
         // Until it is taken, a thread that has become another program under its leader's number
         // can't be reached (`looks_like_a_spurious_pid` in `kernel/ptrace.c`).
-        if stop == Stop::Exec && !take(tid) {
+        if stop == Stop::Exec && take(tid) == Some(Stop::Gone) {
             return Ok(Some((tid, Stop::Gone)));
         }
         return Ok(Some((tid, stop)));
@@ -154,11 +154,15 @@ fn news() -> libc::sigset_t {
     unsafe { signals.assume_init() }
 }
 
-/// Takes the stop that a look has told of, for a tracee that is to stand in it while others are looked after; false if
-/// it has ended and is not there any more.
-pub(super) fn take(tid: Tid) -> bool {
-    // The status is 0 while it is on its way from the stop to its end, which is told then.
-    wait_for(tid, libc::WNOHANG).is_ok_and(|status| status == 0 || libc::WIFSTOPPED(status))
+/// Takes the stop that a look has told of, for a tracee that is to stand in it while others are looked after; returns what
+/// is taken, which is another one if the tracee has been killed meanwhile, or another thread has become another program
+/// under its number. `None` if it is on its way from the stop to its end, which is told then.
+pub(super) fn take(tid: Tid) -> Option<Stop> {
+    match wait_for(tid, libc::WNOHANG) {
+        Ok(0) => None,
+        Ok(status) if libc::WIFSTOPPED(status) => Some(stop(status >> 8)),
+        _ => Some(Stop::Gone),
+    }
 }
 
 /// What a tracee has stopped at, from the signal that stands for it and, above that, the event.
@@ -259,16 +263,8 @@ pub(super) fn set_signal_mask(tid: Tid, mut mask: u64) -> io::Result<()> {
 }
 
 /// Has a tracee that stands before a system call not make it.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn skip_call(tid: Tid) -> io::Result<()> {
-    let mut registers = registers(tid)?;
-    registers.orig_rax = u64::MAX;
-    set_registers(tid, registers)
-}
-
-/// Has a tracee that stands before a system call not make it.
 #[cfg(target_arch = "aarch64")]
-pub(super) fn skip_call(tid: Tid) -> io::Result<()> {
+pub(super) fn make_no_call(tid: Tid) -> io::Result<()> {
     const NT_ARM_SYSTEM_CALL: usize = 0x404;
     let mut none: libc::c_int = -1;
     let mut place = libc::iovec {

@@ -1,11 +1,11 @@
 //! The program's sockets where its descriptors can't be copied: containers commonly forbid pidfd_getfd(2), and not
-//! ptrace(2). The program's thread, which stands behind a system call, is made to ask and set by itself, with its signals held
-//! back and in memory that is mapped for that and unmapped again: a stack may have no room.
+//! ptrace(2). The program's own thread is made to ask and set.
 //!
-//! Killed in the middle of this, the tracer leaves the thread with registers that are not its own. That takes some
-//! microseconds for each question, and is why copies are tried first.
+//! It must be possible to kill the tracer in the middle of this. So what the thread is made to run ends by itself where the
+//! thread was, with its registers and its signal mask: some instructions, in `arch`, that make the calls and go back. They
+//! lie behind the end of the vDSO (vdso(7)), whose last page has room, and the room is empty again afterwards.
 
-use super::arch::{self, Asked};
+use super::arch::{self, Asked, Registers, SystemCall};
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::wait_timer::Clock;
 use crate::net::sock_diag;
@@ -15,7 +15,7 @@ use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
-use std::cell::Cell;
+use std::fs;
 use std::thread;
 
 /// What is asked about a socket.
@@ -24,8 +24,16 @@ pub(super) enum Question {
     Option(Place),
     SetOption(Place, i32),
     Local,
-    /// To hold back these signals; it tells which it has held back until now.
-    HoldSignals(u64),
+}
+
+/// What is done around the program's own call, in one piece with it.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    pub(super) fd: i32,
+    /// The options that are set before it.
+    pub(super) before: Vec<(Place, i32)>,
+    /// And after it.
+    pub(super) after: Vec<(Place, i32)>,
 }
 
 /// What the kernel tells, as many bytes of it as there are.
@@ -36,15 +44,6 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn of(told: [u8; 8]) -> Self {
-        let mut bytes = [0; endpoint::LONGEST];
-        bytes[..told.len()].copy_from_slice(&told);
-        Self {
-            bytes,
-            length: told.len(),
-        }
-    }
-
     fn bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
     }
@@ -54,6 +53,14 @@ impl Told {
 pub(super) trait Ask {
     /// `None`: the kernel refuses, or the program is not there any more.
     fn ask(&self, question: Question) -> Option<Told>;
+
+    /// From now on options are to be set in one piece with the call.
+    fn begin_piece(&self);
+
+    /// Sets an option in one piece with the call, before or after it; false if that is not begun.
+    fn set_in_piece(&self, place: Place, value: i32) -> bool;
+
+    fn end_piece(&self);
 }
 
 /// One of the program's sockets, and who asks about it.
@@ -94,7 +101,7 @@ impl<A: Ask> Facts for Injected<'_, A> {
 
 impl<A: Ask> Calls for Injected<'_, A> {
     type File = (u64, u64);
-    type Mask = u64;
+    type Mask = ();
     type Spare = Spare;
 
     fn descriptor(&self) -> i32 {
@@ -107,9 +114,10 @@ impl<A: Ask> Calls for Injected<'_, A> {
     }
 
     fn set_option(&self, option: SocketOption, value: i32) -> bool {
-        self.who
-            .ask(Question::SetOption(option.into(), value))
-            .is_some()
+        let place = option.into();
+        let may_be_put_back = option != SocketOption::Linger2;
+        (may_be_put_back && self.who.set_in_piece(place, value))
+            || self.who.ask(Question::SetOption(place, value)).is_some()
     }
 
     /// Never asked for, as in `Socket`.
@@ -122,14 +130,14 @@ impl<A: Ask> Calls for Injected<'_, A> {
         Some((file.st_dev, file.st_ino))
     }
 
-    /// What is put back after a call is asked of the thread itself: a signal that came before the call would be in its way.
-    fn hold_signals(&self) -> Option<u64> {
-        let told = self.who.ask(Question::HoldSignals(u64::MAX))?;
-        Some(u64::from_ne_bytes(*told.bytes()?.first_chunk()?))
+    /// What is set from now on is set in one piece with the call, and no handler runs in between.
+    fn hold_signals(&self) -> Option<()> {
+        self.who.begin_piece();
+        Some(())
     }
 
-    fn release_signals(&self, mask: u64) {
-        self.who.ask(Question::HoldSignals(mask));
+    fn release_signals(&self, (): ()) {
+        self.who.end_piece();
     }
 
     fn now_ms(&self) -> Option<u64> {
@@ -157,127 +165,266 @@ impl<A: Ask> Calls for Injected<'_, A> {
     }
 }
 
-/// Has a tracee answer a question; it stands behind a system call, which is `entry`.
-pub(super) fn ask(tid: Tid, entry: &Entry, fd: i32, question: Question) -> Option<Told> {
-    const PAGE: u64 = 4096;
-    // PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS
-    const MAP: [u64; 6] = [0, PAGE, 3, 0x22, u64::MAX, 0];
-    if let Question::HoldSignals(mask) = question {
-        let until_now = ptrace::signal_mask(tid).ok()?;
-        ptrace::set_signal_mask(tid, mask).ok()?;
-        return Some(Told::of(until_now.to_ne_bytes()));
-    }
-    let thread = Thread::borrow(tid, entry)?;
-    let page = thread.call(Asked::Map, MAP).filter(|&page| page > 0)?;
-    let page = u64::from_ne_bytes(page.to_ne_bytes());
-    let told = thread.answer(fd.unsigned_abs().into(), question, page);
-    thread.call(Asked::Unmap, [page, PAGE, 0, 0, 0, 0]);
-    told
+/// Why a tracee was not made to make a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Failed {
+    /// It can't be, or the kernel refuses. It is where it was.
+    Refused,
+    /// It has ended, or become another program: that is to be handled next.
+    Left(Stop),
 }
 
-/// A thread of the program's, which gets back its registers and its signal mask in the end.
-struct Thread<'a> {
+/// Whether a tracee can be made to make calls: a filter of its own might end it for one, or answer in another way.
+pub(super) fn is_possible(tid: Tid, entry: &Entry) -> bool {
+    let ours = filters("self");
+    filters(tid) == ours && arch::number(entry, Asked::Map).is_some() && room(tid).is_some()
+}
+
+/// The mode of seccomp(2), and how many filters there are, which is told from Linux 5.9 on.
+fn filters(process: impl std::fmt::Display) -> Vec<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let lines = status.lines().filter(|line| line.starts_with("Seccomp"));
+    lines.map(str::to_owned).collect()
+}
+
+/// The empty end of a process's vDSO, which is code: where it begins and how long it is.
+fn room(tid: Tid) -> Option<(u64, usize)> {
+    /// So much is enough for every piece.
+    const LONGEST: usize = 512;
+    let maps = fs::read_to_string(format!("/proc/{tid}/maps")).ok()?;
+    let vdso = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+    let (_, rest) = vdso.split_once('-')?;
+    let (end, _) = rest.split_once(' ')?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    let begin = end.checked_sub(u64::try_from(LONGEST).ok()?)?;
+    let mut bytes = [0xff; LONGEST];
+    let is_empty = ptrace::read(tid, begin, &mut bytes) == LONGEST && bytes == [0; LONGEST];
+    is_empty.then_some((begin, LONGEST))
+}
+
+/// Has a tracee ask or set something about a descriptor, and come back to where it is.
+pub(super) fn ask(
     tid: Tid,
-    entry: &'a Entry,
-    registers: libc::user_regs_struct,
-    mask: u64,
-    was_stopped: Cell<bool>,
+    entry: &Entry,
+    fd: i32,
+    question: Question,
+    page: &mut Option<u64>,
+) -> Result<Told, Failed> {
+    const READ_AND_WRITE: u64 = 3;
+    const PRIVATE_AND_ANONYMOUS: u64 = 0x22;
+    let here = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
+    let make = |piece, arguments| make(tid, entry, &[(piece, arguments)], None, &here);
+    let fd = u64::from(fd.unsigned_abs());
+    if let Question::SetOption(place, value) = question {
+        let result = make(
+            Piece::SetOption(value),
+            [fd, int(place.level), int(place.name), 0, 4, 0],
+        )?;
+        return answered(
+            result == [0],
+            Told {
+                bytes: [0; endpoint::LONGEST],
+                length: 0,
+            },
+        );
+    }
+    let memory = if let Some(page) = *page {
+        page
+    } else {
+        let arguments = [0, PAGE, READ_AND_WRITE, PRIVATE_AND_ANONYMOUS, u64::MAX, 0];
+        let result = make(Piece::Call(Asked::Map), arguments)?;
+        // An address that is an error's number is none (`IS_ERR_VALUE` in `include/linux/err.h`).
+        let address = *result.first().ok_or(Failed::Refused)?;
+        if (-4095..=0).contains(&address) {
+            return Err(Failed::Refused);
+        }
+        *page.insert(u64::from_ne_bytes(address.to_ne_bytes()))
+    };
+    let length_at = memory + 512;
+    let mut told = Told {
+        bytes: [0; endpoint::LONGEST],
+        length: 0,
+    };
+    let length = u32::try_from(told.bytes.len()).map_err(|_| Failed::Refused)?;
+    ptrace::write(tid, length_at, &length.to_ne_bytes()).ok_or(Failed::Refused)?;
+    let result = match question {
+        Question::Option(place) => {
+            let arguments = [fd, int(place.level), int(place.name), memory, length_at, 0];
+            make(Piece::Call(Asked::Option), arguments)?
+        }
+        _ => make(Piece::Call(Asked::Local), [fd, memory, length_at, 0, 0, 0])?,
+    };
+    let mut length = [0; 4];
+    ptrace::read(tid, length_at, &mut length);
+    told.length = usize::try_from(u32::from_ne_bytes(length)).map_err(|_| Failed::Refused)?;
+    let bytes = told.bytes.get_mut(..told.length).ok_or(Failed::Refused)?;
+    ptrace::read(tid, memory, bytes);
+    answered(result == [0], told)
 }
 
-impl<'a> Thread<'a> {
-    fn borrow(tid: Tid, entry: &'a Entry) -> Option<Self> {
-        let registers = ptrace::registers(tid).ok()?;
-        let mask = ptrace::signal_mask(tid).ok()?;
-        ptrace::set_signal_mask(tid, u64::MAX).ok()?;
-        Some(Self {
-            tid,
-            entry,
-            registers,
-            mask,
-            was_stopped: Cell::new(false),
-        })
-    }
+const PAGE: u64 = 4096;
 
-    /// Has it make a system call; `None` if it is gone.
-    fn call(&self, asked: Asked, arguments: [u64; 6]) -> Option<i64> {
-        let mut registers = self.registers;
-        arch::ask(&mut registers, self.entry, asked, arguments)?;
-        ptrace::set_registers(self.tid, registers).ok()?;
-        let mut is_within = false;
-        let mut signal = 0;
-        loop {
-            ptrace::go_on(self.tid, signal).ok()?;
-            signal = 0;
-            match (ptrace::stop_of(self.tid).ok()?, is_within) {
-                (Stop::Syscall, false) => is_within = true,
-                (Stop::Syscall, true) => match ptrace::syscall(self.tid)? {
-                    Syscall::Exit(value) => return Some(value),
-                    Syscall::Entry(_) => return None,
-                },
-                (Stop::Gone, _) => return None,
-                // SIGSTOP, which nobody can hold back: the whole process is to stop.
-                (Stop::Signal(number), _) => signal = number,
-                _ => self.was_stopped.set(true),
+fn answered(is_told: bool, told: Told) -> Result<Told, Failed> {
+    is_told.then_some(told).ok_or(Failed::Refused)
+}
+
+fn int(number: i32) -> u64 {
+    u64::from(number.unsigned_abs())
+}
+
+/// Has a tracee give back the page that `ask` has mapped.
+pub(super) fn unmap(tid: Tid, entry: &Entry, page: u64) -> Result<(), Failed> {
+    let here = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
+    let arguments = [page, PAGE, 0, 0, 0, 0];
+    make(
+        tid,
+        entry,
+        &[(Piece::Call(Asked::Unmap), arguments)],
+        None,
+        &here,
+    )
+    .map(drop)
+}
+
+/// Has a tracee make its own call, with what is done around it, and stand behind it then; `behind` are the registers there.
+pub(super) fn make_own(
+    tid: Tid,
+    entry: &Entry,
+    around: &Around,
+    behind: &Registers,
+) -> Result<i64, Failed> {
+    let fd = u64::from(around.fd.unsigned_abs());
+    let set = |&(place, value): &(Place, i32)| {
+        (
+            Piece::SetOption(value),
+            [fd, int(place.level), int(place.name), 0, 4, 0],
+        )
+    };
+    let mut calls: Vec<_> = around.before.iter().map(set).collect();
+    let own = calls.len();
+    calls.push((Piece::Own, entry.arguments));
+    calls.extend(around.after.iter().map(set));
+    let results = make(tid, entry, &calls, Some(own), behind)?;
+    results.get(own).copied().ok_or(Failed::Refused)
+}
+
+/// A call of a piece.
+#[derive(Clone, Copy)]
+enum Piece {
+    Call(Asked),
+    /// With this value, which has its place beside the code.
+    SetOption(i32),
+    /// The program's own.
+    Own,
+}
+
+/// Has a tracee make these calls with its signals blocked, and stand at `behind` then, with the result of one of them if it
+/// is to be the program's. Whenever the tracer ends, the tracee comes there by itself.
+fn make(
+    tid: Tid,
+    entry: &Entry,
+    pieces: &[(Piece, [u64; 6])],
+    own: Option<usize>,
+    behind: &Registers,
+) -> Result<Vec<i64>, Failed> {
+    const MASK_BYTES: u64 = 8;
+    let refused = |_| Failed::Refused;
+    let here = ptrace::registers(tid).map_err(refused)?;
+    let mask = ptrace::signal_mask(tid).map_err(refused)?;
+    let (begin, length) = room(tid).ok_or(Failed::Refused)?;
+    let number = |asked| arch::number(entry, asked).ok_or(Failed::Refused);
+    let mut data = mask.to_ne_bytes().to_vec();
+    let mut calls = Vec::new();
+    for &(piece, mut arguments) in pieces {
+        let number = match piece {
+            Piece::Call(asked) => number(asked)?,
+            Piece::SetOption(value) => {
+                arguments[3] = begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
+                data.extend(value.to_ne_bytes());
+                number(Asked::SetOption)?
             }
-        }
-    }
-
-    fn answer(&self, fd: u64, question: Question, page: u64) -> Option<Told> {
-        let mut told = Told {
-            bytes: [0; endpoint::LONGEST],
-            length: 0,
+            Piece::Own => entry.number,
         };
-        let length_at = page + 512;
-        let int = |number: i32| u64::from(number.unsigned_abs());
-        let length = u32::try_from(told.bytes.len()).ok()?;
-        ptrace::write(self.tid, length_at, &length.to_ne_bytes())?;
-        let result = match question {
-            Question::SetOption(place, value) => {
-                ptrace::write(self.tid, page, &value.to_ne_bytes())?;
-                let arguments = [fd, int(place.level), int(place.name), page, 4, 0];
-                self.call(Asked::SetOption, arguments)?
-            }
-            Question::Option(place) => {
-                let arguments = [fd, int(place.level), int(place.name), page, length_at, 0];
-                self.call(Asked::Option, arguments)?
-            }
-            Question::Local => self.call(Asked::Local, [fd, page, length_at, 0, 0, 0])?,
-            // Nothing that the thread is made to do.
-            Question::HoldSignals(_) => return None,
-        };
-        if result != 0 {
-            return None;
-        }
-        if !matches!(question, Question::SetOption(..)) {
-            let mut length = [0; 4];
-            ptrace::read(self.tid, length_at, &mut length);
-            told.length = usize::try_from(u32::from_ne_bytes(length)).ok()?;
-            let bytes = told.bytes.get_mut(..told.length)?;
-            ptrace::read(self.tid, page, bytes);
-        }
-        Some(told)
+        calls.push(SystemCall { number, arguments });
     }
+    let how = u64::from(libc::SIG_SETMASK.unsigned_abs());
+    calls.push(SystemCall {
+        number: number(Asked::Mask)?,
+        arguments: [how, begin, 0, MASK_BYTES, 0, 0],
+    });
+    data.resize(data.len().next_multiple_of(16), 0);
+    let code = begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
+    data.extend(arch::code(entry, code, &calls, own, behind).ok_or(Failed::Refused)?);
+    if data.len() > length {
+        return Err(Failed::Refused);
+    }
+    ptrace::write(tid, begin, &data).ok_or(Failed::Refused)?;
+    let mut there = here;
+    arch::go_to(&mut there, code);
+    // In this order: from the first of these on the code puts the mask back, with a tracer or without one.
+    let result = ptrace::set_registers(tid, there)
+        .and_then(|()| ptrace::set_signal_mask(tid, u64::MAX))
+        .map_err(refused)
+        .and_then(|()| follow(tid, pieces.len()));
+    if matches!(result, Err(Failed::Left(_))) {
+        return result;
+    }
+    let mut end = if result.is_ok() { *behind } else { here };
+    if let (Ok(results), Some(own)) = (&result, own) {
+        if let Some(&value) = results.get(own) {
+            arch::set_result(&mut end, value);
+        }
+    }
+    // As above: the mask first, and the way back last. What fails here fails because it has been killed.
+    let _ = ptrace::set_signal_mask(tid, mask);
+    let _ = ptrace::set_registers(tid, end);
+    let _ = ptrace::write(tid, begin, &vec![0; data.len()]);
+    result
 }
 
-impl Drop for Thread<'_> {
-    fn drop(&mut self) {
-        // If that fails it is gone.
-        let _ = ptrace::set_registers(self.tid, self.registers);
-        let _ = ptrace::set_signal_mask(self.tid, self.mask);
-        if self.was_stopped.get() {
-            // Its whole process was, and it is to stop as well when it goes on.
-            let _ = ptrace::interrupt(self.tid);
+/// Follows a tracee through so many calls, and returns what they did.
+fn follow(tid: Tid, calls: usize) -> Result<Vec<i64>, Failed> {
+    let mut results = Vec::new();
+    let mut is_within = false;
+    let mut was_stopped = false;
+    let mut signal = 0;
+    while results.len() < calls {
+        ptrace::go_on(tid, signal).map_err(|_| Failed::Refused)?;
+        signal = 0;
+        match (
+            ptrace::stop_of(tid).map_err(|_| Failed::Refused)?,
+            is_within,
+        ) {
+            (Stop::Syscall, false) => is_within = true,
+            (Stop::Syscall, true) => {
+                is_within = false;
+                match ptrace::syscall(tid) {
+                    Some(Syscall::Exit(value)) => results.push(value),
+                    _ => return Err(Failed::Refused),
+                }
+            }
+            (left @ (Stop::Gone | Stop::Exec), _) => return Err(Failed::Left(left)),
+            // SIGSTOP, which nobody can block: the whole process is to stop.
+            (Stop::Signal(number), _) => signal = number,
+            _ => was_stopped = true,
         }
     }
+    if was_stopped {
+        // Its whole process was, and it is to stop as well when it goes on.
+        let _ = ptrace::interrupt(tid);
+    }
+    Ok(results)
 }
 
-/// Has a tracee that stands before a system call stand behind it, without having made it. To make it, it is to make it again.
-pub(super) fn put_off(tid: Tid) -> Option<()> {
-    let registers = ptrace::registers(tid).ok()?;
-    ptrace::skip_call(tid).ok()?;
-    ptrace::go_on(tid, 0).ok()?;
-    if ptrace::stop_of(tid).ok()? != Stop::Syscall {
-        return None;
+/// Has a tracee that is about to make a system call not make it, and stand before it again: killed from here on, the tracer
+/// leaves a thread that makes its call.
+pub(super) fn put_off(tid: Tid, entry: &Entry) -> Result<(), Failed> {
+    let refused = |_| Failed::Refused;
+    arch::skip(tid, entry).map_err(refused)?;
+    ptrace::go_on(tid, 0).map_err(refused)?;
+    match ptrace::stop_of(tid).map_err(refused)? {
+        Stop::Syscall => Ok(()),
+        left @ (Stop::Gone | Stop::Exec) => Err(Failed::Left(left)),
+        _ => Err(Failed::Refused),
     }
-    ptrace::set_registers(tid, registers).ok()
 }

@@ -113,7 +113,7 @@ impl Tracer {
         /// How long to sleep without a look at what has stopped: not every end is told by SIGCHLD.
         const LONGEST: Duration = Duration::from_secs(1);
         while let Ok(message) = self.inbox.try_recv() {
-            self.heard(&message);
+            self.heard(message);
         }
         let now = Instant::now();
         let left = self.progress.time_left(now);

@@ -1,7 +1,8 @@
 //! arm64. Its 32-bit programs are left alone.
 
-use super::{Asked, Call, Wait, native_call, native_wait};
-use crate::engine::trace::ptrace::{Entry, Tid};
+use super::{Asked, Call, Registers, SystemCall, Wait, native_call, native_number, native_wait};
+use crate::engine::trace::ptrace::{self, Entry, Tid};
+use std::io;
 
 /// What an ELF file calls the machines whose system calls are known here, and their width.
 pub(crate) const MACHINES: &[(&str, u8)] = &[("arm64", 64)];
@@ -39,22 +40,76 @@ pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, e
     registers.pc = registers.pc.wrapping_sub(4);
 }
 
-/// Has the tracee make another call instead of its own, which it stands behind; `None` if the call is not known there.
-pub(in crate::engine::trace) fn ask(
-    registers: &mut libc::user_regs_struct,
-    entry: &Entry,
-    asked: Asked,
-    arguments: [u64; 6],
-) -> Option<()> {
-    rewind(registers, entry);
-    let number = match asked {
-        Asked::Map => libc::SYS_mmap,
-        Asked::Unmap => libc::SYS_munmap,
-        Asked::Option => libc::SYS_getsockopt,
-        Asked::SetOption => libc::SYS_setsockopt,
-        Asked::Local => libc::SYS_getsockname,
+/// The other way round: from before a call, which was rewound, to behind it.
+pub(in crate::engine::trace) fn advance(registers: &mut Registers, _: &Entry) {
+    registers.pc = registers.pc.wrapping_add(4);
+}
+
+/// Has a tracee at a syscall-enter-stop not make its call, and stand before it again. Of the two requests the second one
+/// may not come to be made: the call then returns its first argument.
+pub(in crate::engine::trace) fn skip(tid: Tid, entry: &Entry) -> io::Result<()> {
+    ptrace::make_no_call(tid)?;
+    let mut registers = ptrace::registers(tid)?;
+    rewind(&mut registers, entry);
+    ptrace::set_registers(tid, registers)
+}
+
+/// Has a tracee at a syscall-exit-stop go on with this code.
+pub(in crate::engine::trace) fn go_to(registers: &mut Registers, code: u64) {
+    registers.pc = code;
+    registers.regs[0] = 0;
+}
+
+/// The number of a call; `None` if it is not known.
+pub(in crate::engine::trace) fn number(_: &Entry, asked: Asked) -> Option<u64> {
+    native_number(asked)
+}
+
+/// Code that makes these calls, gives the registers back what they are in `behind`, but for the result of the program's `own`
+/// call, and goes there. The seventeenth register is for such ways (IP1 in the procedure call standard).
+pub(in crate::engine::trace) fn code(
+    _: &Entry,
+    _: u64,
+    calls: &[SystemCall],
+    own: Option<usize>,
+    behind: &Registers,
+) -> Option<Vec<u8>> {
+    const SVC: u32 = 0xd400_0001;
+    const SAVE: u32 = 0xaa00_03f3; // mov x19, x0
+    const RESTORE: u32 = 0xaa13_03e0; // mov x0, x19
+    const RETURN: u32 = 0xd65f_0220; // ret x17: to anywhere, where `br` wants a landing pad
+    let mut code = Vec::new();
+    let load = |code: &mut Vec<u32>, register: u32, value: u64| {
+        for (place, bytes) in value.to_le_bytes().chunks_exact(2).enumerate() {
+            // movz for the first 16 bits, and movk.
+            let instruction = if place == 0 { 0xd280_0000 } else { 0xf280_0000 };
+            let half = u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+            let place = u32::try_from(place).unwrap_or(0);
+            if place == 0 || half != 0 {
+                code.push(instruction | place << 21 | half << 5 | register);
+            }
+        }
     };
-    registers.regs[8] = u64::try_from(number).ok()?;
-    registers.regs.get_mut(..6)?.copy_from_slice(&arguments);
-    Some(())
+    for (place, call) in calls.iter().enumerate() {
+        for (register, value) in (0..).zip(call.arguments) {
+            load(&mut code, register, value);
+        }
+        load(&mut code, 8, call.number);
+        code.push(SVC);
+        if own == Some(place) {
+            code.push(SAVE);
+        }
+    }
+    if own.is_some() {
+        code.push(RESTORE);
+        load(&mut code, 19, behind.regs[19]);
+    } else {
+        load(&mut code, 0, behind.regs[0]);
+    }
+    for register in [1_u32, 2, 3, 4, 5, 8] {
+        load(&mut code, register, *behind.regs.get(register as usize)?);
+    }
+    load(&mut code, 17, behind.pc);
+    code.push(RETURN);
+    Some(code.into_iter().flat_map(u32::to_le_bytes).collect())
 }

@@ -8,11 +8,15 @@ mod x86_64;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::MACHINES;
 #[cfg(target_arch = "aarch64")]
-pub(super) use aarch64::{ask, call, closes, rewind, set_result, wait};
+pub(super) use aarch64::{
+    advance, call, closes, code, go_to, number, rewind, set_result, skip, wait,
+};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::MACHINES;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86_64::{ask, call, closes, rewind, set_result, wait};
+pub(super) use x86_64::{
+    advance, call, closes, code, go_to, number, rewind, set_result, skip, wait,
+};
 
 use super::ptrace::{Entry, Tid, read};
 
@@ -103,6 +107,31 @@ pub(super) enum Asked {
     SetOption,
     /// getsockname(2)
     Local,
+    /// sigprocmask(2)
+    Mask,
+}
+
+/// The registers of a tracee.
+pub(super) type Registers = libc::user_regs_struct;
+
+/// A system call that code is made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SystemCall {
+    pub(super) number: u64,
+    pub(super) arguments: [u64; 6],
+}
+
+/// The number of a call, of a program as wide as this one.
+fn native_number(asked: Asked) -> Option<u64> {
+    let number = match asked {
+        Asked::Map => libc::SYS_mmap,
+        Asked::Unmap => libc::SYS_munmap,
+        Asked::Option => libc::SYS_getsockopt,
+        Asked::SetOption => libc::SYS_setsockopt,
+        Asked::Local => libc::SYS_getsockname,
+        Asked::Mask => libc::SYS_rt_sigprocmask,
+    };
+    u64::try_from(number).ok()
 }
 
 /// Which of the calls that matter this is, of a program as wide as this one.

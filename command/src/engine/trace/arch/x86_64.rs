@@ -1,7 +1,11 @@
 //! x86-64, and the 32-bit programs of i386 on it.
 
-use super::{Asked, Call, Wait, Words, int, native_call, native_wait, set_option};
-use crate::engine::trace::ptrace::{Entry, Tid, read};
+use super::{
+    Asked, Call, Registers, SystemCall, Wait, Words, int, native_call, native_number, native_wait,
+    set_option,
+};
+use crate::engine::trace::ptrace::{self, Entry, Tid, read};
+use std::io;
 
 /// What an ELF file calls the machines whose system calls are known here, and their width: x32 programs are x86-64 and 32
 /// bits wide, and number their calls otherwise.
@@ -142,45 +146,166 @@ pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, _
     registers.rip = registers.rip.wrapping_sub(2);
 }
 
-/// Has the tracee make another call instead of its own, which it stands behind; `None` if the call is not known there.
-pub(in crate::engine::trace) fn ask(
-    registers: &mut libc::user_regs_struct,
-    entry: &Entry,
-    asked: Asked,
-    arguments: [u64; 6],
-) -> Option<()> {
-    let (wide, narrow) = match asked {
-        Asked::Map => (9, 192),
-        Asked::Unmap => (11, 91),
-        Asked::Option => (55, 365),
-        Asked::SetOption => (54, 366),
-        Asked::Local => (51, 367),
-    };
-    rewind(registers, entry);
+/// The other way round: from before a call, which was rewound, to behind it.
+pub(in crate::engine::trace) fn advance(registers: &mut Registers, _: &Entry) {
+    registers.rip = registers.rip.wrapping_add(2);
+}
+
+/// Has a tracee at a syscall-enter-stop not make its call, and stand before it again.
+pub(in crate::engine::trace) fn skip(tid: Tid, entry: &Entry) -> io::Result<()> {
+    let mut registers = ptrace::registers(tid)?;
+    rewind(&mut registers, entry);
+    registers.orig_rax = u64::MAX;
+    ptrace::set_registers(tid, registers)
+}
+
+/// Has a tracee at a syscall-exit-stop go on with this code, and not with a call that the kernel restarts.
+pub(in crate::engine::trace) fn go_to(registers: &mut Registers, code: u64) {
+    registers.rip = code;
+    registers.rax = 0;
+    registers.orig_rax = u64::MAX;
+}
+
+/// The number of a call; `None` if it is not known.
+pub(in crate::engine::trace) fn number(entry: &Entry, asked: Asked) -> Option<u64> {
     match entry.arch {
-        AUDIT_ARCH_X86_64 => {
-            registers.rax = wide;
-            [
-                registers.rdi,
-                registers.rsi,
-                registers.rdx,
-                registers.r10,
-                registers.r8,
-                registers.r9,
-            ] = arguments;
-        }
-        AUDIT_ARCH_I386 => {
-            registers.rax = narrow;
-            [
-                registers.rbx,
-                registers.rcx,
-                registers.rdx,
-                registers.rsi,
-                registers.rdi,
-                registers.rbp,
-            ] = arguments.map(|argument| argument & u64::from(u32::MAX));
-        }
-        _ => return None,
+        AUDIT_ARCH_X86_64 => native_number(asked),
+        AUDIT_ARCH_I386 => Some(match asked {
+            Asked::Map => 192,
+            Asked::Unmap => 91,
+            Asked::Option => 365,
+            Asked::SetOption => 366,
+            Asked::Local => 367,
+            Asked::Mask => 175,
+        }),
+        _ => None,
     }
-    Some(())
+}
+
+/// Code that makes these calls, gives the registers back what they are in `behind`, but for the result of the program's `own`
+/// call, and goes there. It lies at `address`.
+pub(in crate::engine::trace) fn code(
+    entry: &Entry,
+    address: u64,
+    calls: &[SystemCall],
+    own: Option<usize>,
+    behind: &Registers,
+) -> Option<Vec<u8>> {
+    match entry.arch {
+        AUDIT_ARCH_X86_64 => Some(code_64(calls, own, behind)),
+        AUDIT_ARCH_I386 => code_32(address, calls, own, behind),
+        _ => None,
+    }
+}
+
+// The numbers of registers in instructions.
+const AX: u8 = 0;
+const CX: u8 = 1;
+const DX: u8 = 2;
+const BX: u8 = 3;
+const BP: u8 = 5;
+const SI: u8 = 6;
+const DI: u8 = 7;
+const R8: u8 = 8;
+const R9: u8 = 9;
+const R10: u8 = 10;
+
+fn code_64(calls: &[SystemCall], own: Option<usize>, behind: &Registers) -> Vec<u8> {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    const SAVE: [u8; 3] = [0x48, 0x89, 0xc3]; // mov rbx, rax
+    const RESTORE: [u8; 3] = [0x48, 0x89, 0xd8]; // mov rax, rbx
+    const JUMP: [u8; 6] = [0xff, 0x25, 0, 0, 0, 0]; // jmp [rip], to the address that follows
+    let mut code = Vec::new();
+    let load = |code: &mut Vec<u8>, register: u8, value: u64| {
+        let high = u8::from(register >= R8);
+        if let Ok(value) = u32::try_from(value) {
+            // mov r32, imm32: the upper half is zero then.
+            code.extend((high == 1).then_some(0x41));
+            code.push(0xb8 + (register & 7));
+            code.extend(value.to_le_bytes());
+        } else {
+            code.extend([0x48 + high, 0xb8 + (register & 7)]);
+            code.extend(value.to_le_bytes());
+        }
+    };
+    for (place, call) in calls.iter().enumerate() {
+        for (register, value) in [DI, SI, DX, R10, R8, R9].into_iter().zip(call.arguments) {
+            load(&mut code, register, value);
+        }
+        load(&mut code, AX, call.number);
+        code.extend(SYSCALL);
+        if own == Some(place) {
+            code.extend(SAVE);
+        }
+    }
+    if own.is_some() {
+        code.extend(RESTORE);
+        load(&mut code, BX, behind.rbx);
+    } else {
+        load(&mut code, AX, behind.rax);
+    }
+    for (register, value) in [
+        (DI, behind.rdi),
+        (SI, behind.rsi),
+        (DX, behind.rdx),
+        (R10, behind.r10),
+        (R8, behind.r8),
+        (R9, behind.r9),
+    ] {
+        load(&mut code, register, value);
+    }
+    code.extend(JUMP);
+    code.extend(behind.rip.to_le_bytes());
+    code
+}
+
+fn code_32(
+    address: u64,
+    calls: &[SystemCall],
+    own: Option<usize>,
+    behind: &Registers,
+) -> Option<Vec<u8>> {
+    const INT_80: [u8; 2] = [0xcd, 0x80];
+    const SAVE: [u8; 2] = [0x89, 0xc5]; // mov ebp, eax: none of these calls has a sixth argument
+    const RESTORE: [u8; 2] = [0x89, 0xe8]; // mov eax, ebp
+    const JUMP: u8 = 0xe9; // jmp rel32
+    // A 64-bit program that makes calls in this way has its vDSO out of their reach.
+    u32::try_from(address).ok()?;
+    let mut code = Vec::new();
+    let load = |code: &mut Vec<u8>, register: u8, value: u64| {
+        code.push(0xb8 + register);
+        code.extend_from_slice(&value.to_le_bytes()[..4]);
+    };
+    for (place, call) in calls.iter().enumerate() {
+        let registers = [BX, CX, DX, SI, DI, BP];
+        // The sixth one is `mmap2`'s offset, which comes before anything is saved.
+        let used = if own.is_some() { 5 } else { 6 };
+        for (register, value) in registers.into_iter().zip(call.arguments).take(used) {
+            load(&mut code, register, value);
+        }
+        load(&mut code, AX, call.number);
+        code.extend(INT_80);
+        if own == Some(place) {
+            code.extend(SAVE);
+        }
+    }
+    if own.is_some() {
+        code.extend(RESTORE);
+    } else {
+        load(&mut code, AX, behind.rax);
+    }
+    for (register, value) in [
+        (BX, behind.rbx),
+        (CX, behind.rcx),
+        (DX, behind.rdx),
+        (SI, behind.rsi),
+        (DI, behind.rdi),
+        (BP, behind.rbp),
+    ] {
+        load(&mut code, register, value);
+    }
+    code.push(JUMP);
+    let next = address + u64::try_from(code.len()).ok()? + 4;
+    code.extend_from_slice(&behind.rip.wrapping_sub(next).to_le_bytes()[..4]);
+    Some(code)
 }

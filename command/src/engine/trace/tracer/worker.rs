@@ -4,7 +4,7 @@
 use super::super::arch;
 use super::super::interception::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word};
 use super::super::ptrace::{self, Entry, Stop, Syscall, Tid};
-use super::super::remote_call::{self, Question};
+use super::super::remote_call::{self, Around, Failed, Question, Told};
 use super::super::socket::process_of;
 use super::{Tracee, Tracer, Waiting};
 use libreuse_rules::calls::Errno;
@@ -19,8 +19,12 @@ pub(super) struct InAttendance {
     stage: Stage,
     /// The registers behind the call, while it is about to be made again.
     behind: Option<libc::user_regs_struct>,
-    /// The signals that the program holds back itself, while all of them are.
-    mask: Option<u64>,
+    /// Whether it stands before the call again, which it has not made yet.
+    is_rewound: bool,
+    /// Whether the thread can be made to make other calls, if that is known.
+    is_possible: Option<bool>,
+    /// The page that was mapped for what those return.
+    page: Option<u64>,
     /// The stop that came in the sequence's way, and is to be seen to before the call when that is over.
     held: Option<Stop>,
 }
@@ -39,16 +43,51 @@ impl InAttendance {
     }
 
     /// From where it stands behind it.
-    fn make_once_more(&mut self, tid: Tid, hold_signals: bool) -> io::Result<()> {
+    fn make_once_more(&mut self, tid: Tid) -> io::Result<()> {
         self.behind = Some(ptrace::registers(tid)?);
-        if hold_signals {
-            self.mask = Some(ptrace::signal_mask(tid)?);
-            ptrace::set_signal_mask(tid, u64::MAX)?;
+        if !self.is_rewound {
+            make_again(tid, &self.entry)?;
         }
-        make_again(tid, &self.entry)?;
         ptrace::go_on(tid, 0)?;
         self.stage = Stage::Returning;
         Ok(())
+    }
+
+    /// From there as well, in one piece with what is done around it.
+    fn make_in_piece(&mut self, tid: Tid, around: &Around) -> Result<i64, Failed> {
+        if self.stage != Stage::Behind || !self.can_be_made_to_call(tid) {
+            return Err(Failed::Refused);
+        }
+        let mut behind = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
+        if self.is_rewound {
+            arch::advance(&mut behind, &self.entry);
+        }
+        let value = remote_call::make_own(tid, &self.entry, around, &behind)?;
+        self.is_rewound = false;
+        Ok(value)
+    }
+
+    fn can_be_made_to_call(&mut self, tid: Tid) -> bool {
+        let entry = &self.entry;
+        *self
+            .is_possible
+            .get_or_insert_with(|| remote_call::is_possible(tid, entry))
+    }
+
+    fn ask(&mut self, tid: Tid, fd: i32, question: Question) -> Result<Told, Failed> {
+        if !self.can_be_made_to_call(tid) {
+            return Err(Failed::Refused);
+        }
+        // Only behind a call can another one be made.
+        if self.stage == Stage::Before {
+            remote_call::put_off(tid, &self.entry)?;
+            self.stage = Stage::Behind;
+            self.is_rewound = true;
+        }
+        if self.stage != Stage::Behind {
+            return Err(Failed::Refused);
+        }
+        remote_call::ask(tid, &self.entry, fd, question, &mut self.page)
     }
 }
 
@@ -65,36 +104,44 @@ pub(super) enum Stage {
 }
 
 impl Tracee {
-    /// Lets it make the call that it is attended for.
-    fn begin_to_make(&mut self, tid: Tid) -> io::Result<()> {
-        let Some(attended) = &mut self.attended else {
-            return Ok(());
+    /// Lets it make the call that it is attended for; returns what it has stopped at if it has left the call for good.
+    fn begin_to_make(&mut self, tid: Tid, around: Option<&Around>) -> Option<Stop> {
+        let attended = self.attended.as_mut()?;
+        let alone = Around {
+            fd: -1,
+            before: Vec::new(),
+            after: Vec::new(),
         };
+        if let Some(around) = around.or(self.holds_signals.then_some(&alone)) {
+            match attended.make_in_piece(tid, around) {
+                Ok(value) => {
+                    attended.sequence.made(result_of(value));
+                    return None;
+                }
+                Err(Failed::Left(stop)) => return Some(stop),
+                Err(Failed::Refused) => {}
+            }
+        }
         let result = if attended.stage == Stage::Before {
             attended.make(tid)
         } else {
-            attended.make_once_more(tid, self.holds_signals)
+            attended.make_once_more(tid)
         };
         if result.is_err() {
             // It has been killed, which is told later on.
             attended.sequence.made(Err(INTERRUPTED));
         }
-        result
+        None
     }
 
-    /// Has it answer a question of its sequence's.
-    fn answer(&mut self, tid: Tid, fd: i32, question: Question) {
-        let Some(attended) = &mut self.attended else {
-            return;
-        };
-        // Only behind a call can another one be made.
-        if attended.stage == Stage::Before && remote_call::put_off(tid).is_some() {
-            attended.stage = Stage::Behind;
+    /// Has it answer a question of its sequence's; returns what it has stopped at if it has left the call for good.
+    fn answer(&mut self, tid: Tid, fd: i32, question: Question) -> Option<Stop> {
+        let attended = self.attended.as_mut()?;
+        match attended.ask(tid, fd, question) {
+            Ok(told) => attended.sequence.told(Some(told)),
+            Err(Failed::Refused) => attended.sequence.told(None),
+            Err(Failed::Left(stop)) => return Some(stop),
         }
-        let told = (attended.stage == Stage::Behind)
-            .then(|| remote_call::ask(tid, &attended.entry, fd, question))
-            .flatten();
-        attended.sequence.told(told);
         if attended
             .held
             .is_some_and(|stop| !matches!(stop, Stop::Signal(_)))
@@ -103,6 +150,15 @@ impl Tracee {
             attended.held = Some(Stop::Other);
             let _ = ptrace::interrupt(tid);
         }
+        None
+    }
+}
+
+/// What a call has come to, from what it returns.
+fn result_of(value: i64) -> Result<(), Errno> {
+    match value {
+        0 => Ok(()),
+        value => Err(Errno(i32::try_from(-value).unwrap_or(0))),
     }
 }
 
@@ -138,7 +194,9 @@ impl Tracer {
             entry,
             stage,
             behind: None,
-            mask: None,
+            is_rewound: false,
+            is_possible: None,
+            page: None,
             held: None,
         });
         self.stand(tid);
@@ -147,13 +205,13 @@ impl Tracer {
 
     /// Has a tracee stand where it has stopped, while others go on.
     fn stand(&mut self, tid: Tid) {
-        if !ptrace::take(tid) {
-            self.forget(tid);
+        if let Some(stop @ (Stop::Gone | Stop::Exec)) = ptrace::take(tid) {
+            self.stopped(tid, stop);
         }
     }
 
     /// A sequence has something to say.
-    pub(super) fn heard(&mut self, message: &Message) {
+    pub(super) fn heard(&mut self, message: Message) {
         let tid = message.tid;
         let tracee = self.tracees.get_mut(&tid);
         let is_about = |tracee: &&mut Tracee| {
@@ -161,13 +219,18 @@ impl Tracer {
             attended.is_some_and(|attended| attended.number == message.sequence)
         };
         match (message.word, tracee.filter(is_about)) {
-            (Word::Make, Some(tracee)) => {
-                // If it has been killed, the sequence has been told.
-                let _ = tracee.begin_to_make(tid);
+            (Word::Make(around), Some(tracee)) => {
+                if let Some(stop) = tracee.begin_to_make(tid, around.as_ref()) {
+                    self.stopped(tid, stop);
+                }
             }
-            (Word::Ask(fd, question), Some(tracee)) => tracee.answer(tid, fd, question),
+            (Word::Ask(fd, question), Some(tracee)) => {
+                if let Some(stop) = tracee.answer(tid, fd, question) {
+                    self.stopped(tid, stop);
+                }
+            }
             // It asks for a tracee that has gone, and has been told so.
-            (Word::Make | Word::Ask(..), None) => {}
+            (Word::Make(_) | Word::Ask(..), None) => {}
             (Word::Done { listens }, tracee) => {
                 if tracee.is_some() {
                     self.over(tid, false);
@@ -196,11 +259,19 @@ impl Tracer {
             .tracees
             .get_mut(&tid)
             .and_then(|tracee| tracee.attended.take());
-        let Some(InAttendance { entry, held, .. }) = attended else {
+        let Some(attended) = attended else {
             return;
         };
+        let InAttendance { entry, held, .. } = attended;
+        if let Some(Err(Failed::Left(stop))) = attended
+            .page
+            .map(|page| remote_call::unmap(tid, &entry, page))
+        {
+            self.stopped(tid, stop);
+            return;
+        }
         // What fails here fails because it has been killed, which is told later on.
-        if again || held.is_some() {
+        if (again || held.is_some()) && !attended.is_rewound {
             let _ = make_again(tid, &entry);
         }
         let _ = match held {
@@ -223,8 +294,10 @@ impl Tracer {
                 return ptrace::go_on(tid, 0);
             }
             (Stage::Within, Stop::Syscall) => match ptrace::syscall(tid) {
-                Some(Syscall::Exit(0)) => Ok(()),
-                Some(Syscall::Exit(value)) => Err(Errno(i32::try_from(-value).unwrap_or(0))),
+                Some(Syscall::Exit(value)) => {
+                    attended.is_rewound = false;
+                    result_of(value)
+                }
                 _ => Err(INTERRUPTED),
             },
             // A signal, or a stop of the whole process, has come before the call. It will be as if it had come before the
@@ -239,10 +312,6 @@ impl Tracer {
                 Err(INTERRUPTED)
             }
         };
-        if let Some(mask) = attended.mask.take() {
-            // As above: it may have been killed.
-            let _ = ptrace::set_signal_mask(tid, mask);
-        }
         attended.stage = Stage::Behind;
         attended.sequence.made(result);
         self.stand(tid);

@@ -1,0 +1,200 @@
+//! Where descriptors can't be copied, as in containers: the program's own thread is made to set the options.
+
+use crate::{own_time_wait, run_with};
+use std::fs;
+use std::time::{Duration, Instant};
+use support::{Program, compile_c, patience, slowness};
+
+/// A sandbox that forbids `pidfd_getfd(2)`, as the filters of container runtimes do, and a command to follow.
+fn container() -> Program {
+    Program::new(compile_c(
+        "container",
+        include_str!("exec_under_seccomp.c"),
+        &["-DFORBIDDEN=SYS_pidfd_getfd"],
+    ))
+}
+
+const STAYS: [&str; 2] = ["--trace-quiet", "60s"];
+
+/// Binds over `TIME_WAIT` in one thread, and executes itself in another one, some times.
+const EXECUTES: &str = r#"
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static char **own, left[20];
+static void *executes(void *nothing)
+{
+    usleep(500 + atoi(left) * 7919 % 4000);
+    execl("/proc/self/exe", own[0], left, NULL);
+    perror("exec");
+    return nothing;
+}
+int main(int count, char **arguments)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int times = count > 1 ? atoi(arguments[1]) : 0;
+    pthread_t thread;
+    own = arguments;
+    if (times == 0) {
+        puts("done");
+        return 0;
+    }
+    snprintf(left, sizeof left, "%d", times - 1);
+    pthread_create(&thread, NULL, executes, NULL);
+    for (;;) {
+        int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (bind(listener, (struct sockaddr *)&address, sizeof address) == 0)
+            listen(listener, 5);
+        close(listener);
+    }
+}
+"#;
+
+/// Another thread's exec ends the call that is attended to, and nothing of the old program is put into the new one.
+#[test]
+fn executes_in_one_thread_while_another_one_binds() {
+    own_time_wait();
+    let file = compile_c("executes", EXECUTES, &["-static", "-pthread"]);
+    let program = Program::new(file).argument("80");
+    assert_eq!(program.output(), "done\n");
+    let traced = container().command(&run_with(STAYS, &program));
+    assert_eq!(traced.output(), "done\n");
+    assert_eq!(run_with(STAYS, &program).output(), "done\n");
+}
+
+/// Waits for a line, and binds and listens over `TIME_WAIT` while numbered signals come; says what came of it all.
+const STEPS: &str = r#"
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static volatile sig_atomic_t next = 1, wrong;
+static pid_t child;
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    wrong += info->si_code != SI_QUEUE || info->si_pid != child || info->si_value.sival_int != next;
+    next = info->si_value.sival_int + 1;
+}
+static const char *word(int result)
+{
+    return result == 0 ? "ok" : errno == EADDRINUSE ? "in use" : strerror(errno);
+}
+int main(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigset_t none, all, mask;
+    char line[10];
+    int ends[2], listener;
+    pid_t parent = getpid();
+
+    sigemptyset(&none);
+    sigfillset(&all);
+    sigaction(SIGRTMIN, &action, NULL);
+    puts("ready");
+    fflush(stdout);
+    if (fgets(line, sizeof line, stdin) == NULL || pipe(ends))
+        return 3;
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    child = fork();
+    if (child == 0) {
+        union sigval value;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)!read(ends[0], line, 1);
+        for (value.sival_int = 1; value.sival_int <= 50; value.sival_int++) {
+            sigqueue(parent, SIGRTMIN, value);
+            usleep(500);
+        }
+        _exit(0);
+    }
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)!write(ends[1], "x", 1);
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    printf("bind %s, ", word(bind(listener, (struct sockaddr *)&address, sizeof address)));
+    printf("listen %s, ", word(listen(listener, 5)));
+    sigprocmask(SIG_BLOCK, NULL, &mask);
+    printf("mask %s, ", memcmp(&mask, &none, 8) == 0 ? "kept" : "changed");
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    printf("%d wrong\n", wrong);
+    return 0;
+}
+"#;
+
+/// Killed at any moment, the tracer leaves a thread with its own registers and signal mask: at the worst it is told that the
+/// address is in use.
+#[test]
+fn may_lose_its_tracer_at_any_moment() {
+    let times: u32 = std::env::var("LIBREUSE_TEST_KILLS").map_or(100, |times| {
+        times.parse().expect("LIBREUSE_TEST_KILLS is a number")
+    });
+    own_time_wait();
+    let steps = Program::new(compile_c("steps", STEPS, &["-static"]));
+    let traced = container().command(&run_with(STAYS, &steps));
+    let (mut helped, mut refused) = (0, 0);
+    for round in 0..times {
+        if round % 100 == 99 {
+            own_time_wait();
+        }
+        let mut program = traced.start();
+        program.expect("ready");
+        let status = fs::read_to_string(format!("/proc/{}/status", program.pid()));
+        let pid: i32 = status
+            .expect("it is there")
+            .lines()
+            .find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok())
+            .expect("the kernel says who traces it");
+        assert_ne!(pid, 0);
+        program.say("go");
+        let moment = Duration::from_micros(u64::from(round * 7919 % 6000)) * slowness();
+        let until = Instant::now() + moment;
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        // SAFETY: kill takes numbers; the tracer stays for longer than the program.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        let said = program.line_within(patience()).unwrap_or_default();
+        match said.as_str() {
+            "bind ok, listen ok, mask kept, 0 wrong" => helped += 1,
+            "bind in use, listen ok, mask kept, 0 wrong"
+            | "bind ok, listen in use, mask kept, 0 wrong" => refused += 1,
+            _ => panic!("{said:?}, {round}"),
+        }
+    }
+    println!("{times} tracers killed: {helped} programs served, {refused} told that it is in use");
+    assert!(helped > 0 && refused > 0);
+}
+
+/// A program's own filter may end it for a call that it does not make itself, or answer its calls: it is left alone.
+#[test]
+fn leaves_a_program_with_a_filter_of_its_own_alone() {
+    for forbidden in ["SYS_mmap", "SYS_getsockname", "SYS_rt_sigprocmask"] {
+        let text = include_str!("kills.c").replace("FORBIDDEN", forbidden);
+        let program = Program::new(compile_c("kills", &text, &["-static"]));
+        own_time_wait();
+        let expected = program.output();
+        assert_eq!(expected, "\nbind -1, listen 0\n", "{forbidden}");
+        let traced = container().command(&run_with(STAYS, &program));
+        assert_eq!(traced.output(), expected, "{forbidden}");
+    }
+    // The control: without a filter it is served.
+    let text = include_str!("kills.c").replace("FORBIDDEN", "0x7fff");
+    let program = Program::new(compile_c("kills-nothing", &text, &["-static"]));
+    let served = |program: &Program| {
+        own_time_wait();
+        program.output()
+    };
+    assert_eq!(served(&program), "\nbind -1, listen 0\n");
+    assert_eq!(served(&run_with(STAYS, &program)), "\nbind 0, listen 0\n");
+}
