@@ -29,16 +29,12 @@ mod sys;
 mod systemd;
 mod watch;
 
-use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
-    arm, bpf, check, clean, complete, completions, evict, exit, free, install, man, run, status,
-    wait,
+    arm, bpf, check, clean, complete, completions, evict, exit, free, install, man, parse, run,
+    status, wait,
 };
 use log::{LevelFilter, Log, Metadata, Record};
-use port::port_list::PortList;
-use std::env;
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Say why a TCP port is busy, and start programs so that it is not.
@@ -109,10 +105,9 @@ enum Command {
 
 /// Answers the command line.
 fn main() -> ExitCode {
-    let words = with_status(env::args_os().collect());
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match parse::parse::<Cli>() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(code) => return code,
     };
     anstream::ColorChoice::from(cli.color).write_global();
     Logger::install(match cli.verbose {
@@ -145,25 +140,6 @@ fn main() -> ExitCode {
     }))
 }
 
-/// `reuseaddr 8080` is `reuseaddr status 8080`: a port where a command is expected.
-fn with_status(mut words: Vec<OsString>) -> Vec<OsString> {
-    // The image's entry point is this command, and who runs an image often names its command all the same.
-    if words.get(1).is_some_and(|word| word == "reuseaddr") {
-        words.remove(1);
-    }
-    let first = words
-        .iter()
-        .skip(1)
-        .find(|word| !word.as_encoded_bytes().starts_with(b"-"));
-    let is_port = first.and_then(|word| word.to_str()).is_some_and(|word| {
-        Cli::command().find_subcommand(word).is_none() && word.parse::<PortList>().is_ok()
-    });
-    if is_port {
-        words.insert(1, "status".into());
-    }
-    words
-}
-
 /// Writes what the command does to stderr; of a tracer, what it reports to where the library would report it.
 struct Logger(env_logger::Logger);
 
@@ -193,28 +169,6 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
-}
-
-/// Says what is wrong with the command line, or gives the help that it asks for.
-fn usage(error: &clap::Error) -> ExitCode {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        // Nobody may be reading it; there is nobody else to tell.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    output::tell(&error.render().to_string());
-    // Whoever starts a program with `run` has to tell our mistakes from the program's.
-    let runs = env::args_os()
-        .skip(1)
-        .find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
-    ExitCode::from(if runs.is_some_and(|name| name == "run") {
-        exit::REFUSED
-    } else {
-        exit::FAILED
-    })
 }
 
 #[cfg(test)]

@@ -92,6 +92,8 @@ fn color_is_as_it_is_asked_for() {
     assert!(
         on_terminal(80, "NO_COLOR=1", &["--color", "always", "status", "5000"]).contains('\x1b')
     );
+    assert!(!on_terminal(80, "", &["--color", "never", "--help"]).contains('\x1b'));
+    assert!(on_terminal(80, "", &["--help"]).contains('\x1b'));
     let wrong = reuseaddr(["--color", "maybe", "status"]).run();
     assert_says(&wrong.stderr, "[possible values: auto, always, never]");
 }

@@ -92,3 +92,94 @@ fn arm_shows_what_it_would_do_and_does_nothing() {
         assert_says(&finished.stderr, &format!("reuseaddr arm --pid {port}"));
     }
 }
+
+/// What is wrong with a port `status` says, whether it was named or not; and options stand where they like.
+#[test]
+fn a_word_that_is_meant_as_a_port_is_one() {
+    own_network();
+    for (word, why) in [
+        ("70000", "no port above 65535"),
+        ("0", "port 0"),
+        ("90-80", "from high to low"),
+        ("80-", "expected"),
+    ] {
+        let finished = reuseaddr([word]).run();
+        assert_eq!(code(&finished), 2, "{finished:#?}");
+        assert_says(&finished.stderr, why);
+        assert!(!finished.stderr.contains("subcommand"), "{finished:#?}");
+    }
+    for words in [
+        &["--color", "always", "5000"][..],
+        &["-v", "--color", "never", "5000"],
+    ] {
+        let finished = reuseaddr(words).run();
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        assert!(finished.stdout.contains("Port 5000 is "), "{finished:#?}");
+    }
+    let mistaken = reuseaddr(["--color", "always", "run", "--no-such-option"]).run();
+    assert_eq!(code(&mistaken), 125, "{mistaken:#?}");
+}
+
+#[test]
+fn durations_are_durations() {
+    for words in [
+        &["wait", "--timeout", "1s,listeners", "5000"][..],
+        &["free", "--grace", "1s,listeners", "5000"],
+        &["run", "--trace-quiet", "1s,listeners", "true"],
+    ] {
+        let finished = reuseaddr(words).run();
+        assert!([2, 125].contains(&code(&finished)), "{finished:#?}");
+        assert_says(&finished.stderr, "`,listeners` is for `run --wait` alone");
+    }
+    let finished = reuseaddr(["wait", "--timeout", "1", "5000"]).run();
+    assert_says(
+        &finished.stderr,
+        "no unit; expected a duration such as 0, 500ms, 60s or 2m",
+    );
+    assert!(!finished.stderr.contains("listeners"), "{finished:#?}");
+    // Where it means something it is taken.
+    let finished = reuseaddr(["run", "--wait", "1s,listeners", "true"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+}
+
+#[test]
+fn an_answer_that_nobody_gets_is_a_failure() {
+    for words in ["--help", "--version", "run --help", "status --help"] {
+        let by_shell = |to: &str| {
+            Program::new("/bin/sh")
+                .arguments(["-c", &format!("\"$0\" {words} >{to}")])
+                .argument(support::reuseaddr())
+                .run()
+        };
+        let finished = by_shell("/dev/full");
+        assert_eq!(code(&finished), 2, "{finished:#?}");
+        assert_says(&finished.stderr, "No space left on device");
+        assert_eq!(code(&by_shell("/dev/null")), 0, "{words}");
+    }
+}
+
+#[test]
+fn says_twice_as_much_when_asked_twice() {
+    let lines = |how: &[&str]| {
+        let finished = reuseaddr(how).arguments(["check", "/bin/sh"]).run();
+        finished.stderr.lines().count()
+    };
+    assert_eq!(lines(&[]), 0);
+    assert!(lines(&["-v"]) > 0);
+    assert!(lines(&["-vv"]) > lines(&["-v"]));
+}
+
+#[test]
+fn advises_who_runs_others_as_somebody_else() {
+    let refused = |words: &[&str]| {
+        let finished = reuseaddr(["run"]).arguments(words).run();
+        assert_eq!(code(&finished), 125, "{finished:#?}");
+        finished.stderr
+    };
+    assert_says(
+        &refused(&["su", "-", "nobody"]),
+        "su USER -c 'reuseaddr run PROGRAM'",
+    );
+    let finished = reuseaddr(["run", "PORT=8080", "true"]).run();
+    assert_says(&finished.stderr, "reuseaddr run env NAME=VALUE PROGRAM");
+}

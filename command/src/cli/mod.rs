@@ -12,6 +12,7 @@ pub(crate) mod free;
 pub(crate) mod install;
 pub(crate) mod man;
 mod options;
+pub(crate) mod parse;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod systemd;

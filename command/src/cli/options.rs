@@ -24,25 +24,30 @@ impl Library {
     }
 }
 
-/// A duration as `LIBREUSE_WAIT` has it: `500ms`, `60s`.
+/// A duration: `500ms`, `60s`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span(pub(crate) Duration);
 
 impl FromStr for Span {
     type Err = String;
 
+    /// Reads it as `LIBREUSE_WAIT` is read, but for what that can say beside a duration.
     fn from_str(text: &str) -> Result<Self, String> {
+        const OF_WAIT_ALONE: &str = ", or 60s,listeners";
         let mut settings = Settings::DEFAULT;
-        settings
-            .set(b"LIBREUSE_WAIT", text.as_bytes())
-            .map_err(|complaint| {
-                // clap has already named the value.
-                let complaint = complaint.to_string();
-                complaint
-                    .split_once(": ")
-                    .map_or(complaint.clone(), |(_, why)| why.to_owned())
-            })?;
-        Ok(Self(Duration::from_millis(settings.wait_ms.into())))
+        let read = settings.set(b"LIBREUSE_WAIT", text.as_bytes());
+        let complaint = match read {
+            Ok(()) if settings.wait_for_listeners => {
+                "`,listeners` is for `run --wait` alone; expected a duration such as 500ms, 60s or 2m".into()
+            }
+            Ok(()) => return Ok(Self(Duration::from_millis(settings.wait_ms.into()))),
+            Err(complaint) => complaint.to_string(),
+        };
+        // clap has already named the value.
+        let why = complaint
+            .split_once(": ")
+            .map_or(complaint.as_str(), |(_, why)| why);
+        Err(why.replace(OF_WAIT_ALONE, ""))
     }
 }
 

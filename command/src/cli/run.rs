@@ -128,6 +128,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 (exit::NOT_FOUND, "was not found in PATH")
             };
             output::complain(&format!("{shown} {what}"));
+            if shown
+                .split_once('=')
+                .is_some_and(|(name, _)| !name.contains('/'))
+            {
+                output::complain(
+                    "a variable is set by env: `reuseaddr run env NAME=VALUE PROGRAM`",
+                );
+            }
             return Ok(if mistakes.is_empty() {
                 code
             } else {

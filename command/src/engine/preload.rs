@@ -2,6 +2,8 @@
 
 use crate::library::ld_preload::{self, VARIABLE};
 use crate::library::variables::Variables;
+use crate::output::readable;
+use log::trace;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -50,6 +52,7 @@ impl Environment {
 
     /// Sets a variable, where it was or behind the others.
     pub(crate) fn set(&mut self, name: &str, value: &OsStr) {
+        trace!("environment: {name}={}", readable(value.as_bytes()));
         let entry = OsString::from_vec([name.as_bytes(), b"=", value.as_bytes()].concat());
         let is_it = |entry: &OsString| pair(entry).is_some_and(|(found, _)| found == name);
         let Some(position) = self.0.iter().position(is_it) else {

@@ -4,6 +4,7 @@ use super::elf::{Elf, HOOKED};
 use super::layout::{NAME, unspeakable};
 use crate::output::readable;
 use anyhow::{Result, bail};
+use log::trace;
 use rustix::fs::{Access, access};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,16 @@ impl Installed {
 
 /// Looks at every file of the library's name in [`places`], in their order.
 pub(super) fn search() -> Vec<Result<Installed>> {
-    let places = places().into_iter().filter(|path| path.is_file());
+    let is_there = |path: &PathBuf| {
+        let is_there = path.is_file();
+        trace!(
+            "{}: {}",
+            path.display(),
+            if is_there { "found" } else { "not there" }
+        );
+        is_there
+    };
+    let places = places().into_iter().filter(is_there);
     places.map(Installed::at).collect()
 }
 

@@ -16,6 +16,7 @@ use crate::process::credentials::{Credentials, Gain, gains};
 use crate::process::selinux::{self, Start};
 use crate::program::search::{file_name, find_program};
 use anyhow::{Context, Result, bail};
+use log::trace;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -163,6 +164,7 @@ fn judge(
         go: elf.go,
     });
     let shown = path.display();
+    trace!("{shown}: {elf:?}");
     if elf.go {
         report.problem(of_go(&shown.to_string()));
     }

@@ -1,0 +1,157 @@
+//! Reads the command line: where the command is, when a port stands in its place, and whether there is to be colour, which
+//! clap has to know before it reads anything.
+
+use super::exit;
+use crate::output;
+use crate::port::port_list::PortList;
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory, Parser};
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// The global option that has a value.
+const COLOR: &str = "--color";
+
+/// Reads it.
+///
+/// # Errors
+///
+/// The exit code, after what is wrong, or the help, was printed.
+pub(crate) fn parse<Cli: Parser>() -> Result<Cli, ExitCode> {
+    let words = with_status::<Cli>(env::args_os().collect());
+    let command = Cli::command().color(color(&words));
+    let runs = place(&words).is_some_and(|place| words[place] == "run");
+    command
+        .try_get_matches_from(words)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| usage(&error, runs))
+}
+
+/// Where the command is: the first word that is neither an option nor the value of one.
+fn place(words: &[OsString]) -> Option<usize> {
+    let mut place = 1;
+    loop {
+        let word = words.get(place)?;
+        if !word.as_encoded_bytes().starts_with(b"-") {
+            return Some(place);
+        }
+        place += if word == COLOR { 2 } else { 1 };
+    }
+}
+
+/// `reuseaddr 8080` is `reuseaddr status 8080`: a port where a command is expected.
+fn with_status<Cli: CommandFactory>(mut words: Vec<OsString>) -> Vec<OsString> {
+    // The image's entry point is this command, and who runs an image often names its command all the same.
+    if words.get(1).is_some_and(|word| word == "reuseaddr") {
+        words.remove(1);
+    }
+    if let Some(place) = place(&words) {
+        let word = words[place].to_string_lossy();
+        if Cli::command().find_subcommand(word.as_ref()).is_none() && is_meant_as_port(&word) {
+            // In front of options that are those of `status`.
+            words.insert(1, "status".into());
+        }
+    }
+    words
+}
+
+/// Whether a word is a port, or meant as one: what is wrong with it is then for `status` to say.
+fn is_meant_as_port(word: &str) -> bool {
+    word.starts_with(|letter: char| letter.is_ascii_digit())
+        || word.contains(':')
+        || word.parse::<PortList>().is_ok()
+}
+
+/// What `--color` says, as far as clap is to know it for the help. What is wrong with it clap says itself.
+fn color(words: &[OsString]) -> ColorChoice {
+    let mut choice = ColorChoice::Auto;
+    let mut words = words.iter().take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        let value = if word == COLOR {
+            words.next().map(OsString::as_os_str)
+        } else {
+            let word = word.to_str().and_then(|word| word.strip_prefix(COLOR));
+            word.and_then(|rest| rest.strip_prefix('=')).map(OsStr::new)
+        };
+        choice = match value.and_then(OsStr::to_str) {
+            Some("always") => ColorChoice::Always,
+            Some("never") => ColorChoice::Never,
+            _ => choice,
+        };
+    }
+    choice
+}
+
+/// Says what is wrong with the command line, or prints the help that it asks for.
+fn usage(error: &clap::Error, runs: bool) -> ExitCode {
+    if !matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        output::tell(&error.render().to_string());
+        // Whoever starts a program with `run` has to tell our mistakes from the program's.
+        return ExitCode::from(if runs { exit::REFUSED } else { exit::FAILED });
+    }
+    match error.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            output::complain(&format!("stdout can't be written to: {error}"));
+            ExitCode::from(exit::FAILED)
+        }
+        // A reader that has gone has seen enough.
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn finds_the_command() {
+        for (line, expected) in [
+            ("reuseaddr status", Some("status")),
+            ("reuseaddr -v --color always 8080", Some("8080")),
+            ("reuseaddr --color=always run -v", Some("run")),
+            ("reuseaddr --color", None),
+            ("reuseaddr -v", None),
+        ] {
+            let words = words(line);
+            let found = place(&words).map(|place| words[place].clone());
+            assert_eq!(found, expected.map(OsString::from), "{line}");
+        }
+    }
+
+    #[test]
+    fn knows_what_is_meant_as_a_port() {
+        for (word, expected) in [
+            ("8080", true),
+            ("70000", true),
+            ("90-80", true),
+            ("8080/udp", true),
+            ("http://localhost:8080/", true),
+            (":x", true),
+            ("http", true),
+            ("statsu", false),
+        ] {
+            assert_eq!(is_meant_as_port(word), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn knows_early_whether_there_is_to_be_colour() {
+        for (line, expected) in [
+            ("reuseaddr --help", ColorChoice::Auto),
+            ("reuseaddr --color never --help", ColorChoice::Never),
+            ("reuseaddr --help --color=always", ColorChoice::Always),
+            ("reuseaddr run -- x --color never", ColorChoice::Auto),
+        ] {
+            assert_eq!(color(&words(line)), expected, "{line}");
+        }
+    }
+}
