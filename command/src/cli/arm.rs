@@ -18,14 +18,14 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("whose").required(true))]
 #[command(
-    after_help = "The next run needs the flag too: start it with `reuseaddr run`, unless it sets the flag itself."
+    after_help = "The next run needs the option too: start it with `reuseaddr run`, unless it sets the option itself."
 )]
 pub(crate) struct Arguments {
-    /// Every process with a socket on these ports: 49200, 8000-8100, localhost:8080, http
+    /// Arm every process with a socket on these ports: 49200, 8000-8100, localhost:8080, http
     #[arg(group = "whose", value_name = "PORT")]
     ports: Vec<PortList>,
 
-    /// The ports on which this process listens; whoever shares them is armed too
+    /// Arm this process's listening ports, and every process that shares them
     #[arg(long, group = "whose", value_name = "PID")]
     pid: Option<u32>,
 

@@ -13,11 +13,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Say how `run` would start a program, or whether anything is at work in a process
+/// Show how `run` would start a program, or whether libreuse is active in a process
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(crate) struct Arguments {
-    /// A process: is it traced, or the library loaded, with which variables, and which sockets carry SO_REUSEADDR
+    /// Inspect a process: whether it is traced or has the library, its variables, and which sockets carry SO_REUSEADDR
     #[arg(long, group = "what", value_name = "PID")]
     pid: Option<u32>,
 
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     format: options::Format,
 
-    /// A program, by path or name, with its arguments if they name another program
+    /// A program, by path or name; with its arguments, if those name another program
     #[arg(group = "what", value_name = "PROGRAM", trailing_var_arg = true)]
     program: Vec<OsString>,
 }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// Remove what other commands have left: libraries, drop-ins, programs in the kernel
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Before you uninstall this command. As root it removes what is the system's, and otherwise what is \
-    yours. What a process still uses stays, and is named."
+    after_help = "Run it before you uninstall this command. As root it cleans the system, otherwise your own files. \
+    What a process still uses stays, and is named."
 )]
 pub(crate) struct Arguments {
     /// Show what would be removed, and remove nothing

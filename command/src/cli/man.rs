@@ -12,7 +12,7 @@ use anyhow::Result;
 /// Print a manual page: `reuseaddr man | man -l -`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Of the command, or of the library
+    /// The command's page, or the library's
     #[arg(value_enum, default_value = "reuseaddr", value_name = "PAGE")]
     page: Name,
 }

@@ -25,18 +25,18 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-/// Show who holds a port, whether it can be bound now, and what to do
+/// Show which process holds a port, whether it can be bound now, and what to do
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without PORT: every port with a listener, or with something that was left behind.\n\
-    The verdict comes from binding the port for a moment; nothing ever listens."
+    after_help = "Without PORT: every port with a listener, or with leftovers of an earlier run.\n\
+    For the diagnosis it binds the port for a moment, and never listens."
 )]
 pub(crate) struct Arguments {
-    /// Ports, or the programs that have some: 49200, 8000-8100, localhost:8080, http, node
+    /// Ports, or names of programs: 49200, 8000-8100, localhost:8080, http, node
     #[arg(value_name = "PORT")]
     targets: Vec<Target>,
 
-    /// Bind this address for the verdict, in place of all addresses
+    /// Bind this address for the diagnosis, not all addresses
     #[arg(long, value_name = "ADDRESS")]
     address: Option<IpAddr>,
 
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all: bool,
 
-    /// Show it again every second, until interrupted; with --json, on one line each time
+    /// Repeat every second until interrupted; with --json, one line each time
     #[arg(long)]
     watch: bool,
 

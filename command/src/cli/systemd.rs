@@ -19,7 +19,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Print, install or remove the drop-in that has a service served by the library or traced
+/// Print, install or remove a drop-in that runs a service with libreuse
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("action"))]
 pub(crate) struct Arguments {

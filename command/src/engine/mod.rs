@@ -21,9 +21,9 @@ pub(crate) enum Engine {
     Preload,
     /// A tracer, from the start until PROGRAM listens
     Trace,
-    /// Programs in the kernel, for root; never chosen by itself
+    /// Programs in the kernel, for root; used only if asked for
     Bpf,
-    /// Nobody: PROGRAM starts when the ports of --ports can be bound
+    /// Wait: PROGRAM starts when the ports of --ports can be bound
     Wait,
 }
 
