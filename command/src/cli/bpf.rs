@@ -4,16 +4,21 @@ use super::{exit, options};
 use crate::engine::bpf::hierarchy::Hierarchy;
 use crate::engine::bpf::instance::{self, Life};
 use crate::engine::bpf::maps::Ports;
+use crate::engine::bpf::oci::{self, Hook};
 use crate::engine::bpf::record::{self, Record, Turn};
 use crate::engine::bpf::{own, pins, place, seed, selftest};
 use crate::output::{self, count, paragraph};
 use crate::port::port_list::{self, PortList, spelled};
+use crate::systemd::command::Lasting;
 use anyhow::{Context, Result};
 use log::{debug, info};
 use rustix::process::geteuid;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// Let whole services and containers bind their ports again, by programs in the kernel
 #[derive(Debug, clap::Args)]
@@ -32,6 +37,10 @@ enum Verb {
     Attach(Attach),
     Detach(Detach),
     Status(Status),
+    Hook(HookArguments),
+    /// Attaches for the container whose state is on stdin
+    #[command(name = oci::HOOK, hide = true)]
+    Oci,
     /// Has the kernel tested by a child
     #[command(name = selftest::CHILD, hide = true)]
     SelfTest,
@@ -66,6 +75,18 @@ struct Detach {
 struct Status {
     #[command(flatten)]
     format: options::Format,
+}
+
+/// Print or write the hook by which Podman and CRI-O attach for containers with the annotation libreuse.bpf=on
+#[derive(Debug, clap::Args)]
+struct HookArguments {
+    /// Write it to /etc/containers/oci/hooks.d
+    #[arg(long, group = "action")]
+    install: bool,
+
+    /// Remove what --install wrote
+    #[arg(long, group = "action")]
+    remove: bool,
 }
 
 /// Which control group.
@@ -114,6 +135,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Attach(attach) => self::attach(attach),
         Verb::Detach(detach) => self::detach(detach),
         Verb::Status(status) => self::status(status),
+        Verb::Hook(arguments) => hook(arguments),
+        Verb::Oci => Ok(oci()),
         Verb::SelfTest => selftest::child(),
     }
     .context("bpf")
@@ -251,6 +274,57 @@ pub(super) fn detach_all(hierarchy: &Hierarchy) -> Result<u8> {
         count(groups, "control group", "control groups")
     ));
     Ok(exit::YES)
+}
+
+fn hook(arguments: &HookArguments) -> Result<u8> {
+    let file = Path::new(oci::FOLDER).join(oci::FILE);
+    if arguments.remove {
+        fs::remove_file(&file).with_context(|| format!("{} can't be removed", file.display()))?;
+        output::tell(&format!("{} is removed.", file.display()));
+        return Ok(exit::YES);
+    }
+    let command = Lasting::find(false)?;
+    let hook = Hook::by(&command.path);
+    if !arguments.install {
+        output::print_json(&hook, false)?;
+        output::tell(&format!(
+            "This would be {}. To write it{}:\n    sudo reuseaddr bpf hook --install",
+            file.display(),
+            if command.is_copied() {
+                ", and to copy this command to a place where it stays"
+            } else {
+                ""
+            }
+        ));
+        return Ok(exit::YES);
+    }
+    if let Some(place) = command.put()? {
+        output::tell(&format!(
+            "This command is copied to {}, where it stays.",
+            place.display()
+        ));
+    }
+    let text = serde_json::to_string_pretty(&hook)? + "\n";
+    fs::create_dir_all(oci::FOLDER)
+        .and_then(|()| fs::write(&file, text))
+        .with_context(|| format!("{} can't be written", file.display()))?;
+    output::tell(&format!(
+        "{} is written. A container asks for it by an annotation:\n    podman run --annotation libreuse.bpf=on IMAGE",
+        file.display()
+    ));
+    Ok(exit::YES)
+}
+
+/// The hook itself. A runtime starts no container whose hook fails, so this one never does.
+fn oci() -> u8 {
+    let mut state = String::new();
+    let read = std::io::stdin()
+        .read_to_string(&mut state)
+        .map_err(anyhow::Error::from);
+    if let Err(error) = read.and_then(|_| oci::attach(&state)) {
+        output::complain(&format!("bpf: {error:#}"));
+    }
+    exit::YES
 }
 
 /// What `status --json` answers.

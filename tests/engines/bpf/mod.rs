@@ -1,6 +1,7 @@
 //! The engine `bpf`: programs in the kernel, attached to a control group of the test's own.
 
 mod command;
+mod containers;
 mod faults;
 mod rules;
 mod who;
@@ -21,6 +22,11 @@ struct Machine {
 impl Machine {
     /// `None`, and a line that says why, where this machine can't do it.
     fn new() -> Option<Self> {
+        Self::with(false)
+    }
+
+    /// The same, where container runtimes find cgroup v2 alone.
+    fn with(unified: bool) -> Option<Self> {
         let why = if !is_root() {
             Some("root")
         } else if !has_capabilities() {
@@ -41,9 +47,13 @@ impl Machine {
         mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE);
         mount("bpf", "/sys/fs/bpf", "bpf", 0);
         mount("tmpfs", "/run", "tmpfs", 0);
+        if unified {
+            mount("none", "/sys/fs/cgroup", "cgroup2", 0);
+        }
         let mounts = fs::read_to_string("/proc/thread-self/mounts").expect("there are mounts");
         let root = mounts
             .lines()
+            .rev()
             .find_map(|line| {
                 let words: Vec<_> = line.split(' ').collect();
                 (words[2] == "cgroup2").then(|| PathBuf::from(words[1]))

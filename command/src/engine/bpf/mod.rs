@@ -7,6 +7,7 @@
 //! * `maps`, `programs`: what the programs remember, and the programs.
 //! * `instance`: attaches them to a group; `pins` and `record` remember that, for us and for everybody.
 //! * `seed`: what listens already, and what is left behind.
+//! * `start`, `oci`: for a program that `run` starts, and for a container.
 //! * `selftest`: whether the kernel can do it.
 
 mod asm;
@@ -14,6 +15,7 @@ pub(crate) mod failures;
 pub(crate) mod hierarchy;
 pub(crate) mod instance;
 pub(crate) mod maps;
+pub(crate) mod oci;
 pub(crate) mod own;
 pub(crate) mod pins;
 pub(crate) mod place;

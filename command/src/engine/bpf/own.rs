@@ -6,11 +6,11 @@ use log::debug;
 use std::fs;
 use std::path::PathBuf;
 
-/// How the names begin, before the number of the process that made it.
+/// How the names begin, before the number of the process that it is for.
 pub(crate) const TEST: &str = "libreuse-test-";
 pub(crate) const RUN: &str = "libreuse-run-";
 
-/// A group that this process made. It is removed when this is dropped, if nobody is in it.
+/// A group for a process, after which it is called. It is removed when this is dropped, if nobody is in it.
 #[derive(Debug)]
 pub(crate) struct OwnGroup {
     name: String,
@@ -18,14 +18,10 @@ pub(crate) struct OwnGroup {
 }
 
 impl OwnGroup {
-    /// Makes a group below another, and first removes what earlier ones have left there.
-    pub(crate) fn make(hierarchy: &Hierarchy, below: &str, prefix: &str) -> Result<Self> {
+    /// Makes a group below another, and first removes what earlier processes have left there.
+    pub(crate) fn make(hierarchy: &Hierarchy, below: &str, prefix: &str, pid: u32) -> Result<Self> {
         remove_empty(hierarchy, below, prefix);
-        let name = format!(
-            "{}/{prefix}{}",
-            below.trim_end_matches('/'),
-            std::process::id()
-        );
+        let name = format!("{}/{prefix}{pid}", below.trim_end_matches('/'));
         let folder = hierarchy.folder(&name);
         fs::create_dir(&folder)
             .with_context(|| format!("the control group {name} can't be made, which takes root"))?;

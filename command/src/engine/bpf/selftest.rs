@@ -41,7 +41,7 @@ pub(crate) fn pass(hierarchy: &Hierarchy) -> Result<()> {
 }
 
 fn run(hierarchy: &Hierarchy) -> Result<()> {
-    let group = OwnGroup::make(hierarchy, "/", own::TEST)?;
+    let group = OwnGroup::make(hierarchy, "/", own::TEST, std::process::id())?;
     instance::attach(hierarchy, group.name(), Life::Passing, |_| true)?;
     let mut child = Command::new("/proc/self/exe")
         .args(["bpf", CHILD])

@@ -24,20 +24,66 @@ pub(crate) fn begin(settings: &Settings) -> Result<()> {
     let turn = Turn::take()?;
     turn.prune(&hierarchy)?;
     selftest::pass(&hierarchy)?;
-    let above = above_ours(&Hierarchy::of_process(std::process::id())?);
-    let group = OwnGroup::make(&hierarchy, &above, own::RUN)?;
+    let pid = std::process::id();
+    let above = above_ours(&Hierarchy::of_process(pid)?);
+    let group = OwnGroup::make(&hierarchy, &above, own::RUN, pid)?;
     let allowed = |port: u16| settings.ports.contains(port);
-    let instance = instance::attach(&hierarchy, group.name(), Life::Passing, allowed)?;
-    let seeded = seed::seed(&hierarchy, group.name(), &instance.ports, allowed);
-    for why in seeded.unarmed {
+    let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
+    for why in serve(&hierarchy, &turn, group.name(), allowed, ports)? {
         output::warn(&why);
     }
-    group.take_in(std::process::id())?;
-    let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
-    turn.write(&Record::new(group.name(), Life::Passing, ports))?;
-    debug!("in the control group {}", group.name());
+    group.take_in(pid)?;
     group.keep();
     Ok(())
+}
+
+/// Attaches the programs for a container that is about to start, whose first process this is. Returns the group.
+///
+/// # Errors
+///
+/// Why it can't be done; the container starts as it would have.
+pub(crate) fn begin_container(pid: u32) -> Result<String> {
+    let hierarchy = Hierarchy::find()?;
+    instance::may()?;
+    let turn = Turn::take()?;
+    turn.prune(&hierarchy)?;
+    selftest::pass(&hierarchy)?;
+    let theirs = Hierarchy::of_process(pid)?;
+    let shared = Hierarchy::of_process(std::process::id())?;
+    // Where the runtime goes by cgroup v1, it makes no group in version 2, and nobody else has one for the container.
+    let has_its_own = theirs != "/" && theirs != shared;
+    let made = if has_its_own {
+        None
+    } else {
+        Some(OwnGroup::make(&hierarchy, &theirs, own::RUN, pid)?)
+    };
+    let name = made
+        .as_ref()
+        .map_or(theirs.as_str(), OwnGroup::name)
+        .to_owned();
+    for why in serve(&hierarchy, &turn, &name, |_| true, None)? {
+        debug!("{why}");
+    }
+    if let Some(group) = made {
+        group.take_in(pid)?;
+        group.keep();
+    }
+    Ok(name)
+}
+
+/// Attaches the programs to a group for as long as it is there, and seeds their ports. Returns what could not be armed.
+fn serve(
+    hierarchy: &Hierarchy,
+    turn: &Turn,
+    group: &str,
+    allowed: impl Fn(u16) -> bool + Copy + Sync,
+    ports: Option<String>,
+) -> Result<Vec<String>> {
+    let instance = instance::attach(hierarchy, group, Life::Passing, allowed)?;
+    let seeded = seed::seed(hierarchy, group, &instance.ports, allowed);
+    turn.write(&Record::new(group, Life::Passing, ports))?;
+    debug!("attached at {group}");
+    Ok(seeded.unarmed)
 }
 
 /// A program that was started so may start itself again: its groups lie beside one another, and do not grow a tail.

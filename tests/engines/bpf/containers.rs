@@ -1,0 +1,166 @@
+//! Containers that nobody may touch: a static server on the host's network, in a read-only root, for uid 65534 without a
+//! capability and with `no_new_privs`.
+
+use super::{Machine, attach, bpf};
+use crate::wait_until_accepted;
+use serde_json::{Value, json};
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::{Folder, Program, TcpState, compile_c, own_network, reuseaddr, wait_for};
+
+/// A program that may not be here; then the test is skipped.
+fn found(name: &str) -> Option<PathBuf> {
+    let path = ["/usr/sbin", "/usr/bin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.exists());
+    if path.is_none() {
+        eprintln!("skipped: {name} is not installed");
+    }
+    path
+}
+
+/// A root directory with nothing in it but the server.
+fn root(folder: &Folder) -> PathBuf {
+    let root = folder.join("root");
+    for place in ["proc", "sys", "dev", "etc", "run", "tmp"] {
+        fs::create_dir_all(root.join(place)).expect("the folder is ours");
+    }
+    let server = compile_c("contained", include_str!("server.c"), &["-static"]);
+    fs::copy(server, root.join("server")).expect("the folder is ours");
+    root
+}
+
+/// The port that the container's second run gets. The first is killed from within, as by a crash; `kill` is what does it.
+fn second(container: &Program, kill: &Program) -> String {
+    own_network();
+    let mut first = container.start();
+    let port: u16 = first.line().parse().expect("a port");
+    let client = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    wait_for(port, TcpState::Established, 1);
+    wait_until_accepted(port);
+    let _ = kill.run();
+    let _ = first.finish();
+    wait_for(port, TcpState::FinWait2, 1);
+    drop(client);
+    wait_for(port, TcpState::FinWait2, 0);
+    let mut last = container.start();
+    let line = last.line();
+    let _ = kill.run();
+    let _ = last.finish();
+    line
+}
+
+/// An OCI bundle in a group, with this hook.
+fn bundle(folder: &Folder, runc: &Path, name: &str, group: &str, hook: Option<Value>) -> PathBuf {
+    let place = folder.join(name);
+    fs::create_dir(&place).expect("the folder is ours");
+    let made = Command::new(runc)
+        .arg("spec")
+        .current_dir(&place)
+        .status()
+        .expect("runc runs");
+    assert!(made.success());
+    let file = place.join("config.json");
+    let text = fs::read_to_string(&file).expect("runc has written it");
+    let mut config: Value = serde_json::from_str(&text).expect("it is JSON");
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/server"]);
+    config["process"]["user"] = json!({"uid": 65534, "gid": 65534});
+    config["process"]["noNewPrivileges"] = json!(true);
+    config["process"]["capabilities"] = json!({});
+    config["process"]["rlimits"] = json!([]);
+    config["root"] = json!({"path": root(folder), "readonly": true});
+    config["linux"]["cgroupsPath"] = json!(format!("{group}/{name}"));
+    let namespaces = config["linux"]["namespaces"].as_array_mut();
+    namespaces
+        .expect("an array")
+        .retain(|namespace| namespace["type"] != "network");
+    if let Some(hook) = hook {
+        config["hooks"] = json!({"createRuntime": [hook]});
+    }
+    fs::write(&file, config.to_string()).expect("the folder is ours");
+    place
+}
+
+#[test]
+fn serves_a_container_from_its_parent_and_by_the_hook() {
+    let Some(runc) = found("runc") else { return };
+    let Some(mut machine) = Machine::with(true) else {
+        return;
+    };
+    let folder = Folder::for_other_users("bpf-runc");
+    let hook = json!({"path": reuseaddr(), "args": ["reuseaddr", "bpf", "oci"]});
+    for (name, hook, is_attached, expected) in [
+        ("nothing", None, false, "49201"),
+        ("parent", None, true, "49200"),
+        ("hooked", Some(hook), false, "49200"),
+    ] {
+        let group = machine.group(name);
+        if is_attached {
+            assert!(attach(&group).run().status.success());
+        }
+        let bundle = bundle(&folder, &runc, name, &group, hook);
+        let run = |arguments: &[&str]| {
+            Program::new(&runc)
+                .argument("--root")
+                .argument(folder.join("state"))
+                .arguments(arguments)
+        };
+        let container = run(&["run", "--bundle"]).argument(bundle).argument(name);
+        let kill = run(&["kill", name, "KILL"]);
+        assert_eq!(second(&container, &kill), expected, "{name}");
+    }
+}
+
+#[test]
+fn podman_calls_the_hook_for_what_asks_for_it() {
+    let Some(podman) = found("podman") else {
+        return;
+    };
+    let Some(_machine) = Machine::with(true) else {
+        return;
+    };
+    let folder = Folder::for_other_users("bpf-podman");
+    let root = root(&folder);
+    let hooks = folder.join("hooks");
+    fs::create_dir(&hooks).expect("the folder is ours");
+    let mut hook: Value = serde_json::from_str(&bpf(["hook"]).output()).expect("it is JSON");
+    hook["hook"]["path"] = json!(reuseaddr());
+    fs::write(hooks.join("50-libreuse.json"), hook.to_string()).expect("the folder is ours");
+    let run = |arguments: &[&str]| {
+        Program::new(&podman)
+            .arguments([
+                "--runtime",
+                "runc",
+                "--cgroup-manager",
+                "cgroupfs",
+                "--root",
+            ])
+            .argument(folder.join("store"))
+            .argument("--runroot")
+            .argument(folder.join("state"))
+            .argument("--hooks-dir")
+            .argument(&hooks)
+            .arguments(arguments)
+            .with("HOME", folder.path())
+    };
+    for (annotation, expected) in [("libreuse.bpf=off", "49201"), ("libreuse.bpf=on", "49200")] {
+        let container = run(&["run", "--rm", "--name", "web", "--annotation", annotation])
+            .arguments(["--network", "host", "--read-only", "--user", "65534"])
+            .arguments(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"])
+            .arguments([
+                "--ulimit",
+                "nofile=1024:1024",
+                "--ulimit",
+                "nproc=1024:1024",
+            ])
+            .arguments(["--pids-limit", "0", "--log-driver", "none", "--rootfs"])
+            .argument(&root)
+            .argument("/server");
+        let kill = run(&["kill", "--signal", "KILL", "web"]);
+        assert_eq!(second(&container, &kill), expected, "{annotation}");
+    }
+}
