@@ -31,8 +31,8 @@ mod watch;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{
-    arm, bpf, check, clean, complete, completions, evict, exit, free, install, man, parse, run,
-    status, wait,
+    arm, bpf, check, clean, complete, completions, evict, exit, free, install, man, next, parse,
+    run, status, wait,
 };
 use log::{LevelFilter, Log, Metadata, Record};
 use std::process::ExitCode;
@@ -56,11 +56,11 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Say on stderr what is being done; twice for more
+    /// Explain on stderr what is being done
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
 
-    /// Whether to use colour: where it is seen, always or never
+    /// When to use colour
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
     color: Color,
 }
@@ -93,6 +93,7 @@ enum Command {
     Watch(cli::watch::Arguments),
     Evict(evict::Arguments),
     Free(free::Arguments),
+    Next(next::Arguments),
     Arm(arm::Arguments),
     Systemd(cli::systemd::Arguments),
     Bpf(bpf::Arguments),
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => (cli::watch::run(&arguments), exit::FAILED),
         Command::Evict(arguments) => (evict::run(&arguments), exit::FAILED),
         Command::Free(arguments) => (free::run(&arguments), exit::FAILED),
+        Command::Next(arguments) => (next::run(&arguments), exit::FAILED),
         Command::Arm(arguments) => (arm::run(&arguments), exit::FAILED),
         Command::Systemd(arguments) => (cli::systemd::run(&arguments), exit::FAILED),
         Command::Bpf(arguments) => (bpf::run(&arguments), exit::FAILED),

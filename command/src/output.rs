@@ -9,6 +9,7 @@ pub(crate) mod typed;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
@@ -198,9 +199,31 @@ fn say(prefix: &str, text: &str) {
     let _ = stderr.write_all(wrapped.as_bytes());
 }
 
+/// Asks on the terminal; where there is none, the error says what to type in place of an answer.
+pub(crate) fn ask(question: &str, instead: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        anyhow::bail!("without a terminal to ask on, {instead}");
+    }
+    write!(io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
 /// `1 socket`, `3 sockets`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// A time in seconds: `0.3 s`, `9.5 s`, `65 s`.
+pub(crate) fn seconds(time: Duration) -> String {
+    /// From here on tenths of a second do not matter.
+    const LONG: Duration = Duration::from_secs(10);
+    if time < LONG && time.subsec_millis() >= 50 {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} s", time.as_secs())
+    }
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -38,7 +38,7 @@ fn needs_the_capability_and_nothing_more_where_no_reset_helps() {
         .run();
     assert_eq!(code(&without), 2, "{without:#?}");
     assert_says(&without.stderr, "net.ipv4.tcp_rfc1337 is set");
-    assert_says(&without.stderr, "needs CAP_NET_ADMIN");
+    assert_says(&without.stderr, "takes root, or CAP_NET_ADMIN");
     assert_says(&without.stderr, "sudo reuseaddr evict 5000");
     assert_says(&without.stderr, "reuseaddr run --wait");
     assert_eq!(count(5000, TcpState::TimeWait), 1);
@@ -191,7 +191,7 @@ fn spares_what_is_alive() {
     let finished = reuseaddr(["evict", "5000"]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
     assert_says(&finished.stderr, "1 FIN_WAIT1 is left");
-    assert_says(&finished.stderr, "sudo reuseaddr evict --all-states 5000");
+    assert_says(&finished.stderr, "reuseaddr evict --all-states 5000");
 
     let finished = reuseaddr(["evict", "--all-states", "5000"]).run();
     assert_says(&finished.stderr, "what the peers have not got yet is lost");
@@ -339,4 +339,62 @@ fn says_on_a_terminal_how_far_it_is() {
     let answer = said.find("TIME_WAIT evicted").expect("the answer");
     assert!(line < gone && gone < answer, "{said:?}");
     assert_eq!(evict(false).stderr, "");
+}
+
+/// Connections that are alive go only as root, with a peer, and when that was said twice.
+#[test]
+fn resets_live_connections_when_it_is_said_twice() {
+    own_network();
+    let mut talk = Program::python(
+        "
+listener = socket.create_server(('127.0.0.1', 5000))
+client = socket.create_connection(('127.0.0.1', 5000), source_address=('127.0.0.2', 0))
+other = socket.create_connection(('127.0.0.1', 5000), source_address=('127.0.0.3', 0))
+accepted = [listener.accept()[0], listener.accept()[0]]
+print('connected')
+sys.stdin.readline()
+try: print(client.recv(1))
+except OSError as error: print(errno.errorcode[error.errno])
+accepted[1].sendall(b'alive')
+print(other.recv(9).decode())
+sys.stdin.read()
+",
+    )
+    .start();
+    talk.expect("connected");
+    let alive = || support::count(5000, support::TcpState::Established);
+    let evict = |words: &[&str]| reuseaddr(["evict", "5000"]).arguments(words).run();
+    for (words, expected) in [
+        (&["--established"][..], "--peer <ADDRESS>"),
+        (
+            &["--established", "--peer", "127.0.0.2"],
+            "--yes is needed twice",
+        ),
+        (
+            &["--established", "--peer", "127.0.0.2", "--yes"],
+            "--yes is needed twice",
+        ),
+    ] {
+        let refused = evict(words);
+        assert_eq!(code(&refused), 2, "{refused:#?}");
+        assert_says(&refused.stderr, expected);
+    }
+    let without = evict(&["--peer", "127.0.0.2", "--yes"]);
+    assert_says(&without.stdout, "there is nothing to evict");
+    let dry = evict(&["--established", "--peer", "127.0.0.2", "--dry-run"]);
+    assert_eq!(code(&dry), 0, "{dry:#?}");
+    assert_says(&dry.stdout, "1 ESTABLISHED would be evicted");
+    assert_eq!(alive(), 2);
+
+    let finished = evict(&["--established", "--peer", "127.0.0.2", "-yy"]);
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        &format!(
+            "1 connection with 127.0.0.2 is alive on port 5000, held by python3 (pid {})",
+            talk.pid()
+        ),
+    );
+    assert_eq!(alive(), 1);
+    talk.say("").expect("ECONNRESET").expect("alive");
 }

@@ -59,7 +59,7 @@ fn examples() -> Vec<Example> {
 }
 
 /// What is typed by the tests of this file.
-const TYPED: [&str; 17] = [
+const TYPED: [&str; 20] = [
     "python3 server.py",
     "reuseaddr status 49200",
     "reuseaddr run --evict --ports 49200 python3 server.py",
@@ -72,6 +72,9 @@ const TYPED: [&str; 17] = [
     "reuseaddr wait --timeout 90s 8080 && ./server",
     "reuseaddr wait --timeout 1s 8080",
     "reuseaddr watch 8443",
+    "reuseaddr wait --listening --timeout 30s 8080",
+    "reuseaddr next 8080",
+    "reuseaddr evict --established --dry-run --peer 192.0.2.7 8080",
     "reuseaddr evict 49200",
     "reuseaddr free 8080",
     "reuseaddr arm --dry-run 49200",
@@ -352,8 +355,17 @@ fn of_wait_and_free() {
         "## reuseaddr wait",
         "reuseaddr wait --timeout 90s 8080 && ./server",
     );
+    desk.compare(
+        "## reuseaddr evict",
+        "reuseaddr evict --established --dry-run --peer 192.0.2.7 8080",
+    );
     let mut holder = desk.typed("exec python3 -m http.server 8080").start();
     wait_for(8080, TcpState::Listen, 1);
+    desk.compare(
+        "## reuseaddr wait",
+        "reuseaddr wait --listening --timeout 30s 8080",
+    );
+    desk.compare("## reuseaddr next", "reuseaddr next 8080");
     desk.compare("## reuseaddr wait", "reuseaddr wait --timeout 1s 8080");
     let both = shown("", "reuseaddr free 8080");
     let example = &both[0];

@@ -180,7 +180,7 @@ fn watches_on_a_screen_of_its_own_and_leaves_it() {
         let text = on_terminal_until(
             (80, 12),
             variables,
-            "What to do:",
+            "too low for the rest",
             &["status", "--all", "--watch", "5000"],
         );
         assert!(text.starts_with("\x1b[?1049h\x1b[?25l\x1b[H"), "{text:?}");

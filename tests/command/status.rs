@@ -183,7 +183,10 @@ fn gets_from_address_in_use_to_a_running_program_in_one_more_command() {
     let finished = reuseaddr(["status", "49200"]).run();
     assert_eq!(code(&finished), 1);
     assert_says(&finished.stdout, "Port 49200 is busy.");
-    assert_says(&finished.stdout, "1 TIME_WAIT behind without SO_REUSEADDR");
+    assert_says(
+        &finished.stdout,
+        "1 closed connection is still in TIME_WAIT, without SO_REUSEADDR. Until it expires",
+    );
 
     // Both commands that it names, as they are named.
     let advice = status(49200)["verdict"]["advice"].take();
@@ -193,9 +196,10 @@ fn gets_from_address_in_use_to_a_running_program_in_one_more_command() {
         .iter()
         .filter_map(|advice| advice["command"].as_str().map(named))
         .collect();
-    let wait = commands[0]
-        .strip_prefix("reuseaddr run --wait ")
-        .and_then(|rest| rest.strip_suffix(" PROGRAM"));
+    let wait = commands.iter().find_map(|command| {
+        let rest = command.strip_prefix("reuseaddr run --wait ")?;
+        rest.strip_suffix(" PROGRAM")
+    });
     assert!(wait.is_some(), "{commands:?}");
     assert!(
         commands.contains(&"reuseaddr evict 49200".to_owned()),

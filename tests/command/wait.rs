@@ -172,3 +172,95 @@ fn says_on_a_terminal_what_it_waits_for() {
         "Waiting for port 5000 (1 TIME_WAIT, 59 s to go)",
     );
 }
+
+#[test]
+fn waits_until_something_listens() {
+    own_network();
+    let none = reuseaddr(["wait", "--listening", "--timeout", "300ms", "5000"]).run();
+    assert_eq!(code(&none), 1, "{none:#?}");
+    assert_says(&none.stderr, "after 0.3 s nothing listens on port 5000");
+    let mut waiting = reuseaddr(["wait", "--listening", "--timeout", "60s", "5000-5001"]).start();
+    let mut first = server(5000).start();
+    first.expect("listening");
+    assert!(!waiting.has_ended());
+    let mut second = server(5001).start();
+    second.expect("listening");
+    let finished = waiting.finish();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    for (port, running) in [(5000, &first), (5001, &second)] {
+        let expected = format!("Port {port}: python3 (pid {}) listens.", running.pid());
+        assert_says(&finished.stdout, &expected);
+    }
+    // A listener at another address is none for this one; one that is only bound is none at all.
+    for (words, expected) in [
+        (&["--address", "127.0.0.1", "5000"][..], 0),
+        (&["--address", "127.0.0.2", "5000"], 1),
+    ] {
+        let finished = reuseaddr(["wait", "--listening", "--timeout", "0"])
+            .arguments(words)
+            .run();
+        assert_eq!(code(&finished), expected, "{finished:#?}");
+    }
+    let mut bound = Program::python(
+        "holder = socket.socket()\nholder.bind(('127.0.0.1', 5002))\nprint('bound')\nsys.stdin.read()",
+    )
+    .start();
+    bound.expect("bound");
+    let finished = reuseaddr(["wait", "--listening", "--timeout", "0", "5002"]).run();
+    assert_eq!(code(&finished), 1, "{finished:#?}");
+}
+
+#[test]
+fn next_prints_a_port_that_can_be_bound() {
+    own_network();
+    let next = |words: &[&str]| reuseaddr(["next"]).arguments(words).run();
+    assert_eq!(next(&["5000"]).stdout, "5000\n");
+    assert_eq!(next(&[]).stdout, "8000\n");
+    let mut running = server(5000).start();
+    running.expect("listening");
+    crash_after_serving(&server(5001), 5001);
+    assert_eq!(next(&["5000"]).stdout, "5002\n");
+    assert_eq!(next(&["--address", "127.0.0.2", "5000"]).stdout, "5000\n");
+    let none = next(&["--address", "10.9.9.9", "5000"]);
+    assert_eq!((code(&none), none.stdout.as_str()), (1, ""), "{none:#?}");
+    assert_says(&none.stderr, "this machine does not have 10.9.9.9");
+    let wrong = next(&["0"]);
+    assert_eq!(code(&wrong), 2, "{wrong:#?}");
+}
+
+/// As process 1 of a PID namespace, which a container's command is: the kernel drops a signal with its
+/// default action.
+#[test]
+fn ends_by_a_signal_as_process_1() {
+    own_network();
+    let mut holder = server(5000).start();
+    holder.expect("listening");
+    for words in [
+        &["wait", "5000"][..],
+        &["wait", "--listening", "5001"],
+        &["status", "--watch", "--json", "5000"],
+    ] {
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let mut outer = Program::new(program(&["unshare"]))
+                .arguments(["--pid", "--fork", "--kill-child", "--mount-proc"])
+                .argument(support::reuseaddr())
+                .argument("-v")
+                .arguments(words)
+                .start();
+            let mut inner = None;
+            wait_until("it to be at work", || {
+                let children = format!("/proc/{0}/task/{0}/children", outer.pid());
+                let text = std::fs::read_to_string(children).unwrap_or_default();
+                inner = text
+                    .split_whitespace()
+                    .next()
+                    .and_then(|pid| pid.parse().ok());
+                inner.is_some() && !outer.stderr_so_far().is_empty()
+            });
+            // SAFETY: kill takes any numbers.
+            unsafe { libc::kill(inner.expect("a child"), signal) };
+            wait_until("it to end", || outer.has_ended());
+            assert_eq!(code(&outer.finish()), 128 + signal, "{words:?}");
+        }
+    }
+}

@@ -5,20 +5,23 @@ use crate::net::namespace;
 use crate::net::sock_diag::{Entry, Refusal};
 use crate::output::{self, count, list, paragraph};
 use crate::port::bindable::is_free;
-use crate::port::evict::{Choice, Eviction, evict, explain, reasons};
+use crate::port::evict::{Choice, Eviction, evict, explain, is_alive, reasons};
 use crate::port::hint::as_root;
 use crate::port::port_list::{self as ports, PortList, spelled};
+use crate::process::holders::{Holder, Holders};
+use crate::process::tree;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 /// Force what earlier runs left on a port out of TIME_WAIT, now
+#[allow(clippy::struct_excessive_bools)] // They are options.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "With CAP_NET_ADMIN (sudo) the kernel ends them all. Without any right it ends those whose peer is on this \
-    host, by a reset from the peer's address and port, which it binds for that moment. A connection that a process owns \
-    is never touched."
+    after_help = "With CAP_NET_ADMIN (sudo) the kernel clears them all. Without privileges it clears those whose peer is on \
+    this host, by a reset from the peer's address and port, which it binds for that moment. A connection that a process \
+    owns is left alone, except with --established."
 )]
 pub(crate) struct Arguments {
     /// Local ports: 49200, 8000-8100, or several with commas
@@ -36,6 +39,14 @@ pub(crate) struct Arguments {
     /// Only those whose peer has this address
     #[arg(long, value_name = "ADDRESS")]
     peer: Option<IpAddr>,
+
+    /// Reset connections that are alive, too: takes root and --peer, and asks twice
+    #[arg(long, requires = "peer")]
+    established: bool,
+
+    /// Do not ask; where there is no terminal, --established needs it twice
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    yes: u8,
 
     /// Show what would be ended, and end nothing
     #[arg(long)]
@@ -55,6 +66,7 @@ impl Arguments {
         words.extend(self.network.pid.map(|pid| format!("--pid {pid}")));
         words.extend(self.peer.map(|peer| format!("--peer {peer}")));
         words.extend(self.all_states.then(|| "--all-states".into()));
+        words.extend(self.established.then(|| "--established".into()));
         words.extend(self.past_listeners.then(|| "--past-listeners".into()));
         words.push(spelled(ports));
         words.join(" ")
@@ -91,7 +103,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         all_states: arguments.all_states,
         peer: arguments.peer,
         past_listeners: arguments.past_listeners,
+        established: arguments.established,
     };
+    if arguments.established && !arguments.dry_run && !agreed(&ports, choice, arguments)? {
+        return Ok(exit::FAILED);
+    }
     if arguments.all_states && !arguments.dry_run {
         output::warn("--all-states: what the peers have not got yet is lost");
     }
@@ -126,6 +142,51 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     } else {
         exit::NO
     })
+}
+
+/// Asks twice whether connections that are alive are to be reset, if there are any.
+fn agreed(ports: &[u16], choice: Choice, arguments: &Arguments) -> Result<bool> {
+    let found = evict(ports, choice, true)?.found;
+    let alive: Vec<&Entry> = found.iter().filter(|entry| is_alive(entry)).collect();
+    let Some(first) = alive.first() else {
+        return Ok(true);
+    };
+    let holders = Holders::find(alive.iter().map(|entry| entry.inode));
+    let mut owners: Vec<Holder> = alive
+        .iter()
+        .flat_map(|entry| holders.of(entry.inode))
+        .cloned()
+        .collect();
+    owners.sort_by_key(|holder| holder.pid);
+    owners.dedup_by_key(|holder| holder.pid);
+    output::tell(&format!(
+        "{} with {} {} alive on port {}{}. A reset is an error for both programs, and loses what was not delivered.",
+        count(alive.len(), "connection", "connections"),
+        first.peer.ip().to_canonical(),
+        if alive.len() == 1 { "is" } else { "are" },
+        spelled(ports),
+        if owners.is_empty() {
+            String::new()
+        } else {
+            format!(", held by {}", tree::named(&owners))
+        },
+    ));
+    let questions = [
+        format!(
+            "Reset {}?",
+            count(alive.len(), "live connection", "live connections")
+        ),
+        "Are you sure?".to_owned(),
+    ];
+    for question in questions.iter().skip(arguments.yes.into()) {
+        if !output::ask(
+            question,
+            "--yes is needed twice to reset live connections; --dry-run shows them",
+        )? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The leftovers that only `--all-states` ends: `1 FIN_WAIT1 is`.

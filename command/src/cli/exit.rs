@@ -49,8 +49,11 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
     (
         "wait",
         &[
-            ("0", "every PORT can be bound now"),
-            ("1", "the time is up, and some PORT can't"),
+            (
+                "0",
+                "every PORT can be bound now; or, with --listening, something listens on it",
+            ),
+            ("1", "the time is up, and that is not so"),
             (
                 "2",
                 "we may not bind it at all, or that could not be found out",
@@ -98,6 +101,14 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
             ("0", "every socket of the port is armed"),
             ("1", "there was nothing to arm, or not all of it could be"),
             ("2", "it may not, or was asked for what can't be"),
+        ],
+    ),
+    (
+        "next",
+        &[
+            ("0", "a port was printed"),
+            ("1", "none can be bound"),
+            ("2", "that could not be found out"),
         ],
     ),
     (

@@ -11,11 +11,10 @@ use crate::port::port_list::{self as ports, PortList, spelled};
 use crate::port::terminate::{Ending, Force};
 use crate::process::manager::Manager;
 use crate::process::{signal, tree};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal, Write};
 
 /// Free a port gently: clear leftovers, then ask the process holding it to exit
 #[derive(Debug, clap::Args)]
@@ -200,16 +199,11 @@ fn asked(arguments: &Arguments, ports: &[u16]) -> String {
 
 /// Asks on the terminal.
 fn agreed(plan: &Plan) -> Result<bool> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        bail!(
-            "without a terminal to ask on, --yes is needed to terminate them; --dry-run shows them"
-        );
-    }
     let names: Vec<String> = plan.asks.iter().map(Ask::named).collect();
-    write!(io::stderr(), "Terminate {}? [y/N] ", list(&names))?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    output::ask(
+        &format!("Terminate {}?", list(&names)),
+        "--yes is needed to terminate them; --dry-run shows them",
+    )
 }
 
 /// Prints the answer in JSON, if that was asked for.

@@ -25,7 +25,7 @@ impl Library {
 }
 
 /// A duration: `500ms`, `60s`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span(pub(crate) Duration);
 
 impl FromStr for Span {

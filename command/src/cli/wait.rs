@@ -1,21 +1,23 @@
-//! Waits until ports can be bound: before a service is started, or in a container that starts before it.
+//! Waits until ports can be bound, or until something listens on them: before a service is started, or
+//! in a container that starts before another one.
 
 use super::{exit, options};
 use crate::net::sysctl;
 use crate::output::progress::Progress;
 use crate::output::{self, list, paragraph};
 use crate::port::bindable::Bind;
+use crate::port::listeners::{listeners_named, wait_for_listeners};
 use crate::port::port_list::{self as ports, PortList, spelled};
 use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use anyhow::{Result, bail};
 use std::net::IpAddr;
 use std::time::Instant;
 
-/// Wait until a port can be bound
+/// Wait until a port can be bound, or until something listens on it
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "It is free when a plain bind succeeds, as that of a program that sets no option. Fits ExecStartPre= and \
-    init containers.\nExample: reuseaddr wait --timeout 90s 8080 && ./server"
+    after_help = "A port counts as free when a bind without socket options succeeds. Fits ExecStartPre= and init \
+    containers.\nExamples:\n  reuseaddr wait --timeout 90s 8080 && ./server\n  ./server & reuseaddr wait --listening 8080 && ./tests"
 )]
 pub(crate) struct Arguments {
     /// Ports: 49200, 8000-8100, or several with commas
@@ -34,6 +36,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     reuse: bool,
 
+    /// Until something listens on every PORT; with --address, something that takes connections to that
+    #[arg(short, long, conflicts_with = "reuse")]
+    listening: bool,
+
     #[command(flatten)]
     network: options::Network,
 }
@@ -46,6 +52,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let deadline = arguments
         .timeout
         .and_then(|options::Span(time)| start.checked_add(time));
+    if arguments.listening {
+        return listening(arguments, &ports, deadline);
+    }
     let wish = Wish {
         ports: &ports,
         bind: Bind {
@@ -78,8 +87,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
         End::TimeIsUp(text) => {
             output::complain(&format!(
-                "after {} s {way} still fails: {text}",
-                start.elapsed().as_secs()
+                "after {} {way} still fails: {text}",
+                output::seconds(arguments.timeout.unwrap_or_default().0)
             ));
             Ok(exit::NO)
         }
@@ -88,6 +97,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             sysctl::lowest_unprivileged()
         ),
     }
+}
+
+/// Waits until something listens on all of them.
+fn listening(arguments: &Arguments, ports: &[u16], deadline: Option<Instant>) -> Result<u8> {
+    let address = arguments.address;
+    let mut progress = Progress::begin();
+    let silent = wait_for_listeners(ports, address, deadline, |silent| {
+        progress.tell(|| format!("Waiting for a listener on port {}", spelled(silent)));
+    })?;
+    drop(progress);
+    if silent.is_empty() {
+        let text: String = listeners_named(ports, address)?
+            .into_iter()
+            .map(|(port, who)| paragraph("", "", &format!("Port {port}: {who} listens.")))
+            .collect();
+        output::print(&text)?;
+        return Ok(exit::YES);
+    }
+    output::complain(&format!(
+        "after {} nothing listens on port {}{}",
+        output::seconds(arguments.timeout.unwrap_or_default().0),
+        spelled(&silent),
+        address.map_or(String::new(), |address| format!(" at {address}"))
+    ));
+    Ok(exit::NO)
 }
 
 /// The ports in a sentence.

@@ -39,13 +39,13 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
         if !is_reported {
             output::tell(&format!(
                 "reuseaddr: waiting for {in_the_way}, for {} at the most",
-                spelled_time(longest)
+                output::seconds(longest)
             ));
             is_reported = true;
         }
         Meanwhile::Nothing
     });
-    let waited = spelled_time(begin.elapsed());
+    let waited = output::seconds(begin.elapsed());
     match end {
         Ok(End::Free) if is_reported => output::tell(&format!(
             "reuseaddr: port {} is free after {waited}",
@@ -60,16 +60,5 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
             "can't wait for port {}: {error:#}; the program is started all the same",
             spelled(ports)
         )),
-    }
-}
-
-/// `0.3 s`, `65 s`.
-fn spelled_time(time: Duration) -> String {
-    /// From here on tenths of a second do not matter.
-    const LONG: Duration = Duration::from_secs(10);
-    if time < LONG && time.subsec_millis() >= 50 {
-        format!("{:.1} s", time.as_secs_f64())
-    } else {
-        format!("{} s", time.as_secs())
     }
 }

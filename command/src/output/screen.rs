@@ -3,6 +3,7 @@
 use crate::output::{on_terminal, size};
 use crate::sys::signals::Signals;
 use anstream::ColorChoice;
+use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -24,9 +25,10 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
 impl Screen {
-    /// Takes the terminal, if stdout is one. From now on signals are noticed in [`Screen::pause`] alone.
+    /// Takes the terminal, if stdout is one with a cursor. From now on signals are noticed in [`Screen::pause`] alone.
     pub(crate) fn take() -> Option<Self> {
-        if !on_terminal() {
+        // A terminal that can't move its cursor shows one frame after another.
+        if !on_terminal() || env::var_os("TERM").is_some_and(|name| name == "dumb") {
             return None;
         }
         let signals = Signals::hold();
@@ -98,7 +100,13 @@ fn fitted(frame: &Frame<'_>, rows: usize) -> Vec<String> {
         lines.push(format!("… {more} more"));
     }
     lines.extend(below.into_iter().map(ToOwned::to_owned));
-    lines.truncate(rows);
+    if lines.len() > rows {
+        lines.truncate(rows);
+        // That something is missing is seen.
+        if let Some(last) = lines.last_mut().filter(|last| !last.starts_with('…')) {
+            "… (the terminal is too low for the rest)".clone_into(last);
+        }
+    }
     lines
 }
 
@@ -179,7 +187,19 @@ mod tests {
             ]
         );
         assert_eq!(fitted(&frame, 5), ["title", "", "STATE", "one", "… 3 more"]);
-        assert_eq!(fitted(&frame, 2), ["title", ""]);
+        assert_eq!(
+            fitted(&frame, 2),
+            ["title", "… (the terminal is too low for the rest)"]
+        );
+        let frame = Frame {
+            title: "title",
+            table: "STATE\none\n",
+            below: "\nPort 1 is busy.\nWhat to do:\n    one\n    two\n",
+        };
+        assert_eq!(
+            fitted(&frame, 7).last().unwrap(),
+            "… (the terminal is too low for the rest)"
+        );
     }
 
     #[test]

@@ -4,15 +4,16 @@ use super::direction::Direction;
 use super::explain;
 use super::hint::{Advice, Scope, advise, as_owner, reserve, seconds_to_wait, see_as_root};
 use super::socket::Socket;
-use crate::net::sock_diag::State;
+use crate::net::sock_diag::{self, State, Which};
 use crate::net::{reset, sysctl};
 use crate::output::{count, list};
-use crate::process::holders::Holder;
+use crate::process::holders::{Holder, Holders};
 use crate::process::manager::Manager;
 use crate::process::tree;
 use rustix::process::getuid;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 /// What is in the way.
@@ -320,15 +321,18 @@ pub(crate) fn left_behind(
         .iter()
         .filter(|socket| socket.direction == Some(Direction::Outbound))
         .count();
-    let who = if outbound == leftovers.len() {
-        "Outgoing connections"
+    let kind = if outbound == leftovers.len() {
+        "closed outgoing connection"
     } else {
-        "Earlier connections"
+        "closed connection"
     };
-    let mut summary = format!(
-        "{who} left {} behind without SO_REUSEADDR, so that a bind fails whatever it sets",
-        by_state(leftovers)
-    );
+    let what = count(leftovers.len(), kind, &format!("{kind}s"));
+    let is = if leftovers.len() == 1 { "is" } else { "are" };
+    let states: BTreeSet<State> = leftovers.iter().map(|socket| socket.state).collect();
+    let still = match states.iter().next() {
+        Some(only) if states.len() == 1 => format!("still in {}", only.name()),
+        _ => format!("still there ({})", by_state(leftovers)),
+    };
     let untimed: Vec<&Socket> = leftovers
         .iter()
         .filter(|socket| socket.left_ms.is_none())
@@ -336,15 +340,29 @@ pub(crate) fn left_behind(
         .collect();
     let left = longest(leftovers).unwrap_or(60_000);
     let until = if untimed.is_empty() {
-        format!(", for {} s more.", left.div_ceil(1000))
+        let they = if leftovers.len() == 1 {
+            "it expires"
+        } else {
+            "they expire"
+        };
+        format!("{they} ({} s)", left.div_ceil(1000))
     } else {
         format!(
-            "; {} until the peer answers or the kernel gives up.",
+            "the peers of {} answer or the kernel gives up",
             by_state(&untimed)
         )
     };
-    summary += &until;
+    let mut summary = format!(
+        "{what} {is} {still}, without SO_REUSEADDR. Until {until} every bind fails, with or without the option."
+    );
+    if let Some(peers) = keep_their_end_open(leftovers) {
+        summary += &format!(" On this host {peers} still keeps an end open.");
+    }
 
+    let by_kernel = getuid().is_root()
+        && leftovers
+            .iter()
+            .all(|socket| matches!(socket.state, State::TimeWait | State::FinWait2));
     let takes_no_right = scope.pid.is_none()
         && leftovers
             .iter()
@@ -354,31 +372,36 @@ pub(crate) fn left_behind(
                 .iter()
                 .filter_map(|socket| Some((socket.local.into(), socket.peer?.into()))),
         );
-    let mut advice = if takes_no_right {
-        vec![
-            advise(
-                format!("reuseaddr run --evict --ports {port} PROGRAM"),
-                "ends what was left behind, and starts PROGRAM",
-            ),
-            advise(
-                format!("reuseaddr evict {port}"),
-                "ends what was left behind, at once",
-            ),
-        ]
-    } else {
-        vec![advise(
+    let is_evicted = takes_no_right || (by_kernel && scope.pid.is_none());
+    let mut advice = Vec::new();
+    if is_evicted {
+        advice.push(advise(
+            format!("reuseaddr run --evict --ports {port} PROGRAM"),
+            "clears the leftovers, and starts PROGRAM",
+        ));
+        advice.push(advise(
+            format!("reuseaddr evict {port}"),
+            "clears the leftovers at once",
+        ));
+    }
+    if !takes_no_right {
+        advice.push(advise(
             format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),
-            "starts PROGRAM now; its bind waits for the port, this once",
-        )]
-    };
-    if !takes_no_right
+            if untimed.is_empty() {
+                "starts PROGRAM now; its bind waits for the port, this once"
+            } else {
+                "starts PROGRAM now; its bind waits so long for the port, which may not be enough"
+            },
+        ));
+    }
+    if !is_evicted
         && leftovers
             .iter()
             .any(|socket| matches!(socket.state, State::TimeWait | State::FinWait2))
     {
         advice.push(advise(
             scope.evict("", port),
-            "ends TIME_WAIT and FIN_WAIT2 at once",
+            "clears TIME_WAIT and FIN_WAIT2 at once",
         ));
     }
     if leftovers
@@ -387,13 +410,43 @@ pub(crate) fn left_behind(
     {
         advice.push(advise(
             scope.evict(" --all-states", port),
-            "ends the rest too; what the peer has not got yet is lost",
+            "clears the rest too; what the peer has not got yet is lost",
         ));
     }
     if outbound > 0 && handed_out.contains(&port) {
         advice.push(reserve(port, scope));
     }
     (Kind::Leftover, summary, advice)
+}
+
+/// The processes on this host that have not closed their ends of these: until they do, an orphan stays
+/// in FIN_WAIT2.
+fn keep_their_end_open(leftovers: &[&Socket]) -> Option<String> {
+    let ends: BTreeMap<SocketAddr, SocketAddr> = leftovers
+        .iter()
+        .filter(|socket| socket.state != State::TimeWait)
+        .filter_map(|socket| Some((socket.peer?.into(), socket.local.into())))
+        .collect();
+    if ends.is_empty() {
+        return None;
+    }
+    let ports: BTreeSet<u16> = ends.keys().map(SocketAddr::port).collect();
+    let ports: Vec<u16> = ports.into_iter().collect();
+    let entries = sock_diag::dump(Which::These(&ports)).ok()?;
+    let inodes = entries
+        .iter()
+        .filter(|entry| ends.get(&entry.local) == Some(&entry.peer))
+        .map(|entry| entry.inode);
+    let inodes: Vec<u64> = inodes.collect();
+    let holders = Holders::find(inodes.iter().copied());
+    let mut theirs: Vec<Holder> = inodes
+        .iter()
+        .flat_map(|&inode| holders.of(inode))
+        .cloned()
+        .collect();
+    theirs.sort_by_key(|holder| holder.pid);
+    theirs.dedup_by_key(|holder| holder.pid);
+    (!theirs.is_empty()).then(|| tree::named(&theirs))
 }
 
 pub(crate) fn longest(leftovers: &[&Socket]) -> Option<u32> {

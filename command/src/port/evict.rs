@@ -19,10 +19,15 @@ pub(crate) struct Choice {
     pub(crate) peer: Option<IpAddr>,
     /// Whether a listener may see empty connections.
     pub(crate) past_listeners: bool,
+    /// Whether connections that are alive go too.
+    pub(crate) established: bool,
 }
 
 impl Choice {
     fn has(&self, entry: &Entry) -> bool {
+        if is_alive(entry) {
+            return self.established && self.has_peer(entry);
+        }
         let state = match entry.state {
             State::TimeWait | State::FinWait2 => true,
             _ => self.all_states,
@@ -32,11 +37,18 @@ impl Choice {
 
     /// Whether it is a leftover that would be chosen in another state, one that it may be in the next moment.
     pub(crate) fn may_become(&self, entry: &Entry) -> bool {
-        entry.is_leftover()
-            && self
-                .peer
-                .is_none_or(|peer| peer.to_canonical() == entry.peer.ip().to_canonical())
+        entry.is_leftover() && self.has_peer(entry)
     }
+
+    fn has_peer(&self, entry: &Entry) -> bool {
+        self.peer
+            .is_none_or(|peer| peer.to_canonical() == entry.peer.ip().to_canonical())
+    }
+}
+
+/// Whether it is a connection that somebody has open or may still accept.
+pub(crate) fn is_alive(entry: &Entry) -> bool {
+    !entry.is_leftover() && !matches!(entry.state, State::Listen | State::Bound)
 }
 
 /// What came of it.
@@ -99,6 +111,7 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
             let mut resetter = Resetter::new(choice.past_listeners)?;
             in_the_way.extend(
                 left.iter()
+                    .filter(|entry| !is_alive(entry))
                     .filter_map(|entry| Some((entry.identity(), resetter.obstacle(entry)?))),
             );
         }
@@ -109,7 +122,9 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
                 .is_some_and(|&obstacle| obstacle != Obstacle::PeerInUse)
         };
         let hopeless = !left.is_empty() && left.iter().all(is_hopeless);
-        if dry_run || settled || late || hopeless {
+        // Only the kernel ends what is alive.
+        let refused = choice.established && refusal.is_some();
+        if dry_run || settled || late || hopeless || refused {
             let mut obstacles = BTreeMap::new();
             for obstacle in left
                 .iter()
@@ -135,7 +150,7 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
                     progress.tell(|| format!("{asked} of {all} are to be destroyed by the kernel"));
                 })?;
             }
-            if refusal.is_some() {
+            if refusal.is_some() && !choice.established {
                 left.retain(|entry| !is_hopeless(entry));
                 debug!("{} are to be ended from their peers' side", left.len());
                 let all = left.len();
@@ -187,7 +202,7 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
                     let command = format!("reuseaddr evict {asked}");
                     root = Some(format!("    {}\n", hint::as_root(&command)));
                     reasons.push(
-                        "ending that all the same needs CAP_NET_ADMIN in the user namespace that owns this network"
+                        "clearing that takes root, or CAP_NET_ADMIN in the user namespace that owns this network"
                             .into(),
                     );
                 }
@@ -204,7 +219,7 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
         }
     }
     format!(
-        "{} left: {}. What works instead:\n{}    reuseaddr run --wait {}s PROGRAM\nor wait for {} s.",
+        "{} left: {}. Alternatives:\n{}    reuseaddr run --wait {}s PROGRAM\nor wait for {} s.",
         count(eviction.left.len(), "is", "are"),
         reasons.join("; "),
         root.unwrap_or_default(),

@@ -4,7 +4,7 @@ use super::free_plan::{Ask, Holding, Plan, Refusal, Way};
 use super::port_list::spelled;
 use super::respawn::Respawn;
 use super::terminate::{Came, Force};
-use crate::output::list;
+use crate::output::{list, seconds};
 use crate::process::cgroup::Container;
 use crate::process::holders::{Holder, sees_all};
 use crate::process::manager::Manager;
@@ -39,8 +39,8 @@ pub(crate) fn ask(ask: &Ask, force: &Force, mood: Mood) -> String {
     let signal = || {
         let name = force.signal_name();
         if force.kill {
-            let grace = force.grace.as_secs_f32();
-            format!("It {be} asked to exit ({name}), and killed after {grace} s.")
+            let grace = seconds(force.grace);
+            format!("It {be} asked to exit ({name}), and killed after {grace}.")
         } else {
             format!("It {be} asked to exit ({name}).")
         }
@@ -253,9 +253,9 @@ pub(crate) fn came(came: &Came, ports: &[u16], force: &Force) -> Option<String> 
             "{who} was killed and has not exited: the kernel is still at work for it, see its state in `ps`"
         ),
         Came::Stubborn(who) => format!(
-            "{who} has not exited within {} s of {}; with --kill it would be killed\n    \
+            "{who} has not exited within {} of {}; with --kill it would be killed\n    \
              reuseaddr free --kill {}",
-            force.grace.as_secs_f32(),
+            seconds(force.grace),
             force.signal_name(),
             spelled(ports)
         ),

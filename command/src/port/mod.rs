@@ -10,6 +10,7 @@ pub(crate) mod explain;
 pub(crate) mod free;
 pub(crate) mod free_plan;
 pub(crate) mod hint;
+pub(crate) mod listeners;
 pub(crate) mod port_list;
 mod respawn;
 pub(crate) mod socket;

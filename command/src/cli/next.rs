@@ -1,0 +1,55 @@
+//! Prints a port that can be bound.
+
+use super::{exit, options};
+use crate::output;
+use crate::port::bindable::{Bind, Bindable};
+use anyhow::Result;
+use std::net::IpAddr;
+
+/// Print the first port from FROM on that can be bound
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A port counts as free when a bind without socket options succeeds. Another program may take it before \
+    yours does: nothing holds it.\nExample: PORT=$(reuseaddr next 3000) npm start"
+)]
+pub(crate) struct Arguments {
+    /// Where to begin, from 1 to 65535
+    #[arg(value_name = "FROM", default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
+    from: u16,
+
+    /// Bind this address, in place of all addresses
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<IpAddr>,
+
+    #[command(flatten)]
+    network: options::Network,
+}
+
+/// Answers `reuseaddr next`.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    arguments.network.enter()?;
+    let bind = Bind {
+        address: arguments.address,
+        reuse: false,
+    };
+    let mut last = Bindable::Busy;
+    for port in arguments.from..=u16::MAX {
+        last = bind.of(port);
+        match last {
+            Bindable::Free => {
+                output::print(&format!("{port}\n"))?;
+                return Ok(exit::YES);
+            }
+            // No port of it can be bound.
+            Bindable::NoAddress => break,
+            Bindable::Busy | Bindable::Denied => {}
+        }
+    }
+    output::complain(&match (last, arguments.address) {
+        (Bindable::NoAddress, Some(address)) => {
+            format!("this machine does not have {address}; `ip address` shows those that it has")
+        }
+        _ => format!("no port from {} to 65535 can be bound", arguments.from),
+    });
+    Ok(exit::NO)
+}

@@ -1,0 +1,71 @@
+//! Waits until something listens on ports.
+
+use super::direction::Judge;
+use super::socket::Socket;
+use crate::net::sock_diag::{self, Entry, State, Which};
+use crate::process::holders::Holders;
+use crate::process::pidfd;
+use crate::sys::signals;
+use anyhow::Result;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+const SHORTEST: Duration = Duration::from_millis(10);
+/// Nothing wakes us up when somebody begins to listen.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// Waits until something listens on all of these ports, or the time is up; returns those on which
+/// nothing does. `tell` hears of them whenever it looks.
+pub(crate) fn wait_for_listeners(
+    ports: &[u16],
+    address: Option<IpAddr>,
+    deadline: Option<Instant>,
+    mut tell: impl FnMut(&[u16]),
+) -> Result<Vec<u16>> {
+    signals::terminate_as_process_1();
+    let mut pause = SHORTEST;
+    loop {
+        let listeners = listeners(ports, address)?;
+        let silent: Vec<u16> = ports
+            .iter()
+            .copied()
+            .filter(|port| !listeners.iter().any(|entry| entry.local.port() == *port))
+            .collect();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if silent.is_empty() || left == Some(Duration::ZERO) {
+            return Ok(silent);
+        }
+        tell(&silent);
+        pidfd::sleep([], left.map_or(pause, |left| left.min(pause)));
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+/// Who listens on each of these ports, in words.
+pub(crate) fn listeners_named(
+    ports: &[u16],
+    address: Option<IpAddr>,
+) -> Result<Vec<(u16, String)>> {
+    let listeners = listeners(ports, address)?;
+    let holders = Holders::find(listeners.iter().map(|entry| entry.inode));
+    let judge = Judge::new(&listeners, Vec::new());
+    let mut named: Vec<(u16, String)> = listeners
+        .iter()
+        .map(|entry| {
+            let socket = Socket::new(entry, &judge, &holders);
+            (entry.local.port(), socket.held_by())
+        })
+        .collect();
+    named.dedup();
+    Ok(named)
+}
+
+/// The listeners on these ports that take connections to the address.
+fn listeners(ports: &[u16], address: Option<IpAddr>) -> Result<Vec<Entry>> {
+    let mut entries = sock_diag::dump(Which::These(ports))?;
+    entries.retain(|entry| {
+        entry.state == State::Listen
+            && address.is_none_or(|address| sock_diag::covers(entry, address))
+    });
+    Ok(entries)
+}
