@@ -125,25 +125,25 @@ fn refuses_what_the_engine_cannot_do() {
     }
 }
 
-/// They trace themselves, or would bring everything that is in their containers.
+/// They trace themselves, or would bring everything that is in their containers. The file decides, and not its name alone.
 #[test]
 fn traces_no_tracers_and_no_containers() {
     let folder = Folder::new("engines-spared");
-    let binary = compile_c("spared", "int main(void) { return 0; }", &["-static"]);
-    for name in ["strace", "gdb", "dockerd", "containerd", "crun", "runc"] {
-        let program = folder.copy(&binary, name);
+    let text = "#include <stdio.h>\nint main(int count, char **arguments) { (void)arguments; if (count > 9) puts(WORD); return 0; }";
+    let place = |word: &str, name: &str| {
+        let word = format!("-DWORD=\"{word}\"");
+        folder.copy(compile_c("spared", text, &["-static", &word]), name)
+    };
+    for (name, word, says) in [
+        ("strace", "PTRACE_SEIZE", "traces programs itself"),
+        ("gdb", "ptrace", "traces programs itself"),
+        ("crun", "/sys/fs/cgroup", "starts containers"),
+        ("youki", "cgroup.procs", "starts containers"),
+    ] {
+        let program = place(word, name);
         let finished = run().argument(&program).run();
         assert_eq!(finished.status.code(), Some(125), "{finished:#?}");
-        assert!(
-            finished
-                .stderr
-                .contains(if ["strace", "gdb"].contains(&name) {
-                    "traces programs itself"
-                } else {
-                    "starts containers"
-                }),
-            "{finished:#?}"
-        );
+        assert!(finished.stderr.contains(says), "{finished:#?}");
         // What it is worth waiting for is known here.
         own_network();
         let finished = run()
@@ -152,6 +152,17 @@ fn traces_no_tracers_and_no_containers() {
             .run();
         assert!(finished.status.success(), "{finished:#?}");
         assert!(finished.stderr.contains("engine wait: "), "{finished:#?}");
+        // Whoever knows better has the last word.
+        let finished = run()
+            .arguments(["--engine", "trace"])
+            .argument(&program)
+            .run();
+        assert!(finished.status.success(), "{finished:#?}");
+        // The control: a server that has such a name, as RoadRunner's `rr`.
+        let program = place("serves", name);
+        let finished = run().argument("-v").argument(&program).run();
+        assert!(finished.status.success(), "{finished:#?}");
+        assert!(finished.stderr.contains("engine trace: "), "{finished:#?}");
     }
     // Started by a program that is traced, it is let go of, and can trace.
     let starter = compile_c(
@@ -169,6 +180,39 @@ fn traces_no_tracers_and_no_containers() {
         finished.status.success() && finished.stderr.contains("execve(\"/bin/true\""),
         "{finished:#?}"
     );
+}
+
+/// Go programs say which module they are of: `rr` is a debugger, and `RoadRunner`'s server as well.
+#[test]
+fn knows_a_go_program_by_its_module() {
+    let folder = Folder::new("engines-modules");
+    for (module, name, expected) in [
+        ("example.com/roadrunner/cmd/rr", "rr", "engine trace: "),
+        ("example.com/podman", "crun", "engine trace: "),
+        ("github.com/opencontainers/runc", "runc", "engine wait: "),
+    ] {
+        let source = folder.join(name).with_extension("d");
+        fs::create_dir(&source).expect("the folder is ours");
+        let module = format!("module {module}\n\ngo 1.18\n");
+        fs::write(source.join("go.mod"), module).expect("the folder is ours");
+        fs::write(source.join("main.go"), "package main\n\nfunc main() {}\n").expect("it is ours");
+        let binary = folder.join(name);
+        let built = std::process::Command::new(program(&["go"]))
+            .args(["build", "-buildvcs=false", "-o"])
+            .arg(&binary)
+            .current_dir(&source)
+            .env("HOME", folder.path())
+            .env("GOCACHE", folder.join("cache"))
+            .env("CGO_ENABLED", "0")
+            .output()
+            .expect("go runs");
+        assert!(built.status.success(), "{built:?}");
+        own_network();
+        let options = ["-v", "--ports", "5000"];
+        let finished = run().arguments(options).argument(&binary).run();
+        assert!(finished.status.success(), "{finished:#?}");
+        assert!(finished.stderr.contains(expected), "{finished:#?}");
+    }
 }
 
 /// A program that is traced already can't be traced again.

@@ -392,9 +392,35 @@ int main(void)
     program.expect("bound");
 }
 
-/// A program with more rights than its caller, started by a traced one, keeps them: the kernel would take them away.
+/// A program with more rights than its caller, started by a traced one, keeps them, whichever way the kernel comes to it: it
+/// would take them away. An exec that fails changes nothing.
 #[test]
 fn lets_go_of_a_child_that_gains_rights() {
+    let starter = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(int count, char **arguments)
+{
+    char *own[] = {arguments[2], NULL}, path[50];
+    int file = open(arguments[2], O_RDONLY), listener = socket(AF_INET, SOCK_STREAM, 0), option;
+    socklen_t length = sizeof option;
+    (void)count;
+    if (strcmp(arguments[1], "path") == 0)
+        execve(arguments[2], own, NULL);
+    if (strcmp(arguments[1], "descriptor") == 0)
+        fexecve(file, own, (char *[]){NULL});
+    snprintf(path, sizeof path, arguments[1], file);
+    execve(path, own, NULL);
+    listen(listener, 5);
+    getsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &option, &length);
+    printf("option %d\n", option);
+    return 0;
+}
+"#;
     let folder = support::Folder::for_other_users("engines-setuid");
     let id = folder.copy(
         compile_c(
@@ -405,16 +431,39 @@ fn lets_go_of_a_child_that_gains_rights() {
         "id",
     );
     let starter = folder.copy(
-        compile_c("id-starter", include_str!("exec_arguments.c"), &["-static"]),
+        compile_c(
+            "id-starter",
+            starter,
+            &["-static", "-Wno-format-nonliteral", "-Wno-format-security"],
+        ),
         "starter",
     );
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
-    fs::set_permissions(&id, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
-    let seen = crate::nobody(&folder)
-        .argument(command)
-        .argument("run")
-        .argument(starter)
-        .argument(id)
-        .output();
-    assert_eq!(seen, "0\n");
+    let script = folder.join("script");
+    let of_script = folder.join("of-script");
+    let not_there = folder.join("not-there");
+    fs::write(&script, format!("#!{}\n", id.display())).expect("the folder is ours");
+    fs::write(&of_script, format!("#! {} -x\n", script.display())).expect("the folder is ours");
+    for (path, mode) in [(&id, 0o4755), (&script, 0o755), (&of_script, 0o755)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+    }
+    for (how, program, expected) in [
+        ("path", &id, "0\n"),
+        ("path", &script, "0\n"),
+        ("path", &of_script, "0\n"),
+        ("descriptor", &id, "0\n"),
+        ("/proc/self/fd/%d", &id, "0\n"),
+        ("/proc/thread-self/fd/%d", &id, "0\n"),
+        ("/dev/fd/%d", &id, "0\n"),
+        ("path", &not_there, "option 1\n"),
+    ] {
+        let seen = crate::nobody(&folder)
+            .argument(&command)
+            .argument("run")
+            .argument(&starter)
+            .argument(how)
+            .argument(program)
+            .output();
+        assert_eq!(seen, expected, "{how} {}", program.display());
+    }
 }

@@ -274,7 +274,7 @@ fn traceable(path: &Path, elf: &Elf, who: &Credentials, gains: &[Gain], report: 
              from a program that is traced"
         ));
     }
-    report.untraceable.extend(exempt::why_not(&file_name(path)));
+    report.deals_with_others = exempt::why_not(path, &file_name(path));
 }
 
 pub(crate) fn of_go(program: &str) -> String {

@@ -65,6 +65,9 @@ pub(crate) struct Report {
     /// Why the program can't be traced.
     #[serde(skip)]
     pub(crate) untraceable: Vec<String>,
+    /// Why it is better not traced, unless that is asked for.
+    #[serde(skip)]
+    pub(crate) deals_with_others: Option<String>,
     /// Whether it could be served by the library, if there was one.
     #[serde(skip)]
     pub(crate) needs_library: bool,
@@ -135,6 +138,7 @@ impl Report {
     pub(crate) fn take_over(&mut self, inner: Self) {
         self.findings.extend(inner.findings);
         self.untraceable.extend(inner.untraceable);
+        self.deals_with_others = inner.deals_with_others;
         self.needs_library |= inner.needs_library;
         self.placeless |= inner.placeless;
         self.hopeless |= inner.hopeless;

@@ -32,7 +32,9 @@ pub(super) fn choose(report: &mut Report) {
 /// Why the program can't be traced.
 pub(crate) fn untraceable(report: &Report) -> Option<String> {
     let known = report.untraceable.first().cloned();
-    known.or_else(trace::forbidden)
+    known
+        .or_else(|| report.deals_with_others.clone())
+        .or_else(trace::forbidden)
 }
 
 fn engine(report: &Report, untraceable: Option<&str>) -> Option<Choice> {

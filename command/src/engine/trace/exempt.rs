@@ -8,8 +8,10 @@ use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
 use crate::process::selinux::{self, Domain, Start};
 use procfs::process::Process;
+use rustix::fs::{Access, access};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -38,19 +40,81 @@ const CONTAINERS: [&str; 9] = [
     "youki",
 ];
 
-/// Why a program of this name is not to be traced, if it is not.
-pub(crate) fn why_not(name: &str) -> Option<String> {
-    if TRACERS.contains(&name) {
-        Some(format!(
-            "{name} traces programs itself, and a program has one tracer at a time"
-        ))
+/// Who makes the container tools that are written in Go: the path of a program's main package has it.
+const GO_OWNERS: [&str; 5] = [
+    "containerd/",
+    "containers/",
+    "docker/",
+    "moby/",
+    "opencontainers/",
+];
+
+/// Why a program is not to be traced because of what it does with others, if that is so. The name is a hint, and the file
+/// decides: a server may have the name of a debugger.
+pub(crate) fn why_not(path: &Path, name: &str) -> Option<String> {
+    let (is_evidence, why): (fn(&[u8]) -> bool, _) = if TRACERS.contains(&name) {
+        let why = "traces programs itself, and a program has one tracer at a time";
+        (may_trace, why)
     } else if CONTAINERS.contains(&name) {
-        Some(format!(
-            "{name} starts containers, and all of their programs would be traced as well"
-        ))
+        let why = "starts containers, and all of their programs would be traced as well";
+        (may_contain, why)
     } else {
-        None
+        return None;
+    };
+    let bytes = fs::read(path).ok()?;
+    is_evidence(&bytes).then(|| format!("{name} {why}"))
+}
+
+/// Whether a file speaks of ptrace(2), as those that call it do. None of the tracers above is written in Go.
+fn may_trace(file: &[u8]) -> bool {
+    !is_go(file) && (has(file, b"ptrace") || has(file, b"PTRACE"))
+}
+
+/// Whether a file is one of the Go programs that start containers, or speaks of cgroups(7), as the others do.
+fn may_contain(file: &[u8]) -> bool {
+    match main_package(file) {
+        Some(package) => GO_OWNERS.iter().any(|owner| has(package, owner.as_bytes())),
+        // It does not tell, and the name is all there is.
+        None if is_go(file) => true,
+        None => has(file, b"cgroup"),
     }
+}
+
+fn is_go(file: &[u8]) -> bool {
+    has(file, b"\xff Go buildinf:")
+}
+
+/// The path of a Go program's main package, from the information that the toolchain puts into the file.
+fn main_package(file: &[u8]) -> Option<&[u8]> {
+    // Of the 16 bytes that mark where the information begins, the last ones (`infoStart` in `cmd/go/internal/modload`).
+    const MARK: &[u8] = b"\xe6\xd6\x18\xe6path\t";
+    let begin = find(file, MARK)? + MARK.len();
+    let rest = file.get(begin..)?;
+    let line = rest.get(..rest.iter().position(|&byte| byte == b'\n')?)?;
+    // What was built from files alone does not tell.
+    (line != b"command-line-arguments").then_some(line)
+}
+
+fn has(file: &[u8], word: &[u8]) -> bool {
+    find(file, word).is_some()
+}
+
+fn find(file: &[u8], word: &[u8]) -> Option<usize> {
+    file.windows(word.len()).position(|bytes| bytes == word)
+}
+
+/// Whether a tracee has become a program that is not to be traced because of what it does with others.
+pub(super) fn deals_with_others(tid: Tid) -> bool {
+    let path = PathBuf::from(format!("/proc/{tid}/exe"));
+    let file = fs::read_link(&path).ok();
+    let file = file.as_deref().and_then(Path::file_name);
+    // The first 15 bytes of what it was called by, which may be a link.
+    let called = fs::read_to_string(format!("/proc/{tid}/comm")).ok();
+    let called = called.as_deref().map(str::trim_end);
+    [file.and_then(OsStr::to_str), called]
+        .into_iter()
+        .flatten()
+        .any(|name| why_not(&path, name).is_some())
 }
 
 /// The library that is in the program's environment: for which programs it is.
@@ -143,18 +207,39 @@ fn is_secure(tid: Tid, class: u8) -> bool {
     })
 }
 
-/// Whether a program that a tracee is about to become is to be let alone.
+/// Whether a tracee is about to become a program that a traced one can't become as it should: it would lose its rights, or not
+/// start. What the kernel executes counts, which of a script is its interpreter.
 pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
-    let Some(path) = read_path(tid, folder, path) else {
+    let Some(path) = read_path(tid, folder, path).and_then(|path| executed(tid, path)) else {
         return false;
     };
+    // Of an exec that fails nothing comes.
+    if access(&path, Access::EXEC_OK).is_err() {
+        return false;
+    }
     let who = credentials(tid);
-    path.file_name()
-        .and_then(OsStr::to_str)
-        .and_then(why_not)
-        .is_some()
-        || (!may_trace_the_privileged() && gains(&path, &who).is_ok_and(|gains| !gains.is_empty()))
+    (!may_trace_the_privileged() && gains(&path, &who).is_ok_and(|gains| !gains.is_empty()))
         || matches!(selinux::start(&path, &who.domain, who.no_new_privileges), Start::OtherDomain(transition) if !transition.is_traceable())
+}
+
+/// The file that the kernel executes in the end: the interpreter of a script, of which there may be several one after the
+/// other (`exec_binprm` in `fs/exec.c`).
+fn executed(tid: Tid, mut path: PathBuf) -> Option<PathBuf> {
+    const MOST: usize = 5;
+    for _ in 0..=MOST {
+        let mut start = Vec::new();
+        // BINPRM_BUF_SIZE
+        let file = fs::File::open(&path).map(|file| file.take(256).read_to_end(&mut start));
+        let Some(line) = file.ok().and_then(|_| start.strip_prefix(b"#!")) else {
+            // What nobody may read is no script either.
+            return Some(path);
+        };
+        let line = line.split(|&byte| byte == b'\n').next()?;
+        let mut words = line.split(|&byte| b" \t".contains(&byte));
+        let interpreter = words.find(|word| !word.is_empty())?;
+        path = seen_by(tid, libc::AT_FDCWD, interpreter);
+    }
+    None
 }
 
 /// A tracee's.
@@ -180,17 +265,31 @@ fn read_path(tid: Tid, folder: i32, address: u64) -> Option<PathBuf> {
     let length = ptrace::read(tid, address, &mut bytes);
     let bytes = bytes.get(..length)?;
     let path = bytes.get(..bytes.iter().position(|&byte| byte == 0)?)?;
-    let path = OsStr::from_bytes(path);
+    Some(seen_by(tid, folder, path))
+}
+
+/// A tracee's path, as it is to be opened from here.
+fn seen_by(tid: Tid, folder: i32, path: &[u8]) -> PathBuf {
+    let path = Path::new(OsStr::from_bytes(path));
     let process = PathBuf::from(format!("/proc/{tid}"));
-    Some(if let Ok(below_root) = Path::new(path).strip_prefix("/") {
+    for own in ["/proc/self", "/proc/thread-self", "/dev/fd"] {
+        if let Ok(rest) = path.strip_prefix(own) {
+            return if own == "/dev/fd" {
+                process.join("fd").join(rest)
+            } else {
+                process.join(rest)
+            };
+        }
+    }
+    if let Ok(below_root) = path.strip_prefix("/") {
         process.join("root").join(below_root)
     } else if folder == libc::AT_FDCWD {
         process.join("cwd").join(path)
-    } else if path.is_empty() {
+    } else if path.as_os_str().is_empty() {
         process.join(format!("fd/{folder}"))
     } else {
         process.join(format!("fd/{folder}")).join(path)
-    })
+    }
 }
 
 /// Whether the kernel leaves a traced program the rights that its file gives it (`cap_bprm_creds_from_file` in

@@ -243,7 +243,7 @@ impl Tracer {
                 });
                 self.tracees.entry(tid).or_default().carried = carried;
             }
-            Some(Call::Exec { folder, path, .. }) if exempt::is_let_alone(tid, folder, path) => {
+            Some(Call::Exec { folder, path }) if exempt::is_let_alone(tid, folder, path) => {
                 self.forget(tid);
                 return ptrace::let_go_of(tid);
             }
@@ -374,11 +374,10 @@ impl Tracer {
         self.forget(tid);
         // What `run` itself has become is traced for a reason.
         let is_first = std::mem::take(&mut self.is_first_exec);
+        let library = self.preloaded.as_ref();
         if !is_first
-            && self
-                .preloaded
-                .as_ref()
-                .is_some_and(|library| library.is_enough_for(tid))
+            && (exempt::deals_with_others(tid)
+                || library.is_some_and(|library| library.is_enough_for(tid)))
         {
             return ptrace::let_go_of(tid);
         }

@@ -52,7 +52,6 @@ pub(super) enum Call {
     Exec {
         folder: i32,
         path: u64,
-        flags: i32,
     },
     /// Of the whole process.
     Exit,
@@ -136,7 +135,7 @@ fn native_number(asked: Asked) -> Option<u64> {
 
 /// Which of the calls that matter this is, of a program as wide as this one.
 fn native_call(entry: &Entry) -> Option<Call> {
-    let [a, b, c, _, e, _] = entry.arguments;
+    let [a, b, c, ..] = entry.arguments;
     Some(match libc::c_long::try_from(entry.number).ok()? {
         libc::SYS_bind => Call::Bind {
             fd: int(a),
@@ -150,12 +149,10 @@ fn native_call(entry: &Entry) -> Option<Call> {
         libc::SYS_execve => Call::Exec {
             folder: libc::AT_FDCWD,
             path: a,
-            flags: 0,
         },
         libc::SYS_execveat => Call::Exec {
             folder: int(a),
             path: b,
-            flags: int(e),
         },
         libc::SYS_exit_group => Call::Exit,
         libc::SYS_rt_sigreturn => Call::SignalReturn,

@@ -26,17 +26,15 @@ pub(in crate::engine::trace) fn call(tid: Tid, entry: &Entry) -> Option<Call> {
 
 /// `arch/x86/entry/syscalls/syscall_32.tbl`.
 fn call_32(tid: Tid, entry: &Entry) -> Option<Call> {
-    let [a, b, c, _, e, _] = entry.arguments;
+    let [a, b, c, ..] = entry.arguments;
     Some(match entry.number {
         11 => Call::Exec {
             folder: libc::AT_FDCWD,
             path: a,
-            flags: 0,
         },
         358 => Call::Exec {
             folder: int(a),
             path: b,
-            flags: int(e),
         },
         119 | 173 => Call::SignalReturn,
         252 => Call::Exit,
