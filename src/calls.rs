@@ -4,7 +4,7 @@ use crate::socket::Socket;
 use crate::spare::Spare;
 use crate::{clock, file, listeners, signals};
 use core::ffi::c_int;
-use libreuse_rules::calls::{Calls, SocketOption};
+use libreuse_rules::calls::{Calls, Sleep, SocketOption};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::Endpoint;
 
@@ -12,6 +12,7 @@ impl Calls for Socket {
     type File = file::Identity;
     type Mask = signals::Mask;
     type Spare = Spare;
+    type Wait = signals::Wait;
 
     fn descriptor(&self) -> c_int {
         self.0
@@ -61,7 +62,15 @@ impl Calls for Socket {
         clock::pause();
     }
 
-    fn sleep_until(&self, moment_ms: u64) -> bool {
-        clock::sleep_until(moment_ms)
+    fn begin_wait(&self) -> signals::Wait {
+        signals::Wait::begin()
+    }
+
+    fn end_wait(&self, wait: signals::Wait) {
+        wait.end();
+    }
+
+    fn sleep_until(&self, wait: &signals::Wait, moment_ms: u64) -> Sleep {
+        clock::sleep_until(wait, moment_ms)
     }
 }

@@ -1,7 +1,10 @@
-//! Time for `LIBREUSE_WAIT`: not the wall clock's, not a cancellation point, and unmoved by signals.
+//! Time for `LIBREUSE_WAIT`: not the wall clock's, and not a cancellation point.
 
 use crate::errno;
+use crate::signals::{Handlers, Wait};
+use core::ffi::c_int;
 use core::ptr;
+use libreuse_rules::calls::Sleep;
 
 /// The time since some fixed point in the past, in milliseconds; `None` if it can't be had, as in a sandbox that refuses
 /// the system call: programs ask without one, by way of the vDSO.
@@ -22,9 +25,37 @@ pub(crate) fn now_ms() -> Option<u64> {
     Some(seconds.saturating_mul(1_000).saturating_add(milliseconds))
 }
 
-/// Sleeps until `moment`, a time as `now_ms` has it; false if the kernel refused. Signal handlers run meanwhile and do not
-/// shorten it.
-pub(crate) fn sleep_until(moment: u64) -> bool {
+/// Sleeps until `moment`, a time as `now_ms` has it. Signal handlers run meanwhile. They do not shorten it, but for those of
+/// signals that ask the program to end.
+pub(crate) fn sleep_until(wait: &Wait, moment: u64) -> Sleep {
+    // Where other handlers may interrupt a sleep as well, it is looked so often.
+    const SLICE_MS: u64 = 10;
+    loop {
+        let now = now_ms();
+        let (until, result) = match (wait.handlers, now) {
+            (Handlers::Alone, Some(now)) => (moment, wait.sleep_for(moment.saturating_sub(now))),
+            (Handlers::Among, Some(now)) => {
+                let until = moment.min(now.saturating_add(SLICE_MS));
+                (until, sleep(until))
+            }
+            _ => (moment, sleep(moment)),
+        };
+        let asked_to_end = match wait.handlers {
+            Handlers::None => false,
+            Handlers::Alone => result == Err(libc::EINTR),
+            Handlers::Among => wait.is_asked_to_end(),
+        };
+        match result {
+            _ if asked_to_end => return Sleep::AskedToEnd,
+            Ok(()) if until >= moment => return Sleep::Over,
+            Ok(()) | Err(libc::EINTR) => {}
+            Err(_) => return Sleep::Failed,
+        }
+    }
+}
+
+/// Sleeps once; the error number if it did not last.
+fn sleep(moment: u64) -> Result<(), c_int> {
     let (seconds, milliseconds) = in_seconds(moment);
     let until = libc::timespec {
         tv_sec: libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX),
@@ -33,24 +64,21 @@ pub(crate) fn sleep_until(moment: u64) -> bool {
         tv_nsec: libc::c_long::try_from(milliseconds.saturating_mul(1_000_000)).unwrap_or(0),
     };
     // Not by way of libc's function, which is a cancellation point, and bind is none.
-    loop {
-        // SAFETY: the kernel reads one timespec, which outlives the call, and writes nothing for an absolute time
-        // (clock_nanosleep(2)).
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_clock_nanosleep,
-                libc::CLOCK_MONOTONIC,
-                libc::TIMER_ABSTIME,
-                &raw const until,
-                ptr::null_mut::<libc::timespec>(),
-            )
-        };
-        if result == 0 {
-            return true;
-        }
-        if errno::get() != libc::EINTR {
-            return false;
-        }
+    // SAFETY: the kernel reads one timespec, which outlives the call, and writes nothing for an absolute time
+    // (clock_nanosleep(2)).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clock_nanosleep,
+            libc::CLOCK_MONOTONIC,
+            libc::TIMER_ABSTIME,
+            &raw const until,
+            ptr::null_mut::<libc::timespec>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(errno::get())
     }
 }
 

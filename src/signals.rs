@@ -4,7 +4,8 @@
 //! The system calls are made without libc's functions, which would leave out the signals that glibc keeps for itself:
 //! one of them is the asynchronous `pthread_cancel`.
 
-use core::ffi::{c_int, c_long};
+use crate::errno;
+use core::ffi::{c_int, c_long, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
 
@@ -47,6 +48,115 @@ pub(crate) fn held(ours: impl FnOnce()) {
         ours();
         release(before);
     }
+}
+
+/// The signals that ask a program to end (signal(7)).
+const ENDING: [c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// What the program handles.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Handlers {
+    /// None of the signals that ask it to end.
+    None,
+    /// One of these, and no others: whatever interrupts a system call was one of them.
+    Alone,
+    /// One of these, and others.
+    Among,
+}
+
+impl Handlers {
+    /// Asks the kernel for which signals there are handlers (`rt_sigaction(2)`).
+    fn of_the_program() -> Self {
+        const LAST: c_int = 64;
+        if !ENDING.into_iter().any(has_handler) {
+            return Self::None;
+        }
+        let mut others = (1..=LAST).filter(|signal| !ENDING.contains(signal));
+        if others.any(has_handler) {
+            Self::Among
+        } else {
+            Self::Alone
+        }
+    }
+}
+
+/// A wait during which the signals that ask the program to end are blocked, if it handles any of them: their handlers run
+/// while it sleeps, or when it ends.
+pub(crate) struct Wait {
+    pub(crate) handlers: Handlers,
+    /// The program's own mask.
+    before: u64,
+}
+
+impl Wait {
+    pub(crate) fn begin() -> Self {
+        let mut before = 0_u64;
+        let mut handlers = Handlers::of_the_program();
+        if handlers != Handlers::None && !change_mask(libc::SIG_BLOCK, ending(), Some(&mut before))
+        {
+            handlers = Handlers::None;
+        }
+        Self { handlers, before }
+    }
+
+    pub(crate) fn end(self) {
+        if self.handlers != Handlers::None {
+            release(Mask(self.before));
+        }
+    }
+
+    /// Whether one of them is pending which the program does not block itself.
+    pub(crate) fn is_asked_to_end(&self) -> bool {
+        pending() & ending() & !self.before != 0
+    }
+
+    /// Sleeps for some milliseconds with the program's own mask; the error number if it did not last.
+    pub(crate) fn sleep_for(&self, milliseconds: u64) -> Result<(), c_int> {
+        // A wait sleeps for less than a second at a time.
+        let milliseconds = u32::try_from(milliseconds.min(999)).unwrap_or(999);
+        let time = libc::timespec {
+            tv_sec: 0,
+            #[allow(clippy::unnecessary_fallible_conversions)] // Of 32 bits on some processors.
+            tv_nsec: libc::c_long::try_from(milliseconds.saturating_mul(1_000_000)).unwrap_or(0),
+        };
+        // SAFETY: no descriptors; the timespec and the mask, which is of the kernel's size, outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_ppoll,
+                ptr::null::<c_void>(),
+                0,
+                &raw const time,
+                &raw const self.before,
+                KERNEL_SIGSET,
+            )
+        };
+        if result < 0 {
+            Err(errno::get())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn has_handler(signal: c_int) -> bool {
+    // A `struct sigaction` of the kernel's, which has the handler first: 0 is SIG_DFL, 1 is SIG_IGN.
+    let mut action = [0_usize; 8];
+    // SAFETY: nothing is set; the kernel writes one such structure, which is no larger, and outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            ptr::null::<c_void>(),
+            action.as_mut_ptr(),
+            KERNEL_SIGSET,
+        )
+    };
+    let [handler, ..] = action;
+    result == 0 && handler > 1
+}
+
+fn ending() -> u64 {
+    ENDING.into_iter().fold(0, |set, signal| set | only(signal))
 }
 
 /// Does something that may raise a signal in the calling thread, which is then taken off again. Signals are blocked;

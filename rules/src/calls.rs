@@ -131,6 +131,18 @@ impl Connection {
     }
 }
 
+/// How a sleep ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sleep {
+    /// At its time.
+    Over,
+    /// The kernel refused, or there is to be no further waiting for another reason.
+    Failed,
+    /// A handler of the program's has run for `SIGHUP`, `SIGINT`, `SIGQUIT` or `SIGTERM`. It may have left the end to whoever
+    /// waits for `bind`.
+    AskedToEnd,
+}
+
 /// A TCP socket of our own, beside the program's (socket(2)). It is closed when it is dropped.
 pub trait Spare {
     /// Binds it, also to an address that no interface has (bind(2), and `IP_FREEBIND` of ip(7)).
@@ -180,6 +192,8 @@ pub trait Calls: Facts {
     type Mask;
     /// A socket of our own.
     type Spare: Spare;
+    /// What a wait keeps.
+    type Wait;
 
     /// The number of the descriptor, for reports.
     fn descriptor(&self) -> i32;
@@ -224,9 +238,19 @@ pub trait Calls: Facts {
         0
     }
 
-    /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`); false if there is to be no further
-    /// waiting.
-    fn sleep_until(&self, moment_ms: u64) -> bool;
+    /// Begins a wait: from here on no signal that asks the program to end passes unnoticed.
+    fn begin_wait(&self) -> Self::Wait;
+
+    /// Ends it.
+    fn end_wait(&self, wait: Self::Wait);
+
+    /// Whether a signal that asks the program to end has ended this wait already, see [`Sleep::AskedToEnd`].
+    fn wait_has_ended(&self) -> bool {
+        false
+    }
+
+    /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`).
+    fn sleep_until(&self, wait: &Self::Wait, moment_ms: u64) -> Sleep;
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What to do: given the settings and what a socket is, act, or step aside and say why.
 
 use crate::calls::{Connection, Facts, State};
+use crate::endpoint::Endpoint;
 use crate::settings::{Linger, Settings};
 use core::fmt;
 
@@ -65,6 +66,8 @@ pub enum Reason {
     NotInUse,
     /// A connection that did not carry the option: no listener of ours has accepted it.
     NeverSet,
+    /// A connection to whose port nobody listens: others could bind the port while it lives.
+    NoListener,
 }
 
 impl Reason {
@@ -84,6 +87,7 @@ impl Reason {
             Self::Unconnected => "not connected",
             Self::NotInUse => "neither listening nor connected",
             Self::NeverSet => "a connection that did not carry the option",
+            Self::NoListener => "a connection to whose port nobody listens",
         }
     }
 }
@@ -167,14 +171,15 @@ pub fn has_something_for_connections(settings: &Settings) -> bool {
 /// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.ending`) itself:
 /// whether to set it again. `carried` is whether the socket carried `SO_REUSEADDR` before.
 ///
-/// Of a connection the kernel does not tell whether it was accepted or made; but what one of our listeners has accepted
-/// carries the option, and what the program has made itself does not, unless it wanted that. Its live port must not be
-/// given away.
+/// Of a connection the kernel does not tell whether it was accepted or made. What one of our listeners has accepted
+/// carries the option, and so does what the program itself made with it: the live port of the latter must not be given
+/// away. While a listener has the port, nobody can bind it: `listened` is whether that is so.
 pub fn cleared(
     settings: &Settings,
     socket: &impl Facts,
     wanted: Options,
     carried: bool,
+    listened: impl FnOnce(Endpoint) -> bool,
 ) -> Decision {
     match socket.state() {
         None => Decision::StepAside(Reason::NotTcp),
@@ -182,6 +187,9 @@ pub fn cleared(
         Some(State::Close) => Decision::StepAside(Reason::NotInUse),
         Some(State::Listen) => on_own_port(settings, socket, wanted),
         Some(_) if wanted.reuse_address && !carried => Decision::StepAside(Reason::NeverSet),
+        Some(_) if wanted.reuse_address && !socket.local().is_some_and(listened) => {
+            Decision::StepAside(Reason::NoListener)
+        }
         Some(_) => on_own_port(settings, socket, wanted),
     }
 }

@@ -127,6 +127,13 @@ pub(crate) fn not_waiting(address: Endpoint) {
     );
 }
 
+/// A wait has ended because a handler has run for a signal that asks the program to end.
+pub(crate) fn asked_to_end(address: Endpoint) {
+    log::warn!(
+        "bind {address}: in use, and not waiting any longer: a signal asked the program to end"
+    );
+}
+
 /// A wait has ended, with the address bound.
 pub(crate) fn bound_after(address: Endpoint, options: Options, waited_ms: u64) {
     log::warn!(

@@ -3,7 +3,7 @@
 //! What is added is advice and never a veto: if it fails, the program runs as if nobody had attended to it. Its own call is
 //! made with its own arguments, and once; `bind` alone is made again, and only after `EADDRINUSE`.
 
-use crate::calls::{Calls, Errno, OwnCall, SocketOption};
+use crate::calls::{Calls, Errno, OwnCall, Sleep, SocketOption};
 use crate::diag::Wanted;
 use crate::endpoint::Endpoint;
 use crate::guard::{self, Guard};
@@ -149,7 +149,12 @@ pub fn option_set(
         },
         _ => return,
     };
-    let decision = policy::cleared(settings, calls, wanted, carried);
+    let decision = policy::cleared(settings, calls, wanted, carried, |local| {
+        calls.is_held(&Wanted {
+            of_listeners: true,
+            ..self::wanted(calls, local)
+        })
+    });
     carry_out(Function::Setsockopt, calls, decision);
 }
 
@@ -162,6 +167,12 @@ pub fn close(settings: &Settings, calls: &impl Calls) {
 fn carry_out(function: Function, calls: &impl Calls, decision: Decision) {
     match decision {
         Decision::Act(options) => {
+            // With TCP_REPAIR it is 2, which is not set by setsockopt(2).
+            let is_off = || calls.option(SocketOption::ReuseAddress) == Some(0);
+            let options = Options {
+                reuse_address: options.reuse_address && is_off(),
+                ..options
+            };
             let done = apply(options, calls);
             report(function, calls, options, done);
         }
@@ -290,9 +301,27 @@ fn wait_to_bind(
     bind: &impl OwnCall,
     address: Endpoint,
 ) -> Result<(), Errno> {
+    let wait = calls.begin_wait();
+    let result = wait_within(settings, options, calls, bind, address, &wait);
+    calls.end_wait(wait);
+    result
+}
+
+fn wait_within<C: Calls>(
+    settings: &Settings,
+    options: Options,
+    calls: &C,
+    bind: &impl OwnCall,
+    address: Endpoint,
+    wait: &C::Wait,
+) -> Result<(), Errno> {
     // That one does not go by itself, and a program that looks for a free port would wait at each that is taken.
     if !settings.wait_for_listeners && calls.is_held(&wanted(calls, address)) {
         report::not_waiting(address);
+        return Err(Errno::IN_USE);
+    }
+    if calls.wait_has_ended() {
+        report::asked_to_end(address);
         return Err(Errno::IN_USE);
     }
     let already = calls.waited_ms();
@@ -308,8 +337,19 @@ fn wait_to_bind(
         let waited = so_far.saturating_sub(start);
         let left = u64::from(settings.wait_ms).saturating_sub(waited);
         let until = so_far.saturating_add(left.min(pause));
+        if left == 0 {
+            break;
+        }
+        match calls.sleep_until(wait, until) {
+            Sleep::Over => {}
+            Sleep::Failed => break,
+            Sleep::AskedToEnd => {
+                report::asked_to_end(address);
+                return Err(Errno::IN_USE);
+            }
+        }
         // Another thread may have closed the descriptor meanwhile, and its number be another socket's.
-        if left == 0 || !calls.sleep_until(until) || calls.file() != file {
+        if calls.file() != file {
             break;
         }
         let (options, result) = bind_plain_first(options, calls, bind, address);

@@ -90,6 +90,56 @@ except OSError as error:
     }
 }
 
+/// A client that sets the option to bind its port, and clears it again so that nobody else takes it.
+#[test]
+fn leaves_a_connection_without_the_option_that_a_client_cleared() {
+    let text = "
+client = socket.socket()
+client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+client.bind(('127.0.0.1', 5001))
+client.connect(('127.0.0.1', 5000))
+client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+print(client.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+other = socket.socket()
+other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+try:
+    other.bind(('127.0.0.1', 5001))
+    print('bound')
+except OSError as error:
+    print(errno.errorcode[error.errno])
+";
+    for shimmed in [false, true] {
+        own_network();
+        let _listener = TcpListener::bind(("127.0.0.1", PORT)).expect("the network is ours");
+        assert_eq!(
+            Program::python(text).shimmed_if(shimmed).output(),
+            "0\nEADDRINUSE\n"
+        );
+    }
+}
+
+/// `TCP_REPAIR` lets a socket be bound over anything, by a value of the option that setsockopt has not.
+#[test]
+fn leaves_a_socket_under_repair_as_it_is() {
+    let text = "
+TCP_REPAIR = 19
+REUSE = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
+client, listener = socket.socket(), socket.socket()
+for each in client, listener:
+    each.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+client.bind(('127.0.0.1', 5001))
+client.connect(('127.0.0.1', 5000))
+listener.listen()
+print(client.getsockopt(*REUSE), listener.getsockopt(*REUSE))
+";
+    for shimmed in [false, true] {
+        own_network();
+        let _listener = TcpListener::bind(("127.0.0.1", PORT)).expect("the network is ours");
+        let program = Program::python(text).shimmed_if(shimmed);
+        assert_eq!(program.with("LIBREUSE_PORTS", "1-65535").output(), "2 2\n");
+    }
+}
+
 #[test]
 fn leaves_sockets_alone_that_the_kernel_binds() {
     let text = "

@@ -414,3 +414,61 @@ fn works_without_the_option_too() {
         .with("LIBREUSE_REUSEADDR", "off");
     assert_eq!(patient.outcome(), "listening");
 }
+
+/// A program whose handler leaves the end to whoever waits for `bind`, as those of Python and Ruby do.
+#[test]
+fn ends_when_a_handler_has_run_for_a_signal_that_asks_to_end() {
+    const WAITS: &str = "
+import signal
+def note(number, frame):
+    print(signal.Signals(number).name)
+for name in sys.argv[1:]:
+    signal.signal(getattr(signal, name), note)
+listener = socket.socket()
+try:
+    listener.bind(('127.0.0.1', 5000))
+    print('bound')
+except OSError as error:
+    print(errno.errorcode[error.errno])
+";
+    for (handled, signal, outcome) in [
+        (&["SIGINT"][..], libc::SIGINT, ["EADDRINUSE", "SIGINT"]),
+        (&["SIGTERM"], libc::SIGTERM, ["EADDRINUSE", "SIGTERM"]),
+        (
+            &["SIGHUP", "SIGUSR1"],
+            libc::SIGHUP,
+            ["EADDRINUSE", "SIGHUP"],
+        ),
+        (
+            &["SIGQUIT", "SIGUSR1"],
+            libc::SIGQUIT,
+            ["EADDRINUSE", "SIGQUIT"],
+        ),
+        // Others do not shorten it.
+        (&["SIGUSR1"], libc::SIGUSR1, ["SIGUSR1", "bound"]),
+        (&["SIGINT", "SIGUSR1"], libc::SIGUSR1, ["SIGUSR1", "bound"]),
+    ] {
+        own_network();
+        let state = if outcome[1] == "bound" {
+            sysctl("net.ipv4.tcp_fin_timeout", "3");
+            TcpState::FinWait2
+        } else {
+            // For a minute, which is less than the wait.
+            TcpState::TimeWait
+        };
+        let _client = Server::new().leave_behind(state);
+        let mut program = Program::python(WAITS)
+            .arguments(handled)
+            .shimmed()
+            .with("LIBREUSE_WAIT", "10m")
+            .start();
+        wait_until("it to wait", || {
+            program.stderr_so_far().contains("waiting for up to")
+        });
+        program.signal(signal);
+        // Python runs the handler in the middle of the next statement.
+        let mut lines = [program.line(), program.line()];
+        lines.sort_unstable();
+        assert_eq!(lines, outcome, "{handled:?}");
+    }
+}

@@ -337,12 +337,33 @@ fn sets_again_what_counts() {
         ),
     ] {
         assert_eq!(
-            cleared(&settings(variables), &known, REUSE, carried),
+            cleared(&settings(variables), &known, REUSE, carried, |_| true),
             expected,
             "{variables:?} {:?} {carried}",
             known.state
         );
     }
+}
+
+/// Others could bind the port of a connection while it lives.
+#[test]
+fn leaves_a_connection_as_the_program_has_it_where_nobody_listens() {
+    for state in [State::Connected, State::PeerClosed, State::Connecting] {
+        assert_eq!(
+            cleared(&settings(&[]), &socket(5000, state), REUSE, true, |_| false),
+            StepAside(Reason::NoListener)
+        );
+    }
+    assert_eq!(
+        cleared(
+            &settings(&[]),
+            &socket(5000, State::Listen),
+            REUSE,
+            true,
+            |_| false
+        ),
+        Act(REUSE)
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::wait_timer::Clock;
 use crate::net::sock_diag;
 use crate::net::spare::{self, Spare};
 use crate::sys::sockopt::{NETWORK_COOKIE, Place};
-use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
+use libreuse_rules::calls::{Calls, Connection, Facts, Sleep, SocketOption, State};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
@@ -103,6 +103,7 @@ impl<A: Ask> Calls for Injected<'_, A> {
     type File = (u64, u64);
     type Mask = ();
     type Spare = Spare;
+    type Wait = ();
 
     fn descriptor(&self) -> i32 {
         self.number
@@ -160,7 +161,15 @@ impl<A: Ask> Calls for Injected<'_, A> {
         thread::sleep(spare::PAUSE);
     }
 
-    fn sleep_until(&self, moment_ms: u64) -> bool {
+    fn wait_has_ended(&self) -> bool {
+        self.clock.has_ended()
+    }
+
+    fn begin_wait(&self) {}
+
+    fn end_wait(&self, (): ()) {}
+
+    fn sleep_until(&self, (): &(), moment_ms: u64) -> Sleep {
         self.clock.sleep_until(moment_ms)
     }
 }

@@ -6,7 +6,7 @@ use super::wait_timer::Clock;
 use crate::net::sock_diag;
 use crate::net::spare::{self, Spare};
 use crate::sys::sockopt;
-use libreuse_rules::calls::{Calls, Connection, Facts, SocketOption, State};
+use libreuse_rules::calls::{Calls, Connection, Facts, Sleep, SocketOption, State};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use procfs::process::Process;
@@ -83,6 +83,7 @@ impl Calls for Socket<'_> {
     type File = (u64, u64);
     type Mask = ();
     type Spare = Spare;
+    type Wait = ();
 
     fn descriptor(&self) -> i32 {
         self.number
@@ -135,7 +136,15 @@ impl Calls for Socket<'_> {
         thread::sleep(spare::PAUSE);
     }
 
-    fn sleep_until(&self, moment_ms: u64) -> bool {
+    fn wait_has_ended(&self) -> bool {
+        self.clock.has_ended()
+    }
+
+    fn begin_wait(&self) {}
+
+    fn end_wait(&self, (): ()) {}
+
+    fn sleep_until(&self, (): &(), moment_ms: u64) -> Sleep {
         self.clock.sleep_until(moment_ms)
     }
 }

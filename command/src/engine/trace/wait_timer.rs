@@ -5,10 +5,17 @@
 
 use super::log;
 use super::ptrace::Tid;
+use libreuse_rules::calls::Sleep;
 use procfs::process::Process;
 use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// No `LIBREUSE_WAIT` is longer.
+const LONGEST_WAIT_MS: u64 = 0xffff_ffff;
+
+/// The signals that ask a program to end (signal(7)).
+const TO_END: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 /// How often a wait looks whether a signal has come for the program.
 const LOOK: Duration = Duration::from_millis(10);
@@ -22,6 +29,8 @@ pub(super) struct Clock {
     goes_on: bool,
     waits: Cell<bool>,
     interrupted: Cell<bool>,
+    /// Whether that was by a signal that asks the program to end.
+    asked_to_end: Cell<bool>,
 }
 
 impl Clock {
@@ -33,6 +42,7 @@ impl Clock {
             goes_on: since.is_some(),
             waits: Cell::new(false),
             interrupted: Cell::new(false),
+            asked_to_end: Cell::new(false),
         }
     }
 
@@ -48,19 +58,28 @@ impl Clock {
         }
     }
 
-    /// Sleeps until then; false if a signal has come for this thread of the program's.
-    pub(super) fn sleep_until(&self, moment_ms: u64) -> bool {
+    /// Whether a signal that asks the program to end has ended the wait.
+    pub(super) fn has_ended(&self) -> bool {
+        self.waited_ms() > LONGEST_WAIT_MS
+    }
+
+    /// Sleeps until then, unless a signal comes for this thread of the program's.
+    pub(super) fn sleep_until(&self, moment_ms: u64) -> Sleep {
         self.waits.set(true);
         let moment = self.begin + Duration::from_millis(moment_ms);
         loop {
             let left = moment.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return true;
+                return Sleep::Over;
             }
             thread::sleep(left.min(LOOK));
-            if signal_has_come(self.tid) {
-                self.interrupt();
-                return false;
+            match Came::of(self.tid) {
+                None => {}
+                Some(came) => {
+                    self.asked_to_end.set(came == Came::ToEnd);
+                    self.interrupt();
+                    return Sleep::Failed;
+                }
             }
         }
     }
@@ -71,17 +90,58 @@ impl Clock {
         log::silence(true);
     }
 
-    /// When the wait began that a signal has interrupted.
+    /// When the wait began that a signal has interrupted. If that asks the program to end, so long ago that no wait is that
+    /// long.
     pub(super) fn is_to_go_on_since(&self) -> Option<Instant> {
         let waits = self.waits.get() || self.goes_on;
-        (waits && self.interrupted.get()).then_some(self.begin)
+        let begin = if self.asked_to_end.get() {
+            ended(self.begin)
+        } else {
+            self.begin
+        };
+        (waits && self.interrupted.get()).then_some(begin)
     }
 }
 
-/// Whether a signal waits for a thread that would do something to it; also if it is not there any more.
-fn signal_has_come(tid: Tid) -> bool {
-    let Ok(status) = Process::new(tid).and_then(|thread| thread.status()) else {
-        return true;
-    };
-    (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign != 0
+/// When a wait began that a signal has ended which asks the program to end: so long ago that no wait is that long.
+pub(super) fn ended(begin: Instant) -> Instant {
+    begin
+        .checked_sub(Duration::from_millis(LONGEST_WAIT_MS + 1))
+        .unwrap_or(begin)
+}
+
+/// Whether a signal asks a program to end that has a handler for it.
+pub(super) fn asks_to_end(tid: Tid, signal: i32) -> bool {
+    let status = Process::new(tid).and_then(|thread| thread.status());
+    TO_END.contains(&signal) && status.is_ok_and(|status| status.sigcgt & bit(signal) != 0)
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// What has come for a thread of the program's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Came {
+    /// A signal that asks the program to end, and for which it has a handler.
+    ToEnd,
+    /// Another signal that would do something; or the thread is not there any more.
+    Other,
+}
+
+impl Came {
+    fn of(tid: Tid) -> Option<Self> {
+        let Ok(status) = Process::new(tid).and_then(|thread| thread.status()) else {
+            return Some(Self::Other);
+        };
+        let pending = (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign;
+        let to_end = TO_END
+            .into_iter()
+            .any(|signal| pending & status.sigcgt & bit(signal) != 0);
+        match pending {
+            0 => None,
+            _ if to_end => Some(Self::ToEnd),
+            _ => Some(Self::Other),
+        }
+    }
 }

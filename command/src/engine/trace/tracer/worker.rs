@@ -6,6 +6,7 @@ use super::super::interception::{Attended, INTERRUPTED, Message, Mouth, Sequence
 use super::super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::super::remote_call::{self, Around, Failed, Question, Told};
 use super::super::socket::process_of;
+use super::super::wait_timer;
 use super::{Tracee, Tracer, Waiting};
 use libreuse_rules::calls::Errno;
 use std::io;
@@ -238,6 +239,14 @@ impl Tracer {
                 self.progress.attended(listens);
             }
             (Word::Signalled { since }, Some(tracee)) => {
+                // It has come while the call was made.
+                let held = tracee.attended.as_ref().and_then(|attended| attended.held);
+                let since = match held {
+                    Some(Stop::Signal(signal)) if wait_timer::asks_to_end(tid, signal) => {
+                        wait_timer::ended(since)
+                    }
+                    _ => since,
+                };
                 tracee.waiting = tracee.attended.as_ref().map(|attended| Waiting {
                     entry: attended.entry,
                     since,
