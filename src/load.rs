@@ -1,33 +1,64 @@
-//! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`.
+//! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`. If a
+//! constructor of another library calls a hook first, the settings are read then.
 
 use crate::{copies, errno, file, real, sink};
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_long};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use libreuse_rules::report;
 use libreuse_rules::settings::{Complaint, PREFIX, Settings, VARIABLES};
 
 static STORE: Store = Store {
     settings: UnsafeCell::new(Settings::UNSET),
-    ready: AtomicBool::new(false),
+    state: AtomicU8::new(UNREAD),
 };
 
-/// The settings: the constructor writes them, and from then on they are only read.
+/// The settings: whoever has brought the state from `UNREAD` to `READING` writes them, and from `READ` on they are only
+/// read.
 struct Store {
     settings: UnsafeCell<Settings>,
-    ready: AtomicBool,
+    state: AtomicU8,
 }
 
-// SAFETY: the constructor alone writes to `settings`, and nobody reads them before it has set `ready`.
+const UNREAD: u8 = 0;
+const READING: u8 = 1;
+const READ: u8 = 2;
+/// The shim is not to act in this program.
+const OFF: u8 = 3;
+
+// SAFETY: one thread alone writes to `settings`, and nobody reads them before it has set the state to `READ`.
 unsafe impl Sync for Store {}
 
-/// The settings, if the shim is to act in this program: `None` before our constructor has run, and where
-/// `LIBREUSE_PROGRAMS` leaves the program out.
+/// The settings, if the shim is to act in this program: `None` where `LIBREUSE_PROGRAMS` leaves it out, and while they are
+/// being read.
 #[inline]
 pub(crate) fn settings() -> Option<&'static Settings> {
-    if STORE.ready.load(Ordering::Acquire) {
-        // SAFETY: the last write to them came before `ready` was set.
+    match STORE.state.load(Acquire) {
+        // SAFETY: the last write to them came before the state was set.
+        READ => Some(unsafe { &*STORE.settings.get() }),
+        UNREAD => before_our_constructor(),
+        _ => None,
+    }
+}
+
+/// The settings, for a hook that another library's constructor has called. Those run in the thread that loads the
+/// program: others could read an environment that this one is changing.
+#[cold]
+#[inline(never)]
+fn before_our_constructor() -> Option<&'static Settings> {
+    errno::kept(|| {
+        // SAFETY: it takes nothing.
+        let process = unsafe { libc::getpid() };
+        // SAFETY: it takes nothing.
+        let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+        if thread == c_long::from(process) {
+            read_once();
+        }
+    });
+    if STORE.state.load(Acquire) == READ {
+        // SAFETY: the last write to them came before the state was set.
         Some(unsafe { &*STORE.settings.get() })
     } else {
         None
@@ -42,40 +73,55 @@ static CONSTRUCTOR: unsafe extern "C" fn() = load;
 
 /// # Safety
 ///
-/// This is the only call, and libc has been initialised.
+/// libc has been initialised.
 unsafe extern "C" fn load() {
     errno::kept(|| {
         real::resolve_all();
-        if copies::another_copy_is_behind() {
-            return;
-        }
-        // SAFETY: this is the only call, and `ready` is not set yet: nobody else looks at them.
-        let settings: &'static mut Settings = unsafe { &mut *STORE.settings.get() };
-        settings.set_defaults();
-        // SAFETY: libc has set it before it called this.
-        let environment = unsafe { ENVIRON };
-        // SAFETY: it is null, or an array of strings as execve(2) describes it; and it stays as it is, since no other
-        // thread may change it while one calls what reads it, as dlopen does (environ(7), attributes(7)).
-        let environment = unsafe { Strings::borrow(environment) };
-
-        let mut mistakes = false;
-        if !runs_with_more_rights_than_its_caller() {
-            read(settings, &environment, &mut |_| mistakes = true);
-        }
-        if !chosen(settings) {
-            return;
-        }
-        if mistakes && sink::open_for_mistakes(settings) {
-            // Only now is it known whether they are to be told: LIBREUSE_LOG may be among the variables.
-            read(settings, &environment, &mut |complaint| {
-                sink::mistake(format_args!("{complaint}"));
-            });
-        }
-        let settings = &*settings;
-        STORE.ready.store(true, Ordering::Release);
-        sink::open(settings);
-        report::loaded(settings);
+        read_once();
     });
+}
+
+/// Reads the settings, unless that has been done, or is being done: by the code that a signal handler has interrupted, for
+/// one.
+fn read_once() {
+    if STORE
+        .state
+        .compare_exchange(UNREAD, READING, Acquire, Relaxed)
+        .is_err()
+    {
+        return;
+    }
+    if copies::another_copy_is_behind() {
+        STORE.state.store(OFF, Relaxed);
+        return;
+    }
+    // SAFETY: nobody else has got past the exchange, and until the state is `READ` nobody looks at them.
+    let settings: &'static mut Settings = unsafe { &mut *STORE.settings.get() };
+    settings.set_defaults();
+    // SAFETY: libc has set it before it called any constructor.
+    let environment = unsafe { ENVIRON };
+    // SAFETY: it is null, or an array of strings as execve(2) describes it; and it stays as it is, since no other
+    // thread may change it while this one calls what reads it, as dlopen does (environ(7), attributes(7)).
+    let environment = unsafe { Strings::borrow(environment) };
+
+    let mut mistakes = false;
+    if !runs_with_more_rights_than_its_caller() {
+        read(settings, &environment, &mut |_| mistakes = true);
+    }
+    if !chosen(settings) {
+        STORE.state.store(OFF, Relaxed);
+        return;
+    }
+    if mistakes && sink::open_for_mistakes(settings) {
+        // Only now is it known whether they are to be reported: LIBREUSE_LOG may be among the variables.
+        read(settings, &environment, &mut |complaint| {
+            sink::mistake(format_args!("{complaint}"));
+        });
+    }
+    let settings = &*settings;
+    STORE.state.store(READ, Release);
+    sink::open(settings);
+    report::loaded(settings);
 }
 
 unsafe extern "C" {

@@ -42,6 +42,31 @@ fn serves_calls_before_its_own_constructor() {
     }
 }
 
+/// The loader runs the constructors of the program's libraries before ours.
+#[test]
+fn serves_a_port_that_a_constructor_of_the_programs_libraries_opens() {
+    const REFUSED: &str = "agent: bind: Address ";
+    for libc in Libc::BOTH {
+        let agent = libc.compiled("agent.c", &["-shared", "-DAGENT"]);
+        let folder = agent.parent().expect("a folder").display();
+        let search = format!("-Wl,-rpath,{folder}");
+        let flags = [agent.to_str().expect("a path in UTF-8"), search.as_str()];
+        let program = Program::new(libc.compiled("agent.c", &flags));
+        own_network();
+        let unserved = "agent: SO_REUSEADDR is 0\nprogram: SO_REUSEADDR is 0\n";
+        assert_eq!(program.output(), unserved, "{libc:?}");
+        assert!(program.output().starts_with(REFUSED), "{libc:?}");
+        own_network();
+        for _ in 0..3 {
+            let served = "agent: SO_REUSEADDR is 1\nprogram: SO_REUSEADDR is 1\n";
+            assert_eq!(program.clone().shimmed().output(), served, "{libc:?}");
+        }
+        // The variables count there too.
+        let elsewhere = program.shimmed().with("LIBREUSE_PROGRAMS", "other");
+        assert!(elsewhere.output().starts_with(REFUSED), "{libc:?}");
+    }
+}
+
 #[test]
 fn serves_plugins() {
     for libc in Libc::BOTH {
