@@ -10,7 +10,7 @@ pub(super) fn page(command: &Command) -> String {
         "reuseaddr",
         "1",
         "User Commands",
-        "say why a TCP port is busy, and start programs so that it is not",
+        "explain why a TCP port is busy, and start programs so it is not",
     );
     let subcommands: Vec<&Command> = command
         .get_subcommands()
@@ -31,7 +31,7 @@ pub(super) fn page(command: &Command) -> String {
     }
     page.paragraph(
         "`reuseaddr` `PORT` is `reuseaddr status` `PORT`. A PORT is a number, a range, several of them with commas, or \
-         one in another form that is seen: `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, or a service that \
+         one of these forms: `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, or a service that \
          /etc/services names. It is always a port of this machine, whatever address stands before it.",
     );
     page.section("COMMANDS");
@@ -77,16 +77,16 @@ pub(super) fn page(command: &Command) -> String {
 
 const EXAMPLES: &[(&str, &str)] = &[
     (
-        "Who has port 8080, and what to do about it:",
+        "Which process holds port 8080, and what to do about it:",
         "reuseaddr 8080",
     ),
     ("On which ports does node listen?", "reuseaddr status node"),
     (
-        "Start a server whose restarts are to work:",
+        "Start a server so that its restarts work:",
         "reuseaddr run python3 server.py",
     ),
     (
-        "The same for the first restart after a run without the library, which has to wait for TIME_WAIT once:",
+        "The first restart after a run without the library, which waits for TIME_WAIT once:",
         "reuseaddr run --wait 65s python3 server.py",
     ),
     (
@@ -94,10 +94,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "sudo reuseaddr systemd --install --wait 60s myd",
     ),
     (
-        "Prepare a server that runs already for its next start:",
+        "Prepare a running server for its next start:",
         "reuseaddr arm 8080",
     ),
-    ("Force TIME_WAIT off a port:", "sudo reuseaddr evict 8080"),
+    ("Clear a port of TIME_WAIT:", "sudo reuseaddr evict 8080"),
     (
         "Which processes hold port 8080, for a program:",
         "reuseaddr status --json 8080 | jq '.ports[].sockets[].holders[].pid'",

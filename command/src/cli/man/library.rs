@@ -16,24 +16,23 @@ pub(super) fn page() -> String {
     page.usage("reuseaddr run PROGRAM [ARGUMENT]...");
     page.section("DESCRIPTION");
     page.words(
-        "A program that is restarted finds its port busy for a minute with what its last run left behind (TIME_WAIT), \
-         unless it sets `SO_REUSEADDR`. This library stands between a program and libc, and does that for it.",
+        "A restarted program finds its port busy for a minute: its closed connections are still in TIME_WAIT, unless it \
+         sets `SO_REUSEADDR`. This library stands between the program and libc, and sets the option for it.",
     );
     page.paragraph(
-        "A `bind` is made as it is, and only after EADDRINUSE once more with the option set for that one call. `listen` sets \
-         the option, which accepted connections inherit, so that what they leave behind can be bound over by the next run. \
-         When the program clears the option on a socket that listens or is connected, it is set again. Nothing else changes: \
-         not a port that somebody listens on, nor UDP, nor a bind to port 0, nor return values, errno, blocking, signals and \
-         descriptors.",
+        "The program's `bind` is unchanged. Only after EADDRINUSE it is repeated, with the option set for that one call. \
+         `listen` sets the option for good. Accepted connections inherit it, so the next run can bind over what they leave \
+         behind. If the program clears the option on a listener or a connection, it is set again. Nothing else changes: \
+         ports with a live listener, UDP, a bind to port 0, return values, errno, blocking, signals and descriptors.",
     );
     page.paragraph(
         "Linux wants the option on the old socket as well as on the new one. So the first restart after a run without the \
-         library still fails; `LIBREUSE_WAIT` lets it wait that one time, and `reuseaddr evict` ends what is left.",
+         library still fails. `LIBREUSE_WAIT` makes it wait, that once; `reuseaddr evict` clears the port at once.",
     );
     page.section("ENVIRONMENT");
     page.words(
-        "Read once, when the library is loaded. A wrong value is told in one line on stderr, and the default holds; so is a \
-         variable of this prefix that does not exist.",
+        "Read once, when the library is loaded. A wrong value, or an unknown variable with this prefix, is reported in one \
+         line on stderr, and the default applies.",
     );
     for setting in &SETTINGS {
         let mut letters = setting.effect.chars();
@@ -48,8 +47,8 @@ pub(super) fn page() -> String {
         page.term(setting.name, "", &meaning);
     }
     page.section("NOTES");
-    page.term("graceful", "", "`LIBREUSE_LINGER=graceful`: the kernel sends everything and the end of file, and once that is \
-        acknowledged forgets the connection and says so by a reset. The peer gets every byte; one that writes after the end, \
+    page.term("graceful", "", "`LIBREUSE_LINGER=graceful`: the kernel sends everything and the end of file. Once that is \
+        acknowledged, it forgets the connection and sends a reset. The peer gets every byte. A peer that writes after the end, \
         or that looks at its connection late, notices the reset.");
     page.term(
         "zero",
@@ -58,20 +57,20 @@ pub(super) fn page() -> String {
     );
     page.term("Where it is not loaded", "", "Static programs have no dynamic linker, and Go programs do not call libc. \
         For setuid, setgid and programs with file capabilities the dynamic linker drops LD_PRELOAD; under systemd \
-        `AmbientCapabilities=` does what the latter are for. `reuseaddr check` tells for a program.");
-    page.term("32-bit programs", "", "need the library of their kind. Where both are installed, \
-        `LD_PRELOAD='/usr/$LIB/libreuse.so'` is the right one for either, and `reuseaddr run` finds it by itself.");
+        use `AmbientCapabilities=` in place of file capabilities. `reuseaddr check PROGRAM` reports all that.");
+    page.term("32-bit programs", "", "need the 32-bit library. Where both are installed, \
+        `LD_PRELOAD='/usr/$LIB/libreuse.so'` names the right one for either. `reuseaddr run` finds it by itself.");
     page.section("DIAGNOSTICS");
-    page.words("One line each, by one system call, where `LIBREUSE_LOG_FILE` says, or on stderr:");
+    page.words("Each message is one line, written by one system call, to `LIBREUSE_LOG_FILE` or to stderr:");
     page.term(
         "libreuse[PID]: loaded: ...",
         "",
-        "with `LIBREUSE_LOG=info`, that it is there, and with which settings.",
+        "with `LIBREUSE_LOG=info`: the library is loaded, with these settings.",
     );
     page.term(
         "libreuse[PID]: bind ADDRESS: ..., bound with SO_REUSEADDR",
         "",
-        "with `LIBREUSE_LOG=info`, that it was needed.",
+        "with `LIBREUSE_LOG=info`: the bind succeeded because of the library.",
     );
     page.section("EXAMPLES");
     for (purpose, command) in [
