@@ -36,27 +36,27 @@ use std::time::Duration;
     Example: reuseaddr run --wait 60s python3 server.py"
 )]
 pub(crate) struct Arguments {
-    /// Start PROGRAM even if nothing can be done for it
+    /// Start PROGRAM even if libreuse can't help it
     #[arg(long)]
     anyway: bool,
 
-    /// Who sees to its calls; without this, the first of these that works for PROGRAM
+    /// Which engine to use (default: the first that works for PROGRAM)
     #[arg(long, value_name = "ENGINE")]
     engine: Option<Engine>,
 
-    /// trace: let go when nothing more has listened for so long, if --ports does not tell all ports
+    /// trace: detach when no new listener has appeared for this long, unless --ports lists every port
     #[arg(long, value_name = "DURATION", default_value = "250ms")]
     trace_quiet: options::Span,
 
-    /// trace: let go after so long, whatever listens
+    /// trace: detach after this long in any case
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     trace_limit: options::Span,
 
-    /// First end what earlier runs left on the ports of --ports: without any right where the peers were on this host
+    /// First clear what earlier runs left on the ports of --ports; no privileges are needed for peers on this host
     #[arg(long)]
     evict: bool,
 
-    /// First ask processes of your own that have the ports of --ports to end, and evict what they leave
+    /// First ask your own processes that hold the ports of --ports to exit, and clear what they leave
     #[arg(long)]
     free: bool,
 

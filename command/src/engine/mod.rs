@@ -32,14 +32,14 @@ impl Engine {
     pub(crate) fn cannot(self) -> &'static [&'static str] {
         match self {
             Self::Preload => &[
-                "serve calls that are made without libc, a bind by io_uring for one",
+                "serve calls that bypass libc, such as a bind by io_uring",
                 "serve what the program starts with another LD_PRELOAD",
             ],
             Self::Trace => &[
-                "serve what is bound after it has let go",
+                "serve what is bound after it has detached",
                 "serve a bind by io_uring",
                 "reset connections (LIBREUSE_LINGER=zero)",
-                "be there while a debugger is",
+                "be used under a debugger",
             ],
             Self::Bpf => &[
                 "work without root, before Linux 6.1, or with cgroup v1 alone",
@@ -51,8 +51,8 @@ impl Engine {
                 "serve sockets that were made outside the control group",
             ],
             Self::Wait => &[
-                "bind over what is left behind: it waits until that has gone",
-                "do anything for the next start",
+                "bind over leftovers: it waits until they expire",
+                "help the next start",
             ],
         }
     }

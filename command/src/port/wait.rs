@@ -213,7 +213,7 @@ fn in_the_way(sockets: &[Socket]) -> String {
         .map(|(state, number): (State, usize)| format!("{number} {}", state.name()))
         .collect();
     if words.is_empty() {
-        return "the kernel does not tell who has it".into();
+        return "the kernel does not show which process holds it".into();
     }
     if let Some(longest) = sockets.iter().filter_map(|socket| socket.left_ms).max() {
         words.push(format!("{} s to go", longest.div_ceil(1000)));

@@ -199,7 +199,7 @@ fn describe_imports(report: &mut Report) {
         return;
     }
     report.note(if report.imports.contains_key("setsockopt") {
-        "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` tells for a running one"
+        "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` shows it for a running process"
     } else {
         "nothing that it loads at start calls setsockopt, so it sets no SO_REUSEADDR by itself"
     });

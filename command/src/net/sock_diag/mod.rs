@@ -106,7 +106,7 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     let mut seen = HashSet::with_capacity(entries.len());
     entries.retain(|entry| seen.insert(entry.identity()));
     entries.sort_by_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
-    debug!("sock_diag tells of {} sockets", entries.len());
+    debug!("sock_diag reports {} sockets", entries.len());
     Ok(entries)
 }
 
