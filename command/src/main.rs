@@ -37,7 +37,7 @@ use cli::{
 use log::{LevelFilter, Log, Metadata, Record};
 use std::process::ExitCode;
 
-/// Say why a TCP port is busy, and start programs so that it is not.
+/// Explain why a TCP port is busy, and start programs so that it is not.
 ///
 /// A program that is restarted often finds its port busy with what its last run left behind (TIME_WAIT). `reuseaddr
 /// run` starts it with libreuse.so, which lets it bind the port all the same; `reuseaddr status` shows what holds a
@@ -50,7 +50,7 @@ use std::process::ExitCode;
     propagate_version = true
 )]
 #[command(
-    after_help = "Start with `reuseaddr status PORT`, or `reuseaddr PORT` for short, which says what to do."
+    after_help = "Start with `reuseaddr status PORT`, or `reuseaddr PORT` for short: it says what to do."
 )]
 struct Cli {
     #[command(subcommand)]

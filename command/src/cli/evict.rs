@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-/// Force what earlier runs left on a port out of TIME_WAIT, now
+/// Clear closed connections (TIME_WAIT) from a port now
 #[allow(clippy::struct_excessive_bools)] // They are options.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -28,15 +28,15 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "PORT")]
     ports: Vec<PortList>,
 
-    /// End orphans in FIN_WAIT1, CLOSING and LAST_ACK too: data that the peer has not got yet is lost
+    /// Also clear orphans in FIN_WAIT1, CLOSING and LAST_ACK; data not delivered yet is lost
     #[arg(long)]
     all_states: bool,
 
-    /// Without CAP_NET_ADMIN, also where a program listens, which then sees an empty connection for each
+    /// Also while a program listens there; without CAP_NET_ADMIN it sees an empty connection for each
     #[arg(long)]
     past_listeners: bool,
 
-    /// Only those whose peer has this address
+    /// Clear only connections with this peer address
     #[arg(long, value_name = "ADDRESS")]
     peer: Option<IpAddr>,
 
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, action = clap::ArgAction::Count)]
     yes: u8,
 
-    /// Show what would be ended, and end nothing
+    /// Show what would be cleared, and change nothing
     #[arg(long)]
     dry_run: bool,
 

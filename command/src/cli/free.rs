@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "PORT")]
     ports: Vec<PortList>,
 
-    /// Do not ask; needed where there is no terminal
+    /// Do not ask; needed without a terminal
     #[arg(short, long)]
     yes: bool,
 

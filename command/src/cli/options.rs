@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Which library is meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Library {
-    /// Take this library, and neither an installed one nor the one that this command carries
+    /// Use this library, not an installed one or the one that this command carries
     #[arg(long, value_name = "PATH")]
     pub(crate) library: Option<PathBuf>,
 }
@@ -54,7 +54,7 @@ impl FromStr for Span {
 /// Who reads the answer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Format {
-    /// Answer in JSON, of which the manual has every key (`reuseaddr man`)
+    /// Print JSON; the manual describes every key (`reuseaddr man`)
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Format {
 /// Whose ports are meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Network {
-    /// In the network namespace of this process, as a container's
+    /// Look into the network namespace of this process, such as a container's
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
 }

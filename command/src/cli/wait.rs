@@ -24,15 +24,15 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "PORT")]
     ports: Vec<PortList>,
 
-    /// For this long at the most: 500ms, 30s, 2m; without it, for ever
+    /// Give up after this long: 500ms, 30s, 2m (default: never)
     #[arg(long, value_name = "TIME")]
     timeout: Option<options::Span>,
 
-    /// Until this address can be bound, in place of all addresses
+    /// Wait for this address, not for all addresses
     #[arg(long, value_name = "ADDRESS")]
     address: Option<IpAddr>,
 
-    /// Until a bind with SO_REUSEADDR succeeds, as that of most servers and of programs under `reuseaddr run`
+    /// Wait until a bind with SO_REUSEADDR succeeds, as most servers and `reuseaddr run` do it
     #[arg(long)]
     reuse: bool,
 

@@ -1,3 +1,5 @@
+//! `reuseaddr bpf`: attach, detach, status, and `run --engine bpf`.
+
 use super::{Machine, attach, below, bpf};
 use crate::{PORT, victim};
 use std::fs;

@@ -1,3 +1,5 @@
+//! The rules, kept by programs in the kernel: what gets its port back, and what stays as it is.
+
 use super::{Machine, bpf};
 use support::{Program, compile_c};
 

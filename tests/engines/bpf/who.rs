@@ -1,3 +1,5 @@
+//! Which programs the engine serves, as the table of the manual says.
+
 use super::{Machine, attach};
 use crate::crash;
 use std::fs;
