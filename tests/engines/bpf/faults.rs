@@ -1,6 +1,6 @@
 //! What goes wrong around it: an attach that is killed, missing privileges, groups that are not there.
 
-use super::{Machine, attach, below, bpf, has_capabilities, is_root};
+use super::{Machine, attach, below, bpf, has_capabilities, is_root, kernel};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -193,4 +193,19 @@ fn says_that_no_cgroup_v2_is_mounted() {
         .argument(reuseaddr());
     fails(&without, "no cgroup v2 is mounted here");
     assert!(fs::metadata("/run/libreuse/bpf").is_err());
+}
+
+#[test]
+fn an_older_kernel_is_named() {
+    if kernel() >= (6, 1) {
+        eprintln!("skipped: this kernel is new enough");
+        return;
+    }
+    fails(
+        &bpf(["attach", "--cgroup", "/"]),
+        "does not let a program set SO_REUSEADDR at bind; 6.1 or later does",
+    );
+    // And a program by this engine is not started.
+    let said = Program::python("print('started')").by("bpf").run();
+    assert_eq!(said.status.code(), Some(125), "{said:#?}");
 }

@@ -4,7 +4,7 @@ use super::{Machine, attach};
 use crate::crash;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Folder, Program, compile_c, own_network, program, project, reuseaddr, shim};
 
@@ -41,18 +41,6 @@ fn rows(folder: &Folder) -> Vec<Row> {
         .status()
         .expect("setcap runs");
     assert!(status.success());
-    let go = folder.join("who-go");
-    let source = folder.join("who.go");
-    fs::write(&source, include_str!("server.go")).expect("the folder is ours");
-    let status = Command::new(program(&["go"]))
-        .args(["build", "-o"])
-        .args([&go, &source])
-        .env("CGO_ENABLED", "0")
-        .env("HOME", folder.path())
-        .env("GOTOOLCHAIN", "local")
-        .status()
-        .expect("go runs");
-    assert!(status.success());
     let mut rows = vec![
         Row {
             what: "a dynamic program",
@@ -61,10 +49,6 @@ fn rows(folder: &Folder) -> Vec<Row> {
         Row {
             what: "static",
             program: nobody(place("who-static", &["-static"])),
-        },
-        Row {
-            what: "Go, by bare system calls",
-            program: nobody(go),
         },
         Row {
             what: "bare system calls in a dynamic program",
@@ -83,6 +67,13 @@ fn rows(folder: &Folder) -> Vec<Row> {
             program: nobody(capable),
         },
     ];
+    match go(folder) {
+        Some(go) => rows.push(Row {
+            what: "Go, by bare system calls",
+            program: nobody(go),
+        }),
+        None => eprintln!("skipped: go is not installed"),
+    }
     if can_bind_by_io_uring() {
         rows.push(Row {
             what: "bind and listen by io_uring",
@@ -92,6 +83,27 @@ fn rows(folder: &Folder) -> Vec<Row> {
         eprintln!("skipped: this kernel has no bind by io_uring (Linux 6.11)");
     }
     rows
+}
+
+/// The server in Go, where that is.
+fn go(folder: &Folder) -> Option<PathBuf> {
+    let compiler = Path::new("/usr/bin/go");
+    if !compiler.exists() {
+        return None;
+    }
+    let go = folder.join("who-go");
+    let source = folder.join("who.go");
+    fs::write(&source, include_str!("server.go")).expect("the folder is ours");
+    let status = Command::new(compiler)
+        .args(["build", "-o"])
+        .args([&go, &source])
+        .env("CGO_ENABLED", "0")
+        .env("HOME", folder.path())
+        .env("GOTOOLCHAIN", "local")
+        .status()
+        .expect("go runs");
+    assert!(status.success());
+    Some(go)
 }
 
 fn can_bind_by_io_uring() -> bool {
