@@ -132,6 +132,9 @@ fn text(report: &Report, shown: &str) -> String {
             "`reuseaddr run --ports PORT` starts {} when it can bind its port",
         ),
         (None, None) => (BAD, "no", "nothing can be done for {}"),
+        (Some(_), Some(Engine::Bpf)) => {
+            (GOOD, "served", "programs in the kernel are attached for {}")
+        }
         (Some(_), Some(Engine::Trace)) => (
             GOOD,
             "traced",

@@ -2,7 +2,7 @@
 
 use super::inspect::of_go;
 use super::report::{Report, Socket};
-use crate::engine::{Choice, Engine};
+use crate::engine::{Choice, Engine, bpf};
 use crate::library::elf::{Elf, HOOKED};
 use crate::library::ld_preload::{self, VARIABLE};
 use crate::library::variables::Variables;
@@ -85,6 +85,12 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
             report.problem("LIBREUSE_PROGRAMS leaves this program out");
         }
         acts_on = Box::new(move |port| settings.reuse_address && settings.ports.contains(port));
+    } else if let Some(record) = bpf::record::covering(pid) {
+        let reason = format!("programs are attached at {}", record.group);
+        report.findings.clear();
+        report.note(reason.clone());
+        report.engine = Some(Choice::new(Engine::Bpf, reason));
+        acts_on = Box::new(move |port| record.serves(port));
     } else if is_static && !is_of_go {
         report.problem(
             "it is statically linked, and no tracer is there: `reuseaddr run` traces such a program until it listens, and \

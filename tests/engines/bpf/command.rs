@@ -111,6 +111,27 @@ fn tells_everybody_what_is_attached() {
         "{said:#?}"
     );
     assert!(said.status.success(), "{said:#?}");
+    // And of a process, whoever it is.
+    let mut server = machine.inside(&group, &victim()).start();
+    server.expect("listening");
+    let check = |pid: u32| {
+        Program::new(reuseaddr())
+            .arguments(["check", "--pid"])
+            .argument(pid.to_string())
+            .run()
+    };
+    let said = check(server.pid());
+    assert!(said.status.success(), "{said:#?}");
+    assert!(
+        said.stdout
+            .contains(&format!("programs are attached at {group}")),
+        "{said:#?}"
+    );
+    let other = check(std::process::id());
+    assert!(
+        !other.stdout.contains("programs are attached"),
+        "{other:#?}"
+    );
 }
 
 #[test]

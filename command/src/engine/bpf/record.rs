@@ -4,6 +4,7 @@
 use super::hierarchy::Hierarchy;
 use super::instance::Life;
 use super::pins::group_to_name;
+use crate::port::port_list::{self, PortList};
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,16 @@ impl Turn {
 }
 
 impl Record {
+    /// Whether a port is to be served.
+    pub(crate) fn serves(&self, port: u16) -> bool {
+        let ports = self.ports.as_ref();
+        ports.is_none_or(|ports| {
+            ports
+                .parse::<PortList>()
+                .is_ok_and(|ports| port_list::all(&[ports]).contains(&port))
+        })
+    }
+
     pub(crate) fn new(group: &str, life: Life, ports: Option<String>) -> Self {
         Self {
             group: group.to_owned(),
@@ -119,6 +130,17 @@ pub(crate) fn all() -> Vec<Record> {
         .collect();
     records.sort_by(|one, other| one.group.cmp(&other.group));
     records
+}
+
+/// The instance that serves a process, as far as it is told: of its group, or of one above it.
+pub(crate) fn covering(pid: u32) -> Option<Record> {
+    let records = all();
+    if records.is_empty() {
+        return None;
+    }
+    let group = Hierarchy::of_process(pid).ok()?;
+    Hierarchy::upwards(&group)
+        .find_map(|above| records.iter().find(|record| record.group == above).cloned())
 }
 
 /// The folder, which is made if it is not there.
