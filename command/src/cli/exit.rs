@@ -20,7 +20,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "125",
-                "it was asked for something that can't be; nothing was started",
+                "an option is wrong, or no engine works for PROGRAM; nothing was started",
             ),
             ("126", "PROGRAM was found and can't be executed"),
             ("127", "PROGRAM was not found"),
@@ -32,7 +32,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "the library works in it, or it can be traced"),
             ("1", "neither"),
-            ("2", "that could not be found out"),
+            ("2", "the answer could not be found out"),
         ],
     ),
     (
@@ -43,7 +43,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
                 "a plain bind of every PORT succeeds now, or no PORT was named",
             ),
             ("1", "a plain bind of some PORT fails now"),
-            ("2", "that could not be found out"),
+            ("2", "the answer could not be found out"),
         ],
     ),
     (
@@ -56,7 +56,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
             ("1", "the time is up, and that is not so"),
             (
                 "2",
-                "we may not bind it at all, or that could not be found out",
+                "you may not bind it, or the answer could not be found out",
             ),
         ],
     ),
@@ -64,10 +64,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         "watch",
         &[
             ("0", "nobody reads what it prints any more"),
-            (
-                "2",
-                "it may not or can't watch, or was asked for what can't be",
-            ),
+            ("2", "it may not or can't watch, or an option is wrong"),
         ],
     ),
     (
@@ -91,7 +88,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
             ("1", "all was done that may be, and some PORT is still busy"),
             (
                 "2",
-                "somebody has a PORT who may not be ended, or nobody agreed, and nobody was",
+                "a process that holds a PORT may not be terminated, or you did not agree; none was",
             ),
         ],
     ),
@@ -108,7 +105,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "a port was printed"),
             ("1", "none can be bound"),
-            ("2", "that could not be found out"),
+            ("2", "the answer could not be found out"),
         ],
     ),
     (

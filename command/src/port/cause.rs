@@ -117,9 +117,9 @@ pub(crate) fn listening(
             advise(
                 "reuseaddr run PROGRAM",
                 if leftovers.is_empty() {
-                    "once it has ended: gets the port at once"
+                    "once it has exited: gets the port at once"
                 } else {
-                    "once it has ended: gets the port, unless some of the above lacks SO_REUSEADDR"
+                    "once it has exited: gets the port, unless some of the above lack SO_REUSEADDR"
                 },
             )
         } else {
