@@ -150,6 +150,12 @@ fn takes_the_first_place_that_will_do() {
              as_nobody XDG_RUNTIME_DIR=/srv/a HOME=/srv/b/c TMPDIR=/srv/t $COMMAND run env",
             "/srv/t/libreuse-65534/",
         ),
+        // Not where a group may put another folder in the place of one on the way.
+        (
+            "mkdir -m 775 /srv/g; chown 65534 /srv/g; mkdir /srv/b; chown 65534 /srv/b
+             as_nobody XDG_RUNTIME_DIR=/srv/g HOME=/srv/b $COMMAND run env",
+            "/srv/b/.cache/libreuse/",
+        ),
         // Root of a user namespace alone.
         (
             "mkdir /srv/b; chown 65534 /srv/b

@@ -96,7 +96,8 @@ impl Folder {
             fd = openat(&fd, name, FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
             reached.push(name);
             let stat = fstat(&fd).map_err(cannot)?;
-            let shared = Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH)
+            // With an access control list the group's bits are the most that any entry of it gives (acl(5)).
+            let shared = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WOTH | Mode::WGRP)
                 && !Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
             if shared || !trusted.contains(&stat.st_uid) {
                 return Err(format!(
