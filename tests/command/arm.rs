@@ -256,3 +256,56 @@ fn arms_nobody_else_where_the_network_is_another() {
     let finished = reuseaddr(["arm", "--pid", &bystander.pid().to_string()]).run();
     assert_says(&finished.stdout, "has SO_REUSEADDR now");
 }
+
+/// One copy after the other: there are more sockets than this process may have descriptors.
+#[test]
+fn arms_50000_connections_with_few_descriptors() {
+    // In several processes: a limit of 20 000 descriptors is common.
+    let text = r#"
+import os, resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+if hard < 13000:
+    print("at most %d descriptors" % hard, flush=True)
+    sys.exit()
+listener = socket.socket()
+listener.bind(("127.0.0.1", 5000))
+listener.listen(1000)
+done, says = os.pipe()
+for worker in range(8):
+    if os.fork() == 0:
+        kept = []
+        for number in range(6250):
+            client = socket.socket()
+            client.setsockopt(socket.IPPROTO_IP, 24, 1) # IP_BIND_ADDRESS_NO_PORT
+            client.bind(("127.0.0.%d" % (2 + worker), 0))
+            client.connect(("127.0.0.1", 5000))
+            kept += [client.detach(), listener.accept()[0].detach()]
+        os.write(says, b"x")
+        sys.stdin.read()
+        os._exit(0)
+for worker in range(8):
+    os.read(done, 1)
+print("listening", flush=True)
+sys.stdin.read()
+"#;
+    own_network();
+    let mut server = Program::python(text).start();
+    match server.line().as_str() {
+        "listening" => {}
+        other => return println!("skipped: {other}"),
+    }
+    let pid = server.pid().to_string();
+    let with_few = |arguments: [&str; 3]| {
+        Program::new(program(&["prlimit"]))
+            .arguments(["--nofile=64:64"])
+            .argument(support::reuseaddr())
+            .arguments(arguments)
+            .run()
+    };
+    let checked = with_few(["check", "--pid", &pid]);
+    assert_says(&checked.stdout, "127.0.0.1:5000");
+    let finished = with_few(["arm", "--pid", &pid]);
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_says(&finished.stdout, "50001 sockets armed.");
+}

@@ -9,7 +9,7 @@ use crate::port::arm::{Armed, Arming, Job, Kind, arm};
 use crate::port::hint::seconds_to_wait;
 use crate::port::port_list::{self as ports, PortList, spelled};
 use crate::process::info;
-use crate::process::sockets::{sockets_of, why_not};
+use crate::process::sockets::{each_socket, why_not};
 use anyhow::{Result, bail};
 use procfs::process::Process;
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,17 +222,18 @@ fn outlook(answer: &Arming, armed: usize) -> String {
 /// The ports that a process listens on; and the process, if those who share them can't be found.
 fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
     let process = info::process(pid)?;
-    let theirs = sockets_of(&process).map_err(|error| {
+    let mut ports = BTreeSet::new();
+    let looked = each_socket(&process, |_, socket| {
+        if socket.listening {
+            ports.insert(socket.local.port());
+        }
+    });
+    looked.map_err(|error| {
         anyhow::anyhow!(
             "{}\n    sudo reuseaddr arm --pid {pid}",
             why_not(error, process.pid())
         )
     })?;
-    let ports: BTreeSet<u16> = theirs
-        .iter()
-        .filter(|(_, socket)| socket.listening)
-        .map(|(_, socket)| socket.local.port())
-        .collect();
     if ports.is_empty() {
         bail!(
             "process {pid} listens on no TCP port, so there is nothing that its next start would need. Perhaps a child of \

@@ -8,7 +8,7 @@ use crate::output;
 use crate::output::progress::Progress;
 use crate::process::holders::Holders;
 use crate::process::info;
-use crate::process::sockets::{Theirs, sockets_of, why_not};
+use crate::process::sockets::{Theirs, each_socket, why_not};
 use crate::sys::sockopt;
 use anyhow::{Context, Result};
 use procfs::process::Process;
@@ -157,30 +157,26 @@ fn arm_all(
     };
     for process in processes {
         let pid = process.pid();
-        let theirs = match sockets_of(&process) {
-            Ok(theirs) => theirs,
-            Err(error) => {
-                let why = why_not(error, pid);
-                arming.refused.push(Refused {
-                    pid: Some(pid),
-                    why,
-                });
-                continue;
-            }
-        };
         let name = process.stat().map_or_else(
             |_| "?".into(),
             |stat| output::readable(stat.comm.as_bytes()),
         );
-        for (inode, socket) in theirs {
+        let looked = each_socket(&process, |inode, socket| {
             if job.ports.binary_search(&socket.local.port()).is_err() || !seen.insert(inode) {
-                continue;
+                return;
             }
             // What was accepted since has inherited the flag.
             if !(again && socket.reuses_address()) {
-                arming.sockets.push(arm_one(job, &socket, &name, pid));
+                arming.sockets.push(arm_one(job, socket, &name, pid));
             }
             progress.tell(|| format!("{} sockets", arming.sockets.len()));
+        });
+        if let Err(error) = looked {
+            let why = why_not(error, pid);
+            arming.refused.push(Refused {
+                pid: Some(pid),
+                why,
+            });
         }
     }
     Ok(())

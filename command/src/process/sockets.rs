@@ -29,11 +29,14 @@ impl Theirs {
     }
 }
 
-/// The TCP sockets of a process that have a port. An error if we may not look at them at all.
-pub(crate) fn sockets_of(process: &Process) -> Result<Vec<(u64, Theirs)>, Errno> {
+/// Shows each TCP socket of a process that has a port, one copy after the other: there may be more than this process may have
+/// descriptors, and a connection that is closed ends only when its copy is. An error if we may not look at them at all.
+pub(crate) fn each_socket(
+    process: &Process,
+    mut show: impl FnMut(u64, &Theirs),
+) -> Result<(), Errno> {
     let pid = Pid::from_raw(process.pid()).ok_or(Errno::SRCH)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let mut found = Vec::new();
     let mut seen = HashSet::new();
     let theirs = holders::sockets(process.pid()).map_err(|error| match error {
         // As proc(5) says that it may not be looked at, or that it has ended.
@@ -48,13 +51,15 @@ pub(crate) fn sockets_of(process: &Process) -> Result<Vec<(u64, Theirs)>, Errno>
         match pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()) {
             // The program may have closed it meanwhile, or opened something else in its place.
             Ok(fd) if fstat(&fd).is_ok_and(|it| it.st_ino == inode) => {
-                found.extend(tcp(fd).map(|socket| (inode, socket)));
+                if let Some(socket) = tcp(fd) {
+                    show(inode, &socket);
+                }
             }
             Ok(_) | Err(Errno::BADF) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// What a socket says of itself, which the kernel tells nobody else.

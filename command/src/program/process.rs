@@ -105,17 +105,18 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
             )),
         }
     }
-    match sockets::sockets_of(&process) {
-        Ok(sockets) => {
-            report.sockets = sockets
-                .iter()
-                .map(|(_, socket)| Socket {
-                    local: socket.local.to_string(),
-                    port: socket.local.port(),
-                    listening: socket.listening,
-                    reuse_address: socket.reuses_address(),
-                })
-                .collect();
+    let mut found = Vec::new();
+    let looked = sockets::each_socket(&process, |_, socket| {
+        found.push(Socket {
+            local: socket.local.to_string(),
+            port: socket.local.port(),
+            listening: socket.listening,
+            reuse_address: socket.reuses_address(),
+        });
+    });
+    match looked {
+        Ok(()) => {
+            report.sockets = found;
             // A server may have thousands of connections; its listeners say what they inherit.
             if report.sockets.iter().any(|socket| socket.listening) {
                 report.sockets.retain(|socket| socket.listening);

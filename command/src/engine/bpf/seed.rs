@@ -7,7 +7,7 @@ use crate::net::namespace;
 use crate::net::sock_diag::{self, State, Which};
 use crate::port::arm::{self, Job};
 use crate::port::direction::{Direction, Judge};
-use crate::process::sockets::sockets_of;
+use crate::process::sockets::each_socket;
 use anyhow::Result;
 use log::debug;
 use procfs::process::Process;
@@ -79,14 +79,16 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
         .filter(|entry| judge.direction(entry) != Direction::Outbound)
         .map(|entry| entry.local.port());
     found.ports.extend(left.filter(|&port| allowed(port)));
-    let listening: BTreeSet<u16> = pids
-        .iter()
-        .filter_map(|&pid| sockets_of(&Process::new(pid).ok()?).ok())
-        .flatten()
-        .filter(|(_, socket)| socket.listening)
-        .map(|(_, socket)| socket.local.port())
-        .filter(|&port| allowed(port))
-        .collect();
+    let mut listening = BTreeSet::new();
+    for process in pids.iter().filter_map(|&pid| Process::new(pid).ok()) {
+        // What may not be looked at is not armed.
+        let _ = each_socket(&process, |_, socket| {
+            let port = socket.local.port();
+            if socket.listening && allowed(port) {
+                listening.insert(port);
+            }
+        });
+    }
     found.ports.extend(&listening);
     if !listening.is_empty() {
         let listening: Vec<u16> = listening.into_iter().collect();
