@@ -91,7 +91,7 @@ const TABLE: [Setting; 8] = [
         name: "LIBREUSE_LINGER",
         values: "`off` `graceful` `zero`",
         default: "`off`",
-        effect: "how TCP connections are closed: as always, without TIME_WAIT, or by a reset that loses data",
+        effect: "how TCP connections are closed: as always, without TIME_WAIT (unless half-closed first), or by a reset that loses data",
         accepts: "off, graceful or zero",
         parse: |settings, value| {
             settings.linger = match value {

@@ -2,6 +2,7 @@
 //! the matrix and without the shim, and must give the same output and end in the same way.
 
 mod calls;
+mod differential;
 mod faults;
 mod handed;
 mod host;
