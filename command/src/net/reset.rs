@@ -19,8 +19,8 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 /// Why a leftover can't be ended from its peer's side.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -74,10 +74,10 @@ impl Resetter {
         Ok(Self {
             listeners: sock_diag::listeners()?,
             past_listeners,
-            protected: is_set("ipv4/tcp_rfc1337"),
+            protected: sysctl::is_on("net.ipv4.tcp_rfc1337"),
             binds_foreign: [
-                is_set("ipv4/ip_nonlocal_bind"),
-                is_set("ipv6/ip_nonlocal_bind"),
+                sysctl::is_on("net.ipv4.ip_nonlocal_bind"),
+                sysctl::is_on("net.ipv6.ip_nonlocal_bind"),
             ],
             handed_out: sysctl::handed_out(),
             here: HashMap::new(),
@@ -254,9 +254,4 @@ fn open(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         Some(ipproto::TCP),
     )
-}
-
-/// Whether a setting of the network is on. What can't be read is as Linux has it, off.
-fn is_set(name: &str) -> bool {
-    fs::read_to_string(format!("/proc/sys/net/{name}")).is_ok_and(|text| text.trim() != "0")
 }

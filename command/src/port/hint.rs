@@ -1,11 +1,11 @@
 //! The next command to type.
 
 use super::socket::Socket;
+use crate::net::sysctl;
 use crate::output::typed;
 use crate::process::holders::Holder;
 use rustix::process::{geteuid, getuid};
 use serde::Serialize;
-use std::fs;
 use std::net::IpAddr;
 
 /// A command to type, and what it is good for.
@@ -108,9 +108,7 @@ pub(crate) fn see_as_root(port: u16, socket: &Socket, scope: Scope) -> Vec<Advic
 
 /// How to keep outgoing connections off a port.
 pub(crate) fn reserve(port: u16, scope: Scope) -> Advice {
-    let reserved =
-        fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
-    let reserved = reserved.trim();
+    let reserved = sysctl::read("net.ipv4.ip_local_reserved_ports").unwrap_or_default();
     let separator = if reserved.is_empty() { "" } else { "," };
     advise(
         scope.as_root(&format!(

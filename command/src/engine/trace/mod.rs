@@ -26,6 +26,7 @@ mod wait_timer;
 pub(crate) use arch::MACHINES;
 pub(crate) use detach::Terms;
 
+use crate::net::sysctl;
 use double_fork::Line;
 use exempt::Preloaded;
 use libreuse_rules::settings::Settings;
@@ -42,8 +43,8 @@ pub(crate) fn forbidden() -> Option<String> {
             status.tracerpid
         ));
     }
-    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
-    match scope.trim() {
+    let scope = sysctl::read("kernel.yama.ptrace_scope")?;
+    match scope.as_str() {
         "3" => Some("kernel.yama.ptrace_scope is 3: nobody may trace".into()),
         "2" if !exempt::may_trace_the_privileged() => {
             Some("kernel.yama.ptrace_scope is 2, and you do not have CAP_SYS_PTRACE".into())
