@@ -38,6 +38,11 @@ pub(crate) struct Instance {
 ///
 /// What is missing.
 pub(crate) fn may() -> Result<()> {
+    // There maps count as locked memory, of which even root has 64 KiB, and the answer would be EPERM.
+    const COUNTED_OTHERWISE: (u32, u32) = (5, 11);
+    if release() < COUNTED_OTHERWISE {
+        return Err(too_old("there they may set no option at all then"));
+    }
     Ports::create().map(drop).map_err(|error| refused(&error))
 }
 
@@ -199,6 +204,19 @@ fn load(hook: Hook, code: &[super::asm::Instruction]) -> Result<OwnedFd> {
         }
         _ => refused(&why.error),
     })
+}
+
+/// The kernel's version: 6.1 of `6.1.0-50-amd64`.
+pub(super) fn release() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    )
 }
 
 /// What is said where the kernel can't do it.

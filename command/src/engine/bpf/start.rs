@@ -132,10 +132,5 @@ pub(crate) fn try_here() -> Result<()> {
 
 /// Whether this machine looks as if the engine worked here; only `run` and `bpf attach` test it.
 pub(crate) fn is_likely() -> bool {
-    let name = rustix::system::uname();
-    let release = name.release().to_string_lossy();
-    let mut numbers = release
-        .split(|letter: char| !letter.is_ascii_digit())
-        .map_while(|number| number.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(1)) && Hierarchy::find().is_ok()
+    instance::release() >= (6, 1) && Hierarchy::find().is_ok()
 }
