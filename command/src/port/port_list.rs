@@ -9,7 +9,8 @@ use std::str::FromStr;
 const VARIABLE: &str = "LIBREUSE_PORTS";
 const SERVICES: &str = "/etc/services";
 
-/// `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, `http`, or several of them with commas.
+/// `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, `http`, `http://localhost:8080/`, or several of them
+/// with commas.
 #[derive(Clone, Debug)]
 pub(crate) struct PortList(Vec<u16>);
 
@@ -37,6 +38,9 @@ impl FromStr for PortList {
 
 /// One entry of a list as the library has it: a number or a range.
 fn item(text: &str) -> Result<String, String> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return of_url(scheme, rest);
+    }
     let text = match text.rsplit_once('/') {
         None | Some((_, "")) => text,
         Some((port, protocol)) if protocol.eq_ignore_ascii_case("tcp") => port,
@@ -63,6 +67,30 @@ fn item(text: &str) -> Result<String, String> {
     } else {
         service(text).map_or_else(|| text.to_owned(), |port| port.to_string())
     })
+}
+
+/// The port of a URL, or else that of its scheme.
+fn of_url(scheme: &str, rest: &str) -> Result<String, String> {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host_and_port = authority.rsplit('@').next().unwrap_or_default();
+    // The colons of an IPv6 address stand in brackets.
+    let has_port = host_and_port
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
+    if has_port {
+        return item(host_and_port);
+    }
+    let host = host_and_port.trim_end_matches(':');
+    let named = match scheme.to_lowercase().as_str() {
+        "ws" => "http".to_owned(),
+        "wss" => "https".to_owned(),
+        "postgres" => "postgresql".to_owned(),
+        scheme => scheme.to_owned(),
+    };
+    let port = service(&named).ok_or_else(|| {
+        format!("{scheme}:// has no port that {SERVICES} names; expected one such as {scheme}://localhost:8080")
+    })?;
+    item(&format!("{host}:{port}"))
 }
 
 /// Whether an address may be one of this machine. Which one does not matter: a verdict is for all of them.
@@ -174,6 +202,12 @@ mod tests {
             ("8080/tcp", &[8080]),
             ("localhost:8080/TCP", &[8080]),
             (":7-9,12/tcp", &[7, 8, 9, 12]),
+            ("http://localhost:8080/", &[8080]),
+            ("https://127.0.0.1:8443/a?b=c#d", &[8443]),
+            ("http://[::1]:3000", &[3000]),
+            ("http://[::1]/", &[80]),
+            ("https://localhost", &[443]),
+            ("ws://user:word@localhost:9000/socket", &[9000]),
         ] {
             assert_eq!(all(&[text.parse().unwrap()]), expected, "{text}");
         }
@@ -181,6 +215,8 @@ mod tests {
             ("53/udp", "only TCP"),
             ("example.com:80", "not an address of this machine"),
             ("8080/", "expected ports"),
+            ("http://example.com/", "not an address of this machine"),
+            ("nosuch://localhost/", "has no port"),
             (":", "empty"),
             ("9-8", "from high to low"),
         ] {
@@ -199,7 +235,7 @@ mod tests {
             let target = text.parse::<Target>().unwrap();
             assert_eq!(matches!(target, Target::Program(_)), program, "{text}");
         }
-        for text in ["99999", "9-8", "a:b", "a/b", "a,b"] {
+        for text in ["99999", "9-8", "a:b", "a/b", "a,b", "http://example.com"] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }
