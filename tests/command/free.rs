@@ -591,3 +591,49 @@ fn has_a_service_stopped_by_its_manager() {
         assert_says(&output, expected);
     }
 }
+
+/// A UDP port leaves nothing behind, but has a holder as well; the TCP port of the same number is not
+/// touched.
+#[test]
+fn frees_udp_ports() {
+    own_network();
+    let mut tcp = server(5000).start();
+    tcp.expect("listening");
+    let mut udp = Program::python(
+        "
+holder = socket.socket(type=socket.SOCK_DGRAM)
+holder.bind(('127.0.0.1', 5000))
+client = socket.socket(type=socket.SOCK_DGRAM)
+client.bind(('127.0.0.1', 5001))
+client.connect(('127.0.0.1', 5000))
+print('bound')
+sys.stdin.read()",
+    )
+    .start();
+    udp.expect("bound");
+    let shown = reuseaddr(["5000/udp"]).run();
+    assert_eq!(code(&shown), 1, "{shown:#?}");
+    let expected = format!("UDP port 5000 is held by python3 (pid {})", udp.pid());
+    assert_says(&shown.stdout, &expected);
+    // What is connected is a client's.
+    let client = reuseaddr(["free", "--yes", "5001/udp"]).run();
+    assert_eq!(code(&client), 1, "{client:#?}");
+    assert!(!udp.has_ended());
+
+    let answer = json(&reuseaddr(["free", "--json", "--yes", "5000/udp"]));
+    assert_eq!(
+        answer["asked"][0]["pids"],
+        serde_json::json!([udp.pid()]),
+        "{answer}"
+    );
+    assert_eq!(answer["ports"][0]["protocol"], "udp", "{answer}");
+    assert_eq!(answer["ports"][0]["free"], true, "{answer}");
+    assert_eq!(udp.finish().signal(), Some(libc::SIGTERM));
+    let again = reuseaddr(["free", "5000/udp"]).run();
+    assert_eq!(code(&again), 0, "{again:#?}");
+    assert_says(&again.stdout, "Port 5000/udp is free already");
+    assert!(!tcp.has_ended());
+    let refused = reuseaddr(["evict", "5000/udp"]).run();
+    assert_eq!(code(&refused), 2, "{refused:#?}");
+    assert_says(&refused.stderr, "only `status` and `free` know UDP ports");
+}

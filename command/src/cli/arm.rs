@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let (ports, alone) = match arguments.pid {
         Some(pid) => of_process(pid)?,
-        None => (ports::all(&arguments.ports), None),
+        None => (ports::tcp(&arguments.ports)?, None),
     };
     let job = Job {
         ports: &ports,

@@ -152,7 +152,8 @@ fn attach(arguments: &Attach) -> Result<u8> {
     let ports = arguments
         .ports
         .as_ref()
-        .map(|list| port_list::all(std::slice::from_ref(list)));
+        .map(|list| port_list::tcp(std::slice::from_ref(list)))
+        .transpose()?;
     let allowed = |port: u16| {
         ports
             .as_ref()

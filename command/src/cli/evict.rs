@@ -98,7 +98,7 @@ struct PerPort {
 /// Answers `reuseaddr evict`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     arguments.network.enter()?;
-    let ports = ports::all(&arguments.ports);
+    let ports = ports::tcp(&arguments.ports)?;
     let choice = Choice {
         all_states: arguments.all_states,
         peer: arguments.peer,

@@ -3,11 +3,11 @@
 use super::{exit, options};
 use crate::net::namespace;
 use crate::output::{self, list, paragraph};
-use crate::port::bindable::{busy, is_free};
+use crate::port::bindable::{busy, is_free, is_free_for_udp};
 use crate::port::explain::{self, Mood, is};
 use crate::port::free::{Failure, denied, free};
 use crate::port::free_plan::{self, Ask, Plan, Whom};
-use crate::port::port_list::{self as ports, PortList, spelled};
+use crate::port::port_list::{self as ports, PortList, PortSet};
 use crate::port::terminate::{Ending, Force};
 use crate::process::manager::Manager;
 use crate::process::{signal, tree};
@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
     or what started this command."
 )]
 pub(crate) struct Arguments {
-    /// Ports: 49200, 8000-8100, or several with commas
+    /// Ports: 49200, 8000-8100, 53/udp, or several with commas
     #[arg(required = true, value_name = "PORT")]
     ports: Vec<PortList>,
 
@@ -86,6 +86,7 @@ struct Asked {
 #[derive(Debug, Serialize)]
 struct PerPort {
     port: u16,
+    protocol: &'static str,
     free: bool,
 }
 
@@ -184,7 +185,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 }
 
 /// What was asked, as it would be typed.
-fn asked(arguments: &Arguments, ports: &[u16]) -> String {
+fn asked(arguments: &Arguments, ports: &PortSet) -> String {
     let mut words = Vec::new();
     words.extend(arguments.network.pid.map(|pid| format!("--pid {pid}")));
     words.extend(arguments.yes.then(|| "--yes".into()));
@@ -193,7 +194,7 @@ fn asked(arguments: &Arguments, ports: &[u16]) -> String {
         format!("--signal {}", name.trim_start_matches("SIG"))
     }));
     words.extend(arguments.kill.then(|| "--kill".into()));
-    words.push(spelled(ports));
+    words.push(ports.spelled());
     words.join(" ")
 }
 
@@ -209,7 +210,7 @@ fn agreed(plan: &Plan) -> Result<bool> {
 /// Prints the answer in JSON, if that was asked for.
 fn done(
     arguments: &Arguments,
-    ports: &[u16],
+    ports: &PortSet,
     plan: &Plan,
     refusals: &[String],
     code: u8,
@@ -221,11 +222,18 @@ fn done(
             asked: plan.asks.iter().map(Asked::new).collect(),
             refusals: refusals.to_vec(),
             ports: ports
+                .tcp
                 .iter()
                 .map(|&port| PerPort {
                     port,
+                    protocol: "tcp",
                     free: is_free(port),
                 })
+                .chain(ports.udp.iter().map(|&port| PerPort {
+                    port,
+                    protocol: "udp",
+                    free: is_free_for_udp(port),
+                }))
                 .collect(),
         };
         output::print_json(&answer, false)?;
@@ -238,7 +246,7 @@ impl Asked {
         let holders = ask.holders();
         let eldest = holders.first();
         Self {
-            ports: ask.ports(),
+            ports: ask.ports().iter().map(|port| port.number).collect(),
             pids: holders.iter().map(|holder| holder.pid).collect(),
             name: eldest.map_or(String::new(), |holder| holder.name.clone()),
             user: eldest.map_or(String::new(), |holder| holder.who.user()),

@@ -10,7 +10,7 @@ use crate::port::cause::ManagerOf;
 use crate::port::diagnosis::{Verdict, verdict};
 use crate::port::direction::Judge;
 use crate::port::hint::Scope;
-use crate::port::port_list::{self as ports, PortList, Target, spelled};
+use crate::port::port_list::{self as ports, PortList, PortSet, Target, spelled};
 use crate::port::socket::{Socket, UdpSocket};
 use crate::port::table::listing;
 use crate::process::holders::Holders;
@@ -75,9 +75,11 @@ struct PerPort {
 
 impl PerPort {
     fn is_busy(&self) -> bool {
-        self.verdict
-            .as_ref()
-            .is_some_and(|verdict| !verdict.is_free())
+        match &self.verdict {
+            Some(verdict) => !verdict.is_free(),
+            // A UDP port, if it was named.
+            None => !self.udp.is_empty(),
+        }
     }
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         signals::terminate_as_process_1();
     }
     loop {
-        let answer = look(wanted(&arguments.targets)?.as_deref(), scope)?;
+        let answer = look(wanted(&arguments.targets)?.as_ref(), scope)?;
         if arguments.format.json {
             output::print_json(&as_json(&answer)?, arguments.watch)?;
         } else {
@@ -143,7 +145,7 @@ fn title(arguments: &Arguments) -> String {
         .targets
         .iter()
         .map(|target| match target {
-            Target::Ports(ports) => spelled(&ports::all(std::slice::from_ref(ports))),
+            Target::Ports(ports) => ports::all(std::slice::from_ref(ports)).spelled(),
             Target::Program(name) => name.clone(),
         })
         .collect();
@@ -153,7 +155,7 @@ fn title(arguments: &Arguments) -> String {
 }
 
 /// The ports that were named, and those of the programs that were; `None` if nothing was.
-fn wanted(targets: &[Target]) -> Result<Option<Vec<u16>>> {
+fn wanted(targets: &[Target]) -> Result<Option<PortSet>> {
     let mut lists: Vec<PortList> = Vec::new();
     let mut programs: Vec<&str> = Vec::new();
     for target in targets {
@@ -162,7 +164,8 @@ fn wanted(targets: &[Target]) -> Result<Option<Vec<u16>>> {
             Target::Program(name) => programs.push(name),
         }
     }
-    let mut ports: BTreeSet<u16> = ports::all(&lists).into_iter().collect();
+    let named = ports::all(&lists);
+    let mut ports: BTreeSet<u16> = named.tcp.into_iter().collect();
     if !programs.is_empty() {
         let mut entries = sock_diag::dump(Which::All)?;
         entries.retain(|entry| matches!(entry.state, State::Listen | State::Bound));
@@ -185,18 +188,26 @@ fn wanted(targets: &[Target]) -> Result<Option<Vec<u16>>> {
             ports.extend(theirs);
         }
     }
-    Ok((!targets.is_empty()).then(|| ports.into_iter().collect()))
+    Ok((!targets.is_empty()).then(|| PortSet {
+        tcp: ports.into_iter().collect(),
+        udp: named.udp,
+    }))
 }
 
-fn look(wanted: Option<&[u16]>, scope: Scope) -> Result<Answer> {
-    let entries = sock_diag::dump(wanted.map_or(Which::All, Which::These))?;
-    let udp = wanted.map(sock_diag::udp).unwrap_or_default();
+fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
+    let entries = sock_diag::dump(wanted.map_or(Which::All, |wanted| Which::These(&wanted.tcp)))?;
+    // Who asks about a TCP port may mean the other.
+    let named: BTreeSet<u16> = wanted
+        .map(|wanted| wanted.tcp.iter().chain(&wanted.udp).copied().collect())
+        .unwrap_or_default();
+    let named: Vec<u16> = named.into_iter().collect();
+    let udp = sock_diag::udp(&named);
     let inodes = entries.iter().chain(&udp).map(|entry| entry.inode);
     let holders = Holders::find(inodes);
     let judge = Judge::new(&entries, sock_diag::listeners()?);
 
     let mut by_port = BTreeMap::<u16, (Vec<Socket>, Vec<UdpSocket>)>::new();
-    for &port in wanted.unwrap_or_default() {
+    for &port in &named {
         by_port.entry(port).or_default();
     }
     for entry in &entries {
@@ -234,8 +245,11 @@ fn look(wanted: Option<&[u16]>, scope: Scope) -> Result<Answer> {
                 .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
                 .collect();
             let probes = probe::probe(port, scope.address);
-            let verdict = verdict(port, &in_question, probes, &handed_out, scope, &managers);
-            (port, (sockets, udp), Some(verdict))
+            let verdict = wanted
+                .tcp
+                .contains(&port)
+                .then(|| verdict(port, &in_question, probes, &handed_out, scope, &managers));
+            (port, (sockets, udp), verdict)
         });
     let mut answer = answer(judged);
     answer.managers = managers;
@@ -347,15 +361,24 @@ fn udp(port: &PerPort) -> String {
         .map(|socket| format!("{} at {}", socket.held_by(), socket.local))
         .collect();
     if holders.is_empty() {
-        return String::new();
+        return if port.verdict.is_some() {
+            String::new()
+        } else {
+            paragraph("", "", &format!("UDP port {} is free.", port.port))
+        };
     }
     let holders: Vec<String> = holders.into_iter().collect();
     paragraph(
         "",
         "",
         &format!(
-            "UDP port {}, which is another one, is held by {}.",
+            "UDP port {}{} is held by {}.",
             port.port,
+            if port.verdict.is_some() {
+                ", which is another one,"
+            } else {
+                ""
+            },
             list(&holders)
         ),
     )

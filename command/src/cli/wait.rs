@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
 /// Answers `reuseaddr wait`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     arguments.network.enter()?;
-    let ports = ports::all(&arguments.ports);
+    let ports = ports::tcp(&arguments.ports)?;
     let start = Instant::now();
     let deadline = arguments
         .timeout

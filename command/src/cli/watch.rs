@@ -71,7 +71,7 @@ struct Event<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let units = Units::new(&arguments.units)?;
     let (sender, receiver) = mpsc::channel();
-    seen::begin(ports::all(&arguments.ports), sender)?;
+    seen::begin(ports::tcp(&arguments.ports)?, sender)?;
     if arguments.json {
         debug!("watching");
     } else {

@@ -1,8 +1,10 @@
 //! Whether a port can be bound: the one answer for `free`, `evict`, `wait` and `next`.
 
+use super::port_list::PortSet;
 use crate::net::probe::{self, Outcome, Probe};
 use rustix::io::Errno;
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// What a bind of a port comes to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,11 +57,24 @@ pub(crate) fn is_free(port: u16) -> bool {
     Bind::default().of(port) == Bindable::Free
 }
 
+/// Whether a plain bind of all addresses by UDP succeeds.
+pub(crate) fn is_free_for_udp(port: u16) -> bool {
+    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => false,
+        // A machine without IPv6 has nothing to say about it.
+        Err(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok(),
+    }
+}
+
 /// The ports of which a plain bind fails.
-pub(crate) fn busy(ports: &[u16]) -> Vec<u16> {
-    ports
-        .iter()
-        .copied()
-        .filter(|&port| !is_free(port))
-        .collect()
+pub(crate) fn busy(ports: &PortSet) -> PortSet {
+    let those = |ports: &[u16], is_free: fn(u16) -> bool| {
+        let busy = ports.iter().copied().filter(|&port| !is_free(port));
+        busy.collect()
+    };
+    PortSet {
+        tcp: those(&ports.tcp, is_free),
+        udp: those(&ports.udp, is_free_for_udp),
+    }
 }

@@ -1,7 +1,7 @@
 //! The words of `free`: whom it asks, why not, and what came of it.
 
-use super::free_plan::{Ask, Holding, Plan, Refusal, Way};
-use super::port_list::spelled;
+use super::free_plan::{Ask, Holding, Plan, Port, Refusal, Way};
+use super::port_list::PortSet;
 use super::respawn::Respawn;
 use super::terminate::{Came, Force};
 use crate::output::{list, seconds};
@@ -20,8 +20,8 @@ pub(crate) enum Mood {
 }
 
 /// `Port 5000 is`, `Ports 5000 and 6000-6100 are`.
-pub(crate) fn is(ports: &[u16]) -> String {
-    let words: Vec<String> = spelled(ports).split(',').map(ToOwned::to_owned).collect();
+pub(crate) fn is(ports: &PortSet) -> String {
+    let words: Vec<String> = ports.spelled().split(',').map(ToOwned::to_owned).collect();
     if ports.len() == 1 {
         format!("Port {} is", list(&words))
     } else {
@@ -31,7 +31,12 @@ pub(crate) fn is(ports: &[u16]) -> String {
 
 /// Who is to exit, and how.
 pub(crate) fn ask(ask: &Ask, force: &Force, mood: Mood) -> String {
-    let ports: Vec<u16> = ask.ports().into_iter().collect();
+    let (udp, tcp): (Vec<Port>, Vec<Port>) = ask.ports().into_iter().partition(|port| port.is_udp);
+    let numbers = |ports: Vec<Port>| ports.into_iter().map(|port| port.number).collect();
+    let ports = PortSet {
+        tcp: numbers(tcp),
+        udp: numbers(udp),
+    };
     let be = match mood {
         Mood::Is => "is",
         Mood::Would => "would be",
@@ -246,7 +251,7 @@ fn holds(holding: &Holding) -> String {
 }
 
 /// Why processes did not exit.
-pub(crate) fn came(came: &Came, ports: &[u16], force: &Force) -> Option<String> {
+pub(crate) fn came(came: &Came, ports: &PortSet, force: &Force) -> Option<String> {
     Some(match came {
         Came::Ended => return None,
         Came::Stubborn(who) if force.kill => format!(
@@ -257,7 +262,7 @@ pub(crate) fn came(came: &Came, ports: &[u16], force: &Force) -> Option<String> 
              reuseaddr free --kill {}",
             seconds(force.grace),
             force.signal_name(),
-            spelled(ports)
+            ports.spelled()
         ),
         Came::Taken(respawn) => format!(
             "{} has taken the port meanwhile{}\n{}",
@@ -270,7 +275,7 @@ pub(crate) fn came(came: &Came, ports: &[u16], force: &Force) -> Option<String> 
 }
 
 /// Who holds the ports again.
-pub(crate) fn respawned(respawn: &Respawn, ports: &[u16]) -> String {
+pub(crate) fn respawned(respawn: &Respawn, ports: &PortSet) -> String {
     format!(
         "{} held again, by {}{}",
         is(ports).replacen('P', "p", 1),
@@ -279,13 +284,13 @@ pub(crate) fn respawned(respawn: &Respawn, ports: &[u16]) -> String {
     )
 }
 
-fn started(respawn: &Respawn, ports: &[u16]) -> String {
+fn started(respawn: &Respawn, ports: &PortSet) -> String {
     match &respawn.by {
         Some(starter) => format!(
             ": {} starts it again. Stop that first\n    {}\n    reuseaddr free {}",
             starter.words(),
             starter.stop_command(),
-            spelled(ports)
+            ports.spelled()
         ),
         None => ", and was not asked to exit: find out who starts it".into(),
     }

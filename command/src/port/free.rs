@@ -4,7 +4,7 @@ use super::bindable::{Bind, Bindable, busy};
 use super::evict::{self, Choice, Eviction};
 use super::explain;
 use super::free_plan::{self, Plan, Whom};
-use super::port_list::spelled;
+use super::port_list::PortSet;
 use super::respawn::look_again;
 use super::terminate::{Ending, Force};
 use super::wait::what_holds;
@@ -30,7 +30,7 @@ pub(crate) enum Failure {
 pub(crate) fn free(
     plan: &Plan,
     ending: Option<Ending>,
-    ports: &[u16],
+    ports: &PortSet,
     force: Force,
 ) -> Result<Result<(), Failure>> {
     if let Some(ending) = ending {
@@ -38,7 +38,7 @@ pub(crate) fn free(
             return Ok(Err(Failure::Busy(why)));
         }
     }
-    let eviction = evict::evict(ports, Choice::default(), false)?;
+    let eviction = evict::evict(&ports.tcp, Choice::default(), false)?;
     if let Some(failure) = still_busy(ports, &eviction)? {
         return Ok(Err(failure));
     }
@@ -53,13 +53,13 @@ pub(crate) fn free(
 /// Frees the ports for a program that is to be started: of our own processes alone, and without a
 /// question. What can't be done is reported, and the program is started all the same.
 pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
-    let busy = busy(ports);
+    let busy = busy(&PortSet::of_tcp(ports));
     if busy.is_empty() {
         return Ok(());
     }
     let plan = free_plan::plan(&busy, Whom::Own)?;
     for refusal in &plan.refusals {
-        output::warn(&explain::refusal(refusal, &spelled(&busy)));
+        output::warn(&explain::refusal(refusal, &busy.spelled()));
     }
     if !plan.refusals.is_empty() {
         return Ok(());
@@ -76,7 +76,7 @@ pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
         output::warn(&why);
         return Ok(());
     }
-    let eviction = evict::evict(&busy, Choice::default(), false)?;
+    let eviction = evict::evict(&busy.tcp, Choice::default(), false)?;
     if let Some(Failure::Busy(why)) = still_busy(&busy, &eviction)? {
         output::warn(&why);
     }
@@ -84,7 +84,7 @@ pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
 }
 
 /// Has those exit whom the plan names; returns why that did not succeed.
-fn terminate(plan: &Plan, ending: Ending, ports: &[u16], force: Force) -> Result<Option<String>> {
+fn terminate(plan: &Plan, ending: Ending, ports: &PortSet, force: Force) -> Result<Option<String>> {
     let mut progress = Progress::begin();
     for manager in plan.asks.iter().filter_map(|ask| ask.stopped_by()) {
         let tell = || progress.tell(|| format!("Waiting for {} to stop", manager.target()));
@@ -101,7 +101,7 @@ fn terminate(plan: &Plan, ending: Ending, ports: &[u16], force: Force) -> Result
 }
 
 /// Why a plain bind fails after all, if it does.
-fn still_busy(ports: &[u16], eviction: &Eviction) -> Result<Option<Failure>> {
+fn still_busy(ports: &PortSet, eviction: &Eviction) -> Result<Option<Failure>> {
     let busy = busy(ports);
     if busy.is_empty() {
         return Ok(None);
@@ -109,7 +109,7 @@ fn still_busy(ports: &[u16], eviction: &Eviction) -> Result<Option<Failure>> {
     if !eviction.left.is_empty() {
         return Ok(Some(Failure::Busy(evict::explain(
             eviction,
-            &spelled(&busy),
+            &busy.spelled(),
         ))));
     }
     if let Some(why) = denied(&busy)? {
@@ -117,21 +117,24 @@ fn still_busy(ports: &[u16], eviction: &Eviction) -> Result<Option<Failure>> {
     }
     Ok(Some(Failure::Busy(format!(
         "a plain bind still fails: {}. `free` leaves connections alone\n    reuseaddr status {}",
-        what_holds(&busy)?,
-        spelled(&busy)
+        what_holds(&busy.tcp)?,
+        busy.spelled()
     ))))
 }
 
 /// Why we can't try whether ports are free on which nothing is, if that is so.
-pub(crate) fn denied(busy: &[u16]) -> Result<Option<String>> {
+pub(crate) fn denied(busy: &PortSet) -> Result<Option<String>> {
     let is_denied = |&port: &u16| Bind::default().of(port) == Bindable::Denied;
-    if !busy.iter().all(is_denied) || !sock_diag::dump(Which::These(busy))?.is_empty() {
+    if !busy.udp.is_empty()
+        || !busy.tcp.iter().all(is_denied)
+        || !sock_diag::dump(Which::These(&busy.tcp))?.is_empty()
+    {
         return Ok(None);
     }
     Ok(Some(format!(
         "no socket is on port {}, but you may not bind it: ports below {} take root or \
          CAP_NET_BIND_SERVICE",
-        spelled(busy),
+        busy.spelled(),
         sysctl::lowest_unprivileged()
     )))
 }

@@ -4,6 +4,7 @@
 //! Listeners and bound sockets count, and the processes that hold them. A client's connection does
 //! not.
 
+use super::port_list::PortSet;
 use crate::net::sock_diag::{self, Entry, State, Which};
 use crate::process::cgroup::{self, Place};
 use crate::process::holders::{Holder, Holders};
@@ -13,14 +14,28 @@ use crate::process::tree;
 use anyhow::Result;
 use rustix::process::{geteuid, getpid};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::{fmt, fs};
 
 /// A process with what it holds on the ports.
 #[derive(Clone, Debug)]
 pub(crate) struct Holding {
     pub(crate) holder: Holder,
-    pub(crate) ports: BTreeSet<u16>,
+    pub(crate) ports: BTreeSet<Port>,
     pub(crate) inodes: Vec<u64>,
+}
+
+/// A port of TCP or UDP.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Port {
+    pub(crate) is_udp: bool,
+    pub(crate) number: u16,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.is_udp { "/udp" } else { "" };
+        write!(f, "{}{protocol}", self.number)
+    }
 }
 
 /// Processes that exit together.
@@ -55,7 +70,7 @@ impl Ask {
             .collect()
     }
 
-    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+    pub(crate) fn ports(&self) -> BTreeSet<Port> {
         self.holdings
             .iter()
             .flat_map(|holding| &holding.ports)
@@ -92,7 +107,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// The port's holder can't be seen; the user that it belongs to.
-    Unseen { port: u16, uid: u32 },
+    Unseen { port: Port, uid: u32 },
     /// Process 1.
     Init(Holding),
     /// A manager holds it for a socket unit; the user whose manager that is, if not the system's.
@@ -119,22 +134,33 @@ pub(crate) enum Whom {
 }
 
 /// A port whose holder can't be seen, and the user that it belongs to.
-type Unseen = (u16, u32);
+type Unseen = (Port, u32);
 
 /// The processes that hold listeners and bound sockets on ports, and the ports and users of those
 /// that can't be seen.
-pub(crate) fn holdings(ports: &[u16]) -> Result<(Vec<Holding>, Vec<Unseen>)> {
-    let mut entries = sock_diag::dump(Which::These(ports))?;
+pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
+    let mut entries = sock_diag::dump(Which::These(&ports.tcp))?;
     entries.retain(|entry| matches!(entry.state, State::Listen | State::Bound));
+    let of_tcp = entries.len();
+    // One that is connected is a client's.
+    let udp = sock_diag::udp(&ports.udp);
+    entries.extend(udp.into_iter().filter(|entry| entry.peer.port() == 0));
     let holders = Holders::find(entries.iter().map(|entry| entry.inode));
     let mut by_pid = BTreeMap::<i32, Holding>::new();
     let mut unseen = Vec::new();
-    for Entry {
-        local, inode, uid, ..
-    } in &entries
+    for (
+        position,
+        Entry {
+            local, inode, uid, ..
+        },
+    ) in entries.iter().enumerate()
     {
+        let port = Port {
+            number: local.port(),
+            is_udp: position >= of_tcp,
+        };
         if holders.of(*inode).is_empty() {
-            unseen.push((local.port(), *uid));
+            unseen.push((port, *uid));
         }
         for holder in holders.of(*inode) {
             let holding = by_pid.entry(holder.pid).or_insert_with(|| Holding {
@@ -142,7 +168,7 @@ pub(crate) fn holdings(ports: &[u16]) -> Result<(Vec<Holding>, Vec<Unseen>)> {
                 ports: BTreeSet::new(),
                 inodes: Vec::new(),
             });
-            holding.ports.insert(local.port());
+            holding.ports.insert(port);
             holding.inodes.push(*inode);
         }
     }
@@ -151,7 +177,7 @@ pub(crate) fn holdings(ports: &[u16]) -> Result<(Vec<Holding>, Vec<Unseen>)> {
 }
 
 /// Finds out who has to exit for the ports to be free.
-pub(crate) fn plan(ports: &[u16], whom: Whom) -> Result<Plan> {
+pub(crate) fn plan(ports: &PortSet, whom: Whom) -> Result<Plan> {
     let (holdings, unseen) = holdings(ports)?;
     let us = Us::look();
     let mut managers = Managers::look();
@@ -173,7 +199,7 @@ pub(crate) fn plan(ports: &[u16], whom: Whom) -> Result<Plan> {
             plan.refusals.push(refusal);
             continue;
         }
-        let ports: Vec<u16> = holding.ports.iter().copied().collect();
+        let ports: Vec<u16> = holding.ports.iter().map(|port| port.number).collect();
         let manager = managers
             .of(&holding.holder, &ports, &all)
             .filter(|manager| !us.is_managed_by(manager, &holding.holder));

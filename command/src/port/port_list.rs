@@ -1,43 +1,102 @@
 //! Ports as they are given on the command line: numbers and ranges as the library reads them in `LIBREUSE_PORTS`, and
 //! the other ways in which people write a port.
 
+use anyhow::{Result, bail};
 use libreuse_rules::settings::{Ports, Settings};
 use std::fs;
 use std::net::IpAddr;
+use std::result::Result as StdResult;
 use std::str::FromStr;
 
 const VARIABLE: &str = "LIBREUSE_PORTS";
 const SERVICES: &str = "/etc/services";
 
-/// `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, `http`, `http://localhost:8080/`, or several of them
+/// `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, `53/udp`, `http`, `http://localhost:8080/`, or several of them
 /// with commas.
 #[derive(Clone, Debug)]
-pub(crate) struct PortList(Vec<u16>);
+pub(crate) struct PortList(PortSet);
+
+/// Ports of both protocols, each in order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct PortSet {
+    pub(crate) tcp: Vec<u16>,
+    pub(crate) udp: Vec<u16>,
+}
+
+impl PortSet {
+    pub(crate) fn of_tcp(ports: &[u16]) -> Self {
+        Self {
+            tcp: ports.to_vec(),
+            udp: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tcp.is_empty() && self.udp.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tcp.len() + self.udp.len()
+    }
+
+    /// As the command line takes them: `80,8000-8100,53/udp`.
+    pub(crate) fn spelled(&self) -> String {
+        let udp = spelled(&self.udp);
+        let udp = udp.split(',').filter(|ports| !ports.is_empty());
+        let mut words: Vec<String> = udp.map(|ports| format!("{ports}/udp")).collect();
+        if !self.tcp.is_empty() {
+            words.insert(0, spelled(&self.tcp));
+        }
+        words.join(",")
+    }
+}
 
 impl FromStr for PortList {
     type Err = String;
 
-    fn from_str(list: &str) -> Result<Self, String> {
-        let items = list.split(',').map(item).collect::<Result<Vec<_>, _>>()?;
-        let list = items.join(",");
-        let mut settings = Settings::DEFAULT;
-        settings
-            .set(VARIABLE.as_bytes(), list.as_bytes())
-            .map_err(|complaint| {
-                let complaint = complaint.to_string();
-                // clap has already named the value.
-                complaint
-                    .split_once(": ")
-                    .map_or(complaint.clone(), |(_, why)| {
-                        format!("{why}, or services that {SERVICES} names")
-                    })
-            })?;
-        Ok(Self(listed(&settings.ports)))
+    fn from_str(list: &str) -> StdResult<Self, String> {
+        let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+        for text in list.split(',') {
+            match text.rsplit_once('/') {
+                Some((port, protocol)) if protocol.eq_ignore_ascii_case("udp") => {
+                    udp.push(item(port)?);
+                }
+                _ => tcp.push(item(text)?),
+            }
+        }
+        let read = |items: &[String]| {
+            if items.is_empty() {
+                Ok(Vec::new())
+            } else {
+                read(&items.join(","))
+            }
+        };
+        Ok(Self(PortSet {
+            tcp: read(&tcp)?,
+            udp: read(&udp)?,
+        }))
     }
 }
 
+/// The ports of a list as the library reads it.
+fn read(list: &str) -> StdResult<Vec<u16>, String> {
+    let mut settings = Settings::DEFAULT;
+    settings
+        .set(VARIABLE.as_bytes(), list.as_bytes())
+        .map_err(|complaint| {
+            let complaint = complaint.to_string();
+            // clap has already named the value.
+            complaint
+                .split_once(": ")
+                .map_or(complaint.clone(), |(_, why)| {
+                    format!("{why}, or services that {SERVICES} names")
+                })
+        })?;
+    Ok(listed(&settings.ports))
+}
+
 /// One entry of a list as the library has it: a number or a range.
-fn item(text: &str) -> Result<String, String> {
+fn item(text: &str) -> StdResult<String, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return of_url(scheme, rest);
     }
@@ -46,7 +105,7 @@ fn item(text: &str) -> Result<String, String> {
         Some((port, protocol)) if protocol.eq_ignore_ascii_case("tcp") => port,
         Some((_, protocol)) => {
             return Err(format!(
-                "only TCP leaves anything behind, so {protocol} is not looked at; expected a port such as 8080/tcp"
+                "{protocol} has no ports that are known here; expected one such as 8080/tcp or 8080/udp"
             ));
         }
     };
@@ -70,7 +129,7 @@ fn item(text: &str) -> Result<String, String> {
 }
 
 /// The port of a URL, or else that of its scheme.
-fn of_url(scheme: &str, rest: &str) -> Result<String, String> {
+fn of_url(scheme: &str, rest: &str) -> StdResult<String, String> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host_and_port = authority.rsplit('@').next().unwrap_or_default();
     // The colons of an IPv6 address stand in brackets.
@@ -123,7 +182,7 @@ pub(crate) enum Target {
 impl FromStr for Target {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> StdResult<Self, String> {
         text.parse().map(Self::Ports).or_else(|complaint| {
             let is_name = text.contains(|letter: char| letter.is_alphabetic())
                 && !text.contains([',', '/', ':']);
@@ -137,15 +196,30 @@ impl FromStr for Target {
 }
 
 /// Every port of several lists, in order and once.
-pub(crate) fn all(lists: &[PortList]) -> Vec<u16> {
-    let mut ports: Vec<u16> = lists
-        .iter()
-        .flat_map(|PortList(ports)| ports)
-        .copied()
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+pub(crate) fn all(lists: &[PortList]) -> PortSet {
+    let of = |ports: fn(&PortSet) -> &Vec<u16>| {
+        let mut ports: Vec<u16> = lists
+            .iter()
+            .flat_map(|PortList(it)| ports(it))
+            .copied()
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    };
+    PortSet {
+        tcp: of(|ports| &ports.tcp),
+        udp: of(|ports| &ports.udp),
+    }
+}
+
+/// The same for what is about TCP alone.
+pub(crate) fn tcp(lists: &[PortList]) -> Result<Vec<u16>> {
+    let PortSet { tcp, udp } = all(lists);
+    if let Some(first) = udp.first() {
+        bail!("{first}/udp: only `status` and `free` know UDP ports; expected a TCP port");
+    }
+    Ok(tcp)
 }
 
 /// Every port that the library would act on.
@@ -178,7 +252,7 @@ mod tests {
             .iter()
             .map(|list| list.parse().unwrap())
             .collect();
-        assert_eq!(all(&lists), [7, 8, 9, 65535]);
+        assert_eq!(tcp(&lists).unwrap(), [7, 8, 9, 65535]);
     }
 
     #[test]
@@ -209,10 +283,10 @@ mod tests {
             ("https://localhost", &[443]),
             ("ws://user:word@localhost:9000/socket", &[9000]),
         ] {
-            assert_eq!(all(&[text.parse().unwrap()]), expected, "{text}");
+            assert_eq!(tcp(&[text.parse().unwrap()]).unwrap(), expected, "{text}");
         }
         for (text, expected) in [
-            ("53/udp", "only TCP"),
+            ("53/sctp", "sctp has no ports"),
             ("example.com:80", "not an address of this machine"),
             ("8080/", "expected ports"),
             ("http://example.com/", "not an address of this machine"),
@@ -223,6 +297,20 @@ mod tests {
             let complaint = text.parse::<PortList>().unwrap_err();
             assert!(complaint.contains(expected), "{text}: {complaint}");
         }
+    }
+
+    #[test]
+    fn ports_of_udp_are_apart() {
+        let ports = all(&[
+            "53/udp,80".parse().unwrap(),
+            "8000-8001/UDP".parse().unwrap(),
+        ]);
+        assert_eq!(
+            (&ports.tcp[..], &ports.udp[..]),
+            (&[80][..], &[53, 8000, 8001][..])
+        );
+        assert_eq!(ports.spelled(), "80,53/udp,8000-8001/udp");
+        assert!(tcp(&["53/udp".parse().unwrap()]).is_err());
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::free_plan::{Ask, Holding, Us, holdings};
 use super::hint::as_root;
+use super::port_list::PortSet;
 use super::wait::has_listener_or_bound;
+use crate::net::sock_diag;
 use crate::process::holders::Holder;
 use crate::process::info;
 use crate::process::manager::{Manager, Managers};
@@ -38,13 +40,13 @@ const NOBODY: Duration = Duration::from_millis(250);
 const OFTEN: Duration = Duration::from_millis(25);
 
 /// Watches the ports for as long as whoever may start the holders again needs.
-pub(crate) fn look_again(ports: &[u16], asks: &[Ask]) -> Result<Option<Respawn>> {
+pub(crate) fn look_again(ports: &PortSet, asks: &[Ask]) -> Result<Option<Respawn>> {
     let us = Us::look();
     let suspects: Vec<(Option<Handle>, Duration)> =
         asks.iter().map(|ask| suspect(ask, &us)).collect();
     let begin = Instant::now();
     loop {
-        if has_listener_or_bound(ports)? {
+        if has_server(ports)? {
             let (again, _) = holdings(ports)?;
             return Ok(Some(respawn(&again, asks, &us)));
         }
@@ -63,6 +65,13 @@ pub(crate) fn look_again(ports: &[u16], asks: &[Ask]) -> Result<Option<Respawn>>
         }
         pidfd::sleep([], OFTEN.min(longest.saturating_sub(waited)));
     }
+}
+
+/// Whether somebody holds one of the ports as a server does.
+fn has_server(ports: &PortSet) -> Result<bool> {
+    let udp = sock_diag::udp(&ports.udp);
+    let has_udp = udp.iter().any(|entry| entry.peer.port() == 0);
+    Ok(has_udp || has_listener_or_bound(&ports.tcp)?)
 }
 
 /// The process that may start these again, and how long that may take.
@@ -89,7 +98,7 @@ pub(super) fn respawn(again: &[Holding], asks: &[Ask], us: &Us) -> Respawn {
     let by = holders.first().and_then(|holder| {
         let ports: Vec<u16> = again
             .iter()
-            .flat_map(|it| it.ports.iter().copied())
+            .flat_map(|it| it.ports.iter().map(|port| port.number))
             .collect();
         let manager = Managers::look().of(holder, &ports, &holders);
         manager.map(Starter::Manager).or_else(|| {

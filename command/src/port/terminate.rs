@@ -2,6 +2,7 @@
 //! asked for, by SIGKILL.
 
 use super::free_plan::{Ask, Holding, Us, holdings};
+use super::port_list::PortSet;
 use super::respawn::{Respawn, respawn};
 use crate::process::holders::Holder;
 use crate::process::manager::Manager;
@@ -97,7 +98,7 @@ impl Ending {
     /// Has them end. Those whose parent is among them are left to it, and asked when it has gone without them.
     pub(crate) fn run(
         mut self,
-        ports: &[u16],
+        ports: &PortSet,
         force: Force,
         asks: &[Ask],
         mut tell: impl FnMut(&[Holding]),

@@ -107,7 +107,7 @@ impl Record {
         ports.is_none_or(|ports| {
             ports
                 .parse::<PortList>()
-                .is_ok_and(|ports| port_list::all(&[ports]).contains(&port))
+                .is_ok_and(|ports| port_list::all(&[ports]).tcp.contains(&port))
         })
     }
 
