@@ -75,7 +75,7 @@ fn shows_who_cannot_bind_and_what_is_in_the_way() {
     let text = until(&mut watch, "reuseaddr free");
     let title = format!("(pid {}): can't bind 127.0.0.1:{port}", failing.pid());
     assert_says(&text, &title);
-    assert_says(&text, &format!("-c "));
+    assert_says(&text, "-c ");
     assert_says(&text, &format!("Port {port} is busy."));
     assert_says(&text, "listens on it at 127.0.0.1");
     // It was asked for the program's network, which is not the one that `watch` began in.
@@ -295,7 +295,7 @@ fn says_what_it_takes() {
 }
 
 /// In a machine that systemd has booted, a service meets what an earlier run left behind. Only `--evict` lets it start, long
-/// before TIME_WAIT would be over.
+/// before `TIME_WAIT` would be over.
 #[test]
 fn shows_and_cures_a_service_that_cannot_start() {
     const SCRIPT: &str = r#"
