@@ -143,7 +143,14 @@ impl Units {
 /// Looks for what is in the way, and prints it.
 fn report(due: &Due, arguments: &Arguments, repeats: &mut Repeats) -> Result<()> {
     let seen = &due.seen;
-    let finding = finding::find(seen, arguments.evict)?;
+    let finding = finding::find(seen, arguments.evict).unwrap_or_else(|error| {
+        // It may be so of one network namespace alone.
+        output::warn(&format!(
+            "what keeps {} from its port can't be found out: {error:#}",
+            seen.title()
+        ));
+        Finding::default()
+    });
     let kind = finding.kind();
     let is_same = due.kind.as_ref() == Some(&kind) && finding.evicted.is_none();
     repeats.reported(seen, kind);

@@ -126,7 +126,8 @@ impl Finding {
         let port = seen.address.port();
         let mut text = match &self.verdict {
             Some(verdict) => verdict.brief(port),
-            None => self.udp_text(port),
+            None if seen.protocol == Protocol::Udp => self.udp_text(port),
+            None => String::new(),
         };
         if let Some(number) = self.evicted {
             let what = if number == 1 {
