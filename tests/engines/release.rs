@@ -267,3 +267,48 @@ fn may_be_killed_at_any_moment() {
     assert!(killed > times / 2, "{killed}");
     assert!(helped > 0 && refused > 0);
 }
+
+/// Whoever reads what the program says until its end, as `$(...)` of a shell does, does not wait for the tracer.
+#[test]
+fn keeps_nobody_waiting_for_the_end_of_stderr() {
+    own_network();
+    let text = r#"
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void)
+{
+    if (fork() > 0)
+        return 0;
+    /* A daemon, which nothing ends but its stdin's end. */
+    if (dup2(open("/dev/null", O_WRONLY), 1) < 0 || dup2(1, 2) < 0)
+        return 1;
+    while (getchar() >= 0)
+        ;
+    return 0;
+}
+"#;
+    let daemon = Program::new(compile_c("quiet-daemon", text, &["-static"]));
+    for options in [&["--wait", "5s"][..], &["--log", "debug"]] {
+        let shell = Program::new("/bin/sh")
+            .arguments(["-c", "x=$(\"$@\" 2>&1); echo over", "sh"])
+            .command(&run_with(
+                options.iter().chain(&["--trace-limit", "300s"]),
+                &daemon,
+            ));
+        let mut running = shell.start();
+        running.expect("over");
+    }
+}
+
+/// What `run` starts may be another `run`: the program has one tracer, which is ours already.
+#[test]
+fn traces_what_another_run_starts() {
+    own_network();
+    for _ in 0..2 {
+        let inner = run_with::<&str>([], &victim());
+        let mut server = run_with(["--engine", "trace"], &inner).start();
+        server.expect("listening");
+        crash(server, PORT);
+    }
+}

@@ -370,6 +370,12 @@ fn traced(
     preloaded: Option<Preloaded>,
     shown: &str,
 ) -> bool {
+    if let Some(tracer) = trace::traced_by_run() {
+        output::warn(&format!(
+            "reuseaddr (pid {tracer}) traces {shown} already, with the options of the first `run`"
+        ));
+        return true;
+    }
     let ports = port_list::listed(&settings.ports);
     let longest = patience(&settings);
     let terms = terms(arguments, &settings);

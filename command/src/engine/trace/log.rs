@@ -4,7 +4,7 @@
 use libreuse_rules::settings::Settings;
 use log::{LevelFilter, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, fstat, open, stat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::{dup, write};
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -27,8 +27,30 @@ const CUT: &[u8] = b"...\n";
 
 struct Sink {
     /// The program's stderr, if there is anything to say there.
-    stderr: Option<OwnedFd>,
+    stderr: Option<Stderr>,
     file: Vec<u8>,
+}
+
+/// The program's stderr. Whoever reads from it may wait until nobody has it open any more, as `$(...)` of a shell does with a
+/// pipe: so it is not kept open if it can be opened again.
+enum Stderr {
+    /// A pipe or a terminal, opened for each line as the file that the program has.
+    Opened { device: u64, inode: u64 },
+    /// A socket, which can't be opened, or a file on a disk, whose position is to be the program's.
+    Kept(OwnedFd),
+}
+
+impl Stderr {
+    fn find() -> Option<Self> {
+        let stat = fstat(std::io::stderr()).ok()?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo | FileType::CharacterDevice => Some(Self::Opened {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            }),
+            _ => dup(std::io::stderr()).ok().map(Self::Kept),
+        }
+    }
 }
 
 /// Reports from now on as the library does with these settings, and nothing of what the command itself has to say.
@@ -36,9 +58,7 @@ pub(super) fn open_for(settings: &Settings) {
     let speaks = settings.log >= LevelFilter::Info
         || (settings.log >= LevelFilter::Warn && settings.wait_ms > 0);
     let file = settings.log_file.as_bytes().to_vec();
-    let stderr = (speaks && file.is_empty())
-        .then(|| dup(std::io::stderr()).ok())
-        .flatten();
+    let stderr = (speaks && file.is_empty()).then(Stderr::find).flatten();
     let _ = SINK.set(Sink { stderr, file });
     log::set_max_level(if speaks {
         settings.log
@@ -49,7 +69,10 @@ pub(super) fn open_for(settings: &Settings) {
 
 /// The descriptor that is kept for reports.
 pub(super) fn descriptor() -> Option<BorrowedFd<'static>> {
-    Some(SINK.get()?.stderr.as_ref()?.as_fd())
+    match SINK.get()?.stderr.as_ref()? {
+        Stderr::Kept(stderr) => Some(stderr.as_fd()),
+        Stderr::Opened { .. } => None,
+    }
 }
 
 /// What this thread reports from now on is of this process.
@@ -86,22 +109,40 @@ pub(crate) fn report(record: &Record<'_>) -> bool {
 }
 
 /// Writes the line, unless the program has put another file in stderr's place, or the write would have to wait.
-fn to_stderr(stderr: &OwnedFd, process: i32, line: &[u8]) {
-    let theirs = stat(format!("/proc/{process}/fd/2"));
-    let is_the_same = matches!((theirs, fstat(stderr)),
-        (Ok(theirs), Ok(ours)) if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino));
+fn to_stderr(stderr: &Stderr, process: i32, line: &[u8]) {
+    let path = format!("/proc/{process}/fd/2");
+    let Ok(theirs) = stat(&path) else {
+        return;
+    };
+    let opened;
+    let (ours, (device, inode)) = match stderr {
+        Stderr::Kept(ours) => {
+            let Ok(stat) = fstat(ours) else {
+                return;
+            };
+            (ours, (stat.st_dev, stat.st_ino))
+        }
+        Stderr::Opened { device, inode } => {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+            let Ok(file) = open(&path, flags, Mode::empty()) else {
+                return;
+            };
+            opened = file;
+            (&opened, (*device, *inode))
+        }
+    };
     let at_once = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    let mut files = [PollFd::new(stderr, PollFlags::OUT)];
+    let mut files = [PollFd::new(ours, PollFlags::OUT)];
     let takes_bytes = poll(&mut files, Some(&at_once)).is_ok()
         && files
             .iter()
             .all(|file| file.revents() & (PollFlags::OUT | PollFlags::ERR) == PollFlags::OUT);
-    if is_the_same && takes_bytes {
+    if (theirs.st_dev, theirs.st_ino) == (device, inode) && takes_bytes {
         // Nobody is left who could be told that it failed.
-        let _ = write(stderr, line);
+        let _ = write(ours, line);
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) use arch::MACHINES;
 pub(crate) use detach::Terms;
 
 use crate::net::sysctl;
+use crate::process::info;
 use double_fork::Line;
 use exempt::Preloaded;
 use libreuse_rules::settings::Settings;
@@ -37,6 +38,9 @@ pub(crate) fn forbidden() -> Option<String> {
     let status = procfs::process::Process::myself()
         .and_then(|process| process.status())
         .ok()?;
+    if traced_by_run().is_some() {
+        return None;
+    }
     if status.tracerpid != 0 {
         return Some(format!(
             "process {} traces this already, and a program has one tracer at a time",
@@ -53,6 +57,11 @@ pub(crate) fn forbidden() -> Option<String> {
     }
 }
 
+/// The tracer of another `run` that has started this one: it follows what this process becomes as well.
+pub(crate) fn traced_by_run() -> Option<i32> {
+    info::tracer(&procfs::process::Process::myself().ok()?)
+}
+
 /// Why a program could not be traced, after [`begin`] has failed.
 pub(crate) fn explain(error: &io::Error, program: &str) -> String {
     match error.raw_os_error() {
@@ -60,7 +69,8 @@ pub(crate) fn explain(error: &io::Error, program: &str) -> String {
             "there is no room for the tracer of {program}, which is a process with a thread: {error}. The limits are \
              pids.max of the control group (TasksMax= of a unit), RLIMIT_NPROC and RLIMIT_AS"
         ),
-        Some(libc::EPERM) if is_filtered() => format!(
+        // One that ends the caller leaves no error number.
+        Some(libc::EPERM) | None if is_filtered() => format!(
             "a seccomp filter forbids to trace {program} here: {error}. In a unit, add SystemCallFilter=@debug"
         ),
         _ => format!("the kernel lets nobody trace {program} here: {error}"),
