@@ -1,7 +1,8 @@
 //! Linker decisions of `libreuse.so`, each with its reason.
 //!
-//! One needs no flag: `libgcc_s` is not loaded. It comes with the standard library, for unwinding, and would be most of
-//! what the shim adds to the start of every process; the release build has neither (tests/spec/library.rs).
+//! One needs no flag: `libgcc_s` is not loaded. It comes with the standard library, for unwinding,
+//! and would be most of what the shim adds to the start of every process; the release build has
+//! neither (tests/spec/library.rs).
 
 use std::env;
 
@@ -41,12 +42,13 @@ fn main() {
 
     let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg={argument}");
 
-    // Tools that package libraries ask for one. It is not what keeps the library from being loaded twice: one file is
-    // known by its inode, whatever paths lead to it, and a copy of it is another library, soname or not.
+    // Tools that package libraries ask for one. It is not what keeps the library from being loaded
+    // twice: one file is known by its inode, whatever paths lead to it, and a copy of it is another
+    // library, soname or not.
     link("-Wl,-soname,libreuse.so");
 
-    // Bind every symbol while loading: lazy binding would take the loader's locks in the middle of a hook, which may
-    // be running in a signal handler or in a forked child of a threaded program.
+    // Bind every symbol while loading: lazy binding would take the loader's locks in the middle of
+    // a hook, which may be running in a signal handler or in a forked child of a threaded program.
     link("-Wl,-z,now");
 
     // Never unmap: other libraries keep the addresses of interposed functions.
@@ -55,14 +57,15 @@ fn main() {
     // A symbol that nobody provides must fail here and not in somebody's production process.
     link("-Wl,-z,defs");
 
-    // Start-up is paid at every exec of every child, and what it costs is above all mappings: each segment of the file
-    // is one mmap and about 6 of the 48 microseconds that the preload added with four of them. Neither C's start files,
-    // whose tables for C++ and for profiling are looked up in every library in vain, nor pages of their own for code
-    // and constants are of use here. GNU ld puts the two writable segments into one as well, with the read-only part of
-    // it still protected; LLVM's linker, rustc's default on some targets, cannot.
+    // Start-up is paid at every exec of every child, and what it costs is above all mappings: each
+    // segment of the file is one mmap and about 6 of the 48 microseconds that the preload added
+    // with four of them. Neither C's start files, whose tables for C++ and for profiling are looked
+    // up in every library in vain, nor pages of their own for code and constants are of use here.
+    // GNU ld puts the two writable segments into one as well, with the read-only part of it still
+    // protected; LLVM's linker, rustc's default on some targets, cannot.
     //
-    // On 32-bit ARM the start files stay: the linker takes the ABI from the first file that it sees, and what rustc 1.85
-    // puts there without them names none.
+    // On 32-bit ARM the start files stay: the linker takes the ABI from the first file that it
+    // sees, and what rustc 1.85 puts there without them names none.
     if processor != "arm" {
         link("-nostartfiles");
     }
@@ -70,10 +73,10 @@ fn main() {
     link("-Wl,-z,noseparate-code");
     link("-Wl,-z,relro");
 
-    // From 2.39 on glibc gives a process a shadow stack only if every library says that it bears one. This one does:
-    // nothing in it changes a return address. The linker says so only if every object does, and rustc's never do. Of IBT,
-    // the other half of the feature, nothing is said: rustc does not mark the targets of indirect calls, and Linux gives
-    // no process IBT.
+    // From 2.39 on glibc gives a process a shadow stack only if every library says that it bears
+    // one. This one does: nothing in it changes a return address. The linker says so only if every
+    // object does, and rustc's never do. Of IBT, the other half of the feature, nothing is said:
+    // rustc does not mark the targets of indirect calls, and Linux gives no process IBT.
     if processor == "x86_64" {
         link("-Wl,-z,shstk");
     }

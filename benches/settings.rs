@@ -1,6 +1,7 @@
 //! What the settings cost: reading them once at load, and looking a port or a program up in a hook.
 //!
-//! A look-up of a port looks through the ranges there are; `lookup` shows what that costs with 1, 16 and 256.
+//! A look-up of a port looks through the ranges there are; `lookup` shows what that costs with 1,
+//! 16 and 256.
 
 use criterion::{BenchmarkId, Criterion};
 use libreuse_rules::settings::Settings;
@@ -57,7 +58,8 @@ fn lookup(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lookup");
     for number in RANGES {
         let settings = with("LIBREUSE_PORTS", &ranges(number));
-        // Ports all over the place, so that neither the cache nor the branch predictor knows the next one.
+        // Ports all over the place, so that neither the cache nor the branch predictor knows the
+        // next one.
         let mut port = 1_u16;
         group.bench_function(BenchmarkId::new("port", number), |bencher| {
             bencher.iter(|| {

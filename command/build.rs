@@ -1,8 +1,10 @@
-//! Builds the library for the kinds of programs that this machine's compilers know, and has the command carry it.
+//! Builds the library for the kinds of programs that this machine's compilers know, and has the
+//! command carry it.
 //!
-//! * `REUSEADDR_LIBRARIES` names libraries that were built before, with colons between them: these are embedded, and
-//!   nothing is built. `scripts/build/release` embeds the files that it ships.
-//! * The feature `external-library` embeds none: the command then needs one that is installed, as distributions have it.
+//! * `REUSEADDR_LIBRARIES` names libraries that were built before, with colons between them: these
+//!   are embedded, and nothing is built. `scripts/build/release` embeds the files that it ships.
+//! * The feature `external-library` embeds none: the command then needs one that is installed, as
+//!   distributions have it.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
@@ -143,8 +145,8 @@ struct Sources {
     locked: bool,
 }
 
-/// Finds the library's sources. In the project's tree they are beside this package, and `shipped` holds links to them; in
-/// a package made by cargo `shipped` holds the files themselves.
+/// Finds the library's sources. In the project's tree they are beside this package, and `shipped`
+/// holds links to them; in a package made by cargo `shipped` holds the files themselves.
 fn sources() -> Result<Sources, Box<dyn Error>> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shipped = package.join("shipped");
@@ -176,8 +178,8 @@ fn sources() -> Result<Sources, Box<dyn Error>> {
     })
 }
 
-/// Copies the library's sources out of a package. A folder with a `Cargo.toml` would be a package of its own and no part of
-/// this one, so the manifests travel under another name.
+/// Copies the library's sources out of a package. A folder with a `Cargo.toml` would be a package
+/// of its own and no part of this one, so the manifests travel under another name.
 fn unpack(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -196,7 +198,8 @@ fn unpack(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A manifest without what only developers need: the tests, and the packages that they and the benchmarks ask for.
+/// A manifest without what only developers need: the tests, and the packages that they and the
+/// benchmarks ask for.
 fn for_users(manifest: &str) -> String {
     let mut kept = String::new();
     let mut is_kept = true;
@@ -214,7 +217,8 @@ fn for_users(manifest: &str) -> String {
 
 const NARROW: &str = "i686-unknown-linux-gnu";
 
-/// Whether the library can be built for 32-bit programs: rustc has `core` for them, and the C compiler links them.
+/// Whether the library can be built for 32-bit programs: rustc has `core` for them, and the C
+/// compiler links them.
 fn serves_32_bit_programs() -> bool {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let has_core = Command::new(rustc)
@@ -245,7 +249,8 @@ fn build_for(target: &str, sources: &Sources) -> Result<PathBuf, Box<dyn Error>>
         .arg(&sources.manifest)
         .arg("--target-dir")
         .arg(&folder);
-    // A lock file that names the packages of the tests as well has to lose them first; the versions that it names stay.
+    // A lock file that names the packages of the tests as well has to lose them first; the versions
+    // that it names stay.
     if sources.locked {
         cargo.arg("--locked");
     }
@@ -273,8 +278,8 @@ fn build_for(target: &str, sources: &Sources) -> Result<PathBuf, Box<dyn Error>>
     Ok(folder.join(target).join("release").join(NAME))
 }
 
-/// Whether a variable tells how the command is built, and would change the library as well. What tells where crates and
-/// linkers are stays.
+/// Whether a variable tells how the command is built, and would change the library as well. What
+/// tells where crates and linkers are stays.
 fn is_of_the_outer_build(name: &str) -> bool {
     const FLAGS: [&str; 6] = [
         "CARGO_BUILD_RUSTFLAGS",

@@ -6,15 +6,15 @@ use core::ffi::c_int;
 use core::ptr;
 use libreuse_rules::calls::Sleep;
 
-/// The time since some fixed point in the past, in milliseconds; `None` if it can't be had, as in a sandbox that refuses
-/// the system call: programs ask without one, by way of the vDSO.
+/// The time since some fixed point in the past, in milliseconds; `None` if it can't be had, as in a
+/// sandbox that refuses the system call: programs ask without one, by way of the vDSO.
 pub(crate) fn now_ms() -> Option<u64> {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // Not by way of libc's function, which libfaketime replaces: the pause below would be until that day.
-    // SAFETY: the kernel writes one timespec, which outlives the call.
+    // Not by way of libc's function, which libfaketime replaces: the pause below would be until
+    // that day. SAFETY: the kernel writes one timespec, which outlives the call.
     let result =
         unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
     if result != 0 {
@@ -25,8 +25,8 @@ pub(crate) fn now_ms() -> Option<u64> {
     Some(seconds.saturating_mul(1_000).saturating_add(milliseconds))
 }
 
-/// Sleeps until `moment`, a time as `now_ms` has it. Signal handlers run meanwhile. They do not shorten it, but for those of
-/// signals that ask the program to end.
+/// Sleeps until `moment`, a time as `now_ms` has it. Signal handlers run meanwhile. They do not
+/// shorten it, but for those of signals that ask the program to end.
 pub(crate) fn sleep_until(wait: &Wait, moment: u64) -> Sleep {
     // Where other handlers may interrupt a sleep as well, it is looked so often.
     const SLICE_MS: u64 = 10;
@@ -63,8 +63,8 @@ fn sleep(moment: u64) -> Result<(), c_int> {
         #[allow(clippy::unnecessary_fallible_conversions)] // Of 32 bits on some processors.
         tv_nsec: libc::c_long::try_from(milliseconds.saturating_mul(1_000_000)).unwrap_or(0),
     };
-    // Not by way of libc's function, which is a cancellation point, and bind is none.
-    // SAFETY: the kernel reads one timespec, which outlives the call, and writes nothing for an absolute time
+    // Not by way of libc's function, which is a cancellation point, and bind is none. SAFETY: the
+    // kernel reads one timespec, which outlives the call, and writes nothing for an absolute time
     // (clock_nanosleep(2)).
     let result = unsafe {
         libc::syscall(
@@ -103,8 +103,8 @@ pub(crate) fn pause() {
 
 /// Whole seconds, and the milliseconds beyond them.
 ///
-/// By halves, since a processor of 32 bits divides no 64: what stands in for it there is a function of Rust's, which on
-/// 32-bit ARM would bring Rust's unwinder along.
+/// By halves, since a processor of 32 bits divides no 64: what stands in for it there is a function
+/// of Rust's, which on 32-bit ARM would bring Rust's unwinder along.
 fn in_seconds(moment: u64) -> (u64, u32) {
     // 2^32 milliseconds.
     const SECONDS: u64 = 4_294_967;

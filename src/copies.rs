@@ -1,15 +1,17 @@
 //! This library as the loader has mapped it, and other copies of it in the same process.
 //!
-//! Two different files of it may be preloaded, of two versions or by two people. Then the one next to libc acts, and the
-//! others pass calls on: the outer one's wait would be around the inner one's, with signals held back during it.
+//! Two different files of it may be preloaded, of two versions or by two people. Then the one next
+//! to libc acts, and the others pass calls on: the outer one's wait would be around the inner
+//! one's, with signals held back during it.
 
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
 use core::ops::Range;
 use core::{ptr, slice};
 
-// By this note, and not by its file's name, one copy knows another; and the command reads the version there. Its parts are
-// those of every ELF note: the sizes of name and description, the type, and both of them in whole words (elf(5)).
+// By this note, and not by its file's name, one copy knows another; and the command reads the
+// version there. Its parts are those of every ELF note: the sizes of name and description, the
+// type, and both of them in whole words (elf(5)).
 global_asm!(
     ".pushsection .note.libreuse, \"a\", %note",
     ".balign 4",

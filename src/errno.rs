@@ -6,7 +6,8 @@ use core::ffi::c_int;
 pub(crate) fn get() -> c_int {
     // SAFETY: glibc's __errno_location takes nothing and is valid in every thread (errno(3)).
     let location = unsafe { libc::__errno_location() };
-    // SAFETY: it returns the address of the calling thread's own errno, which nobody else writes to.
+    // SAFETY: it returns the address of the calling thread's own errno, which nobody else writes
+    // to.
     unsafe { location.read() }
 }
 

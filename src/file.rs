@@ -1,4 +1,5 @@
-//! Which file a descriptor stands for: the program may close one at any time, and its number then be another file's.
+//! Which file a descriptor stands for: the program may close one at any time, and its number then
+//! be another file's.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
@@ -9,8 +10,8 @@ use core::ptr;
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    /// When it was made; 0 where the file system does not tell. The next file may well have the number of one that was
-    /// removed: ext4 gives it out again at once.
+    /// When it was made; 0 where the file system does not tell. The next file may well have the
+    /// number of one that was removed: ext4 gives it out again at once.
     pub(crate) birth: u64,
     /// Its kind, such as `S_IFSOCK` (inode(7)).
     pub(crate) format: u32,
@@ -75,8 +76,9 @@ fn status_without_birth(fd: c_int) -> Option<(Identity, u64)> {
     (result == 0).then_some((identity, size))
 }
 
-/// A number that no earlier file has had, of those with the same device and inode: from the file handle, in which file
-/// systems put the inode's generation (`name_to_handle_at(2)`). `None` where there is none.
+/// A number that no earlier file has had, of those with the same device and inode: from the file
+/// handle, in which file systems put the inode's generation (`name_to_handle_at(2)`). `None` where
+/// there is none.
 pub(crate) fn generation(fd: c_int) -> Option<u64> {
     // For file systems that can't open by a handle, since Linux 6.5.
     const AT_HANDLE_FID: c_int = 0x200;
@@ -98,8 +100,8 @@ fn handle(fd: c_int, flags: c_int) -> Option<u64> {
         bytes: [0; MAX_HANDLE_SZ],
     };
     let mut mount: c_int = 0;
-    // SAFETY: the kernel reads an empty C string, and writes at most as many bytes as the handle says that it has, and an
-    // int; all of them outlive the call.
+    // SAFETY: the kernel reads an empty C string, and writes at most as many bytes as the handle
+    // says that it has, and an int; all of them outlive the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_name_to_handle_at,
@@ -125,8 +127,9 @@ fn handle(fd: c_int, flags: c_int) -> Option<u64> {
 }
 
 impl Identity {
-    /// Whether no file that is made from now on can have the same birth: it was long ago, by the clock that dates files. It ticks a
-    /// few hundred times a second, and the coarsest file system counts two seconds.
+    /// Whether no file that is made from now on can have the same birth: it was long ago, by the
+    /// clock that dates files. It ticks a few hundred times a second, and the coarsest file system
+    /// counts two seconds.
     pub(crate) fn is_of_the_past(&self) -> bool {
         let mut now = libc::timespec {
             tv_sec: 0,
@@ -146,8 +149,8 @@ impl Identity {
     }
 }
 
-/// Whether a regular file can take so many bytes more before `RLIMIT_FSIZE`, which the kernel tells of by SIGXFSZ; also
-/// true of everything else.
+/// Whether a regular file can take so many bytes more before `RLIMIT_FSIZE`, which the kernel tells
+/// of by SIGXFSZ; also true of everything else.
 pub(crate) fn has_room(fd: c_int, length: usize) -> bool {
     /// What others may append meanwhile.
     const MARGIN: u64 = 65_536;
@@ -172,8 +175,8 @@ pub(crate) fn has_room(fd: c_int, length: usize) -> bool {
     if file.format != libc::S_IFREG {
         return true;
     }
-    // Where it does not append, it may be beyond the end. On 32 bits that is not told of all places.
-    // SAFETY: it changes nothing.
+    // Where it does not append, it may be beyond the end. On 32 bits that is not told of all
+    // places. SAFETY: it changes nothing.
     let place = unsafe { libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) };
     u64::try_from(place).is_ok_and(|place| {
         let end = size.max(place).saturating_add(MARGIN);
@@ -181,7 +184,8 @@ pub(crate) fn has_room(fd: c_int, length: usize) -> bool {
     })
 }
 
-/// Reads the beginning of a file, as much as there is room for; returns how much that is, 0 if it can't be read.
+/// Reads the beginning of a file, as much as there is room for; returns how much that is, 0 if it
+/// can't be read.
 pub(crate) fn read_begin(path: &CStr, room: &mut [u8]) -> usize {
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     // SAFETY: the path is a C string and outlives the call.

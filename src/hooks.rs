@@ -1,15 +1,17 @@
 //! Everything that the program calls: the five interposed functions, and no decisions.
 //!
-//! What is done before, instead of and after a call is a sequence of the rules (`libreuse_rules::sequence`); a hook lends
-//! it libc. What the sequences add is advice and never a veto: if it fails, the program runs as if the shim were absent.
-//! The caller's call comes last and happens once, but for three cases: `setsockopt` makes it before it acts, so that
-//! errors stay the kernel's; `bind` repeats it after `EADDRINUSE`; and what `listen` can't do before the call, because the socket has
-//! no port yet, it does afterwards.
+//! What is done before, instead of and after a call is a sequence of the rules
+//! (`libreuse_rules::sequence`); a hook lends it libc. What the sequences add is advice and never a
+//! veto: if it fails, the program runs as if the shim were absent. The caller's call comes last and
+//! happens once, but for three cases: `setsockopt` makes it before it acts, so that errors stay the
+//! kernel's; `bind` repeats it after `EADDRINUSE`; and what `listen` can't do before the call,
+//! because the socket has no port yet, it does afterwards.
 //!
-//! The caller's memory is read only after the kernel has read it without complaint. `errno` is the caller's: it has
-//! the value from before the call until the real function sets it.
+//! The caller's memory is read only after the kernel has read it without complaint. `errno` is the
+//! caller's: it has the value from before the call until the real function sets it.
 //!
-//! What is seldom needed stands apart from the hook (`#[cold]`): the usual path then keeps few registers and little stack.
+//! What is seldom needed stands apart from the hook (`#[cold]`): the usual path then keeps few
+//! registers and little stack.
 
 use crate::load::settings;
 use crate::socket::{Socket, size};
@@ -133,7 +135,8 @@ unsafe extern "C" fn setsockopt(
     let readable = !value.is_null() && length >= size::<c_int>();
     if result == 0 && readable {
         if let Some(option) = option {
-            // SAFETY: the kernel has just read an int from there, as it does for both options (tcp(7), socket(7)).
+            // SAFETY: the kernel has just read an int from there, as it does for both options
+            // (tcp(7), socket(7)).
             let value = unsafe { value.cast::<c_int>().read_unaligned() };
             set_again(fd, option, value, carried);
         }
@@ -228,7 +231,8 @@ impl Bind {
         }
         let length = length.min(endpoint::length_of(family));
         let mut bytes = [0; endpoint::LONGEST];
-        // SAFETY: at most as many bytes as the kernel has read (see `accepted`), and as `bytes` has.
+        // SAFETY: at most as many bytes as the kernel has read (see `accepted`), and as `bytes`
+        // has.
         unsafe {
             ptr::copy_nonoverlapping(self.address.cast::<u8>(), bytes.as_mut_ptr(), length);
         }

@@ -1,22 +1,24 @@
-//! `libreuse.so`: an unmodified program can bind its port again at once after a crash or restart, and sees nothing
-//! else change.
+//! `libreuse.so`: an unmodified program can bind its port again at once after a crash or restart,
+//! and sees nothing else change.
 //!
-//! The dynamic linker puts this library in front of libc, so that the program's calls of `bind`, `listen`, `connect`,
-//! `setsockopt` and `close` arrive here first. Linux lets a port be bound again over what an earlier run left behind
-//! (`TIME_WAIT` and its relatives) when both the old socket and the new one carry `SO_REUSEADDR`. What is done about a
-//! call, and in which order, is in the package `libreuse-rules`; here is who makes the system calls:
+//! The dynamic linker puts this library in front of libc, so that the program's calls of `bind`,
+//! `listen`, `connect`, `setsockopt` and `close` arrive here first. Linux lets a port be bound
+//! again over what an earlier run left behind (`TIME_WAIT` and its relatives) when both the old
+//! socket and the new one carry `SO_REUSEADDR`. What is done about a call, and in which order, is
+//! in the package `libreuse-rules`; here is who makes the system calls:
 //!
 //! * `hooks` is everything that calls us: the loader once (`load`), then the program.
-//! * `calls` is what a rule may ask of the kernel, by `socket` about the program's sockets, `spare` by one of our own, `file`
-//!   about other descriptors, `listeners` about listeners, `clock` about the time; `signals` blocks signals where an
-//!   interruption would leave something of ours behind.
-//! * `real` finds the functions that we interpose, and `copies` other copies of this library, by a note that says its version
-//!   too.
+//! * `calls` is what a rule may ask of the kernel, by `socket` about the program's sockets, `spare`
+//!   by one of our own, `file` about other descriptors, `listeners` about listeners, `clock` about
+//!   the time; `signals` blocks signals where an interruption would leave something of ours behind.
+//! * `real` finds the functions that we interpose, and `copies` other copies of this library, by a
+//!   note that says its version too.
 //! * `sink` writes what is reported, without disturbing the host.
 //!
-//! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on small stacks, before
-//! its own constructor. It therefore has no standard library, allocates nothing, takes no lock and keeps no
-//! descriptor, and in the release build no panic can be reached from anywhere in it.
+//! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on
+//! small stacks, before its own constructor. It therefore has no standard library, allocates
+//! nothing, takes no lock and keeps no descriptor, and in the release build no panic can be reached
+//! from anywhere in it.
 
 #![no_std]
 #![deny(unsafe_code)]

@@ -1,6 +1,8 @@
-//! Live listeners, for `LIBREUSE_WAIT`: by a netlink socket that is there for a moment (`sock_diag(7)`).
+//! Live listeners, for `LIBREUSE_WAIT`: by a netlink socket that is there for a moment
+//! (`sock_diag(7)`).
 //!
-//! Asked once, before a `bind` begins to wait. Where the kernel or a sandbox refuses, nothing is known of listeners.
+//! Asked once, before a `bind` begins to wait. Where the kernel or a sandbox refuses, nothing is
+//! known of listeners.
 
 use crate::file;
 use crate::signals;
@@ -9,15 +11,16 @@ use core::ffi::{c_int, c_void};
 use core::{mem, ptr};
 use libreuse_rules::diag::{Message, Messages, Request, Wanted};
 
-/// As much of an answer as is read at once: the hooks are called on small stacks, and the kernel's datagrams have 8 KiB or more.
+/// As much of an answer as is read at once: the hooks are called on small stacks, and the kernel's
+/// datagrams have 8 KiB or more.
 const PIECE: usize = 1024;
 
-/// In how many pieces the largest datagram comes: the kernel makes none of more than 32 KiB (`netlink_recvmsg` in
-/// `net/netlink/af_netlink.c`).
+/// In how many pieces the largest datagram comes: the kernel makes none of more than 32 KiB
+/// (`netlink_recvmsg` in `net/netlink/af_netlink.c`).
 const PIECES: usize = 33;
 
-/// Gives a descriptor for the network namespace of a socket, to those who may administer it: from Linux 4.10 on
-/// (`include/uapi/linux/sockios.h`).
+/// Gives a descriptor for the network namespace of a socket, to those who may administer it: from
+/// Linux 4.10 on (`include/uapi/linux/sockios.h`).
 const SIOCGSKNS: c_int = 0x894c;
 
 /// Whether a live socket is known to have the address that `socket` is to be bound to.
@@ -25,7 +28,8 @@ const SIOCGSKNS: c_int = 0x894c;
 #[inline(never)]
 pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     let mut found = false;
-    // A handler that jumped out would leave the descriptor behind. If they can't be held back, nobody looks.
+    // A handler that jumped out would leave the descriptor behind. If they can't be held back,
+    // nobody looks.
     signals::held(|| {
         // What is opened here is of the thread's network namespace, and reports of no other.
         let netlink = Descriptor::of_netlink();
@@ -41,7 +45,8 @@ pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     found
 }
 
-/// Whether two sockets are of the same network namespace: true where nobody can tell, since few programs change theirs.
+/// Whether two sockets are of the same network namespace: true where nobody can tell, since few
+/// programs change theirs.
 fn is_of_one_network(one: Socket, other: Socket) -> bool {
     match (one.network(), other.network()) {
         (Some(one), Some(other)) => one == other,
@@ -130,8 +135,9 @@ impl Descriptor {
         false
     }
 
-    /// Reads bytes `start..end` of the next datagram, which stays; returns the length of the datagram. `None` if there is none:
-    /// the kernel answers while it is asked, so there is nothing to wait for.
+    /// Reads bytes `start..end` of the next datagram, which stays; returns the length of the
+    /// datagram. `None` if there is none: the kernel answers while it is asked, so there is nothing
+    /// to wait for.
     fn peek(&self, start: usize, end: usize, into: &mut [u8; PIECE]) -> Option<usize> {
         let base = into.as_mut_ptr().cast::<c_void>();
         let mut parts = [libc::iovec {
@@ -157,7 +163,8 @@ impl Descriptor {
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = parts.as_mut_ptr();
         message.msg_iovlen = used;
-        // SAFETY: the kernel writes into `into` alone, at most as much as it has for each part. All outlive the call.
+        // SAFETY: the kernel writes into `into` alone, at most as much as it has for each part. All
+        // outlive the call.
         let length = unsafe {
             libc::syscall(
                 libc::SYS_recvmsg,

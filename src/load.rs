@@ -1,5 +1,6 @@
-//! What the loader calls, once: finds the real functions and reads the settings, before the program's `main`. If a
-//! constructor of another library calls a hook first, the settings are read then.
+//! What the loader calls, once: finds the real functions and reads the settings, before the
+//! program's `main`. If a constructor of another library calls a hook first, the settings are read
+//! then.
 
 use crate::{copies, errno, file, real, sink};
 use core::cell::UnsafeCell;
@@ -15,8 +16,8 @@ static STORE: Store = Store {
     state: AtomicU8::new(UNREAD),
 };
 
-/// The settings: whoever has brought the state from `UNREAD` to `READING` writes them, and from `READ` on they are only
-/// read.
+/// The settings: whoever has brought the state from `UNREAD` to `READING` writes them, and from
+/// `READ` on they are only read.
 struct Store {
     settings: UnsafeCell<Settings>,
     state: AtomicU8,
@@ -28,11 +29,12 @@ const READ: u8 = 2;
 /// The shim is not to act in this program.
 const OFF: u8 = 3;
 
-// SAFETY: one thread alone writes to `settings`, and nobody reads them before it has set the state to `READ`.
+// SAFETY: one thread alone writes to `settings`, and nobody reads them before it has set the state
+// to `READ`.
 unsafe impl Sync for Store {}
 
-/// The settings, if the shim is to act in this program: `None` where `LIBREUSE_PROGRAMS` leaves it out, and while they are
-/// being read.
+/// The settings, if the shim is to act in this program: `None` where `LIBREUSE_PROGRAMS` leaves it
+/// out, and while they are being read.
 #[inline]
 pub(crate) fn settings() -> Option<&'static Settings> {
     match STORE.state.load(Acquire) {
@@ -43,8 +45,8 @@ pub(crate) fn settings() -> Option<&'static Settings> {
     }
 }
 
-/// The settings, for a hook that another library's constructor has called. Those run in the thread that loads the
-/// program: others could read an environment that this one is changing.
+/// The settings, for a hook that another library's constructor has called. Those run in the thread
+/// that loads the program: others could read an environment that this one is changing.
 #[cold]
 #[inline(never)]
 fn before_our_constructor() -> Option<&'static Settings> {
@@ -65,8 +67,9 @@ fn before_our_constructor() -> Option<&'static Settings> {
     }
 }
 
-// SAFETY: the section holds functions, each of which the loader calls once (elf/dl-init.c in glibc, ldso/dynlink.c in
-// musl). glibc hands them the program's arguments and environment; musl hands them nothing.
+// SAFETY: the section holds functions, each of which the loader calls once (elf/dl-init.c in glibc,
+// ldso/dynlink.c in musl). glibc hands them the program's arguments and environment; musl hands
+// them nothing.
 #[unsafe(link_section = ".init_array")]
 #[used]
 static CONSTRUCTOR: unsafe extern "C" fn() = load;
@@ -81,8 +84,8 @@ unsafe extern "C" fn load() {
     });
 }
 
-/// Reads the settings, unless that has been done, or is being done: by the code that a signal handler has interrupted, for
-/// one.
+/// Reads the settings, unless that has been done, or is being done: by the code that a signal
+/// handler has interrupted, for one.
 fn read_once() {
     if STORE
         .state
@@ -95,13 +98,15 @@ fn read_once() {
         STORE.state.store(OFF, Relaxed);
         return;
     }
-    // SAFETY: nobody else has got past the exchange, and until the state is `READ` nobody looks at them.
+    // SAFETY: nobody else has got past the exchange, and until the state is `READ` nobody looks at
+    // them.
     let settings: &'static mut Settings = unsafe { &mut *STORE.settings.get() };
     settings.set_defaults();
     // SAFETY: libc has set it before it called any constructor.
     let environment = unsafe { ENVIRON };
-    // SAFETY: it is null, or an array of strings as execve(2) describes it; and it stays as it is, since no other
-    // thread may change it while this one calls what reads it, as dlopen does (environ(7), attributes(7)).
+    // SAFETY: it is null, or an array of strings as execve(2) describes it; and it stays as it is,
+    // since no other thread may change it while this one calls what reads it, as dlopen does
+    // (environ(7), attributes(7)).
     let environment = unsafe { Strings::borrow(environment) };
 
     let mut mistakes = false;
@@ -113,7 +118,8 @@ fn read_once() {
         return;
     }
     if mistakes && sink::open_for_mistakes(settings) {
-        // Only now is it known whether they are to be reported: LIBREUSE_LOG may be among the variables.
+        // Only now is it known whether they are to be reported: LIBREUSE_LOG may be among the
+        // variables.
         read(settings, &environment, &mut |complaint| {
             sink::mistake(format_args!("{complaint}"));
         });
@@ -125,22 +131,23 @@ fn read_once() {
 }
 
 unsafe extern "C" {
-    // The names that both glibc and musl have, and that fewer programs define for themselves than `environ` and
-    // `program_invocation_name`, which are the same variables.
+    // The names that both glibc and musl have, and that fewer programs define for themselves than
+    // `environ` and `program_invocation_name`, which are the same variables.
     #[link_name = "__environ"]
     static mut ENVIRON: *const *const c_char;
     #[link_name = "__progname_full"]
     static mut NAME: *const c_char;
 }
 
-/// Whether the program is setuid or the like, where the caller's variables must count for nothing: the question that
-/// `secure_getenv(3)` asks.
+/// Whether the program is setuid or the like, where the caller's variables must count for nothing:
+/// the question that `secure_getenv(3)` asks.
 fn runs_with_more_rights_than_its_caller() -> bool {
     // SAFETY: getauxval takes any number (getauxval(3)).
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Takes every `LIBREUSE_` variable into the settings. Of two with the same name the first counts, as for `getenv`.
+/// Takes every `LIBREUSE_` variable into the settings. Of two with the same name the first counts,
+/// as for `getenv`.
 fn read(
     settings: &mut Settings,
     environment: &Strings<'_>,
@@ -176,8 +183,9 @@ fn variables<'a>(environment: &Strings<'a>) -> impl Iterator<Item = (&'a [u8], &
         })
 }
 
-/// Whether the shim is to act in this program: by the name it was started under, by that of a script, which is the first
-/// argument of its interpreter that is no option, or by that of its file.
+/// Whether the shim is to act in this program: by the name it was started under, by that of a
+/// script, which is the first argument of its interpreter that is no option, or by that of its
+/// file.
 fn chosen(settings: &Settings) -> bool {
     let programs = &settings.programs;
     if programs.all() || programs.contains(file_name(started_as())) {
@@ -188,8 +196,8 @@ fn chosen(settings: &Settings) -> bool {
         || programs.contains(file_name(executable(&mut room)))
 }
 
-/// The first of the program's arguments that is no option, as far as there is room for it. musl hands its constructors no
-/// arguments, so the kernel is asked (proc(5)).
+/// The first of the program's arguments that is no option, as far as there is room for it. musl
+/// hands its constructors no arguments, so the kernel is asked (proc(5)).
 fn script(room: &mut [u8]) -> &[u8] {
     let length = file::read_begin(c"/proc/self/cmdline", room);
     let mut arguments = room

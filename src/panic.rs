@@ -1,5 +1,6 @@
-//! What a panic would do. The release build holds none: if one could be reached, the library would not link, since
-//! nobody has the function that would be called. Nothing of `core` is left in it that could panic, so this is dropped.
+//! What a panic would do. The release build holds none: if one could be reached, the library would
+//! not link, since nobody has the function that would be called. Nothing of `core` is left in it
+//! that could panic, so this is dropped.
 
 #[cfg(not(debug_assertions))]
 unsafe extern "C" {
@@ -8,8 +9,8 @@ unsafe extern "C" {
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // If rustc points here, something that is built in the same call asks for std, as env_logger does of `log`. The
-    // library that ships is built by itself: cargo build --release
+    // If rustc points here, something that is built in the same call asks for std, as env_logger
+    // does of `log`. The library that ships is built by itself: cargo build --release
     #[cfg(not(debug_assertions))]
     a_panic_can_be_reached_in_libreuse();
     // SAFETY: abort(3) takes nothing, and may be called anywhere.
@@ -19,7 +20,8 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     }
 }
 
-// `core` comes compiled for unwinding, and names this where optimisation has not taken it out. Nothing unwinds here.
+// `core` comes compiled for unwinding, and names this where optimisation has not taken it out.
+// Nothing unwinds here.
 #[cfg(debug_assertions)]
 core::arch::global_asm!(
     ".globl rust_eh_personality",

@@ -1,14 +1,16 @@
-//! The real functions: what the program's calls would have reached without us, which may be libc's or another
-//! preloaded library's.
+//! The real functions: what the program's calls would have reached without us, which may be libc's
+//! or another preloaded library's.
 //!
-//! A table of addresses of our own, and not the macros of the redhook crate, which resolve each function behind a
-//! `Once`: a child forked at the wrong moment finds that locked for ever, a failure to resolve is a panic, and both
-//! need the standard library, which is most of what a Rust shim adds to the start of every process.
+//! A table of addresses of our own, and not the macros of the redhook crate, which resolve each
+//! function behind a `Once`: a child forked at the wrong moment finds that locked for ever, a
+//! failure to resolve is a panic, and both need the standard library, which is most of what a Rust
+//! shim adds to the start of every process.
 //!
-//! `dlsym` finds them. musl has it in libc, and so has glibc since 2.34; before, it was in `libdl.so.2`, which not every
-//! program loads, and to load it everywhere would add three quarters to what this library costs at the start of a
-//! program. Where it is missing, no library in the process can have asked it for the functions behind its own, so none
-//! passes calls on, and libc's are the real ones.
+//! `dlsym` finds them. musl has it in libc, and so has glibc since 2.34; before, it was in
+//! `libdl.so.2`, which not every program loads, and to load it everywhere would add three quarters
+//! to what this library costs at the start of a program. Where it is missing, no library in the
+//! process can have asked it for the functions behind its own, so none passes calls on, and libc's
+//! are the real ones.
 
 use crate::copies;
 use core::arch::global_asm;
@@ -25,7 +27,8 @@ pub(crate) type Listen = unsafe extern "C" fn(c_int, c_int) -> c_int;
 pub(crate) type Setsockopt =
     unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, socklen_t) -> c_int;
 
-// SAFETY: each type is that of the function's declaration in its manual page, and of what stands in for it.
+// SAFETY: each type is that of the function's declaration in its manual page, and of what stands in
+// for it.
 pub(crate) static BIND: Real<Bind> = unsafe { Real::new(c"bind", bind) };
 // SAFETY: as above.
 pub(crate) static CLOSE: Real<Close> = unsafe { Real::new(c"close", close) };
@@ -48,8 +51,8 @@ pub(crate) fn resolve_all() {
 /// A function that we interpose, of type `F`.
 pub(crate) struct Real<F> {
     name: &'static CStr,
-    /// Null until it is looked up. Everybody who looks it up finds the same address, so this needs no lock, and
-    /// neither a signal handler nor a forked child can find one held.
+    /// Null until it is looked up. Everybody who looks it up finds the same address, so this needs
+    /// no lock, and neither a signal handler nor a forked child can find one held.
     address: AtomicPtr<c_void>,
     function: PhantomData<F>,
     /// libc's, without dlsym.
@@ -72,14 +75,16 @@ impl<F: Copy> Real<F> {
 
     /// The real function.
     ///
-    /// Before our constructor has run it is looked up here: other libraries' constructors may call us first.
+    /// Before our constructor has run it is looked up here: other libraries' constructors may call
+    /// us first.
     #[inline]
     pub(crate) fn get(&self) -> F {
         let mut address = self.address.load(Relaxed);
         if address.is_null() {
             address = self.resolve();
         }
-        // SAFETY: a function pointer is as large as an address, and this one is of type F (see `new`).
+        // SAFETY: a function pointer is as large as an address, and this one is of type F (see
+        // `new`).
         unsafe { mem::transmute_copy(&address) }
     }
 
@@ -104,16 +109,16 @@ fn look_up(name: &CStr) -> *mut c_void {
     let Some(dlsym) = (unsafe { DLSYM }) else {
         return ptr::null_mut();
     };
-    // SAFETY: the name is a C string. RTLD_NEXT asks from the caller of dlsym, which is this library: what follows
-    // keeps the call from becoming a jump.
+    // SAFETY: the name is a C string. RTLD_NEXT asks from the caller of dlsym, which is this
+    // library: what follows keeps the call from becoming a jump.
     let mut address = unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     if address.is_null() {
-        // To musl, what is opened as a plug-in comes after all others, libc included: nothing is behind it.
-        // SAFETY: as above.
+        // To musl, what is opened as a plug-in comes after all others, libc included: nothing is
+        // behind it. SAFETY: as above.
         address = unsafe { dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     }
-    // A library in front that has a dlsym of its own, and passes the question on by an ordinary call, asks from where it
-    // stands itself: next to that are we.
+    // A library in front that has a dlsym of its own, and passes the question on by an ordinary
+    // call, asks from where it stands itself: next to that are we.
     if copies::holds(address) {
         return ptr::null_mut();
     }
@@ -122,8 +127,8 @@ fn look_up(name: &CStr) -> *mut c_void {
 
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
-/// The version of `dlsym` since the first glibc for the processor. libc.so.6 has kept it beside `GLIBC_2.34`, which the
-/// linker would choose by itself and which no older glibc satisfies.
+/// The version of `dlsym` since the first glibc for the processor. libc.so.6 has kept it beside
+/// `GLIBC_2.34`, which the linker would choose by itself and which no older glibc satisfies.
 #[cfg(target_arch = "x86_64")]
 macro_rules! dlsym_version {
     () => {
@@ -168,8 +173,8 @@ macro_rules! dlsym_version {
     };
 }
 
-/// Keeps the address of a function in a static, null if nobody in the process has it: a weak reference, for which Rust
-/// has no stable word. With a version, that one is asked for.
+/// Keeps the address of a function in a static, null if nobody in the process has it: a weak
+/// reference, for which Rust has no stable word. With a version, that one is asked for.
 macro_rules! weak {
     ($holder:literal, $function:literal $(, $version:expr)?) => {
         global_asm!(
@@ -196,8 +201,8 @@ unsafe extern "C" {
     #[link_name = "libreuse_dlsym"]
     static DLSYM: Option<Dlsym>;
 
-    // glibc's own, under names that nobody interposes. They are cancellation points like the ones that they stand in
-    // for, as a bare system call is not. musl has no such names.
+    // glibc's own, under names that nobody interposes. They are cancellation points like the ones
+    // that they stand in for, as a bare system call is not. musl has no such names.
     #[link_name = "libreuse_close"]
     static LIBCS_CLOSE: Option<Close>;
     #[link_name = "libreuse_connect"]
@@ -212,7 +217,8 @@ macro_rules! socket_call {
     };
 }
 
-/// As libc makes it on 32-bit x86 and on s390x: until Linux 4.3 there is one system call for all of them (socketcall(2)).
+/// As libc makes it on 32-bit x86 and on s390x: until Linux 4.3 there is one system call for all of
+/// them (socketcall(2)).
 #[cfg(any(target_arch = "x86", target_arch = "s390x"))]
 macro_rules! socket_call {
     ($call:ident, $number:ident, $($argument:expr),+) => {
@@ -254,7 +260,8 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: sockle
     result(unsafe { socket_call!(SYS_connect, SYS_CONNECT, fd, address, length) })
 }
 
-// No libc has a second name for the other three, which are no cancellation points: the system call is all they are.
+// No libc has a second name for the other three, which are no cancellation points: the system call
+// is all they are.
 
 unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     // SAFETY: the caller's own arguments, which the kernel checks.

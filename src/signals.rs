@@ -1,8 +1,8 @@
-//! Signals, blocked for a moment where a handler that jumps out, or a cancellation, would leave something of ours
-//! behind in the program.
+//! Signals, blocked for a moment where a handler that jumps out, or a cancellation, would leave
+//! something of ours behind in the program.
 //!
-//! The system calls are made without libc's functions, which would leave out the signals that glibc keeps for itself:
-//! one of them is the asynchronous `pthread_cancel`.
+//! The system calls are made without libc's functions, which would leave out the signals that glibc
+//! keeps for itself: one of them is the asynchronous `pthread_cancel`.
 
 use crate::errno;
 use core::ffi::{c_int, c_long, c_void};
@@ -12,9 +12,10 @@ use core::ptr;
 /// The size of the kernel's signal set, in bytes; libc's is larger.
 pub(crate) const KERNEL_SIGSET: usize = 8;
 
-/// The signals that are never held back: they come from the very instruction or system call that is running, and the
-/// kernel ends a program in which such a one is blocked, instead of calling its handler (`force_sig_info_to_task` in
-/// kernel/signal.c). SIGSYS is how a seccomp sandbox lets its own handler answer a system call.
+/// The signals that are never held back: they come from the very instruction or system call that is
+/// running, and the kernel ends a program in which such a one is blocked, instead of calling its
+/// handler (`force_sig_info_to_task` in kernel/signal.c). SIGSYS is how a seccomp sandbox lets its
+/// own handler answer a system call.
 const SYNCHRONOUS: [c_int; 6] = [
     libc::SIGBUS,
     libc::SIGFPE,
@@ -80,8 +81,8 @@ impl Handlers {
     }
 }
 
-/// A wait during which the signals that ask the program to end are blocked, if it handles any of them: their handlers run
-/// while it sleeps, or when it ends.
+/// A wait during which the signals that ask the program to end are blocked, if it handles any of
+/// them: their handlers run while it sleeps, or when it ends.
 pub(crate) struct Wait {
     pub(crate) handlers: Handlers,
     /// The program's own mask.
@@ -110,7 +111,8 @@ impl Wait {
         pending() & ending() & !self.before != 0
     }
 
-    /// Sleeps for some milliseconds with the program's own mask; the error number if it did not last.
+    /// Sleeps for some milliseconds with the program's own mask; the error number if it did not
+    /// last.
     pub(crate) fn sleep_for(&self, milliseconds: u64) -> Result<(), c_int> {
         // A wait sleeps for less than a second at a time.
         let milliseconds = u32::try_from(milliseconds.min(999)).unwrap_or(999);
@@ -119,7 +121,8 @@ impl Wait {
             #[allow(clippy::unnecessary_fallible_conversions)] // Of 32 bits on some processors.
             tv_nsec: libc::c_long::try_from(milliseconds.saturating_mul(1_000_000)).unwrap_or(0),
         };
-        // SAFETY: no descriptors; the timespec and the mask, which is of the kernel's size, outlive the call.
+        // SAFETY: no descriptors; the timespec and the mask, which is of the kernel's size, outlive
+        // the call.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_ppoll,
@@ -139,9 +142,11 @@ impl Wait {
 }
 
 fn has_handler(signal: c_int) -> bool {
-    // A `struct sigaction` of the kernel's, which has the handler first: 0 is SIG_DFL, 1 is SIG_IGN.
+    // A `struct sigaction` of the kernel's, which has the handler first: 0 is SIG_DFL, 1 is
+    // SIG_IGN.
     let mut action = [0_usize; 8];
-    // SAFETY: nothing is set; the kernel writes one such structure, which is no larger, and outlives the call.
+    // SAFETY: nothing is set; the kernel writes one such structure, which is no larger, and
+    // outlives the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
@@ -159,10 +164,11 @@ fn ending() -> u64 {
     ENDING.into_iter().fold(0, |set, signal| set | only(signal))
 }
 
-/// Does something that may raise a signal in the calling thread, which is then taken off again. Signals are blocked;
-/// `raised` tells from the outcome which one it was. One that was pending for the thread already stays, as two of them
-/// are one, and so does one that somebody sent to the thread before ours was raised. Of one that is pending for the process
-/// the kernel does not tell that apart, and then ours stays beside it.
+/// Does something that may raise a signal in the calling thread, which is then taken off again.
+/// Signals are blocked; `raised` tells from the outcome which one it was. One that was pending for
+/// the thread already stays, as two of them are one, and so does one that somebody sent to the
+/// thread before ours was raised. Of one that is pending for the process the kernel does not tell
+/// that apart, and then ours stays beside it.
 pub(crate) fn taken_off<T>(ours: impl FnOnce() -> T, raised: impl FnOnce(T) -> Option<c_int>) {
     let pending_before = pending();
     let Some(signal) = raised(ours()) else {
@@ -206,7 +212,8 @@ fn take_off(signal: c_int) {
         tv_nsec: 0,
     };
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the set is of the kernel's size; all of them outlive the call, and the kernel writes one siginfo.
+    // SAFETY: the set is of the kernel's size; all of them outlive the call, and the kernel writes
+    // one siginfo.
     let taken = unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
@@ -218,7 +225,8 @@ fn take_off(signal: c_int) {
     };
     // SAFETY: all zeroes is a siginfo, and so is what the kernel writes.
     let info = unsafe { info.assume_init() };
-    // What a write raises is of this kind (`send_sig` in kernel/signal.c), and what another thread sends is not.
+    // What a write raises is of this kind (`send_sig` in kernel/signal.c), and what another thread
+    // sends is not.
     if taken != c_long::from(signal) || info.si_code == libc::SI_USER {
         return;
     }

@@ -1,9 +1,10 @@
 //! Where reports go: a sink for the `log` facade that cannot disturb its host.
 //!
-//! One line is built on the stack and written by one system call. Nothing here is a cancellation point (the system
-//! calls are made without libc's functions), blocks, or lets a signal arrive that the program would not have had; and no
-//! signal interrupts it. The shim keeps no descriptor: stderr is written to only while it is still the file that it was
-//! at load, and a log file is opened for each line, as is a terminal.
+//! One line is built on the stack and written by one system call. Nothing here is a cancellation
+//! point (the system calls are made without libc's functions), blocks, or lets a signal arrive that
+//! the program would not have had; and no signal interrupts it. The shim keeps no descriptor:
+//! stderr is written to only while it is still the file that it was at load, and a log file is
+//! opened for each line, as is a terminal.
 
 use crate::signals::{self, KERNEL_SIGSET};
 use crate::{errno, file};
@@ -25,7 +26,8 @@ static STDERR: Stderr = Stderr {
     generation: AtomicU64::new(0),
 };
 
-/// The path of the log file, of which the empty one stands for stderr; null while the sink is not open.
+/// The path of the log file, of which the empty one stands for stderr; null while the sink is not
+/// open.
 static LOG_FILE: AtomicPtr<Text<LOG_FILE_ROOM>> = AtomicPtr::new(ptr::null_mut());
 
 /// Opens the sink for mistakes in the variables; false if nobody wants to hear of them.
@@ -39,7 +41,8 @@ pub(crate) fn open_for_mistakes(settings: &Settings) -> bool {
 
 /// Opens the sink for what the settings want reported.
 pub(crate) fn open(settings: &'static Settings) {
-    // At warn hooks have nothing to say but of waiting: without that not even stderr need be looked at.
+    // At warn hooks have nothing to say but of waiting: without that not even stderr need be looked
+    // at.
     let waiting = settings.log >= LevelFilter::Warn && settings.wait_ms > 0;
     if settings.log < LevelFilter::Info && !waiting {
         return;
@@ -53,8 +56,8 @@ pub(crate) fn open(settings: &'static Settings) {
     }
 }
 
-/// Tells of a mistake in the variables: on stderr, wherever the log may be, since the log file's own name may be the
-/// mistake.
+/// Tells of a mistake in the variables: on stderr, wherever the log may be, since the log file's
+/// own name may be the mistake.
 pub(crate) fn mistake(text: fmt::Arguments<'_>) {
     let mut line = Line::new();
     line.finish(format_args!("libreuse: {text}"));
@@ -78,8 +81,9 @@ impl Log for Sink {
             ));
             // SAFETY: it is null, or `open` has stored a reference there that holds for ever.
             let path = unsafe { LOG_FILE.load(Acquire).as_ref() }.map_or(&[][..], Text::as_bytes);
-            // A handler that jumped out from between open and close would leave the descriptor behind, and one that
-            // gave stderr another file would do so after the look at it. If they can't be held back, it stays unsaid.
+            // A handler that jumped out from between open and close would leave the descriptor
+            // behind, and one that gave stderr another file would do so after the look at it. If
+            // they can't be held back, it stays unsaid.
             signals::held(|| {
                 if path.is_empty() {
                     STDERR.write(&line);
@@ -153,7 +157,8 @@ const CLOSED: u32 = 0;
 impl Stderr {
     fn remember(&self) {
         if let Some(file) = file::identify(libc::STDERR_FILENO) {
-            // A file may be removed, and the next one get its inode. Where nothing tells the two apart, nothing is written.
+            // A file may be removed, and the next one get its inode. Where nothing tells the two
+            // apart, nothing is written.
             let generation = generation(libc::STDERR_FILENO, &file);
             if generation == 0 && file.format == libc::S_IFREG && !file.is_of_the_past() {
                 return;
@@ -192,8 +197,9 @@ impl Stderr {
         })
     }
 
-    /// Writes to a terminal, which may have room for a part of the line alone and would then wait for its reader. So the
-    /// terminal is opened once more, for this line, and not to wait; false if that can't be.
+    /// Writes to a terminal, which may have room for a part of the line alone and would then wait
+    /// for its reader. So the terminal is opened once more, for this line, and not to wait; false
+    /// if that can't be.
     fn write_without_waiting(&self, line: &Line) -> bool {
         let flags = libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
         let Some(fd) = open_file(c"/proc/self/fd/2".to_bytes_with_nul(), flags) else {
@@ -216,14 +222,14 @@ fn generation(fd: c_int, file: &file::Identity) -> u64 {
     }
 }
 
-/// Writes the line to the log file, opened for this line alone: the shim keeps no descriptor that the program could
-/// see, close or be given instead of its own.
+/// Writes the line to the log file, opened for this line alone: the shim keeps no descriptor that
+/// the program could see, close or be given instead of its own.
 fn write_to_file(template: &[u8], line: &Line) {
     let Some(path) = Path::expand(template) else {
         return;
     };
-    // Nonblocking, for a FIFO without reader; no link at its end, which somebody else may have put there; and no limit
-    // of 2 GiB for a 32-bit program.
+    // Nonblocking, for a FIFO without reader; no link at its end, which somebody else may have put
+    // there; and no limit of 2 GiB for a 32-bit program.
     let flags = libc::O_WRONLY
         | libc::O_LARGEFILE
         | libc::O_APPEND
@@ -310,7 +316,8 @@ fn pid() -> u32 {
     unsafe { libc::getpid() }.unsigned_abs()
 }
 
-/// Whether a write to `fd` would not block: nobody may be reading the pipe, or the terminal may be stopped.
+/// Whether a write to `fd` would not block: nobody may be reading the pipe, or the terminal may be
+/// stopped.
 fn takes_bytes_now(fd: c_int) -> bool {
     let mut poll = libc::pollfd {
         fd,
@@ -352,9 +359,9 @@ fn send(fd: c_int, bytes: &[u8]) {
     };
 }
 
-/// Writes to a file that can take it. What the write may raise all the same is taken off again: SIGPIPE from a pipe whose
-/// reader goes at that moment, SIGXFSZ where others fill the file up. SIGTTOU, for a terminal's background, is not raised in
-/// a thread that blocks it.
+/// Writes to a file that can take it. What the write may raise all the same is taken off again:
+/// SIGPIPE from a pipe whose reader goes at that moment, SIGXFSZ where others fill the file up.
+/// SIGTTOU, for a terminal's background, is not raised in a thread that blocks it.
 fn write(fd: c_int, bytes: &[u8]) {
     if !file::has_room(fd, bytes.len()) {
         return;

@@ -1,7 +1,8 @@
 //! The program's sockets: their options, addresses and states.
 //!
-//! Each method is one system call, by the libc function of that name: another preloaded library may have its own.
-//! None of them is a cancellation point (pthreads(7)). They may change `errno`; whoever calls them puts it back.
+//! Each method is one system call, by the libc function of that name: another preloaded library may
+//! have its own. None of them is a cancellation point (pthreads(7)). They may change `errno`;
+//! whoever calls them puts it back.
 
 use crate::real;
 use core::ffi::{c_int, c_void};
@@ -20,7 +21,8 @@ pub(crate) struct Socket(pub(crate) c_int);
 impl Socket {
     pub(crate) fn set<T: Copy>(self, level: c_int, name: c_int, value: T) -> bool {
         let length = size::<T>();
-        // SAFETY: the value outlives the call and `length` is its size; the kernel checks everything else.
+        // SAFETY: the value outlives the call and `length` is its size; the kernel checks
+        // everything else.
         unsafe {
             real::SETSOCKOPT.get()(
                 self.0,
@@ -34,8 +36,8 @@ impl Socket {
 
     pub(crate) fn get<T>(self, level: c_int, name: c_int, mut value: T) -> Option<T> {
         let mut length = size::<T>();
-        // SAFETY: the kernel writes at most `length` bytes, which is the value's size, and callers pick a T for which
-        // all bytes are values. Both outlive the call.
+        // SAFETY: the kernel writes at most `length` bytes, which is the value's size, and callers
+        // pick a T for which all bytes are values. Both outlive the call.
         let result = unsafe {
             libc::getsockopt(
                 self.0,
@@ -58,7 +60,8 @@ impl Facts for Socket {
     fn local(&self) -> Option<Endpoint> {
         let mut bytes = [0_u8; endpoint::LONGEST];
         let mut length = size::<[u8; endpoint::LONGEST]>();
-        // SAFETY: the kernel writes at most `length` bytes, which is the buffer's size. Both outlive the call.
+        // SAFETY: the kernel writes at most `length` bytes, which is the buffer's size. Both
+        // outlive the call.
         let result = unsafe {
             libc::getsockname(
                 self.0,

@@ -12,7 +12,8 @@ use libreuse_rules::endpoint::Endpoint;
 pub(crate) struct Spare(c_int);
 
 impl Spare {
-    /// Opens one for the family of `address`, if the calling thread's network is that of the program's socket `beside`.
+    /// Opens one for the family of `address`, if the calling thread's network is that of the
+    /// program's socket `beside`.
     pub(crate) fn open(address: Endpoint, beside: Socket) -> Option<Self> {
         let family = c_long::from(u16::from_ne_bytes(*address.encode().0.first_chunk()?));
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
@@ -24,7 +25,8 @@ impl Spare {
 
     fn set(&self, level: c_int, name: c_int) {
         let on: c_int = 1;
-        // SAFETY: the value outlives the call and has the size that is named; the kernel checks everything else.
+        // SAFETY: the value outlives the call and has the size that is named; the kernel checks
+        // everything else.
         unsafe {
             libc::syscall(
                 libc::SYS_setsockopt,

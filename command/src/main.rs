@@ -3,15 +3,16 @@
 //! * `run` starts a program with `libreuse.so` preloaded, after `check` has found that it can be.
 //! * `status` shows who holds a port, and what to do about it.
 //! * `watch` shows which programs can't bind, as it happens.
-//! * `wait` waits until a port can be bound, `evict` ends what earlier runs left behind, and `free` whoever has it.
+//! * `wait` waits until a port can be bound, `evict` ends what earlier runs left behind, and `free`
+//!   whoever has it.
 //! * `arm` prepares a running program for its next restart.
 //! * `bpf` attaches the engine of that name to services and containers.
 //! * `install` puts the library where programs find it by its bare name.
 //! * `clean` removes what the others have left on the machine.
 //! * `systemd` does for a service what `run` does for a command line.
 //!
-//! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program that linked the library
-//! would be hooked itself.
+//! The command shares the rules with the library (`libreuse_rules`), and nothing else: a program
+//! that linked the library would be hooked itself.
 
 #![deny(unsafe_code)]
 #![allow(clippy::doc_markdown)] // Many of these comments are the help as well, where backticks would be seen.
@@ -39,9 +40,9 @@ use std::process::ExitCode;
 
 /// Explain why a TCP port is busy, and start programs so that it is not.
 ///
-/// A program that is restarted often finds its port busy with what its last run left behind (TIME_WAIT). `reuseaddr
-/// run` starts it with libreuse.so, which lets it bind the port all the same; `reuseaddr status` shows what holds a
-/// port, and what to do about it.
+/// A program that is restarted often finds its port busy with what its last run left behind
+/// (TIME_WAIT). `reuseaddr run` starts it with libreuse.so, which lets it bind the port all the
+/// same; `reuseaddr status` shows what holds a port, and what to do about it.
 #[derive(Debug, Parser)]
 #[command(
     name = "reuseaddr",
@@ -142,7 +143,8 @@ fn main() -> ExitCode {
     }))
 }
 
-/// Writes what the command does to stderr; of a tracer, what it reports to where the library would report it.
+/// Writes what the command does to stderr; of a tracer, what it reports to where the library would
+/// report it.
 struct Logger(env_logger::Logger);
 
 impl Logger {

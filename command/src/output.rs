@@ -1,5 +1,5 @@
-//! How answers look: wrapped to the terminal, prose never wider than a hundred columns, coloured for a terminal only, as
-//! text for people and JSON for programs.
+//! How answers look: wrapped to the terminal, prose never wider than a hundred columns, coloured
+//! for a terminal only, as text for people and JSON for programs.
 
 pub(crate) mod progress;
 pub(crate) mod screen;
@@ -244,8 +244,8 @@ pub(crate) fn readable(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Whether a letter is a control character, breaks a line, overrides the direction of writing or has
-/// no width (Unicode's classes Cc, Zl, Zp and Cf, as far as they are in use).
+/// Whether a letter is a control character, breaks a line, overrides the direction of writing or
+/// has no width (Unicode's classes Cc, Zl, Zp and Cf, as far as they are in use).
 fn is_deceptive(letter: char) -> bool {
     letter.is_control()
         || matches!(

@@ -1,4 +1,5 @@
-//! `libreuse_fuzz::settings` on whatever libFuzzer comes up with; without it, on the files named on the command line.
+//! `libreuse_fuzz::settings` on whatever libFuzzer comes up with; without it, on the files named on
+//! the command line.
 
 #![cfg_attr(fuzzing, no_main)]
 

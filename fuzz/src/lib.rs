@@ -1,6 +1,7 @@
 //! What must hold for every input of the parsers in the rules.
 //!
-//! Each check compares with a model that is as plain as can be, and shares nothing with the code that it checks.
+//! Each check compares with a model that is as plain as can be, and shares nothing with the code
+//! that it checks.
 
 use libreuse_rules::endpoint::Endpoint;
 use libreuse_rules::settings::{Complaint, LOG_FILE_ROOM, Linger, SETTINGS, Settings};
@@ -20,10 +21,11 @@ pub fn replay(check: fn(&[u8])) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a whole environment, as `/proc/PID/environ` has it, into the settings, one variable after the other.
+/// Takes a whole environment, as `/proc/PID/environ` has it, into the settings, one variable after
+/// the other.
 ///
-/// A value that the model accepts is taken and does what the model says; any other is complained of in one short
-/// printable line, and leaves the settings as they were.
+/// A value that the model accepts is taken and does what the model says; any other is complained of
+/// in one short printable line, and leaves the settings as they were.
 ///
 /// # Panics
 ///
@@ -71,7 +73,8 @@ pub fn ports(input: &[u8]) {
     }
 }
 
-/// Takes a list of program names, and asks for the name that follows it after a slash, which no name can hold.
+/// Takes a list of program names, and asks for the name that follows it after a slash, which no
+/// name can hold.
 ///
 /// # Panics
 ///
@@ -216,7 +219,8 @@ impl Model {
     }
 }
 
-/// A complaint is one line that any terminal can take, names what it is about, and does not grow with it.
+/// A complaint is one line that any terminal can take, names what it is about, and does not grow
+/// with it.
 fn is_a_short_line(complaint: &Complaint<'_>, name: &[u8], value: &[u8]) {
     let text = complaint.to_string();
     let plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
@@ -294,7 +298,8 @@ fn model_of_programs(list: &[u8]) -> Option<Vec<Vec<u8>>> {
     (list.len() <= 1024 && patterns.iter().all(good)).then_some(patterns)
 }
 
-/// Whether a name fits a pattern: which beginnings of the name fit the beginnings of the pattern, one after the other.
+/// Whether a name fits a pattern: which beginnings of the name fit the beginnings of the pattern,
+/// one after the other.
 fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let mut fitting = vec![false; name.len() + 1];
     fitting[0] = true;

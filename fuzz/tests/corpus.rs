@@ -1,4 +1,5 @@
-//! Every input of the corpus holds: what the fuzzer once found worth keeping, on any toolchain, and under Miri.
+//! Every input of the corpus holds: what the fuzzer once found worth keeping, on any toolchain, and
+//! under Miri.
 
 use std::fs;
 use std::path::Path;

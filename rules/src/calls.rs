@@ -8,7 +8,8 @@ use crate::endpoint::Endpoint;
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// `EADDRINUSE`, of the architectures that the library is built for (`include/uapi/asm-generic/errno.h`).
+    /// `EADDRINUSE`, of the architectures that the library is built for
+    /// (`include/uapi/asm-generic/errno.h`).
     pub const IN_USE: Self = Self(98);
 }
 
@@ -19,17 +20,20 @@ pub enum SocketOption {
     ReuseAddress,
     /// `SO_REUSEPORT` (socket(7)).
     ReusePort,
-    /// `TCP_LINGER2` (tcp(7)). With -1 the kernel sends everything and a FIN, and on its acknowledgement forgets the
-    /// connection instead of keeping `TIME_WAIT` (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`). MPTCP refuses it.
+    /// `TCP_LINGER2` (tcp(7)). With -1 the kernel sends everything and a FIN, and on its
+    /// acknowledgement forgets the connection instead of keeping `TIME_WAIT`
+    /// (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`). MPTCP refuses it.
     Linger2,
     /// `IPV6_V6ONLY` (ipv6(7)).
     Ipv6Only,
-    /// `SO_BINDTOIFINDEX`: the interface that `SO_BINDTODEVICE` (socket(7)) has bound the socket to, from Linux 5.1 on.
+    /// `SO_BINDTOIFINDEX`: the interface that `SO_BINDTODEVICE` (socket(7)) has bound the socket
+    /// to, from Linux 5.1 on.
     Interface,
 }
 
 impl SocketOption {
-    // As the architectures that the library is built for have them (`include/uapi/asm-generic/socket.h`).
+    // As the architectures that the library is built for have them
+    // (`include/uapi/asm-generic/socket.h`).
     const SOL_SOCKET: i32 = 1;
     const IPPROTO_TCP: i32 = 6;
     const SO_REUSEADDR: i32 = 2;
@@ -89,7 +93,8 @@ pub enum State {
 }
 
 impl State {
-    /// From the number of a state, which is the first byte of `TCP_INFO` (`include/net/tcp_states.h`).
+    /// From the number of a state, which is the first byte of `TCP_INFO`
+    /// (`include/net/tcp_states.h`).
     #[must_use]
     pub fn from_number(number: u8) -> Self {
         match number {
@@ -109,15 +114,18 @@ impl State {
 pub struct Connection {
     /// Its state.
     pub state: State,
-    /// Whether the peer is known to have sent something after the handshake. Who has done so knows that he is connected.
+    /// Whether the peer is known to have sent something after the handshake. Who has done so knows
+    /// that he is connected.
     pub heard: bool,
 }
 
 impl Connection {
-    /// As much of `TCP_INFO` as is needed, in bytes (`struct tcp_info` in `include/uapi/linux/tcp.h`).
+    /// As much of `TCP_INFO` as is needed, in bytes (`struct tcp_info` in
+    /// `include/uapi/linux/tcp.h`).
     pub const INFO: usize = 136;
 
-    /// From the bytes of `TCP_INFO`; zeroes are where the kernel tells nothing, as before Linux 4.1.
+    /// From the bytes of `TCP_INFO`; zeroes are where the kernel tells nothing, as before Linux
+    /// 4.1.
     #[must_use]
     pub fn decode(info: &[u8; Self::INFO]) -> Self {
         // Bytes came in the SYN, from a program that need not have been told of the connection yet.
@@ -138,8 +146,8 @@ pub enum Sleep {
     Over,
     /// The kernel refused, or there is to be no further waiting for another reason.
     Failed,
-    /// A handler of the program's has run for `SIGHUP`, `SIGINT`, `SIGQUIT` or `SIGTERM`. It may have left the end to whoever
-    /// waits for `bind`.
+    /// A handler of the program's has run for `SIGHUP`, `SIGINT`, `SIGQUIT` or `SIGTERM`. It may
+    /// have left the end to whoever waits for `bind`.
     AskedToEnd,
 }
 
@@ -166,15 +174,16 @@ pub trait OwnCall {
     fn make(&self) -> Result<(), Errno>;
 }
 
-/// What the kernel knows about one of the program's descriptors. Each answer costs a system call, so a decision asks
-/// only for what it still needs.
+/// What the kernel knows about one of the program's descriptors. Each answer costs a system call,
+/// so a decision asks only for what it still needs.
 pub trait Facts {
-    /// The address that an IPv4 or IPv6 socket is bound to, with port 0 if it is not (getsockname(2)); `None` for anything
-    /// else.
+    /// The address that an IPv4 or IPv6 socket is bound to, with port 0 if it is not
+    /// (getsockname(2)); `None` for anything else.
     fn local(&self) -> Option<Endpoint>;
 
-    /// The TCP state of a TCP or MPTCP socket: the first byte of `TCP_INFO` (getsockopt(2)), which UDP, raw and Unix
-    /// sockets and other descriptors refuse, so that one call tells what it is and how it is.
+    /// The TCP state of a TCP or MPTCP socket: the first byte of `TCP_INFO` (getsockopt(2)), which
+    /// UDP, raw and Unix sockets and other descriptors refuse, so that one call tells what it is
+    /// and how it is.
     fn state(&self) -> Option<State>;
 
     /// The same, and whether the peer has been heard: [`Connection::INFO`] bytes of `TCP_INFO`.
@@ -183,8 +192,8 @@ pub trait Facts {
 
 /// What is asked of the kernel about one of the program's descriptors, beside the [`Facts`].
 ///
-/// Each method but one is one system call at most: in the library a call of libc, in the tracer one that is injected into the
-/// program. None may end the program or be seen by it.
+/// Each method but one is one system call at most: in the library a call of libc, in the tracer one
+/// that is injected into the program. None may end the program or be seen by it.
 pub trait Calls: Facts {
     /// What tells the file behind the descriptor from every other one.
     type File: PartialEq;
@@ -204,36 +213,39 @@ pub trait Calls: Facts {
     /// Sets an option (setsockopt(2)); false if the kernel refused.
     fn set_option(&self, option: SocketOption, value: i32) -> bool;
 
-    /// Sets `SO_LINGER` to `{1, 0}`: `close` resets the connection and throws away what is not sent yet (socket(7)); false
-    /// if the kernel refused.
+    /// Sets `SO_LINGER` to `{1, 0}`: `close` resets the connection and throws away what is not sent
+    /// yet (socket(7)); false if the kernel refused.
     fn reset_on_close(&self) -> bool;
 
-    /// Which file the descriptor stands for (statx(2)): its number may become another file's at any time.
+    /// Which file the descriptor stands for (statx(2)): its number may become another file's at any
+    /// time.
     fn file(&self) -> Option<Self::File>;
 
-    /// Holds signals back, so that no handler runs and jumps out (sigprocmask(2)); `None` if the kernel would not.
+    /// Holds signals back, so that no handler runs and jumps out (sigprocmask(2)); `None` if the
+    /// kernel would not.
     fn hold_signals(&self) -> Option<Self::Mask>;
 
     /// Puts the program's own mask in place again.
     fn release_signals(&self, mask: Self::Mask);
 
-    /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be had.
+    /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be
+    /// had.
     fn now_ms(&self) -> Option<u64>;
 
-    /// Whether a live socket of the same network namespace is known to have this address (`sock_diag(7)`, see
-    /// [`diag`](crate::diag)); false if it can't be told. It takes more than one system call, and is asked for only
-    /// when `bind` has failed.
+    /// Whether a live socket of the same network namespace is known to have this address
+    /// (`sock_diag(7)`, see [`diag`](crate::diag)); false if it can't be told. It takes more than
+    /// one system call, and is asked for only when `bind` has failed.
     fn is_held(&self, wanted: &Wanted) -> bool;
 
-    /// Opens a TCP socket of our own for an address of this family, in the network of the program's (socket(2)); `None`
-    /// if that can't be.
+    /// Opens a TCP socket of our own for an address of this family, in the network of the program's
+    /// (socket(2)); `None` if that can't be.
     fn spare(&self, address: Endpoint) -> Option<Self::Spare>;
 
     /// Sleeps for a tenth of a millisecond or so (`clock_nanosleep(2)`).
     fn pause(&self);
 
-    /// How long this same `bind` has waited already, in milliseconds: where a program's handlers can't run within a wait, it
-    /// ends for them and begins again.
+    /// How long this same `bind` has waited already, in milliseconds: where a program's handlers
+    /// can't run within a wait, it ends for them and begins again.
     fn waited_ms(&self) -> u64 {
         0
     }
@@ -244,7 +256,8 @@ pub trait Calls: Facts {
     /// Ends it.
     fn end_wait(&self, wait: Self::Wait);
 
-    /// Whether a signal that asks the program to end has ended this wait already, see [`Sleep::AskedToEnd`].
+    /// Whether a signal that asks the program to end has ended this wait already, see
+    /// [`Sleep::AskedToEnd`].
     fn wait_has_ended(&self) -> bool {
         false
     }
@@ -267,7 +280,8 @@ mod tests {
             info[128..].copy_from_slice(&received.to_ne_bytes());
             info
         };
-        // TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK and TCPI_OPT_WSCALE are usual; 32 is TCPI_OPT_SYN_DATA.
+        // TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK and TCPI_OPT_WSCALE are usual; 32 is
+        // TCPI_OPT_SYN_DATA.
         for (options, received, expected) in [
             (7, 0, false),
             (7, 1, true),

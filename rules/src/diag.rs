@@ -1,6 +1,7 @@
 //! The messages of `sock_diag(7)`: requests, and the sockets that answer them.
 //!
-//! One codec for the shim, the tracer and the command. Who carries the bytes to the kernel and back is not decided here.
+//! One codec for the shim, the tracer and the command. Who carries the bytes to the kernel and back
+//! is not decided here.
 
 use crate::endpoint::Endpoint;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -11,8 +12,8 @@ pub const REQUEST: usize = HEADER + 56;
 /// `AF_INET` and `AF_INET6`: the families whose sockets TCP and UDP have.
 pub const FAMILIES: [u8; 2] = [AF_INET, AF_INET6];
 
-/// The state of a TCP socket that is bound and neither listens nor is connected (`TCP_BOUND_INACTIVE`). Linux reports such
-/// sockets from 6.8 on, to those who ask for this state.
+/// The state of a TCP socket that is bound and neither listens nor is connected
+/// (`TCP_BOUND_INACTIVE`). Linux reports such sockets from 6.8 on, to those who ask for this state.
 pub const BOUND: u8 = 13;
 
 /// The state of a TCP listener.
@@ -134,7 +135,8 @@ impl Request {
 pub enum Message {
     /// A socket.
     Socket(Socket),
-    /// The end of an answer, with 0 or an error number (errno(3)): what was asked for was refused, or did not succeed.
+    /// The end of an answer, with 0 or an error number (errno(3)): what was asked for was refused,
+    /// or did not succeed.
     End(i32),
 }
 
@@ -214,7 +216,8 @@ pub struct Socket {
     pub uid: u32,
     /// Its inode; 0 when no process owns it.
     pub inode: u32,
-    /// Of an IPv6 socket that is listening or bound: whether it is for IPv6 alone. Reported from Linux 4.3 on.
+    /// Of an IPv6 socket that is listening or bound: whether it is for IPv6 alone. Reported from
+    /// Linux 4.3 on.
     pub v6only: Option<bool>,
     id: [u8; ID],
 }
@@ -318,7 +321,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The requests for whatever [`is_held_by`](Self::is_held_by) knows of. Each is answered by itself.
+    /// The requests for whatever [`is_held_by`](Self::is_held_by) knows of. Each is answered by
+    /// itself.
     #[must_use]
     pub fn requests(&self) -> [Request; 2] {
         FAMILIES.map(|family| {
@@ -327,13 +331,13 @@ impl Wanted {
         })
     }
 
-    /// Whether this socket is one that lives and is known for certain to be in the way: a listener, or one that is bound and
-    /// may listen later.
+    /// Whether this socket is one that lives and is known for certain to be in the way: a listener,
+    /// or one that is bound and may listen later.
     #[must_use]
     pub fn is_held_by(&self, socket: &Socket) -> bool {
         let theirs = Endpoint::from(socket.local());
-        // An IPv6 address of a link alone is of the interface that is given with it. Otherwise sockets of two interfaces do
-        // not meet; and one that is bound to none meets all.
+        // An IPv6 address of a link alone is of the interface that is given with it. Otherwise
+        // sockets of two interfaces do not meet; and one that is bound to none meets all.
         let ours = self.address.link().or(self.interface);
         let interfaces_meet = match (ours, socket.interface()) {
             (Some(0), _) | (_, 0) => true,

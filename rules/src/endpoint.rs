@@ -28,7 +28,8 @@ const AF_UNSPEC: u16 = 0;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// How much of an address of this family is read, in bytes: a program may say that there is more than it has.
+/// How much of an address of this family is read, in bytes: a program may say that there is more
+/// than it has.
 #[must_use]
 pub const fn length_of(family: [u8; 2]) -> usize {
     match u16::from_ne_bytes(family) {
@@ -39,9 +40,11 @@ pub const fn length_of(family: [u8; 2]) -> usize {
 }
 
 impl Endpoint {
-    /// Reads the bytes of a `sockaddr_in` or `sockaddr_in6`; `None` if they are neither, or too few.
+    /// Reads the bytes of a `sockaddr_in` or `sockaddr_in6`; `None` if they are neither, or too
+    /// few.
     ///
-    /// `AF_UNSPEC` is read as IPv4, as Linux does for the wildcard address (`__inet_bind` in `net/ipv4/af_inet.c`).
+    /// `AF_UNSPEC` is read as IPv4, as Linux does for the wildcard address (`__inet_bind` in
+    /// `net/ipv4/af_inet.c`).
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (family, rest) = bytes.split_first_chunk::<2>()?;
@@ -68,8 +71,8 @@ impl Endpoint {
         })
     }
 
-    /// The interface whose link this address is of, if it is of one: a `bind` to it binds the socket to that interface
-    /// (`inet6_bind` in `net/ipv6/af_inet6.c`).
+    /// The interface whose link this address is of, if it is of one: a `bind` to it binds the
+    /// socket to that interface (`inet6_bind` in `net/ipv6/af_inet6.c`).
     pub(crate) fn link(self) -> Option<u32> {
         match self.address {
             Address::V6 {
@@ -155,9 +158,10 @@ impl Endpoint {
         self.address.as_v4().is_some()
     }
 
-    /// Whether a socket that is bound to `other`, to IPv6 alone if not `other_dual_stack`, keeps every other socket from being
-    /// bound here (`ipv6_rcv_saddr_equal` in `net/ipv4/inet_connection_sock.c`). `dual_stack` is whether the socket that is to be
-    /// bound here takes IPv4 as well; false for either where it is not known.
+    /// Whether a socket that is bound to `other`, to IPv6 alone if not `other_dual_stack`, keeps
+    /// every other socket from being bound here (`ipv6_rcv_saddr_equal` in
+    /// `net/ipv4/inet_connection_sock.c`). `dual_stack` is whether the socket that is to be bound
+    /// here takes IPv4 as well; false for either where it is not known.
     pub(crate) fn surely_conflicts_with(
         self,
         dual_stack: bool,
@@ -255,11 +259,11 @@ fn groups_of(bytes: [u8; 16]) -> [u16; 8] {
 }
 
 impl fmt::Display for Endpoint {
-    /// `127.0.0.1:49200`; `[::1]:49200` after RFC 5952 section 6; `[::ffff:127.0.0.1]:49200` after its section 5; and
-    /// `[fe80::1%2]:49200` after RFC 4007 section 11.
+    /// `127.0.0.1:49200`; `[::1]:49200` after RFC 5952 section 6; `[::ffff:127.0.0.1]:49200` after
+    /// its section 5; and `[fe80::1%2]:49200` after RFC 4007 section 11.
     ///
-    /// Not by way of `core::net`, whose `Display` holds an `unwrap`, nor of the integers', which holds a slice index:
-    /// both would leave a panic path in the shim.
+    /// Not by way of `core::net`, whose `Display` holds an `unwrap`, nor of the integers', which
+    /// holds a slice index: both would leave a panic path in the shim.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
             Address::V4(bytes) => write_v4(f, bytes)?,
@@ -291,7 +295,8 @@ fn write_v4(f: &mut fmt::Formatter<'_>, bytes: [u8; 4]) -> fmt::Result {
     Ok(())
 }
 
-/// Writes the groups in hexadecimal, the longest run of two or more zeroes as `::` (RFC 5952 section 4).
+/// Writes the groups in hexadecimal, the longest run of two or more zeroes as `::` (RFC 5952
+/// section 4).
 fn write_v6(f: &mut fmt::Formatter<'_>, groups: [u16; 8]) -> fmt::Result {
     let (mut start, mut length) = (0_usize, 1_usize);
     let mut run = 0_usize;
@@ -418,7 +423,8 @@ mod tests {
         }
     }
 
-    /// Measured of the kernel by `tests/spec/wait.rs`; here is what may be concluded from addresses alone.
+    /// Measured of the kernel by `tests/spec/wait.rs`; here is what may be concluded from addresses
+    /// alone.
     #[test]
     fn knows_what_is_surely_in_the_way() {
         for (ours, dual_stack, theirs, their_dual_stack, expected) in [

@@ -1,19 +1,20 @@
 //! The guard of a second try: a socket of our own on the same port, for as long as the try takes.
 //!
-//! While the program's socket carries `SO_REUSEADDR`, another socket with the option can be bound over it. Two copies
-//! of a program that make their second try at the same moment would both get the port. So each binds a guard first: to
-//! an address that nobody else uses, and without the option. The kernel refuses the second guard, and its owner
-//! tries again a moment later.
+//! While the program's socket carries `SO_REUSEADDR`, another socket with the option can be bound
+//! over it. Two copies of a program that make their second try at the same moment would both get
+//! the port. So each binds a guard first: to an address that nobody else uses, and without the
+//! option. The kernel refuses the second guard, and its owner tries again a moment later.
 //!
-//! The guard does more. For a socket with the option, the kernel compares no addresses while every socket on the port
-//! had the option when it was bound (`tb->fastreuse` in `inet_csk_get_port`). It then gives the port to any number of
-//! sockets, although the first of them has lost the option again. The guard is bound without it: from then on the
-//! kernel compares.
+//! The guard does more. For a socket with the option, the kernel compares no addresses while every
+//! socket on the port had the option when it was bound (`tb->fastreuse` in `inet_csk_get_port`). It
+//! then gives the port to any number of sockets, although the first of them has lost the option
+//! again. The guard is bound without it: from then on the kernel compares.
 
 use crate::calls::{Calls, Errno, Spare};
 use crate::diag::Wanted;
 
-/// How often a guard that is taken is tried again, which takes a tenth of a second. Who holds it for longer was stopped.
+/// How often a guard that is taken is tried again, which takes a tenth of a second. Who holds it
+/// for longer was stopped.
 const TRIES: u32 = 1_000;
 
 /// The outcome.
@@ -37,16 +38,16 @@ pub(crate) fn take<C: Calls>(calls: &C, wanted: &Wanted) -> Guard<C::Spare> {
         };
         match spare.bind(address.guard()) {
             Ok(()) => {
-                // Now a wildcard address can be bound over it, by the program for one. No second guard can: it does
-                // not carry the option yet when it is bound.
+                // Now a wildcard address can be bound over it, by the program for one. No second
+                // guard can: it does not carry the option yet when it is bound.
                 spare.reuse_address();
                 return Guard::Held(spare);
             }
             Err(Errno::IN_USE) => {}
             Err(_) => break,
         }
-        // It is taken, or a wildcard address is: then this one is refused as well. With the option, so that it is in
-        // nobody's way.
+        // It is taken, or a wildcard address is: then this one is refused as well. With the option,
+        // so that it is in nobody's way.
         spare.reuse_address();
         if spare.bind(address.beside_guard()) == Err(Errno::IN_USE)
             // A wildcard address of another interface is not in the way of the program's socket.

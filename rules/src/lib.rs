@@ -1,4 +1,5 @@
-//! What libreuse does about a `bind`, `listen`, `connect`, `setsockopt` or `close`, apart from who makes the system calls.
+//! What libreuse does about a `bind`, `listen`, `connect`, `setsockopt` or `close`, apart from who
+//! makes the system calls.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -41,10 +41,11 @@ pub enum Ending {
 /// Why a call is left alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// The descriptor is not an IPv4 or IPv6 TCP socket: two flagged UDP sockets steal each other's traffic, and
-    /// nothing else has `TIME_WAIT`.
+    /// The descriptor is not an IPv4 or IPv6 TCP socket: two flagged UDP sockets steal each other's
+    /// traffic, and nothing else has `TIME_WAIT`.
     NotTcp,
-    /// The program asked for any free port, and with `ip_autobind_reuse` a flagged socket may get one that is taken.
+    /// The program asked for any free port, and with `ip_autobind_reuse` a flagged socket may get
+    /// one that is taken.
     AnyPort,
     /// The socket has no port yet.
     Unbound,
@@ -97,12 +98,13 @@ impl Reason {
 pub enum BindSoFar {
     /// The plain call failed with `EADDRINUSE`.
     InUse,
-    /// It succeeded. `SO_REUSEPORT` counts from the moment that somebody else binds, or that this socket listens, so it can
-    /// wait until the kernel has accepted the address.
+    /// It succeeded. `SO_REUSEPORT` counts from the moment that somebody else binds, or that this
+    /// socket listens, so it can wait until the kernel has accepted the address.
     Bound,
 }
 
-/// A `bind` to `port`: the options with which to try again, or which other copies need to find on the socket.
+/// A `bind` to `port`: the options with which to try again, or which other copies need to find on
+/// the socket.
 pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoFar) -> Decision {
     let in_use = so_far == BindSoFar::InUse;
     let options = Options {
@@ -144,9 +146,10 @@ pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
 
 /// Before a `connect`: the options that the connection is to have.
 ///
-/// As long as it lives, others can bind the port of a connection that carries `SO_REUSEADDR`: a client that looks for a
-/// free port then takes one that is in use, and its `connect` fails. Nothing tells such a client from one that insists on
-/// its port, but that somebody has named the port.
+/// As long as it lives, others can bind the port of a connection that carries `SO_REUSEADDR`: a
+/// client that looks for a free port then takes one that is in use, and its `connect` fails.
+/// Nothing tells such a client from one that insists on its port, but that somebody has named the
+/// port.
 pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options::of_a_client(settings);
     if options.is_none() {
@@ -162,18 +165,21 @@ pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
     }
 }
 
-/// Whether anything is ever done before a `connect`, which is not so by default: then nobody need be asked.
+/// Whether anything is ever done before a `connect`, which is not so by default: then nobody need
+/// be asked.
 #[must_use]
 pub fn has_something_for_connections(settings: &Settings) -> bool {
     !Options::of_a_client(settings).is_none()
 }
 
-/// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2` (`wanted.ending`) itself:
-/// whether to set it again. `carried` is whether the socket carried `SO_REUSEADDR` before.
+/// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2`
+/// (`wanted.ending`) itself: whether to set it again. `carried` is whether the socket carried
+/// `SO_REUSEADDR` before.
 ///
-/// Of a connection the kernel does not tell whether it was accepted or made. What one of our listeners has accepted
-/// carries the option, and so does what the program itself made with it: the live port of the latter must not be given
-/// away. While a listener has the port, nobody can bind it: `listened` is whether that is so.
+/// Of a connection the kernel does not tell whether it was accepted or made. What one of our
+/// listeners has accepted carries the option, and so does what the program itself made with it: the
+/// live port of the latter must not be given away. While a listener has the port, nobody can bind
+/// it: `listened` is whether that is so.
 pub fn cleared(
     settings: &Settings,
     socket: &impl Facts,
@@ -183,7 +189,8 @@ pub fn cleared(
 ) -> Decision {
     match socket.state() {
         None => Decision::StepAside(Reason::NotTcp),
-        // Before listen or connect the program's own value holds: it may be its single-instance lock.
+        // Before listen or connect the program's own value holds: it may be its single-instance
+        // lock.
         Some(State::Close) => Decision::StepAside(Reason::NotInUse),
         Some(State::Listen) => on_own_port(settings, socket, wanted),
         Some(_) if wanted.reuse_address && !carried => Decision::StepAside(Reason::NeverSet),
@@ -196,10 +203,11 @@ pub fn cleared(
 
 /// Before a `close`: the options that decide what the connection leaves behind.
 ///
-/// The reset that `graceful` ends with is told to the peer by `SO_ERROR` and `poll`, before the bytes that it has not read
-/// yet. A peer that looks there to learn whether its `connect` succeeded takes the connection for failed, and throws it
-/// away with all that is in it. One that has sent something has learned that before; where nothing came, the connection
-/// keeps its `TIME_WAIT`, although the listener has handed down the option that prevents it.
+/// The reset that `graceful` ends with is told to the peer by `SO_ERROR` and `poll`, before the
+/// bytes that it has not read yet. A peer that looks there to learn whether its `connect` succeeded
+/// takes the connection for failed, and throws it away with all that is in it. One that has sent
+/// something has learned that before; where nothing came, the connection keeps its `TIME_WAIT`,
+/// although the listener has handed down the option that prevents it.
 pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
     if settings.linger == Linger::Off {
         return Decision::StepAside(Reason::NothingSet);
@@ -237,7 +245,8 @@ impl Options {
     fn of_a_connection(settings: &Settings) -> Self {
         let ending = match settings.linger {
             Linger::Graceful => Ending::Forgotten,
-            // A reset is set at close and nowhere else: inherited, it would cut what a killed process still sends.
+            // A reset is set at close and nowhere else: inherited, it would cut what a killed
+            // process still sends.
             Linger::Off | Linger::Zero => Ending::AsItIs,
         };
         Self {

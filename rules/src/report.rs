@@ -1,5 +1,5 @@
-//! What is said of the work, and in which words. Whoever listens has asked for it: at `warn`, the default, only mistakes in
-//! the variables are told, and waiting.
+//! What is said of the work, and in which words. Whoever listens has asked for it: at `warn`, the
+//! default, only mistakes in the variables are told, and waiting.
 
 use crate::calls::Calls;
 use crate::endpoint::{Decimal, Endpoint};
@@ -49,7 +49,8 @@ impl Function {
     }
 }
 
-/// A text, without the code for widths and precisions that its own `Display` brings: 2 KiB in the shim.
+/// A text, without the code for widths and precisions that its own `Display` brings: 2 KiB in the
+/// shim.
 struct Plain(&'static str);
 
 impl fmt::Display for Plain {
@@ -174,7 +175,8 @@ pub(crate) fn acted(function: Function, calls: &impl Calls, options: Options) {
     );
 }
 
-/// The kernel refused options that were to be set around a call, as it does `TCP_LINGER2` for MPTCP.
+/// The kernel refused options that were to be set around a call, as it does `TCP_LINGER2` for
+/// MPTCP.
 pub(crate) fn refused(function: Function, calls: &impl Calls, options: Options) {
     log::debug!(
         "{} {}: the kernel refused {options}",

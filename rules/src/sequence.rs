@@ -1,7 +1,8 @@
 //! What is done before, instead of and after a call, in which order.
 //!
-//! What is added is advice and never a veto: if it fails, the program runs as if nobody had attended to it. Its own call is
-//! made with its own arguments, and once; `bind` alone is made again, and only after `EADDRINUSE`.
+//! What is added is advice and never a veto: if it fails, the program runs as if nobody had
+//! attended to it. Its own call is made with its own arguments, and once; `bind` alone is made
+//! again, and only after `EADDRINUSE`.
 
 use crate::calls::{Calls, Errno, OwnCall, Sleep, SocketOption};
 use crate::diag::Wanted;
@@ -14,8 +15,9 @@ use crate::settings::{Linger, Settings};
 /// Between two tries at an address: the pause grows up to this.
 const LONGEST_PAUSE_MS: u64 = 100;
 
-/// After the plain `bind` has failed with `EADDRINUSE`: binds over what an earlier run left behind, waiting for it if the
-/// settings allow. `address` is what the kernel has read of the program's address; `None` if it is neither IPv4 nor IPv6.
+/// After the plain `bind` has failed with `EADDRINUSE`: binds over what an earlier run left behind,
+/// waiting for it if the settings allow. `address` is what the kernel has read of the program's
+/// address; `None` if it is neither IPv4 nor IPv6.
 ///
 /// # Errors
 ///
@@ -48,7 +50,8 @@ pub fn bind_in_use(
     result
 }
 
-/// After a `bind` has succeeded: lets other copies of the program bind the port as well, if the settings have it so.
+/// After a `bind` has succeeded: lets other copies of the program bind the port as well, if the
+/// settings have it so.
 pub fn bound(settings: &Settings, calls: &impl Calls, address: Option<Endpoint>) {
     if let Some(address) = address {
         let decision = policy::bind(settings, calls, address.port, BindSoFar::Bound);
@@ -79,13 +82,13 @@ pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) ->
                 reuse_address: options.reuse_address && before == Some(0),
                 ..options
             };
-            // A handler that jumped out in the middle would leave the option set on a socket that does not listen: another
-            // copy could bind its port, which may be the program's lock.
+            // A handler that jumped out in the middle would leave the option set on a socket that
+            // does not listen: another copy could bind its port, which may be the program's lock.
             held(calls, |_| {
                 let done = apply(options, calls);
                 let result = listen.make();
-                // In use is what another copy has bound as well. It can listen only while this one carries the option: with
-                // that gone again from either, none of the two could.
+                // In use is what another copy has bound as well. It can listen only while this one
+                // carries the option: with that gone again from either, none of the two could.
                 if done.reuse_address && result.is_err_and(|error| error != Errno::IN_USE) {
                     calls.set_option(SocketOption::ReuseAddress, 0);
                 }
@@ -128,8 +131,8 @@ pub fn carries_the_option(settings: &Settings, calls: &impl Calls) -> bool {
             .is_some_and(|value| value != 0)
 }
 
-/// After the program has set `option` to `value`: sets it again if it was cleared where it counts. `carried` is whether
-/// the socket carried `SO_REUSEADDR` before, see [`carries_the_option`].
+/// After the program has set `option` to `value`: sets it again if it was cleared where it counts.
+/// `carried` is whether the socket carried `SO_REUSEADDR` before, see [`carries_the_option`].
 pub fn option_set(
     settings: &Settings,
     calls: &impl Calls,
@@ -241,7 +244,8 @@ fn bind_with(
     // A handler that jumped out in the middle would leave an option set on the program's socket.
     held(calls, |blocked| {
         let address_is_off = is_off(options.reuse_address, SocketOption::ReuseAddress);
-        // Copies that are to share the port may be bound at the same moment, and one over the other.
+        // Copies that are to share the port may be bound at the same moment, and one over the
+        // other.
         let guard = if address_is_off && !options.reuse_port && blocked {
             guard_of(calls, address)?
         } else {
@@ -263,8 +267,9 @@ fn bind_with(
     })
 }
 
-/// Takes the guard of the port, and looks for live sockets that carry the option themselves and do not listen yet: the
-/// kernel would bind the program's over them, and then refuse them their `listen`.
+/// Takes the guard of the port, and looks for live sockets that carry the option themselves and do
+/// not listen yet: the kernel would bind the program's over them, and then refuse them their
+/// `listen`.
 ///
 /// # Errors
 ///
@@ -315,7 +320,8 @@ fn wait_within<C: Calls>(
     address: Endpoint,
     wait: &C::Wait,
 ) -> Result<(), Errno> {
-    // That one does not go by itself, and a program that looks for a free port would wait at each that is taken.
+    // That one does not go by itself, and a program that looks for a free port would wait at each
+    // that is taken.
     if !settings.wait_for_listeners && calls.is_held(&wanted(calls, address)) {
         report::not_waiting(address);
         return Err(Errno::IN_USE);
@@ -348,7 +354,8 @@ fn wait_within<C: Calls>(
                 return Err(Errno::IN_USE);
             }
         }
-        // Another thread may have closed the descriptor meanwhile, and its number be another socket's.
+        // Another thread may have closed the descriptor meanwhile, and its number be another
+        // socket's.
         if calls.file() != file {
             break;
         }
@@ -382,8 +389,9 @@ fn wanted(calls: &impl Calls, address: Endpoint) -> Wanted {
     }
 }
 
-/// As the first try was: without any option, and with the options only if the address is in use. Another copy may wait
-/// for the same port, and take a failure of `bind` as its lock. Returns the options of the last try.
+/// As the first try was: without any option, and with the options only if the address is in use.
+/// Another copy may wait for the same port, and take a failure of `bind` as its lock. Returns the
+/// options of the last try.
 fn bind_plain_first(
     options: Options,
     calls: &impl Calls,

@@ -1,4 +1,5 @@
-//! The settings: one table, from which come the parser, every error message, the options of the command and the README's table.
+//! The settings: one table, from which come the parser, every error message, the options of the
+//! command and the README's table.
 //!
 //! Values are bytes, since an environment need not be UTF-8.
 
@@ -14,7 +15,8 @@ pub use programs::Programs;
 pub use text::Text;
 use value::{milliseconds, switch};
 
-/// What every variable's name begins with; a name that has it and is not in [`SETTINGS`] is a mistake worth telling.
+/// What every variable's name begins with; a name that has it and is not in [`SETTINGS`] is a
+/// mistake worth telling.
 pub const PREFIX: &[u8] = b"LIBREUSE_";
 
 /// One variable: what the manual says of it, and how its value is read.
@@ -44,8 +46,8 @@ const EMPTY_ENTRY: Fault = "an entry is empty";
 /// Every variable there is, in the order in which the manual lists them.
 pub static SETTINGS: [Setting; TABLE.len()] = TABLE;
 
-/// What it takes to read a variable. The loader adjusts every pointer of a table when it starts a program, so that the
-/// library has this one, without the manual's words.
+/// What it takes to read a variable. The loader adjusts every pointer of a table when it starts a
+/// program, so that the library has this one, without the manual's words.
 #[derive(Clone, Copy)]
 pub struct Variable {
     /// Its full name.
@@ -91,7 +93,7 @@ const TABLE: [Setting; 8] = [
         name: "LIBREUSE_LINGER",
         values: "`off` `graceful` `zero`",
         default: "`off`",
-        effect: "how TCP connections are closed: as always, without TIME_WAIT (unless half-closed first), or by a reset that loses data",
+        effect: "how TCP connections close: as always, mostly without TIME_WAIT, or by a reset that loses data",
         accepts: "off, graceful or zero",
         parse: |settings, value| {
             settings.linger = match value {
@@ -219,7 +221,8 @@ pub enum Linger {
     Zero,
 }
 
-/// The longest `LIBREUSE_LOG_FILE`, in bytes. Hooks build the path on the stack, and some threads have 16 KiB of it.
+/// The longest `LIBREUSE_LOG_FILE`, in bytes. Hooks build the path on the stack, and some threads
+/// have 16 KiB of it.
 pub const LOG_FILE_ROOM: usize = 512;
 
 impl Settings {
@@ -230,8 +233,8 @@ impl Settings {
         settings
     };
 
-    /// Nothing but zeroes, so that a static which begins as this takes no room in the library's file. What it then needs
-    /// first is [`set_defaults`](Self::set_defaults).
+    /// Nothing but zeroes, so that a static which begins as this takes no room in the library's
+    /// file. What it then needs first is [`set_defaults`](Self::set_defaults).
     pub const UNSET: Self = Self {
         reuse_address: false,
         linger: Linger::Off,
@@ -254,8 +257,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A complaint that names variable, value and what is accepted, when there is no such variable or no such value;
-    /// the settings are then as they were.
+    /// A complaint that names variable, value and what is accepted, when there is no such variable
+    /// or no such value; the settings are then as they were.
     pub fn set<'a>(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Complaint<'a>> {
         let complain = |variable, fault| Complaint {
             name,

@@ -13,8 +13,8 @@ fn alone(name: &str) -> (Folder, PathBuf) {
     (folder, command)
 }
 
-/// A shell script as root, with file systems of its own below `/run`, `/var/cache` and `/tmp`: what it mounts and writes
-/// there is gone with it. `$COMMAND` is the command.
+/// A shell script as root, with file systems of its own below `/run`, `/var/cache` and `/tmp`: what
+/// it mounts and writes there is gone with it. `$COMMAND` is the command.
 fn in_own_folders(command: &Path, script: &str) -> Program {
     let mounts = "
 set -eu
@@ -377,7 +377,8 @@ cd /run/libreuse; echo * | sed \"s,$(basename $(dirname $file)),own,\"; ls -A $(
     assert_eq!(
         lines,
         [
-            // 1 is mapped, 2 is in an environment, 3 holds more than ours, 4 was just used, and 5 is a link.
+            // 1 is mapped, 2 is in an environment, 3 holds more than ours, 4 was just used, and 5
+            // is a link.
             "0.1.1-0123456789abcdef 0.1.2-0123456789abcdef 0.1.3-0123456789abcdef 0.1.4-0123456789abcdef \
              0.1.5-0123456789abcdef own mine-0123456789abcdef",
             "of-somebody-else",

@@ -194,7 +194,8 @@ fn refuses_programs_with_more_rights_than_their_caller() {
         // Whoever has the rights already does not get more.
         let as_root = Program::new(&command).arguments(["run", path]).run();
         assert_eq!(as_root.stdout.trim(), "with", "{as_root:#?}");
-        // Nor does who can get none, but for file capabilities: the kernel still calls such a program secure.
+        // Nor does who can get none, but for file capabilities: the kernel still calls such a
+        // program secure.
         let no_more = nobody()
             .argument("--no-new-privs")
             .argument(&command)

@@ -1,4 +1,5 @@
-//! `reuseaddr clean`: what other commands have left goes, and what is in use or somebody else's stays.
+//! `reuseaddr clean`: what other commands have left goes, and what is in use or somebody else's
+//! stays.
 
 use crate::{assert_says, code, nobody};
 use std::fs;

@@ -204,7 +204,8 @@ fn many_ports_are_told_in_few_lines() {
     assert_says(verdicts, "901 more ports are free");
 }
 
-/// A server with many workers is one program to a person, and what a worker has started is not to be killed for it.
+/// A server with many workers is one program to a person, and what a worker has started is not to
+/// be killed for it.
 #[test]
 fn many_workers_are_named_once_and_nobody_else_is_to_be_killed() {
     own_network();

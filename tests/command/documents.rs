@@ -11,7 +11,8 @@ fn document(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every key of an answer, but for those that are data: states, names of functions and of variables.
+/// Every key of an answer, but for those that are data: states, names of functions and of
+/// variables.
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
     const OF_DATA: [&str; 7] = [
         "found",
@@ -116,7 +117,8 @@ sys.stdin.read()'; done";
     }
 }
 
-/// A manual page as a terminal shows it. Neither of the two programs that people have for that finds a mistake in it.
+/// A manual page as a terminal shows it. Neither of the two programs that people have for that
+/// finds a mistake in it.
 fn manual(page: &str, section: u8) -> String {
     let folder = support::Folder::new(&format!("man-{page}"));
     let file = folder.join(format!("{page}.{section}"));

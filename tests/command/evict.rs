@@ -114,8 +114,8 @@ client.close()";
     assert_eq!(count(5000, TcpState::TimeWait), 1);
 }
 
-/// Leaves behind one orphan of each kind on port 5000, while a listener, an accepted connection that is half closed,
-/// and one that nobody has accepted yet stay alive.
+/// Leaves behind one orphan of each kind on port 5000, while a listener, an accepted connection
+/// that is half closed, and one that nobody has accepted yet stay alive.
 const ALL_KINDS: &str = "
 listener = socket.socket()
 listener.bind(('127.0.0.1', 5000))

@@ -1,5 +1,5 @@
-//! Types the examples of README.md and docs/command.md word for word, and compares what they show with
-//! what comes, but for numbers. A line `…` in an example stands for lines that it leaves out.
+//! Types the examples of README.md and docs/command.md word for word, and compares what they show
+//! with what comes, but for numbers. A line `…` in an example stands for lines that it leaves out.
 
 use crate::{assert_says, code};
 use std::collections::BTreeSet;
@@ -103,7 +103,8 @@ fn shown(section: &str, command: &str) -> Vec<Example> {
     found
 }
 
-/// Where they are typed: the command and its library are installed, and the servers lie in the folder.
+/// Where they are typed: the command and its library are installed, and the servers lie in the
+/// folder.
 struct Desk {
     folder: Folder,
 }

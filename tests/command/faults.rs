@@ -1,4 +1,5 @@
-//! What goes wrong around the command: a kernel without memory, a table that changes, a /proc that hides or is not there.
+//! What goes wrong around the command: a kernel without memory, a table that changes, a /proc that
+//! hides or is not there.
 
 use crate::{
     assert_says, code, crash_after_serving, fill_with_time_wait, nobody, reuseaddr, server,

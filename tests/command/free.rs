@@ -8,8 +8,8 @@ use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_until,
 };
 
-/// A server that says so when it is asked to exit: it ends, or `stays`, and has so many children that share its listener
-/// and `outlive` it, or do not.
+/// A server that says so when it is asked to exit: it ends, or `stays`, and has so many children
+/// that share its listener and `outlive` it, or do not.
 const POLITE: &str = "
 port, workers, manner = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 listener = socket.socket()
@@ -177,7 +177,8 @@ fn names_a_parent_with_its_children_once_and_leaves_them_to_it() {
     }
 }
 
-/// Ctrl-Z in place of Ctrl-C: the holder is called stopped, and acts on the signal when it is resumed.
+/// Ctrl-Z in place of Ctrl-C: the holder is called stopped, and acts on the signal when it is
+/// resumed.
 #[test]
 fn resumes_a_stopped_holder_so_that_it_can_exit() {
     own_network();
@@ -196,8 +197,8 @@ fn resumes_a_stopped_holder_so_that_it_can_exit() {
     assert_eq!(code(&holder.finish()), 0);
 }
 
-/// A listener in a thread's own table of descriptors, or of a process whose main thread has ended, is
-/// nowhere in /proc/PID/fd.
+/// A listener in a thread's own table of descriptors, or of a process whose main thread has ended,
+/// is nowhere in /proc/PID/fd.
 #[test]
 fn finds_the_holder_among_threads() {
     const HOLDER: &str = "
@@ -541,7 +542,8 @@ fn run_ends_processes_of_its_own_user_alone() {
     assert_says(&finished.stderr, "--free needs to know the ports");
 }
 
-/// A service that is killed is started again; one that is stopped is not. And a job of a manager of jobs is no service.
+/// A service that is killed is started again; one that is stopped is not. And a job of a manager of
+/// jobs is no service.
 const IN_THE_MACHINE: &str = r#"
 cd /opt/test
 ip link set lo up
@@ -592,8 +594,8 @@ fn has_a_service_stopped_by_its_manager() {
     }
 }
 
-/// A UDP port leaves nothing behind, but has a holder as well; the TCP port of the same number is not
-/// touched.
+/// A UDP port leaves nothing behind, but has a holder as well; the TCP port of the same number is
+/// not touched.
 #[test]
 fn frees_udp_ports() {
     own_network();

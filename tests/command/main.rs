@@ -1,4 +1,5 @@
-//! The specification of `reuseaddr`: the command that ships, on real sockets, processes and managers.
+//! The specification of `reuseaddr`: the command that ships, on real sockets, processes and
+//! managers.
 
 mod arm;
 mod carried;
@@ -40,7 +41,8 @@ fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program
         .arguments(arguments)
 }
 
-/// Folders for PATH, by which our user finds the command under test. Root does not, so advice names its whole path for sudo.
+/// Folders for PATH, by which our user finds the command under test. Root does not, so advice names
+/// its whole path for sudo.
 fn path_with_the_command() -> String {
     let folder = support::reuseaddr().parent().expect("a folder");
     format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.display())
@@ -109,8 +111,8 @@ fn assert_says(text: &str, expected: &str) {
     );
 }
 
-/// A server that serves connections one by one, sets no option, and closes each first. It says `listening`, `served`
-/// for each connection, or why it can't bind.
+/// A server that serves connections one by one, sets no option, and closes each first. It says
+/// `listening`, `served` for each connection, or why it can't bind.
 const SERVER: &str = "
 try:
     listener = socket.socket()
@@ -131,7 +133,8 @@ fn server(port: u16) -> Program {
     Program::python(SERVER).argument(port.to_string())
 }
 
-/// Starts a server on the port, lets it close one connection, and kills it: what every restart meets.
+/// Starts a server on the port, lets it close one connection, and kills it: what every restart
+/// meets.
 fn crash_after_serving(program: &Program, port: u16) {
     let mut server = program.start();
     server.expect("listening");
@@ -148,7 +151,8 @@ fn serve_once(server: &mut Running, port: u16) {
     support::wait_for(port, support::TcpState::TimeWait, 1);
 }
 
-/// Makes so many `TIME_WAIT` entries on the port, by a server that closes first, with no option set.
+/// Makes so many `TIME_WAIT` entries on the port, by a server that closes first, with no option
+/// set.
 fn fill_with_time_wait(port: u16, number: usize) {
     support::sysctl("net.ipv4.tcp_max_tw_buckets", "262144");
     Program::python(&format!(

@@ -1,5 +1,5 @@
-//! `free` and `status` where somebody starts the holder again: supervisors, containers' engines, units
-//! and loops. Each with its control: what is only killed comes back.
+//! `free` and `status` where somebody starts the holder again: supervisors, containers' engines,
+//! units and loops. Each with its control: what is only killed comes back.
 
 use crate::{Group, assert_says, code, json, reuseaddr, status};
 use std::fs;
@@ -398,7 +398,8 @@ fn a_port_that_a_container_publishes_is_the_containers() {
 fn what_npm_has_of_supervisors_is_known() {
     own_network();
     let folder = Folder::new("nodemon");
-    // pm2 and nodemon are no packages of Debian: what they are called stands in the processes' own titles.
+    // pm2 and nodemon are no packages of Debian: what they are called stands in the processes' own
+    // titles.
     let script = crate::script(
         &folder,
         "nodemon",

@@ -12,8 +12,8 @@ fn on_terminal(columns: u16, variables: &str, arguments: &[&str]) -> String {
     on_terminal_until((columns, 50), variables, "", arguments)
 }
 
-/// Runs the command on a terminal of so many columns and rows, and returns what it wrote there, to its end or, if it is
-/// interrupted, after it has written this.
+/// Runs the command on a terminal of so many columns and rows, and returns what it wrote there, to
+/// its end or, if it is interrupted, after it has written this.
 fn on_terminal_until(
     (columns, rows): (u16, u16),
     variables: &str,

@@ -10,7 +10,8 @@ use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
 };
 
-/// The command where everybody reaches it, and a network in which a reset ends `TIME_WAIT`, as Linux has it.
+/// The command where everybody reaches it, and a network in which a reset ends `TIME_WAIT`, as
+/// Linux has it.
 fn prepared(name: &str) -> (Folder, PathBuf) {
     let folder = Folder::for_other_users(name);
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
@@ -19,8 +20,8 @@ fn prepared(name: &str) -> (Folder, PathBuf) {
     (folder, command)
 }
 
-/// A server that accepts a connection and closes it first. It says from which port its peer came, waits for a line,
-/// and lives on with its listener or without.
+/// A server that accepts a connection and closes it first. It says from which port its peer came,
+/// waits for a line, and lives on with its listener or without.
 const LEAVE: &str = "
 import subprocess
 address, to, keep = sys.argv[1], sys.argv[2], sys.argv[3]
@@ -329,7 +330,8 @@ sys.stdin.read()
     assert_eq!(answer["ports"][0]["free"], true, "{answer}");
 }
 
-/// The promise: whose server has crashed without the library starts it again at once, as whoever he is.
+/// The promise: whose server has crashed without the library starts it again at once, as whoever he
+/// is.
 #[test]
 fn makes_the_first_restart_succeed_as_nobody() {
     let (folder, command) = prepared("reset-run");
@@ -394,7 +396,8 @@ fn is_what_status_advises_where_it_helps() {
     assert_eq!(evict, "sudo reuseaddr evict 5000");
 }
 
-/// A connection that this side has opened and closed first: its server has the peer's port, and keeps it.
+/// A connection that this side has opened and closed first: its server has the peer's port, and
+/// keeps it.
 #[test]
 fn leaves_a_servers_port_alone() {
     let (_folder, command) = prepared("reset-outbound");
@@ -430,7 +433,8 @@ sys.stdin.read()
     assert_eq!(answer["ports"][0]["evicted"], 1, "{answer}");
 }
 
-/// Who begins to listen in the middle of it sees an empty connection from each thread at the most, and not thousands.
+/// Who begins to listen in the middle of it sees an empty connection from each thread at the most,
+/// and not thousands.
 #[test]
 fn stops_where_a_listener_appears_meanwhile() {
     let (_folder, command) = prepared("reset-meanwhile");

@@ -391,7 +391,8 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
     let text = "#include <sys/socket.h>\n\
                 int main(int argc, char **argv) { (void)argv; return argc > 99 && bind(0, 0, 0); }";
     let usual = compile_c("settled", text, &[]);
-    // A linker that is where no distribution has it, and one that says nothing of what it does not find.
+    // A linker that is where no distribution has it, and one that says nothing of what it does not
+    // find.
     let linker = folder.copy("/lib64/ld-linux-x86-64.so.2", "ld-linux-x86-64.so.2");
     let elsewhere = format!("-Wl,--dynamic-linker={}", linker.display());
     let elsewhere = compile_c("linked-elsewhere", text, &[&elsewhere]);

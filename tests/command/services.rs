@@ -1,5 +1,5 @@
-//! Services in a machine that systemd has booted: the engine `bpf` at each start, the first restart, and the path of the
-//! command.
+//! Services in a machine that systemd has booted: the engine `bpf` at each start, the first
+//! restart, and the path of the command.
 
 use crate::systemd::{boot, boot_with};
 use std::fs;
@@ -25,7 +25,8 @@ fn can_use_bpf() -> bool {
 const LET_BPF: &str =
     "--capability=CAP_BPF,CAP_PERFMON --system-call-filter=bpf --bind=/sys/fs/bpf";
 
-/// A server that takes the next port where it can't have its own, serves one connection and crashes.
+/// A server that takes the next port where it can't have its own, serves one connection and
+/// crashes.
 const DRIFTING: &str = r#"
 cd /opt/test; ip link set lo up
 echo 1 >/proc/sys/net/ipv4/tcp_rfc1337

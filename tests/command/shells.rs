@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use support::{Folder, Program, own_network};
 
-/// Types into a shell on a terminal: each line and a tabulator, and then has the shell show what has become of it.
+/// Types into a shell on a terminal: each line and a tabulator, and then has the shell show what
+/// has become of it.
 const TYPIST: &str = r"
 import json, os, pty, re, select, sys, termios, time
 shell, setup, lines = json.loads(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])

@@ -1,4 +1,5 @@
-//! `check` and `run` on programs that start others: scripts, and commands such as `env` and `timeout`.
+//! `check` and `run` on programs that start others: scripts, and commands such as `env` and
+//! `timeout`.
 
 use crate::check::{build, witnessed};
 use crate::{assert_says, check, code, json, run, script};

@@ -355,11 +355,13 @@ for child in children:
     parent.finish().succeeded();
 }
 
-/// A daemon's first process is a child of process 1 and has children; forgotten workers are its children too.
+/// A daemon's first process is a child of process 1 and has children; forgotten workers are its
+/// children too.
 #[test]
 fn tells_forgotten_workers_from_a_daemon() {
     own_network();
-    // As process 1 of a PID namespace: a daemon with two workers, of which only the workers are left then.
+    // As process 1 of a PID namespace: a daemon with two workers, of which only the workers are
+    // left then.
     let text = format!(
         "
 import signal, subprocess

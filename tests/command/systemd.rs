@@ -169,7 +169,8 @@ cat \"$base/upper/opt/test/output\" || cat \"$base/console\"
         .output()
 }
 
-/// Binds the port of its argument or, like many, the next one that it gets; serves one connection and crashes.
+/// Binds the port of its argument or, like many, the next one that it gets; serves one connection
+/// and crashes.
 const CRASHING_SERVER: &str = "
 import os, socket, sys
 port = int(sys.argv[1])
@@ -189,7 +190,8 @@ accepted.close()
 os.abort()
 ";
 
-/// What is run in the machine. Each server is crashed three times; the ports that it was on are the answer.
+/// What is run in the machine. Each server is crashed three times; the ports that it was on are the
+/// answer.
 const IN_THE_MACHINE: &str = r#"
 cd /opt/test
 ip link set lo up
@@ -368,8 +370,8 @@ fn brings_a_crashing_service_back_to_its_port() {
     }
 }
 
-/// A static server of each type that a service may have. Each is crashed three times; the ports that it was on are the
-/// answer.
+/// A static server of each type that a service may have. Each is crashed three times; the ports
+/// that it was on are the answer.
 const STATIC_IN_THE_MACHINE: &str = r#"
 cd /opt/test
 ip link set lo up

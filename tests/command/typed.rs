@@ -1,5 +1,5 @@
-//! What is advised works where it is typed: by the name where that leads to this command, and else by its path, which root
-//! finds as well.
+//! What is advised works where it is typed: by the name where that leads to this command, and else
+//! by its path, which root finds as well.
 
 use crate::{crash_after_serving, json, nobody, server};
 use std::fs;
@@ -7,7 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use support::{Folder, Program, own_network};
 
-/// The command as somebody has it who has installed it for himself: `.cargo/bin`, say, in a home with this name.
+/// The command as somebody has it who has installed it for himself: `.cargo/bin`, say, in a home
+/// with this name.
 fn installed(home: &str) -> (Folder, std::path::PathBuf) {
     let folder = Folder::for_other_users(home);
     fs::create_dir(folder.join("bin")).expect("ours");
@@ -15,7 +16,8 @@ fn installed(home: &str) -> (Folder, std::path::PathBuf) {
     (folder, command)
 }
 
-/// What status advises about a port with leftovers, to an ordinary user of whom a reset would be refused.
+/// What status advises about a port with leftovers, to an ordinary user of whom a reset would be
+/// refused.
 fn advised(command: &Path, path: &str) -> Vec<String> {
     let status = nobody()
         .argument(command)

@@ -228,8 +228,8 @@ fn next_prints_a_port_that_can_be_bound() {
     assert_eq!(code(&wrong), 2, "{wrong:#?}");
 }
 
-/// As process 1 of a PID namespace, which a container's command is: the kernel drops a signal with its
-/// default action.
+/// As process 1 of a PID namespace, which a container's command is: the kernel drops a signal with
+/// its default action.
 #[test]
 fn ends_by_a_signal_as_process_1() {
     own_network();

@@ -128,7 +128,8 @@ fn is_silent_about_what_succeeds_at_the_second_try() {
     let mut watch = watch(port, &[]);
     let mut served = server(port).shimmed().start();
     served.expect("listening");
-    // Without the library the same is reported, and is all that is: what comes first is printed first.
+    // Without the library the same is reported, and is all that is: what comes first is printed
+    // first.
     drop(served);
     let mut failing = server(port).start();
     failing.expect("EADDRINUSE");
@@ -186,7 +187,8 @@ fn prints_an_object_of_json_per_line() {
     assert_eq!(event["unit"], Value::Null);
 }
 
-/// Leftovers of a run without libreuse, and a program that tries until it succeeds, as a supervisor would.
+/// Leftovers of a run without libreuse, and a program that tries until it succeeds, as a supervisor
+/// would.
 #[test]
 fn clears_what_keeps_a_unit_from_its_port_when_asked_to() {
     const TRIES: &str = "
@@ -294,8 +296,8 @@ fn says_what_it_takes() {
     assert_says(&finished.stderr, "process namespace");
 }
 
-/// In a machine that systemd has booted, a service meets what an earlier run left behind. Only `--evict` lets it start, long
-/// before `TIME_WAIT` would be over.
+/// In a machine that systemd has booted, a service meets what an earlier run left behind. Only
+/// `--evict` lets it start, long before `TIME_WAIT` would be over.
 #[test]
 fn shows_and_cures_a_service_that_cannot_start() {
     const SCRIPT: &str = r#"

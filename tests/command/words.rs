@@ -93,7 +93,8 @@ fn arm_shows_what_it_would_do_and_does_nothing() {
     }
 }
 
-/// What is wrong with a port `status` says, whether it was named or not; and options stand where they like.
+/// What is wrong with a port `status` says, whether it was named or not; and options stand where
+/// they like.
 #[test]
 fn a_word_that_is_meant_as_a_port_is_one() {
     own_network();

@@ -1,5 +1,5 @@
-//! System calls of `reuseaddr run` before PROGRAM is executed, as an ordinary user, counted by strace:
-//! with a library that is given to it, and with the one that it carries.
+//! System calls of `reuseaddr run` before PROGRAM is executed, as an ordinary user, counted by
+//! strace: with a library that is given to it, and with the one that it carries.
 
 use crate::budget::Spent;
 use std::fs;
@@ -29,8 +29,8 @@ pub(crate) fn spent() -> Vec<Spent> {
         .collect()
 }
 
-/// The command and the library where an ordinary user reaches them, not beside each other, where the
-/// one would find the other; and a folder that is that user's.
+/// The command and the library where an ordinary user reaches them, not beside each other, where
+/// the one would find the other; and a folder that is that user's.
 pub(crate) struct Stage {
     command: PathBuf,
     library: PathBuf,

@@ -1,6 +1,7 @@
-//! What libreuse costs, counted and not timed: instructions of each hook and of a start, symbols and
-//! relocations, system calls of the launcher. The counts are exact on a busy machine too, and held to
-//! `benches/budget`. `scripts/check/budget` runs this; with `--record` it writes the budget anew.
+//! What libreuse costs, counted and not timed: instructions of each hook and of a start, symbols
+//! and relocations, system calls of the launcher. The counts are exact on a busy machine too, and
+//! held to `benches/budget`. `scripts/check/budget` runs this; with `--record` it writes the budget
+//! anew.
 
 mod budget;
 mod hooks;
@@ -58,8 +59,8 @@ fn is_over(what: &str, number: f64, allowed: f64) -> bool {
     }
 }
 
-/// With a list of ports, each close has to ask for its own; and where an auditor may keep the library
-/// out, the dynamic linker has to be asked.
+/// With a list of ports, each close has to ask for its own; and where an auditor may keep the
+/// library out, the dynamic linker has to be asked.
 #[test]
 fn would_notice_a_rise() {
     let budget = Budget::read();

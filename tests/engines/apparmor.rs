@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use support::{Folder, Program, compile_c, shim};
 
-/// Profiles are the whole machine's. None of those here is for a file outside the test's folder, but loading one needs an
-/// `AppArmor` that is switched on, and its parser.
+/// Profiles are the whole machine's. None of those here is for a file outside the test's folder,
+/// but loading one needs an `AppArmor` that is switched on, and its parser.
 fn may_load_profiles() -> bool {
     let may = std::env::var_os("LIBREUSE_TEST_MAY_LOAD_PROFILES").is_some();
     if may {
@@ -56,8 +56,8 @@ fn a_profile_must_allow_the_library() {
     assert_eq!(second_run(&program), "listening");
 }
 
-/// `px` and `ix` leave the environment alone. `Px` and `Cx` have the kernel set `AT_SECURE`, and the dynamic linker
-/// drops `LD_PRELOAD`.
+/// `px` and `ix` leave the environment alone. `Px` and `Cx` have the kernel set `AT_SECURE`, and
+/// the dynamic linker drops `LD_PRELOAD`.
 #[test]
 fn a_transition_that_cleans_the_environment_keeps_the_library_out() {
     if !may_load_profiles() {

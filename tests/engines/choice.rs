@@ -125,7 +125,8 @@ fn refuses_what_the_engine_cannot_do() {
     }
 }
 
-/// They trace themselves, or would bring everything that is in their containers. The file decides, and not its name alone.
+/// They trace themselves, or would bring everything that is in their containers. The file decides,
+/// and not its name alone.
 #[test]
 fn traces_no_tracers_and_no_containers() {
     let folder = Folder::new("engines-spared");

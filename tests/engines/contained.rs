@@ -1,11 +1,13 @@
-//! Where descriptors can't be copied, as in containers: the program's own thread is made to set the options.
+//! Where descriptors can't be copied, as in containers: the program's own thread is made to set the
+//! options.
 
 use crate::{own_time_wait, run_with};
 use std::fs;
 use std::time::{Duration, Instant};
 use support::{Program, compile_c, patience, slowness};
 
-/// A sandbox that forbids `pidfd_getfd(2)`, as the filters of container runtimes do, and a command to follow.
+/// A sandbox that forbids `pidfd_getfd(2)`, as the filters of container runtimes do, and a command
+/// to follow.
 fn container() -> Program {
     Program::new(compile_c(
         "container",
@@ -53,7 +55,8 @@ int main(int count, char **arguments)
 }
 "#;
 
-/// Another thread's exec ends the call that is attended to, and nothing of the old program is put into the new one.
+/// Another thread's exec ends the call that is attended to, and nothing of the old program is put
+/// into the new one.
 #[test]
 fn executes_in_one_thread_while_another_one_binds() {
     own_time_wait();
@@ -65,7 +68,8 @@ fn executes_in_one_thread_while_another_one_binds() {
     assert_eq!(run_with(STAYS, &program).output(), "done\n");
 }
 
-/// Waits for a line, and binds and listens over `TIME_WAIT` while numbered signals come; says what came of it all.
+/// Waits for a line, and binds and listens over `TIME_WAIT` while numbered signals come; says what
+/// came of it all.
 const STEPS: &str = r#"
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -132,8 +136,8 @@ int main(void)
 }
 "#;
 
-/// Killed at any moment, the tracer leaves a thread with its own registers and signal mask: at the worst it is told that the
-/// address is in use.
+/// Killed at any moment, the tracer leaves a thread with its own registers and signal mask: at the
+/// worst it is told that the address is in use.
 #[test]
 fn may_lose_its_tracer_at_any_moment() {
     let times: u32 = std::env::var("LIBREUSE_TEST_KILLS").map_or(100, |times| {
@@ -176,7 +180,8 @@ fn may_lose_its_tracer_at_any_moment() {
     assert!(helped > 0 && refused > 0);
 }
 
-/// A program's own filter may end it for a call that it does not make itself, or answer its calls: it is left alone.
+/// A program's own filter may end it for a call that it does not make itself, or answer its calls:
+/// it is left alone.
 #[test]
 fn leaves_a_program_with_a_filter_of_its_own_alone() {
     for forbidden in ["SYS_mmap", "SYS_getsockname", "SYS_rt_sigprocmask"] {

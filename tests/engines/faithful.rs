@@ -177,7 +177,8 @@ fn stopped_by(pid: u32) -> i32 {
     let mut status = 0;
     let pid = i32::try_from(pid).expect("a pid");
     wait_until("the parent to be told of a stop", || {
-        // SAFETY: the status is written to an int that outlives the call; a child that has only stopped is not taken away.
+        // SAFETY: the status is written to an int that outlives the call; a child that has only
+        // stopped is not taken away.
         let told = unsafe { libc::waitpid(pid, &raw mut status, libc::WUNTRACED | libc::WNOHANG) };
         assert!(told == 0 || told == pid, "{told}");
         told == pid
@@ -186,8 +187,9 @@ fn stopped_by(pid: u32) -> i32 {
     libc::WSTOPSIG(status)
 }
 
-/// Where descriptors can't be copied, a program's thread is made to ask for the tracer: stops and signals come in the middle,
-/// and the thread, its options and its signal mask are as they would be.
+/// Where descriptors can't be copied, a program's thread is made to ask for the tracer: stops and
+/// signals come in the middle, and the thread, its options and its signal mask are as they would
+/// be.
 #[test]
 fn stops_and_handles_signals_while_it_is_asked() {
     let text = r#"
@@ -273,7 +275,8 @@ int main(void)
     assert!(!server.has_ended(), "{}", server.stderr_so_far());
 }
 
-/// A `bind` that waits for its port lets the program's handlers run, and goes on waiting for as long as it would have.
+/// A `bind` that waits for its port lets the program's handlers run, and goes on waiting for as
+/// long as it would have.
 #[test]
 fn waits_through_signals() {
     own_network();
@@ -392,8 +395,8 @@ int main(void)
     program.expect("bound");
 }
 
-/// A program with more rights than its caller, started by a traced one, keeps them, whichever way the kernel comes to it: it
-/// would take them away. An exec that fails changes nothing.
+/// A program with more rights than its caller, started by a traced one, keeps them, whichever way
+/// the kernel comes to it: it would take them away. An exec that fails changes nothing.
 #[test]
 fn lets_go_of_a_child_that_gains_rights() {
     let starter = r#"

@@ -78,8 +78,8 @@ fn puts_back_what_a_listen_that_fails_had_set() {
     changes_nothing_in("listen.c", &["fail"]);
 }
 
-/// Each signal comes so soon after the last one's handler that a `bind` is hardly made again before it. Any sooner, and a
-/// traced handler would not return before the next one is due.
+/// Each signal comes so soon after the last one's handler that a `bind` is hardly made again before
+/// it. Any sooner, and a traced handler would not return before the next one is due.
 #[test]
 fn gets_on_between_signals_that_follow_each_other_closely() {
     changes_nothing_in("signal_storm.c", &["10", "400"]);
@@ -91,7 +91,8 @@ fn needs_no_descriptor() {
     changes_nothing_in("limits.c", &["descriptors"]);
 }
 
-/// In the time that it is given, with the program's handlers, and without a trace when one of them jumps out.
+/// In the time that it is given, with the program's handlers, and without a trace when one of them
+/// jumps out.
 #[test]
 fn waits_and_leaves_no_trace() {
     for (libc, compiler) in [("glibc", Command::new("cc")), ("musl", musl_gcc())] {

@@ -13,7 +13,8 @@ use support::{
 
 const VICTIM: &str = include_str!("../spec/victim.c");
 
-/// The story of every restart: it fails without an engine, and works with one, three times in a row.
+/// The story of every restart: it fails without an engine, and works with one, three times in a
+/// row.
 fn keeps_its_port(victim: &Program, engine: &str) {
     own_network();
     let mut plain = victim.start();
@@ -144,7 +145,8 @@ fn serves_go_programs() {
     }
 }
 
-/// It leaves `TIME_WAIT` at each request, since it closes first, and sets `SO_REUSEADDR` by itself: nothing breaks.
+/// It leaves `TIME_WAIT` at each request, since it closes first, and sets `SO_REUSEADDR` by itself:
+/// nothing breaks.
 #[test]
 fn serves_busybox() {
     let busybox = program(&["busybox"]);
@@ -182,8 +184,8 @@ fn needs_no_rights() {
     }
 }
 
-/// As in a container whose filter forbids `pidfd_getfd`, and lets its programs trace; Docker's forbids to read and write their
-/// memory otherwise than by ptrace as well.
+/// As in a container whose filter forbids `pidfd_getfd`, and lets its programs trace; Docker's
+/// forbids to read and write their memory otherwise than by ptrace as well.
 #[test]
 fn serves_where_descriptors_cannot_be_copied() {
     const COPIES: &str = "-DFORBIDDEN=SYS_pidfd_getfd";
@@ -238,7 +240,8 @@ fn serves_what_a_starter_starts() {
         .argument(dynamic)
         .argument(PORT.to_string());
     keeps_its_port(&started, "trace");
-    // A static program that starts a dynamic one: the library is in that one's environment, and it is let go of.
+    // A static program that starts a dynamic one: the library is in that one's environment, and it
+    // is let go of.
     let parent = compile_c(
         "static-starter",
         include_str!("exec_arguments.c"),
@@ -259,8 +262,8 @@ fn serves_what_a_starter_starts() {
     }
 }
 
-/// The library is in the environment of what a static program starts, but the dynamic linker ignores that in a program with
-/// more rights than its caller: the tracer stays.
+/// The library is in the environment of what a static program starts, but the dynamic linker
+/// ignores that in a program with more rights than its caller: the tracer stays.
 #[test]
 fn serves_a_program_with_more_rights_that_a_static_one_starts() {
     let folder = Folder::for_other_users("engines-setgid");

@@ -1,5 +1,5 @@
-//! The engines that `reuseaddr run` chooses from: programs of every linkage on the real kernel, each effect with its
-//! control, and what a program notices of its tracer, which is nothing.
+//! The engines that `reuseaddr run` chooses from: programs of every linkage on the real kernel,
+//! each effect with its control, and what a program notices of its tracer, which is nothing.
 
 mod apparmor;
 mod bpf;
@@ -35,8 +35,8 @@ fn run() -> Program {
         .argument(shim())
 }
 
-/// Somebody without any right: `setpriv` with its options, and a program to follow. What the command keeps, as the library
-/// that it carries, it keeps in that folder.
+/// Somebody without any right: `setpriv` with its options, and a program to follow. What the
+/// command keeps, as the library that it carries, it keeps in that folder.
 fn nobody(folder: &Folder) -> Program {
     let temporary = folder.join("tmp");
     fs::create_dir_all(&temporary).expect("the folder is ours");
@@ -98,7 +98,8 @@ fn run_with<T: AsRef<OsStr>>(options: impl IntoIterator<Item = T>, program: &Pro
     run().arguments(options).command(program)
 }
 
-/// Kills a server with a connection that it has not closed: what it leaves behind becomes `TIME_WAIT`.
+/// Kills a server with a connection that it has not closed: what it leaves behind becomes
+/// `TIME_WAIT`.
 fn crash(server: Running, port: u16) {
     let client = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
     wait_for(port, TcpState::Established, 1);
@@ -127,7 +128,8 @@ fn waiting_to_be_accepted(port: u16) -> u32 {
     u32::from_str_radix(queue, 16).expect("a number")
 }
 
-/// A network in which somebody without any engine has left `TIME_WAIT` on the port, by a server that was served by one.
+/// A network in which somebody without any engine has left `TIME_WAIT` on the port, by a server
+/// that was served by one.
 fn with_time_wait_left_by(server: &Program) {
     own_network();
     let mut first = server.start();

@@ -50,8 +50,8 @@ int main(void)
 }
 "#;
 
-/// Of many threads that have all stopped, each has its turn: the three calls of one take no more than
-/// some calls of the others.
+/// Of many threads that have all stopped, each has its turn: the three calls of one take no more
+/// than some calls of the others.
 #[test]
 fn lets_each_of_128_threads_have_its_turn() {
     own_network();
@@ -60,7 +60,8 @@ fn lets_each_of_128_threads_have_its_turn() {
     assert_eq!(traced.output(), "in turn\n");
 }
 
-/// A sandbox, as of older container runtimes, in which nobody can make a thread by the call that glibc makes it with.
+/// A sandbox, as of older container runtimes, in which nobody can make a thread by the call that
+/// glibc makes it with.
 #[test]
 fn traces_nothing_where_it_can_have_no_thread() {
     let sandbox = compile_c(

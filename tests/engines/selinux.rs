@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use support::{Folder, Program, compile_c, own_network, program, reuseaddr, shim};
 
-/// The policy is the whole machine's, and can't be taken back: this is for a guest of `scripts/check/kernels`.
+/// The policy is the whole machine's, and can't be taken back: this is for a guest of
+/// `scripts/check/kernels`.
 fn may_load_policy() -> bool {
     static LOADED: OnceLock<()> = OnceLock::new();
     if std::env::var_os("LIBREUSE_TEST_MAY_LOAD_POLICY").is_none() {
@@ -63,8 +64,8 @@ fn checked<T: AsRef<OsStr>>(words: impl IntoIterator<Item = T>) -> String {
         .join(" ")
 }
 
-/// The dynamic linker leaves the library out of a program that is started in the domain `cleaned`; `check` knows of these words
-/// that they start it there, and `run` traces it.
+/// The dynamic linker leaves the library out of a program that is started in the domain `cleaned`;
+/// `check` knows of these words that they start it there, and `run` traces it.
 fn is_cleaned<T: AsRef<OsStr>>(program: &Program, words: impl IntoIterator<Item = T>) {
     assert_eq!(second_run(&program.clone().shimmed()), BUSY);
     let said = checked(words);
@@ -78,8 +79,8 @@ fn is_cleaned<T: AsRef<OsStr>>(program: &Program, words: impl IntoIterator<Item 
     assert_eq!(second_run(&run_with::<&str>([], program)), "listening");
 }
 
-/// In another domain a program has `AT_SECURE`, and the dynamic linker drops `LD_PRELOAD`, unless the policy says
-/// otherwise. `check` knows, and `run` traces it.
+/// In another domain a program has `AT_SECURE`, and the dynamic linker drops `LD_PRELOAD`, unless
+/// the policy says otherwise. `check` knows, and `run` traces it.
 #[test]
 fn another_domain_keeps_the_library_out() {
     if !may_load_policy() {
@@ -139,7 +140,8 @@ fn a_context_that_is_asked_for_counts() {
     is_cleaned(&asking, [setpriv.as_os_str()].into_iter().chain(words));
 }
 
-/// What a static program starts has the library in its environment, and is let go of only if the linker takes it from there.
+/// What a static program starts has the library in its environment, and is let go of only if the
+/// linker takes it from there.
 #[test]
 fn what_a_static_program_starts_is_served_in_another_domain() {
     if !may_load_policy() {

@@ -7,7 +7,8 @@ use support::{
     Folder, Program, TcpState, compile_c, own_network, program, sysctl, wait_for, wait_until,
 };
 
-/// While somebody listens nothing can be done but wait; what it leaves behind is ended, or else waited for.
+/// While somebody listens nothing can be done but wait; what it leaves behind is ended, or else
+/// waited for.
 #[test]
 fn starts_the_program_when_the_port_is_free() {
     let victim = Program::new(compile_c("waiting", include_str!("../spec/victim.c"), &[]))

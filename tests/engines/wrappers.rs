@@ -1,5 +1,5 @@
-//! Servers behind something that starts them, and programs whose calls the library never sees: what `run` does about
-//! them, and what `check` reports.
+//! Servers behind something that starts them, and programs whose calls the library never sees: what
+//! `run` does about them, and what `check` reports.
 
 use crate::{BUSY, PORT, crash, dynamic_victim, nobody, run, run_with, status, victim_file};
 use std::fs;
@@ -26,8 +26,8 @@ fn second_start(server: &Program) -> String {
     server.start().line()
 }
 
-/// Puts a copy there by a process that has it alone: a descriptor of ours would be in the children of other tests, and what is
-/// open for writing can't be executed.
+/// Puts a copy there by a process that has it alone: a descriptor of ours would be in the children
+/// of other tests, and what is open for writing can't be executed.
 fn install(file: impl AsRef<Path>, place: &Path, mode: &str) -> PathBuf {
     let status = Command::new(program(&["install"]))
         .args(["-D", "-m", mode])
@@ -234,7 +234,8 @@ fn takes_nothing_away_from_what_a_script_starts() {
     assert_eq!(strace.stdout, "traced\n", "{strace:#?}");
 }
 
-/// The tracer would be process 1's child and stay as a zombie: so nobody follows, and `check` says so.
+/// The tracer would be process 1's child and stay as a zombie: so nobody follows, and `check` says
+/// so.
 #[test]
 fn follows_nothing_as_process_1() {
     let folder = Folder::new("process-1");

@@ -27,7 +27,8 @@ fn waits_because(server: &Program, why: &str) {
     });
 }
 
-/// The setting is the whole machine's, and its last value can't be taken back: this is for a guest of `scripts/check/kernels`.
+/// The setting is the whole machine's, and its last value can't be taken back: this is for a guest
+/// of `scripts/check/kernels`.
 #[test]
 fn is_allowed_by_the_program_or_not_needed() {
     if std::env::var_os("LIBREUSE_TEST_MAY_SET_YAMA").is_none() {

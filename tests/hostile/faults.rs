@@ -1,4 +1,5 @@
-//! What the shim has to survive beside its own work: no memory, no descriptors, a clock that jumps, a stop, no port left.
+//! What the shim has to survive beside its own work: no memory, no descriptors, a clock that jumps,
+//! a stop, no port left.
 
 use crate::host::host;
 use std::fs;
@@ -9,7 +10,8 @@ use support::{
     Folder, Program, TcpState, count, own_network, python, sysctl, wait_for, wait_until,
 };
 
-/// Calls every hook with next to no address space left: `faults.c` takes what there is, and asks for one page in vain.
+/// Calls every hook with next to no address space left: `faults.c` takes what there is, and asks
+/// for one page in vain.
 #[test]
 fn needs_no_memory() {
     changes_nothing(&host("faults.c").argument("no memory"));
@@ -72,8 +74,8 @@ impl Drop for Group {
 /// `LIBREUSE_WAIT` goes by a clock that nobody sets.
 #[test]
 fn waits_as_long_whatever_the_clock_is_set_to() {
-    // libfaketime can't be asked: it stands before libc, and the shim asks the kernel. A time namespace shifts the very
-    // clock that the shim goes by, for a program that starts in it.
+    // libfaketime can't be asked: it stands before libc, and the shim asks the kernel. A time
+    // namespace shifts the very clock that the shim goes by, for a program that starts in it.
     own_network();
     let _holder = std::net::TcpListener::bind(("127.0.0.1", 5000)).expect("a network of our own");
     let text = "
@@ -238,7 +240,8 @@ for _ in range(4):
             peers.expect_containing("connected");
         }
         let group = i32::try_from(server.pid()).expect("a pid");
-        // SAFETY: kill takes any numbers; the group is that of our child, which setsid made its leader.
+        // SAFETY: kill takes any numbers; the group is that of our child, which setsid made its
+        // leader.
         let killed = unsafe { libc::kill(-group, libc::SIGKILL) };
         assert_eq!(killed, 0);
         wait_for(5000, TcpState::FinWait2, CONNECTIONS);

@@ -1,11 +1,13 @@
-//! Connections whose descriptor several processes hold: `graceful` loses no byte, whoever closes first.
+//! Connections whose descriptor several processes hold: `graceful` loses no byte, whoever closes
+//! first.
 
 use crate::host::Libc;
 use support::matrix::{Log, Setting};
 use support::{Program, TcpState, count, own_network};
 
-/// Without the shim and with `graceful` the client gets everything and a clean end. Two controls: without the shim a
-/// `TIME_WAIT` stays, so the shim was at work, and `zero` cuts the transfer, so this test would see a loss.
+/// Without the shim and with `graceful` the client gets everything and a clean end. Two controls:
+/// without the shim a `TIME_WAIT` stays, so the shim was at work, and `zero` cuts the transfer, so
+/// this test would see a loss.
 fn loses_no_byte(how: &str) {
     for libc in Libc::BOTH {
         loses_no_byte_in(&libc.host("shared_connection.c").argument(how));

@@ -23,8 +23,8 @@ impl Libc {
         Program::new(self.compiled(source, &[]))
     }
 
-    /// The settings that its programs run under: for musl each of linger and each place for the log, but not with one
-    /// another. What the shim decides is the same there.
+    /// The settings that its programs run under: for musl each of linger and each place for the
+    /// log, but not with one another. What the shim decides is the same there.
     pub(crate) fn settings(self) -> Vec<Setting> {
         match self {
             Self::Glibc => Setting::all(),
@@ -38,7 +38,8 @@ impl Libc {
         }
     }
 
-    /// A C or C++ file of the suite, compiled on first use with these flags; `-shared` makes it a library.
+    /// A C or C++ file of the suite, compiled on first use with these flags; `-shared` makes it a
+    /// library.
     pub(crate) fn compiled(self, source: &str, flags: &[&str]) -> PathBuf {
         type Key = (Libc, String);
         static DONE: Mutex<BTreeMap<Key, PathBuf>> = Mutex::new(BTreeMap::new());

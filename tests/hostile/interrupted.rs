@@ -1,4 +1,5 @@
-//! Hooks that are interrupted: by signal handlers, by jumps out of them, by cancellation, and by forks.
+//! Hooks that are interrupted: by signal handlers, by jumps out of them, by cancellation, and by
+//! forks.
 
 use crate::host::{Libc, changes_nothing_in, host};
 use crate::loading::preloading;
@@ -18,7 +19,8 @@ fn serves_2000_forked_children_of_four_busy_threads() {
         .into_iter()
         .partition(|setting| setting.log == Log::File);
     changes_nothing_when(&control, &control.clone().shimmed(), to_file);
-    // The fewer system calls, the smaller a chance to be interrupted in one: a quarter of the forks will do.
+    // The fewer system calls, the smaller a chance to be interrupted in one: a quarter of the forks
+    // will do.
     let fewer = program.argument("500");
     changes_nothing_when(&fewer, &fewer.clone().shimmed(), elsewhere);
     let musl = Libc::Musl.host("forks.c").argument("500");
@@ -35,7 +37,8 @@ fn leaves_nothing_behind_when_a_handler_jumps_out() {
     changes_nothing_in("jump.c", &["sig"]);
 }
 
-/// A listener's option on a socket that does not listen would let another copy bind its port, which may be its lock.
+/// A listener's option on a socket that does not listen would let another copy bind its port, which
+/// may be its lock.
 #[test]
 fn leaves_no_option_on_a_socket_that_does_not_listen() {
     for libc in Libc::BOTH {

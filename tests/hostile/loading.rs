@@ -1,4 +1,5 @@
-//! How the shim came into the process, before and after whom: constructors, plug-ins, other preloaded libraries.
+//! How the shim came into the process, before and after whom: constructors, plug-ins, other
+//! preloaded libraries.
 
 use crate::host::{Libc, changes_nothing_in, compiled_with, host};
 use std::path::Path;
@@ -106,7 +107,8 @@ fn may_be_given_twice() {
     }
 }
 
-/// The outer one's wait would be around the inner one's, with signals held back meanwhile, and four times as long.
+/// The outer one's wait would be around the inner one's, with signals held back meanwhile, and four
+/// times as long.
 #[test]
 fn acts_once_where_there_are_two_of_it() {
     let folder = Folder::new("two");

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::{env, fs, io};
 use support::Folder;
 
-/// Builds the library that ships, from a copy of its sources that `change` has altered. Returns what
-/// the compiler or the linker has against it, if they refuse.
+/// Builds the library that ships, from a copy of its sources that `change` has altered. Returns
+/// what the compiler or the linker has against it, if they refuse.
 pub(crate) fn try_build(change: impl FnOnce(&Path)) -> Result<PathBuf, String> {
     static ONE_AT_A_TIME: Mutex<u32> = Mutex::new(0);
     let mut number = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -18,7 +18,8 @@ pub(crate) fn try_build(change: impl FnOnce(&Path)) -> Result<PathBuf, String> {
     let copy = sources(&format!("mutant-{number}"));
     change(copy.path());
 
-    // Shared by all of them, so that the dependencies are built once; also by another run of the tests.
+    // Shared by all of them, so that the dependencies are built once; also by another run of the
+    // tests.
     let target = support::scratch().join("mutants");
     fs::create_dir_all(&target).expect("the target folder is ours");
     let lock = fs::File::create(target.join("lock")).expect("the target folder is ours");
@@ -43,8 +44,8 @@ pub(crate) fn try_build(change: impl FnOnce(&Path)) -> Result<PathBuf, String> {
     Ok(library)
 }
 
-/// A copy of the sources. Cargo wants every file that Cargo.toml names, but builds only the library:
-/// a link will do for the rest.
+/// A copy of the sources. Cargo wants every file that Cargo.toml names, but builds only the
+/// library: a link will do for the rest.
 fn sources(name: &str) -> Folder {
     let original = support::project();
     let copy = Folder::new(name);
@@ -75,8 +76,8 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// A guard taken out: a patch whose first line names the tests that must fail then. Tests of another
-/// target than this one begin with its name.
+/// A guard taken out: a patch whose first line names the tests that must fail then. Tests of
+/// another target than this one begin with its name.
 struct Mutant {
     number: String,
     patch: PathBuf,

@@ -1,4 +1,5 @@
-//! What the shim writes, and where the program never finds it: its own files, its limits, its signals, its time.
+//! What the shim writes, and where the program never finds it: its own files, its limits, its
+//! signals, its time.
 
 use crate::host::{Libc, changes_nothing_in};
 use std::ffi::{CStr, CString};
@@ -135,7 +136,8 @@ fn mount_one_page(folder: &Path) {
 
 /// Gives the calling thread and its children mounts of their own.
 fn own_mounts() {
-    // SAFETY: unshare takes flags alone; a mount namespace is the calling thread's own (unshare(2)).
+    // SAFETY: unshare takes flags alone; a mount namespace is the calling thread's own
+    // (unshare(2)).
     let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
     assert_eq!(unshared, 0, "{}", io::Error::last_os_error());
     mount(

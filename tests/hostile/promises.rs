@@ -1,5 +1,5 @@
-//! `docs/safety.md`: every promise has a test, every test is there for a promise, and what is said of the libraries that
-//! it was tried with is so.
+//! `docs/safety.md`: every promise has a test, every test is there for a promise, and what is said
+//! of the libraries that it was tried with is so.
 
 use std::collections::BTreeMap;
 use std::{env, fs};

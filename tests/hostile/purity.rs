@@ -10,8 +10,8 @@ use support::shim;
 /// The functions that are interposed, which is all that other libraries may see of this one.
 const HOOKS: [&str; 5] = ["bind", "close", "connect", "listen", "setsockopt"];
 
-/// What a hook may call: functions that take no lock, allocate nothing and are async-signal-safe (signal-safety(7)), or
-/// bare system calls.
+/// What a hook may call: functions that take no lock, allocate nothing and are async-signal-safe
+/// (signal-safety(7)), or bare system calls.
 const SIGNAL_SAFE: [&str; 13] = [
     // libc's own names for close and connect, where there is no dlsym.
     "__close",
@@ -29,7 +29,8 @@ const SIGNAL_SAFE: [&str; 13] = [
     "syscall",
 ];
 
-/// What the constructor alone may refer to. `dlsym` is in the hooks' reach as well, for calls that come before it has run.
+/// What the constructor alone may refer to. `dlsym` is in the hooks' reach as well, for calls that
+/// come before it has run.
 const AT_LOAD: [&str; 6] = [
     "__environ",
     "__progname_full",
@@ -71,8 +72,8 @@ fn names(table: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Which names each function of the library mentions, by calling them or otherwise. A call through a pointer mentions
-/// none.
+/// Which names each function of the library mentions, by calling them or otherwise. A call through
+/// a pointer mentions none.
 fn references(disassembly: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut found = BTreeMap::<_, BTreeSet<_>>::new();
     let mut function = "";
@@ -110,7 +111,8 @@ fn offences(library: &Path) -> Vec<String> {
 
     let symbols = output("nm", &[], library);
     for name in names(&symbols) {
-        // The panic handler, and what core calls to get there: panic_bounds_check, unwrap_failed and so on.
+        // The panic handler, and what core calls to get there: panic_bounds_check, unwrap_failed
+        // and so on.
         if ["panic", "begin_unwind", "unwrap_failed", "expect_failed"]
             .iter()
             .any(|part| name.contains(part))
@@ -152,7 +154,8 @@ fn offences(library: &Path) -> Vec<String> {
         .keys()
         .copied()
         .filter(|name| name.contains("Sink"));
-    // Another library's constructor may call a hook before ours has run: then it does our constructor's work.
+    // Another library's constructor may call a hook before ours has run: then it does our
+    // constructor's work.
     let mut of_hooks = references.clone();
     of_hooks.retain(|function, _| !function.contains("before_our_constructor"));
     let reached = in_reach(HOOKS.into_iter().chain(sink), &of_hooks);
@@ -178,7 +181,8 @@ fn reaches_no_panic_no_allocation_and_no_lock() {
     assert_eq!(offences(shim()), Vec::<String>::new());
 }
 
-/// Puts these statements at the start of the `close` hook. Where that does not link, the linker's words are the offence.
+/// Puts these statements at the start of the `close` hook. Where that does not link, the linker's
+/// words are the offence.
 fn planted(statements: &str) -> Vec<String> {
     let opening = "unsafe extern \"C\" fn close(fd: c_int) -> c_int {\n    match";
     let replacement =
@@ -206,7 +210,8 @@ fn would_be_caught_with_a_panic_an_allocation_or_a_lock() {
     const ENVIRONMENT: &str =
         "if unsafe { libc::getenv(c\"HOME\".as_ptr()) }.is_null() { return 0; }";
     const PANIC: &str = "a_panic_can_be_reached_in_libreuse";
-    // Each offence is told by its own words, so they can be in one library; with a panic there is none.
+    // Each offence is told by its own words, so they can be in one library; with a panic there is
+    // none.
     let together = planted(&[ALLOCATE, LOCK, ENVIRONMENT, LOOK_UP].concat());
     for (offences, expected) in [
         (&together, "async-signal-safe: malloc"),

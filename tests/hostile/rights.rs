@@ -10,7 +10,8 @@ use std::{fs, io};
 use support::matrix::{LINGERS, Log, Setting, changes_nothing_when};
 use support::{Folder, Program, own_network, shim};
 
-/// With linger off, close, connect, a successful bind, a failed one and setsockopt of other options cost no system call.
+/// With linger off, close, connect, a successful bind, a failed one and setsockopt of other options
+/// cost no system call.
 #[test]
 fn makes_no_system_call_that_the_program_does_not_make() {
     for libc in Libc::BOTH {
@@ -39,7 +40,8 @@ fn makes_no_system_call_to_be_loaded() {
     }
 }
 
-/// A sandbox may answer system calls in a handler of its own: nothing of ours keeps the handler from being called.
+/// A sandbox may answer system calls in a handler of its own: nothing of ours keeps the handler
+/// from being called.
 #[test]
 fn lets_a_sandbox_answer_its_system_calls() {
     changes_nothing_in("seccomp.c", &["trapping"]);
@@ -68,7 +70,8 @@ fn ends_its_wait_when_the_clock_stops() {
     }
 }
 
-/// Where nobody may look for listeners, the wait is as if there were none: here it goes on to its end.
+/// Where nobody may look for listeners, the wait is as if there were none: here it goes on to its
+/// end.
 #[test]
 fn waits_in_a_sandbox_that_shows_no_listeners() {
     let program = Libc::Glibc.host("seccomp.c").argument("unseeing").shimmed();
@@ -123,7 +126,8 @@ fn survives_values_of_any_content() {
     ];
     own_network();
     let expected = Libc::Glibc.host("every_hook.c").run();
-    // LIBREUSE_PROGRAMS takes nearly anything for a name, and then this is another program, where the shim is silent.
+    // LIBREUSE_PROGRAMS takes nearly anything for a name, and then this is another program, where
+    // the shim is silent.
     for (libc, value, programs) in Libc::BOTH.into_iter().flat_map(|libc| {
         let each = values.into_iter();
         each.flat_map(move |value| [(libc, value, false), (libc, value, true)])
@@ -179,8 +183,9 @@ fn survives_values_of_a_mebibyte() {
     }
 }
 
-/// A setuid program, run by somebody else, with the shim in /etc/ld.so.preload, so that the loader takes it in spite of
-/// everything. Where there is nobody else, in a namespace with one user, the program has a file capability instead.
+/// A setuid program, run by somebody else, with the shim in /etc/ld.so.preload, so that the loader
+/// takes it in spite of everything. Where there is nobody else, in a namespace with one user, the
+/// program has a file capability instead.
 #[test]
 fn obeys_no_variable_in_a_program_with_more_rights() {
     let users = fs::read_to_string("/proc/self/uid_map").expect("the map of users");
@@ -215,7 +220,8 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
         } else {
             format!("setpriv --reuid {user} --clear-groups")
         };
-        // The file that names the library is in place for this one command, which is of nobody else's namespace.
+        // The file that names the library is in place for this one command, which is of nobody
+        // else's namespace.
         let script = format!(
             "{mount} exec {become_user} \
              env LIBREUSE_LINGER=graceful LIBREUSE_LOG=trace LIBREUSE_LOG_FILE={log} LIBREUSE_COLOUR=red {program}",
@@ -237,7 +243,8 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
             .succeeded()
     };
 
-    // Root has no more rights than itself: the variables count, which shows that the library is there.
+    // Root has no more rights than itself: the variables count, which shows that the library is
+    // there.
     let obeyed = run(&program, "0", true);
     assert_eq!(
         obeyed.stdout,
@@ -277,7 +284,8 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
 
 /// Gives the calling thread mounts of its own, with a small file system in the folder.
 fn own_mounts(folder: &Path) {
-    // SAFETY: unshare takes flags alone; a mount namespace is the calling thread's own (unshare(2)).
+    // SAFETY: unshare takes flags alone; a mount namespace is the calling thread's own
+    // (unshare(2)).
     let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
     assert_eq!(unshared, 0, "{}", io::Error::last_os_error());
     let target = CString::new(folder.as_os_str().as_bytes()).expect("no null byte");

@@ -4,7 +4,8 @@ use crate::host::Libc;
 use support::matrix::changes_nothing_when;
 use support::{Program, own_network, wait_until};
 
-/// Results are those without the shim, each after the whole wait and with the socket as it was; `wait.c` checks it.
+/// Results are those without the shim, each after the whole wait and with the socket as it was;
+/// `wait.c` checks it.
 #[test]
 fn waits_through_signals_and_leaves_no_trace() {
     for libc in Libc::BOTH {

@@ -15,8 +15,8 @@ const SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
 /// Does something in a child of this process, and returns the word that it comes to.
 fn in_a_child(action: impl FnOnce() -> String) -> String {
     let (mut ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
-    // SAFETY: the child goes on in this function alone, and ends in it. Nobody else takes a lock meanwhile: this is the
-    // only test of the program, and the thread that started it waits.
+    // SAFETY: the child goes on in this function alone, and ends in it. Nobody else takes a lock
+    // meanwhile: this is the only test of the program, and the thread that started it waits.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         drop(ours);

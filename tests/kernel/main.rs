@@ -1,6 +1,6 @@
-//! What libreuse rests on, asked of the running kernel, and compared with what docs/evidence/kernels.md
-//! says of it. Prints one answer a line: the question, ` = `, the answer. `scripts/check/kernels`
-//! collects these lines from several kernels.
+//! What libreuse rests on, asked of the running kernel, and compared with what
+//! docs/evidence/kernels.md says of it. Prints one answer a line: the question, ` = `, the answer.
+//! `scripts/check/kernels` collects these lines from several kernels.
 
 mod binds;
 mod descriptors;
@@ -29,7 +29,8 @@ impl Answers {
 
 /// The switches of a network as it is made.
 fn defaults(answers: &Answers) {
-    // SAFETY: unshare takes flags alone; a network namespace is the calling thread's own (unshare(2)).
+    // SAFETY: unshare takes flags alone; a network namespace is the calling thread's own
+    // (unshare(2)).
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     assert_eq!(result, 0, "run this as root, or under `unshare -Ur`");
     for name in [

@@ -7,7 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use support::{TcpState, tcp_states, wait_until};
 
-/// An option of TCP (tcp(7)): an int, of which as many bytes are asked for as the kernel is to write.
+/// An option of TCP (tcp(7)): an int, of which as many bytes are asked for as the kernel is to
+/// write.
 fn option(socket: &Socket, name: i32, bytes: libc::socklen_t) -> io::Result<i32> {
     let (mut value, mut length) = (0_i32, bytes);
     // SAFETY: the kernel writes at most `length` bytes, which is no more than an int has.

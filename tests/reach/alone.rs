@@ -76,7 +76,8 @@ fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
     }
 }
 
-/// musl's dynamic linker takes what `LD_PRELOAD` names to the letter, and does not start a program without it.
+/// musl's dynamic linker takes what `LD_PRELOAD` names to the letter, and does not start a program
+/// without it.
 #[test]
 fn what_it_starts_may_start_a_program_for_musl() {
     let folder = alone("alone-with-musl");

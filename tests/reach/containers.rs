@@ -5,7 +5,8 @@ use crate::systems::{Layer, System, release};
 use std::path::Path;
 use support::Program;
 
-/// A container with a root file system that can't be written to, for an ordinary user without any capability.
+/// A container with a root file system that can't be written to, for an ordinary user without any
+/// capability.
 fn confined(root: &Layer, preload: &Path, program: &Path) -> Program {
     root.program("setpriv")
         .arguments(["--reuid=65534", "--regid=65534", "--clear-groups"])

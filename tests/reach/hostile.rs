@@ -21,9 +21,10 @@ const CORE: &[(&str, &[&str])] = &[
     ("limits", &["no file size"]),
 ];
 
-/// What qemu's user emulation can't run of any processor, shim or not: wild pointers end it, it has no `CLONE_FILES`, and a
-/// program that executes itself is one for another processor. When a threaded program forks, another thread may hold a
-/// lock of qemu's own: in one run of six children hung there, all of them waiting for the same futex in qemu's image.
+/// What qemu's user emulation can't run of any processor, shim or not: wild pointers end it, it has
+/// no `CLONE_FILES`, and a program that executes itself is one for another processor. When a
+/// threaded program forks, another thread may hold a lock of qemu's own: in one run of six children
+/// hung there, all of them waiting for the same futex in qemu's image.
 const BEYOND_QEMU: &[(&str, &[&str])] = &[
     ("pointers", &[]),
     ("forks", &["200"]),

@@ -1,4 +1,5 @@
-//! What the shim and the kernel hand each other has the right layout for each processor: times, files, options.
+//! What the shim and the kernel hand each other has the right layout for each processor: times,
+//! files, options.
 
 use crate::restart::{LEGACY, ask};
 use crate::systems::{LIBRARY, System, systems};
@@ -56,7 +57,8 @@ fn bind_waits_as_long_as_it_is_told_to() {
 fn connections_close_as_they_are_told_to() {
     for system in systems() {
         let binary = system.compile("legacy", LEGACY, &[]);
-        // qemu hands on four bytes of TCP_INFO and no more, and turns them round: graceful knows nothing of the peer there.
+        // qemu hands on four bytes of TCP_INFO and no more, and turns them round: graceful knows
+        // nothing of the peer there.
         let lingers = match system {
             System::Foreign(_) => &[("off", 1)][..],
             _ => &[("off", 1), ("graceful", 0)],

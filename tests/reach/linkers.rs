@@ -1,5 +1,5 @@
-//! What else the dynamic linker can be told, and what it does by itself: audit modules, tunables, libraries for the
-//! processor at hand. The story is the same with all of it.
+//! What else the dynamic linker can be told, and what it does by itself: audit modules, tunables,
+//! libraries for the processor at hand. The story is the same with all of it.
 
 use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{LIBRARY, System, release};

@@ -1,7 +1,8 @@
-//! Programs that call every hook, under valgrind's memcheck and with `AddressSanitizer`: neither may find
-//! anything. For control, both find the error in a shim that has one.
+//! Programs that call every hook, under valgrind's memcheck and with `AddressSanitizer`: neither
+//! may find anything. For control, both find the error in a shim that has one.
 //!
-//! Memcheck sees every instruction of the shim. `AddressSanitizer` sees the host, and what the shim has libc do.
+//! Memcheck sees every instruction of the shim. `AddressSanitizer` sees the host, and what the shim
+//! has libc do.
 
 use std::ffi::OsString;
 use std::fs;
@@ -45,9 +46,10 @@ impl Host {
     }
 }
 
-/// Headers are looked for beside them. Of the hostile programs those are left out that can't run under either tool,
-/// shim or not (seccomp filters kill on the tools' own system calls, and who has stderr as data has their reports in
-/// it), and those that are about what is loaded and set before they start.
+/// Headers are looked for beside them. Of the hostile programs those are left out that can't run
+/// under either tool, shim or not (seccomp filters kill on the tools' own system calls, and who has
+/// stderr as data has their reports in it), and those that are about what is loaded and set before
+/// they start.
 const HOSTS: &[Host] = &[
     Host {
         prints: Prints::These(
@@ -219,8 +221,8 @@ fn findings(folder: &Folder) -> String {
     found
 }
 
-/// The errors in memcheck's findings, without where they are: `==123== Invalid read of size 1` and not `==123==    at`.
-/// Of `AddressSanitizer`'s all but the heading.
+/// The errors in memcheck's findings, without where they are: `==123== Invalid read of size 1` and
+/// not `==123==    at`. Of `AddressSanitizer`'s all but the heading.
 fn errors(found: &str) -> Vec<&str> {
     let mut errors: Vec<_> = found
         .lines()

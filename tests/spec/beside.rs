@@ -70,7 +70,8 @@ fn leaves_the_port_to_a_program_that_bound_it_first() {
     }
 }
 
-/// A wildcard address needs no table of the kernel's: it is in the way of another socket of ours too.
+/// A wildcard address needs no table of the kernel's: it is in the way of another socket of ours
+/// too.
 #[test]
 fn refuses_what_a_wildcard_address_holds_at_once() {
     own_network();
@@ -135,7 +136,8 @@ fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
     }
 }
 
-/// Before Linux 6.12 or so the kernel compares no addresses on a port that was begun by a socket with the option.
+/// Before Linux 6.12 or so the kernel compares no addresses on a port that was begun by a socket
+/// with the option.
 #[test]
 fn gives_a_lock_to_one_copy_on_a_port_that_a_client_bound_with_the_option() {
     own_network();

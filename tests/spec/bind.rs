@@ -82,8 +82,8 @@ for lock in locks:
     assert_eq!(Program::python(&naive).output(), "ok\nok\n");
 }
 
-/// Two copies that have both bound the port, as can happen when they start in the same instant: one of them listens, and
-/// not none because each waits for the other to carry the option.
+/// Two copies that have both bound the port, as can happen when they start in the same instant: one
+/// of them listens, and not none because each waits for the other to carry the option.
 #[test]
 fn lets_one_of_two_listen_that_are_bound_to_one_port() {
     let text = format!(
@@ -144,7 +144,8 @@ for family, host in (socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1'):
     );
     let expected = "ok\nEADDRINUSE\nok\n0 0\n".repeat(2);
     assert_eq!(both(&text), [expected.clone(), expected]);
-    // What makes the difference: with the option, the second one would have taken the first one's traffic.
+    // What makes the difference: with the option, the second one would have taken the first one's
+    // traffic.
     let flagged = format!(
         "{TRY}
 sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]

@@ -37,8 +37,8 @@ fn lets_a_bound_port_that_was_named_be_bound_again() {
     }
 }
 
-/// Two copies of a client that takes the first source port that is free: the second must not get the first one's, from
-/// which it could not connect to the same server.
+/// Two copies of a client that takes the first source port that is free: the second must not get
+/// the first one's, from which it could not connect to the same server.
 #[test]
 fn leaves_the_port_of_a_live_connection_to_its_owner() {
     let text = "
@@ -90,7 +90,8 @@ except OSError as error:
     }
 }
 
-/// A client that sets the option to bind its port, and clears it again so that nobody else takes it.
+/// A client that sets the option to bind its port, and clears it again so that nobody else takes
+/// it.
 #[test]
 fn leaves_a_connection_without_the_option_that_a_client_cleared() {
     let text = "
@@ -118,7 +119,8 @@ except OSError as error:
     }
 }
 
-/// `TCP_REPAIR` lets a socket be bound over anything, by a value of the option that setsockopt has not.
+/// `TCP_REPAIR` lets a socket be bound over anything, by a value of the option that setsockopt has
+/// not.
 #[test]
 fn leaves_a_socket_under_repair_as_it_is() {
     let text = "

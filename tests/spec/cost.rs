@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use support::{Folder, Program, own_network, program};
 
-/// Prints its marks by a system call that fails, so that the trace shows which calls lie between them.
+/// Prints its marks by a system call that fails, so that the trace shows which calls lie between
+/// them.
 const CALLS: &str = "
 listener = socket.socket()
 def mark():

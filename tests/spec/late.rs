@@ -1,4 +1,5 @@
-//! `graceful` and the peer that looks late: a reset that comes before it looks must not cost it the connection.
+//! `graceful` and the peer that looks late: a reset that comes before it looks must not cost it the
+//! connection.
 
 use crate::server::PORT;
 use std::net::TcpListener;
@@ -55,7 +56,8 @@ fn graceful(program: Program, shimmed: bool) -> Program {
         .with("LIBREUSE_LINGER", "graceful")
 }
 
-/// Waits until all that the server has sent is acknowledged, so that a reset, if one comes, has come.
+/// Waits until all that the server has sent is acknowledged, so that a reset, if one comes, has
+/// come.
 fn delivered() {
     wait_until("the FIN to be acknowledged", || {
         tcp_states(PORT).into_iter().all(|state| {
@@ -114,7 +116,8 @@ assert client.recv(100) == b'hello' and client.recv(100) == b''
     }
 }
 
-/// A server whose loop takes POLLERR and POLLHUP for the end before it reads, as many do, and which comes late.
+/// A server whose loop takes POLLERR and POLLHUP for the end before it reads, as many do, and which
+/// comes late.
 #[test]
 fn loses_nothing_of_a_client_that_sends_and_closes() {
     const LOG: &str = "

@@ -38,7 +38,8 @@ fn needs_libc_alone() {
     );
 }
 
-/// Each mapping costs every program's start: its own are two, and its zeroes end in the second one's last page.
+/// Each mapping costs every program's start: its own are two, and its zeroes end in the second
+/// one's last page.
 #[test]
 fn is_mapped_twice() {
     const PAGE: u64 = 4096;
@@ -64,7 +65,8 @@ fn is_mapped_twice() {
     assert_eq!(last_page(in_file), last_page(in_memory), "{table}");
 }
 
-/// No panic can be reached from anywhere in it: the linker would have kept the code that prints one.
+/// No panic can be reached from anywhere in it: the linker would have kept the code that prints
+/// one.
 #[test]
 fn holds_no_panic() {
     let table = tool("nm", &[]);

@@ -40,7 +40,8 @@ fn tells_more_the_more_it_is_asked_for() {
     );
 }
 
-/// A bind that hangs is told of by default; that the library is loaded is not, even to those who want to know what it did.
+/// A bind that hangs is told of by default; that the library is loaded is not, even to those who
+/// want to know what it did.
 #[test]
 fn tells_of_waiting_by_default_and_of_loading_only_when_asked_to() {
     own_network();

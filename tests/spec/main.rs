@@ -1,4 +1,5 @@
-//! The specification of `libreuse.so`: real processes on the real kernel, each effect with its control.
+//! The specification of `libreuse.so`: real processes on the real kernel, each effect with its
+//! control.
 
 mod beside;
 mod bind;

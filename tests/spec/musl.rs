@@ -1,4 +1,5 @@
-//! musl, by the same file: the story and each variable, in a program that is as old as those of `tests/reach`.
+//! musl, by the same file: the story and each variable, in a program that is as old as those of
+//! `tests/reach`.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -16,7 +16,8 @@ enum Own {
     Set,
 }
 
-/// Starts the program, has it serve somebody and close first, kills it, and does all that again over what it left.
+/// Starts the program, has it serve somebody and close first, kills it, and does all that again
+/// over what it left.
 fn restarts(server: &Program, own: Own, ending: libc::c_int, serve: fn(&mut TcpStream) -> bool) {
     for shimmed in [false, true] {
         own_network();
@@ -234,7 +235,8 @@ fn postgres() {
         .argument(&data);
     // At once, as after a crash, but with an end of its children too.
     restarts(&unprivileged(&server), Own::Set, libc::SIGQUIT, |client| {
-        // A database that does not exist: the server says so and closes (protocol 3.0, StartupMessage).
+        // A database that does not exist: the server says so and closes (protocol 3.0,
+        // StartupMessage).
         let parameters = b"user\0postgres\0database\0nonexistent\0\0";
         let length = u32::try_from(8 + parameters.len()).expect("a short message");
         let message = [

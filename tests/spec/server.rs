@@ -1,4 +1,5 @@
-//! The program that is run twice: a server on raw sockets that does what it is told, and knows nothing of the shim.
+//! The program that is run twice: a server on raw sockets that does what it is told, and knows
+//! nothing of the shim.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -135,14 +136,16 @@ impl Server {
         line
     }
 
-    /// Runs it once, up to a crash that leaves one connection in this state. What it returns keeps it there.
+    /// Runs it once, up to a crash that leaves one connection in this state. What it returns keeps
+    /// it there.
     pub(crate) fn leave_behind(&self, state: TcpState) -> TcpStream {
         let mut server = self.listening();
         let client = self.client();
         server.say("accept").expect("accepted");
         match state {
             TcpState::TimeWait => {
-                // Only once the acknowledgement is here, which the client's FIN may overtake (see own_network).
+                // Only once the acknowledgement is here, which the client's FIN may overtake (see
+                // own_network).
                 server.say("close").expect("closed");
                 wait_for(PORT, TcpState::FinWait2, 1);
                 client

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use support::{Program, TcpState, own_network, sysctl, wait_for, wait_until};
 
-/// The run before had no shim, so only time helps: here three seconds, which is how long such an orphan is kept.
+/// The run before had no shim, so only time helps: here three seconds, which is how long such an
+/// orphan is kept.
 #[test]
 fn outlasts_what_a_run_without_the_shim_left_behind() {
     for (wait, expected) in [
@@ -103,8 +104,8 @@ print(port)
     patient.expect("5000");
 }
 
-/// What is in the way of which address, as the kernel has it: where a listener is not, what an earlier run left behind is
-/// waited for although one is there.
+/// What is in the way of which address, as the kernel has it: where a listener is not, what an
+/// earlier run left behind is waited for although one is there.
 #[test]
 fn tells_the_listener_that_is_in_the_way_from_others() {
     for (family, host, reached_at, listens_at, v6only, in_the_way) in [
@@ -179,7 +180,8 @@ sys.stdin.read()
     }
 }
 
-/// A program that binds one address after the other, each with a wait of its own, and prints how each went.
+/// A program that binds one address after the other, each with a wait of its own, and prints how
+/// each went.
 const BINDS: &str = "
 for host in sys.argv[1:]:
     tried = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
@@ -415,7 +417,8 @@ fn works_without_the_option_too() {
     assert_eq!(patient.outcome(), "listening");
 }
 
-/// A program whose handler leaves the end to whoever waits for `bind`, as those of Python and Ruby do.
+/// A program whose handler leaves the end to whoever waits for `bind`, as those of Python and Ruby
+/// do.
 #[test]
 fn ends_when_a_handler_has_run_for_a_signal_that_asks_to_end() {
     const WAITS: &str = "

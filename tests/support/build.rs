@@ -26,7 +26,8 @@ pub fn scratch() -> &'static Path {
     })
 }
 
-/// The library that ships: the release build, made on first use, or the one that `LIBREUSE_TEST_LIBRARY` names.
+/// The library that ships: the release build, made on first use, or the one that
+/// `LIBREUSE_TEST_LIBRARY` names.
 pub fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| match env::var_os("LIBREUSE_TEST_LIBRARY") {
@@ -84,7 +85,8 @@ fn build_command(folder: &str, options: &[&str]) -> PathBuf {
     command
 }
 
-/// Which engine serves the programs that are `shimmed`: the library, or the one that `LIBREUSE_TEST_ENGINE` names.
+/// Which engine serves the programs that are `shimmed`: the library, or the one that
+/// `LIBREUSE_TEST_ENGINE` names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Engine {
     Preload,

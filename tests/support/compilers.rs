@@ -28,13 +28,15 @@ pub fn program(names: &[&str]) -> PathBuf {
         })
 }
 
-/// Debian's Python, and not a wrapper script of that name; or the one that `LIBREUSE_TEST_PYTHON` names.
+/// Debian's Python, and not a wrapper script of that name; or the one that `LIBREUSE_TEST_PYTHON`
+/// names.
 pub fn python() -> PathBuf {
     env::var_os("LIBREUSE_TEST_PYTHON")
         .map_or_else(|| program(&["/usr/bin/python3"]), PathBuf::from)
 }
 
-/// The compiler for programs that are linked with musl. Debian's knows where musl's own headers are, but not the kernel's.
+/// The compiler for programs that are linked with musl. Debian's knows where musl's own headers
+/// are, but not the kernel's.
 pub fn musl_gcc() -> Command {
     static HEADERS: OnceLock<PathBuf> = OnceLock::new();
     let headers = HEADERS.get_or_init(|| {

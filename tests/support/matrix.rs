@@ -1,4 +1,5 @@
-//! The matrix: every linger mode, with every place that the log may go to, against the program without the shim.
+//! The matrix: every linger mode, with every place that the log may go to, against the program
+//! without the shim.
 
 use super::{Finished, Folder, Program, own_network};
 use std::fs;
@@ -60,7 +61,8 @@ impl Setting {
         }
     }
 
-    /// What the shim has logged, each line of which must be whole; taken out of the program's stderr if it went there.
+    /// What the shim has logged, each line of which must be whole; taken out of the program's
+    /// stderr if it went there.
     fn logged(&self, finished: &mut Finished) -> Vec<String> {
         let (ours, theirs): (Vec<String>, Vec<String>) = match self.log {
             Log::Off => (Vec::new(), lines(&finished.stderr)),
@@ -98,7 +100,8 @@ fn is_whole(line: &str) -> bool {
         && !text.contains("libreuse[")
 }
 
-/// Asserts that the shim changes nothing in what the program says and in how it ends, whatever its settings.
+/// Asserts that the shim changes nothing in what the program says and in how it ends, whatever its
+/// settings.
 pub fn changes_nothing(control: &Program) {
     changes_nothing_when(control, &control.clone().shimmed(), Setting::all());
 }

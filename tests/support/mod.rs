@@ -1,5 +1,5 @@
-//! What every test target shares: the library that ships, a network of the test's own, real processes with bounded
-//! waits, and the kernel's table of TCP sockets.
+//! What every test target shares: the library that ships, a network of the test's own, real
+//! processes with bounded waits, and the kernel's table of TCP sockets.
 #![allow(missing_docs)] // A vocabulary, whose words say what they mean.
 #![allow(
     clippy::missing_panics_doc,

@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Instant;
 use std::{fs, io};
 
-/// Gives the calling thread, and every process it starts, a network namespace with nothing in it but loopback. It goes
-/// when the last of them has ended.
+/// Gives the calling thread, and every process it starts, a network namespace with nothing in it
+/// but loopback. It goes when the last of them has ended.
 pub fn own_network() {
-    // SAFETY: unshare takes flags alone; a network namespace is the calling thread's own (unshare(2)).
+    // SAFETY: unshare takes flags alone; a network namespace is the calling thread's own
+    // (unshare(2)).
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     assert_eq!(
         result,
@@ -22,9 +23,9 @@ pub fn own_network() {
         .status()
         .expect("ip (iproute2) runs");
     assert!(status.success(), "loopback did not come up");
-    // A TIME_WAIT stays for its time. By default a reset ends it (RFC 1337), and the kernel itself sends one where the
-    // FIN of the second to close overtakes its acknowledgement of the first one's, on another processor: 6 to 12 times
-    // in 20 000 connections over loopback.
+    // A TIME_WAIT stays for its time. By default a reset ends it (RFC 1337), and the kernel itself
+    // sends one where the FIN of the second to close overtakes its acknowledgement of the first
+    // one's, on another processor: 6 to 12 times in 20 000 connections over loopback.
     sysctl("net.ipv4.tcp_rfc1337", "1");
 }
 
@@ -42,7 +43,8 @@ pub fn shows_bound_sockets() -> bool {
     shows
 }
 
-/// Writes a sysctl of the calling thread's network namespace, `net.ipv4.ip_local_port_range` for one.
+/// Writes a sysctl of the calling thread's network namespace, `net.ipv4.ip_local_port_range` for
+/// one.
 pub fn sysctl(name: &str, value: &str) {
     let path = format!("/proc/sys/{}", name.replace('.', "/"));
     fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -83,7 +83,8 @@ impl Program {
         }
     }
 
-    /// A Python program, from its text. `import`s of the usual modules come with it, and lines are flushed.
+    /// A Python program, from its text. `import`s of the usual modules come with it, and lines are
+    /// flushed.
     pub fn python(text: &str) -> Self {
         let preamble = "import errno, os, signal, socket, struct, sys, threading, time\n\
                         sys.stdout.reconfigure(line_buffering=True)\n";
@@ -108,7 +109,8 @@ impl Program {
         self
     }
 
-    /// Serves it by the engine that the tests are run over: preloads the library that ships, or has `reuseaddr run` start it.
+    /// Serves it by the engine that the tests are run over: preloads the library that ships, or has
+    /// `reuseaddr run` start it.
     pub fn shimmed(self) -> Self {
         match engine() {
             Engine::Preload => self.with("LD_PRELOAD", shim()),
@@ -179,8 +181,8 @@ impl Program {
         let mut child = None;
         wait_until_by(Instant::now() + patience(), || {
             child = Some(command.spawn());
-            // If the test has just written the program, a child of another test may still hold it open for writing,
-            // from its fork on until it executes something else.
+            // If the test has just written the program, a child of another test may still hold it
+            // open for writing, from its fork on until it executes something else.
             !matches!(&child, Some(Err(error)) if error.kind() == io::ErrorKind::ExecutableFileBusy)
         });
         let mut child = child
@@ -317,7 +319,8 @@ impl Running {
     /// Sends it a signal.
     pub fn signal(&mut self, signal: libc::c_int) -> &mut Self {
         let pid = libc::pid_t::try_from(self.child.id()).expect("a pid");
-        // SAFETY: kill takes any numbers; the child is ours and not waited for yet, so the pid is still its own.
+        // SAFETY: kill takes any numbers; the child is ours and not waited for yet, so the pid is
+        // still its own.
         let result = unsafe { libc::kill(pid, signal) };
         assert_eq!(result, 0, "{}", io::Error::last_os_error());
         self

@@ -1,13 +1,13 @@
-//! The imports of each package, read from its sources: no circle between files, and no arrow up between
-//! the command's folders.
+//! The imports of each package, read from its sources: no circle between files, and no arrow up
+//! between the command's folders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::project;
 
-/// The command's folders, from the top to the ground. Each may import what is on a floor below its own;
-/// what shares a floor does not know of each other.
+/// The command's folders, from the top to the ground. Each may import what is on a floor below its
+/// own; what shares a floor does not know of each other.
 const FLOORS: [&[&str]; 9] = [
     &["cli"],
     &["systemd"],

@@ -1,6 +1,6 @@
-//! The hooks of libreuse.so as one would first write them: redhook finds the real functions on first use, once_cell
-//! holds the settings, and log reports. Same system calls in the same cases as `benches/limit.c`; measured, not for
-//! use.
+//! The hooks of libreuse.so as one would first write them: redhook finds the real functions on
+//! first use, once_cell holds the settings, and log reports. Same system calls in the same cases as
+//! `benches/limit.c`; measured, not for use.
 
 use libc::{c_int, c_void, sockaddr, socklen_t};
 use log::{debug, info};

@@ -1,5 +1,5 @@
-//! Sets `SO_REUSEADDR` on the sockets of a program that runs without the library. What it leaves behind then carries the
-//! flag, so that its next run can bind over it.
+//! Sets `SO_REUSEADDR` on the sockets of a program that runs without the library. What it leaves
+//! behind then carries the flag, so that its next run can bind over it.
 
 use super::{exit, options};
 use crate::net::namespace;

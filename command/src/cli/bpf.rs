@@ -77,7 +77,8 @@ struct Status {
     format: options::Format,
 }
 
-/// Print or write the hook by which Podman and CRI-O attach for containers with the annotation libreuse.bpf=on
+/// Print or write the hook by which Podman and CRI-O attach for containers with the annotation
+/// libreuse.bpf=on
 #[derive(Debug, clap::Args)]
 struct HookArguments {
     /// Write it to /etc/containers/oci/hooks.d
@@ -145,7 +146,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 fn attach(arguments: &Attach) -> Result<u8> {
     let hierarchy = Hierarchy::find()?;
     let group = arguments.place.group(&hierarchy)?;
-    // What is in a container from its start on has its own group, and so has whoever starts from in there.
+    // What is in a container from its start on has its own group, and so has whoever starts from in
+    // there.
     if !arguments.place.own {
         place::refuse_a_containers_own(&group)?;
     }
@@ -331,7 +333,8 @@ fn oci() -> u8 {
 /// What `status --json` answers.
 #[derive(Debug, Serialize)]
 struct Answer {
-    /// Whether the kernel could be asked, which takes root. What others are told is what was attached, and not what is.
+    /// Whether the kernel could be asked, which takes root. What others are told is what was
+    /// attached, and not what is.
     asked_the_kernel: bool,
     instances: Vec<Instance>,
 }

@@ -1,4 +1,5 @@
-//! Removes what other commands have left on the machine, so that nothing of this one stays behind when it goes.
+//! Removes what other commands have left on the machine, so that nothing of this one stays behind
+//! when it goes.
 
 use super::{bpf, exit};
 use crate::engine::bpf::hierarchy::Hierarchy;

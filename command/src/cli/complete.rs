@@ -1,5 +1,5 @@
-//! What may stand at the end of a command line: the completion scripts ask. It knows options and values from the command
-//! line itself, and ports, processes and units from the machine.
+//! What may stand at the end of a command line: the completion scripts ask. It knows options and
+//! values from the command line itself, and ports, processes and units from the machine.
 
 use super::exit;
 use crate::net::sock_diag::{self, Which};
@@ -30,7 +30,8 @@ enum Answer {
     Command(usize),
 }
 
-/// Answers the completion scripts: a line for each word, a tab and what it means; or `:files`, or `:command N`.
+/// Answers the completion scripts: a line for each word, a tab and what it means; or `:files`, or
+/// `:command N`.
 pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<u8> {
     command.build();
     let text = match answer(&command, &arguments.words) {

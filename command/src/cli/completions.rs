@@ -1,5 +1,5 @@
-//! The completions. For the shells that most people have they are scripts that ask the command itself; for others, what
-//! is known of the command line alone.
+//! The completions. For the shells that most people have they are scripts that ask the command
+//! itself; for others, what is known of the command line alone.
 
 use super::exit;
 use crate::output;

@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all_states: bool,
 
-    /// Also while a program listens there; without CAP_NET_ADMIN it sees an empty connection for each
+    /// Also while a program listens there; without CAP_NET_ADMIN it sees an empty connection for
+    /// each
     #[arg(long)]
     past_listeners: bool,
 

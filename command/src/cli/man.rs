@@ -1,5 +1,5 @@
-//! The manual pages: the command's, made from the command line itself, and the library's, made from the table of its
-//! variables.
+//! The manual pages: the command's, made from the command line itself, and the library's, made from
+//! the table of its variables.
 
 mod command;
 mod library;

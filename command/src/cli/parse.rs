@@ -1,5 +1,5 @@
-//! Reads the command line: where the command is, when a port stands in its place, and whether there is to be colour, which
-//! clap has to know before it reads anything.
+//! Reads the command line: where the command is, when a port stands in its place, and whether there
+//! is to be colour, which clap has to know before it reads anything.
 
 use super::exit;
 use crate::output;
@@ -43,7 +43,8 @@ fn place(words: &[OsString]) -> Option<usize> {
 
 /// `reuseaddr 8080` is `reuseaddr status 8080`: a port where a command is expected.
 fn with_status<Cli: CommandFactory>(mut words: Vec<OsString>) -> Vec<OsString> {
-    // The image's entry point is this command, and who runs an image often names its command all the same.
+    // The image's entry point is this command, and who runs an image often names its command all
+    // the same.
     if words.get(1).is_some_and(|word| word == "reuseaddr") {
         words.remove(1);
     }
@@ -64,7 +65,8 @@ fn is_meant_as_port(word: &str) -> bool {
         || word.parse::<PortList>().is_ok()
 }
 
-/// What `--color` says, as far as clap is to know it for the help. What is wrong with it clap says itself.
+/// What `--color` says, as far as clap is to know it for the help. What is wrong with it clap says
+/// itself.
 fn color(words: &[OsString]) -> ColorChoice {
     let mut choice = ColorChoice::Auto;
     let mut words = words.iter().take_while(|word| *word != "--");

@@ -35,7 +35,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     user: bool,
 
-    /// `bpf`: programs in the kernel (Linux 6.1), for what nothing else serves; chosen by itself there
+    /// `bpf`: programs in the kernel (Linux 6.1), for what nothing else serves; chosen by itself
+    /// there
     #[arg(long, value_name = "bpf", value_parser = ["bpf"], conflicts_with = "user")]
     engine: Option<String>,
 
@@ -251,7 +252,8 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// What is added where the first restart finds a port busy: that it waits, if it can, and else a word of warning.
+    /// What is added where the first restart finds a port busy: that it waits, if it can, and else
+    /// a word of warning.
     fn waits_for(&self, port: &str) -> &'static str {
         if self.waits {
             return "";
@@ -375,7 +377,8 @@ fn reasons_for_bpf(
     reasons.into_iter().collect()
 }
 
-/// The unit's `ExecStart=` lines, with `reuseaddr run` in front of the programs that are to be traced.
+/// The unit's `ExecStart=` lines, with `reuseaddr run` in front of the programs that are to be
+/// traced.
 fn traced_starts(properties: &Properties, traced: &[&str], command: &Path) -> Result<Vec<String>> {
     if properties.filters_calls() {
         output::warn(

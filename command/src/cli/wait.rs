@@ -1,5 +1,5 @@
-//! Waits until ports can be bound, or until something listens on them: before a service is started, or
-//! in a container that starts before another one.
+//! Waits until ports can be bound, or until something listens on them: before a service is started,
+//! or in a container that starts before another one.
 
 use super::{exit, options};
 use crate::net::sysctl;
@@ -36,7 +36,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     reuse: bool,
 
-    /// Until something listens on every PORT; with --address, something that takes connections to that
+    /// Until something listens on every PORT; with --address, something that takes connections to
+    /// that
     #[arg(short, long, conflicts_with = "reuse")]
     listening: bool,
 

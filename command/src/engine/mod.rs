@@ -1,4 +1,5 @@
-//! The engines: who does about a program's calls what the rules say, and which one that is for which program.
+//! The engines: who does about a program's calls what the rules say, and which one that is for
+//! which program.
 //!
 //! * `preload`: the library, in the program.
 //! * `trace`: a tracer, from the program's start until it listens.

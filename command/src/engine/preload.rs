@@ -19,7 +19,8 @@ pub(crate) enum Inherited<'a> {
     Without,
 }
 
-/// A program's environment: its entries in their order, as they are. Not all need have an `=`, nor every name be there once.
+/// A program's environment: its entries in their order, as they are. Not all need have an `=`, nor
+/// every name be there once.
 #[derive(Clone, Debug)]
 pub(crate) struct Environment(Vec<OsString>);
 
@@ -85,8 +86,9 @@ impl Environment {
         }
     }
 
-    /// Has AddressSanitizer's shared runtime put up with a library that comes before it. By its own option, since a runtime
-    /// that LD_PRELOAD names in front of ours would be loaded into whatever the program starts, and look for leaks there.
+    /// Has AddressSanitizer's shared runtime put up with a library that comes before it. By its own
+    /// option, since a runtime that LD_PRELOAD names in front of ours would be loaded into whatever
+    /// the program starts, and look for leaks there.
     pub(crate) fn allow_before_asan(&mut self) {
         const VARIABLE: &str = "ASAN_OPTIONS";
         const OPTION: &str = "verify_asan_link_order=0";

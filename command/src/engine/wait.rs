@@ -1,5 +1,5 @@
-//! The engine `wait`, for what no other one serves: clears what it may of what earlier runs left behind, and waits until the
-//! program's ports can be bound.
+//! The engine `wait`, for what no other one serves: clears what it may of what earlier runs left
+//! behind, and waits until the program's ports can be bound.
 
 use crate::output;
 use crate::port::bindable::Bind;
@@ -8,15 +8,15 @@ use crate::port::port_list::spelled;
 use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use std::time::{Duration, Instant};
 
-/// How long it waits unless told otherwise: the kernel's `TIME_WAIT` is 60 s long, and an orphan in `FIN_WAIT2` becomes that
-/// or is gone within another 60 s (`tcp_fin_timeout`).
+/// How long it waits unless told otherwise: the kernel's `TIME_WAIT` is 60 s long, and an orphan in
+/// `FIN_WAIT2` becomes that or is gone within another 60 s (`tcp_fin_timeout`).
 pub(crate) const LONGEST: Duration = Duration::from_secs(125);
 
 /// How often it tries to clear what there is: more may have come.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Waits until these ports can be bound by a program that sets no option, or the time is up, and reports on stderr what it
-/// waits for.
+/// Waits until these ports can be bound by a program that sets no option, or the time is up, and
+/// reports on stderr what it waits for.
 pub(crate) fn until_free(ports: &[u16], longest: Duration) {
     let begin = Instant::now();
     let mut evicted = None::<Instant>;

@@ -1,5 +1,5 @@
-//! A file that is read by blocks. Programs can be hundreds of megabytes, and what is asked of them are a few hundred numbers
-//! and names that lie close together.
+//! A file that is read by blocks. Programs can be hundreds of megabytes, and what is asked of them
+//! are a few hundred numbers and names that lie close together.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

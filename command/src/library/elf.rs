@@ -1,4 +1,5 @@
-//! What an ELF file says of itself, as far as it decides whether a library can be preloaded into it.
+//! What an ELF file says of itself, as far as it decides whether a library can be preloaded into
+//! it.
 
 use super::blocks::Blocks;
 use super::ld_preload;
@@ -48,12 +49,14 @@ pub(crate) struct Elf {
     pub(crate) interpreter: Option<PathBuf>,
     /// The libraries that it asks for.
     needed: BTreeSet<String>,
-    /// The highest version of libc.so.6 that it asks for, 2.34 as (2, 34); the dynamic linker of an older one does not start
-    /// it.
+    /// The highest version of libc.so.6 that it asks for, 2.34 as (2, 34); the dynamic linker of an
+    /// older one does not start it.
     glibc: Option<(u32, u32)>,
-    /// Whether it asks libraries for something else as well, which no number says: `GLIBC_ABI_DT_RELR`.
+    /// Whether it asks libraries for something else as well, which no number says:
+    /// `GLIBC_ABI_DT_RELR`.
     asks_by_name: bool,
-    /// Whether it names libraries that watch over the dynamic linker, and may keep others out (rtld-audit(7)).
+    /// Whether it names libraries that watch over the dynamic linker, and may keep others out
+    /// (rtld-audit(7)).
     pub(crate) audited: bool,
     /// Whether it is a part of glibc: nothing else defines `GLIBC_PRIVATE`.
     pub(crate) of_glibc: bool,
@@ -114,8 +117,8 @@ impl Elf {
         self.class == other.class && self.machine == other.machine
     }
 
-    /// Whether a dynamic linker that starts the program has all that this library asks for: of libc.so.6 alone, and no
-    /// later a version.
+    /// Whether a dynamic linker that starts the program has all that this library asks for: of
+    /// libc.so.6 alone, and no later a version.
     pub(crate) fn asks_no_more_than(&self, program: &Self) -> bool {
         let of_libc_alone = self.needed.iter().all(|name| name == LIBC);
         of_libc_alone

@@ -98,8 +98,8 @@ fn write(folder: &Folder, libraries: &[Embedded]) -> Result<(), String> {
     Ok(())
 }
 
-/// Where they may be put, the best place first. What root starts may become any user, so root's are for all to read; and
-/// nobody else's will do for it.
+/// Where they may be put, the best place first. What root starts may become any user, so root's are
+/// for all to read; and nobody else's will do for it.
 pub(super) fn places() -> Vec<PathBuf> {
     const FOLDER: &str = "libreuse";
     // In a user namespace, whoever is called root may be an ordinary user of the machine.
@@ -123,7 +123,8 @@ pub(super) fn places() -> Vec<PathBuf> {
         .chain(cache)
         .map(|place| place.join(FOLDER))
         .collect();
-    // For those who have no home: there the name is everybody's to take, so it has to tell whose it is.
+    // For those who have no home: there the name is everybody's to take, so it has to tell whose it
+    // is.
     let temporary = named("TMPDIR").unwrap_or_else(|| "/tmp".into());
     places.push(temporary.join(format!("{FOLDER}-{}", geteuid().as_raw())));
     places
@@ -165,7 +166,8 @@ pub(super) fn is_of_a_version(name: &OsStr) -> bool {
         && version.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
-/// A process that has loaded a library from there, or would have what it starts do so, if we may inspect it.
+/// A process that has loaded a library from there, or would have what it starts do so, if we may
+/// inspect it.
 pub(super) fn used_by(folder: &Path) -> Option<String> {
     let names_it = |process: &Process| {
         process.environ().is_ok_and(|environment| {

@@ -91,7 +91,8 @@ pub(super) fn places() -> Vec<PathBuf> {
             continue;
         }
         folders.push(PathBuf::from(folder));
-        // lib64 and lib32 are of systems that have no folders for each machine, and each is looked for at every start.
+        // lib64 and lib32 are of systems that have no folders for each machine, and each is looked
+        // for at every start.
         if folder.ends_with("/lib") {
             folders.extend(multiarch().map(|name| Path::new(folder).join(name)));
         }

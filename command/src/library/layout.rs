@@ -1,5 +1,5 @@
-//! Where the libraries for 64-bit and for 32-bit programs lie, so that one LD_PRELOAD names both: the dynamic linker puts
-//! the folder for its own kind in the place of `$LIB`.
+//! Where the libraries for 64-bit and for 32-bit programs lie, so that one LD_PRELOAD names both:
+//! the dynamic linker puts the folder for its own kind in the place of `$LIB`.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -50,8 +50,8 @@ impl Spelling {
     }
 }
 
-/// What LD_PRELOAD can't carry of a path, in words: entries are separated by spaces or colons, nothing escapes either,
-/// and `$ORIGIN` and the like expand (ld.so(8)).
+/// What LD_PRELOAD can't carry of a path, in words: entries are separated by spaces or colons,
+/// nothing escapes either, and `$ORIGIN` and the like expand (ld.so(8)).
 pub(super) fn unspeakable(path: &Path) -> Option<String> {
     let mut bytes = path.as_os_str().as_bytes().iter();
     let byte = bytes.find(|byte| b" :$".contains(byte) || byte.is_ascii_control())?;
@@ -63,13 +63,14 @@ pub(super) fn unspeakable(path: &Path) -> Option<String> {
     })
 }
 
-/// What glibc's dynamic linkers put in the place of `$LIB`, for 64-bit and for 32-bit programs: on Debian, on Red Hat
-/// and SUSE, on Arch. Debian's libc6-i386 has it as on Arch.
+/// What glibc's dynamic linkers put in the place of `$LIB`, for 64-bit and for 32-bit programs: on
+/// Debian, on Red Hat and SUSE, on Arch. Debian's libc6-i386 has it as on Arch.
 const LIB_WIDE: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
 const LIB_NARROW: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
 
-/// What a dynamic linker puts in the place of `$LIB` whose own file is this, if it is where distributions have it: the folder
-/// that it is installed in itself (`DL_DST_LIB` in glibc's elf/Makefile).
+/// What a dynamic linker puts in the place of `$LIB` whose own file is this, if it is where
+/// distributions have it: the folder that it is installed in itself (`DL_DST_LIB` in glibc's
+/// elf/Makefile).
 pub(crate) fn lib_of(interpreter: &Path) -> Option<&'static str> {
     let below = interpreter.parent()?.strip_prefix("/").ok()?;
     let below = below.strip_prefix("usr").unwrap_or(below);
@@ -79,7 +80,8 @@ pub(crate) fn lib_of(interpreter: &Path) -> Option<&'static str> {
         .find(|lib| below == Path::new(lib))
 }
 
-/// `/usr/$LIB/libreuse.so` for the libraries of 64-bit and 32-bit programs that are where `$LIB` leads.
+/// `/usr/$LIB/libreuse.so` for the libraries of 64-bit and 32-bit programs that are where `$LIB`
+/// leads.
 pub(crate) fn common_spelling(wide: &Path, narrow: &Path) -> Option<PathBuf> {
     let prefix = above(wide, &LIB_WIDE)?;
     (above(narrow, &LIB_NARROW)? == prefix).then(|| prefix.join("$LIB").join(NAME))
@@ -94,8 +96,9 @@ fn above<'a>(library: &'a Path, below: &[&str]) -> Option<&'a Path> {
         .nth(Path::new(below).components().count())
 }
 
-/// A folder that has both kinds where `$LIB` leads. It takes two, since `lib` is for 64-bit programs on Arch and for
-/// 32-bit ones on Red Hat; in the wrong one the dynamic linker finds nothing that it takes.
+/// A folder that has both kinds where `$LIB` leads. It takes two, since `lib` is for 64-bit
+/// programs on Arch and for 32-bit ones on Red Hat; in the wrong one the dynamic linker finds
+/// nothing that it takes.
 struct Tree {
     name: &'static str,
     wide: &'static [&'static str],
@@ -117,7 +120,8 @@ const TREES: [Tree; 2] = [
 
 impl Tree {
     fn files(&self, class: u8) -> impl Iterator<Item = PathBuf> {
-        // musl's dynamic linkers put nothing in its place, and leave out in silence what they do not find.
+        // musl's dynamic linkers put nothing in its place, and leave out in silence what they do
+        // not find.
         const TO_THE_LETTER: &[&str] = &["$LIB"];
         let (to_the_letter, folders) = if class == 64 {
             (TO_THE_LETTER, self.wide)
@@ -131,7 +135,8 @@ impl Tree {
     }
 }
 
-/// Where the library for programs of this class is put below a folder, alone or beside one for another class.
+/// Where the library for programs of this class is put below a folder, alone or beside one for
+/// another class.
 pub(crate) fn files(class: u8, alone: bool) -> Vec<PathBuf> {
     if alone {
         return vec![NAME.into()];
@@ -194,7 +199,8 @@ mod tests {
         }
     }
 
-    /// Each pair of dynamic linkers finds both kinds by one spelling, and by no earlier one a library of the other kind.
+    /// Each pair of dynamic linkers finds both kinds by one spelling, and by no earlier one a
+    /// library of the other kind.
     #[test]
     fn puts_both_kinds_where_every_system_looks() {
         for (wide, narrow) in [

@@ -1,4 +1,5 @@
-//! LD_PRELOAD and /etc/ld.so.preload (ld.so(8)): which libraries they name, and what LD_PRELOAD becomes with ours.
+//! LD_PRELOAD and /etc/ld.so.preload (ld.so(8)): which libraries they name, and what LD_PRELOAD
+//! becomes with ours.
 
 use super::layout::NAME;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +12,8 @@ pub(crate) const VARIABLE: &str = "LD_PRELOAD";
 /// The libraries that glibc's dynamic linker loads into every program, setuid ones as well.
 const SYSTEM_WIDE: &str = "/etc/ld.so.preload";
 
-/// How the names of AddressSanitizer's shared runtimes begin: gcc's, and clang's with `-shared-libasan`.
+/// How the names of AddressSanitizer's shared runtimes begin: gcc's, and clang's with
+/// `-shared-libasan`.
 const ASAN_RUNTIMES: [&str; 2] = ["libasan.so", "libclang_rt.asan"];
 
 /// The libraries of a value of LD_PRELOAD: spaces and colons separate them.
@@ -31,7 +33,8 @@ pub(crate) fn is_ours(entry: &Path) -> bool {
     entry.file_name() == Some(OsStr::new(NAME))
 }
 
-/// Whether a library is AddressSanitizer's runtime, which ends a program where another library comes before it.
+/// Whether a library is AddressSanitizer's runtime, which ends a program where another library
+/// comes before it.
 pub(crate) fn is_asan_runtime(library: &Path) -> bool {
     library
         .file_name()
@@ -39,7 +42,8 @@ pub(crate) fn is_asan_runtime(library: &Path) -> bool {
         .is_some_and(|name| ASAN_RUNTIMES.iter().any(|begin| name.starts_with(begin)))
 }
 
-/// The value with the library: in front of what was there but for other copies of it, and behind AddressSanitizer's runtime.
+/// The value with the library: in front of what was there but for other copies of it, and behind
+/// AddressSanitizer's runtime.
 pub(crate) fn with(library: &Path, before: &OsStr) -> OsString {
     let is_another = |entry: &&Path| entry.file_name() != library.file_name();
     let (mut all, others): (Vec<&Path>, Vec<&Path>) = entries(before)

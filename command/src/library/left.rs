@@ -1,4 +1,5 @@
-//! Libraries that commands have put somewhere: where they are, who uses them, and how they are removed again.
+//! Libraries that commands have put somewhere: where they are, who uses them, and how they are
+//! removed again.
 
 use super::embedded::{self, used_by};
 use super::layout::NAME;
@@ -14,8 +15,8 @@ pub(crate) struct Left {
     pub(crate) outcome: Result<(), String>,
 }
 
-/// Removes those that `run` has put into the stores of this user, and those in the folders that are named, which were put
-/// there to stay. What a process uses stays.
+/// Removes those that `run` has put into the stores of this user, and those in the folders that are
+/// named, which were put there to stay. What a process uses stays.
 pub(crate) fn remove(lasting: &[PathBuf], dry_run: bool) -> Vec<Left> {
     let mut all = Vec::new();
     for store in embedded::places() {

@@ -1,4 +1,5 @@
-//! The library for each kind of program: one that is installed, or the one that this command carries.
+//! The library for each kind of program: one that is installed, or the one that this command
+//! carries.
 
 use super::elf::Elf;
 use super::embedded::{self, Embedded};
@@ -60,8 +61,9 @@ pub(crate) struct Libraries {
 }
 
 impl Libraries {
-    /// Takes the given library alone; or for each kind of program the first that is installed and is of this command's
-    /// version, else the one that this command carries, else the first that is installed.
+    /// Takes the given library alone; or for each kind of program the first that is installed and
+    /// is of this command's version, else the one that this command carries, else the first that is
+    /// installed.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(path) = given {
             let given = Installed::at(std::path::absolute(path)?)?;
@@ -72,7 +74,8 @@ impl Libraries {
         for found in installed::search() {
             match found {
                 Ok(library) => {
-                    // What lies before it was meant to be taken. Elsewhere others may have a library of this name too.
+                    // What lies before it was meant to be taken. Elsewhere others may have a
+                    // library of this name too.
                     if installed.is_empty() {
                         for complaint in &complaints {
                             let taken = library.path.display();
@@ -111,7 +114,8 @@ impl Libraries {
         }
     }
 
-    /// How LD_PRELOAD names them for what a program may start, which is of any kind; `None` if there is no place for them.
+    /// How LD_PRELOAD names them for what a program may start, which is of any kind; `None` if
+    /// there is no place for them.
     pub(crate) fn for_children(&self) -> Option<PathBuf> {
         let spellings = self.spellings(self.all.first()?).ok()?;
         spellings
@@ -150,9 +154,9 @@ impl Libraries {
         list(&kinds) + &aside.collect::<String>()
     }
 
-    /// How LD_PRELOAD may name one of them, the best way first: by a path in which each dynamic linker finds the one for
-    /// its own kind, since the program may start others of another kind; and by its own. One that this command carries
-    /// is put where a program can load it.
+    /// How LD_PRELOAD may name one of them, the best way first: by a path in which each dynamic
+    /// linker finds the one for its own kind, since the program may start others of another kind;
+    /// and by its own. One that this command carries is put where a program can load it.
     ///
     /// # Errors
     ///
@@ -186,8 +190,8 @@ impl Libraries {
         Ok(common.into_iter().chain([by_path]).collect())
     }
 
-    /// The file for this command's own kind of program: where it is installed, or would be if those that this command
-    /// carries were put into this folder.
+    /// The file for this command's own kind of program: where it is installed, or would be if those
+    /// that this command carries were put into this folder.
     pub(crate) fn for_any_program(&self, folder: &Path) -> Option<PathBuf> {
         let first = self.all.first()?;
         match &first.source {
@@ -205,8 +209,8 @@ impl Libraries {
         self.all.iter().any(Library::is_embedded)
     }
 
-    /// What becomes of a path of a library that this command carries, if it is put into this folder to stay; `None` for
-    /// the path of another.
+    /// What becomes of a path of a library that this command carries, if it is put into this folder
+    /// to stay; `None` for the path of another.
     pub(crate) fn lasting(&self, path: &Path, folder: &Path) -> Option<PathBuf> {
         let put = self.put.get()?.as_ref().ok()?;
         Some(folder.join(path.strip_prefix(put).ok()?))

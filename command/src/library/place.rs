@@ -1,5 +1,5 @@
-//! Puts the libraries that this command carries into a folder that somebody else has made: where the dynamic linker looks
-//! for every program, or one that is named.
+//! Puts the libraries that this command carries into a folder that somebody else has made: where
+//! the dynamic linker looks for every program, or one that is named.
 
 use super::embedded::{self, Embedded};
 use super::installed::Installed;
@@ -12,8 +12,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const FOR_ALL_TO_READ: u32 = 0o644;
-/// With the bit of set-user-ID, without which the dynamic linker gives no library to programs that run with more privileges
-/// than their caller (ld.so(8), LD_PRELOAD). It means nothing else on a library.
+/// With the bit of set-user-ID, without which the dynamic linker gives no library to programs that
+/// run with more privileges than their caller (ld.so(8), LD_PRELOAD). It means nothing else on a
+/// library.
 const FOR_SECURE_PROGRAMS: u32 = 0o4644;
 
 /// Puts the library for this command's own kind of programs into a folder, and returns the file.
@@ -27,8 +28,8 @@ pub(crate) fn into_folder(folder: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Puts the libraries where the dynamic linkers of this machine look, for programs that run with more privileges too if
-/// that is wanted, and returns the files.
+/// Puts the libraries where the dynamic linkers of this machine look, for programs that run with
+/// more privileges too if that is wanted, and returns the files.
 pub(crate) fn for_all_programs(secure: bool) -> Result<Vec<PathBuf>> {
     let mode = if secure {
         FOR_SECURE_PROGRAMS
@@ -72,15 +73,16 @@ pub(crate) fn remove_from_all_programs() -> Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-/// The libraries that programs of this machine may load, each where its dynamic linker looks without being told.
+/// The libraries that programs of this machine may load, each where its dynamic linker looks
+/// without being told.
 fn searched() -> Vec<(PathBuf, Embedded)> {
     embedded::all()
         .filter_map(|(library, elf)| Some((folder_for(elf.class)?.join(NAME), library)))
         .collect()
 }
 
-/// The folder below /usr in which the dynamic linker for programs of this class looks: glibc's looks in the one that it is
-/// in itself, and musl's in /usr/lib.
+/// The folder below /usr in which the dynamic linker for programs of this class looks: glibc's
+/// looks in the one that it is in itself, and musl's in /usr/lib.
 fn folder_for(class: u8) -> Option<PathBuf> {
     let [glibc, musl] = match (ARCH, class) {
         ("x86_64", 64) => ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"],
@@ -94,7 +96,8 @@ fn folder_for(class: u8) -> Option<PathBuf> {
     Path::new(musl).exists().then(|| PathBuf::from("/usr/lib"))
 }
 
-/// Whether this very library is there already. What is there of another version, its own installer should bring up to date.
+/// Whether this very library is there already. What is there of another version, its own installer
+/// should bring up to date.
 fn is_there(file: &Path, library: Embedded) -> Result<bool> {
     match fs::read(file) {
         Ok(found) if found == library.bytes => Ok(true),

@@ -1,4 +1,5 @@
-//! A folder for files that others load: nobody but its owner can change what is in it, and no link leads out of it.
+//! A folder for files that others load: nobody but its owner can change what is in it, and no link
+//! leads out of it.
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags, Timespec,
@@ -34,8 +35,9 @@ const FOR_US_ALONE: u32 = 0o700;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 impl Folder {
-    /// Opens a folder for programs to load from, which is made if it is not there, and every folder on the way. The last
-    /// part of the path may be no link; links further up are followed once, and then may be none any more.
+    /// Opens a folder for programs to load from, which is made if it is not there, and every folder
+    /// on the way. The last part of the path may be no link; links further up are followed once,
+    /// and then may be none any more.
     ///
     /// # Errors
     ///
@@ -75,15 +77,16 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Opens a folder that is there, from the root on, so that nobody can put another in its place. It is reached by way of
-    /// no link, and of no folder above another.
+    /// Opens a folder that is there, from the root on, so that nobody can put another in its place.
+    /// It is reached by way of no link, and of no folder above another.
     fn reach(path: &Path) -> Result<Self, String> {
         let cannot = |error: Errno| format!("can't be reached: {error}");
         if !path.is_absolute() {
             return Err(cannot(Errno::INVAL));
         }
         let mut fd = open("/", FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
-        // Root's, ours, and in a user namespace that of the owner of everything, whose number may be another there.
+        // Root's, ours, and in a user namespace that of the owner of everything, whose number may
+        // be another there.
         let root = fstat(&fd).map_err(cannot)?;
         let trusted = [0, own_uid(), root.st_uid];
         let mut reached = PathBuf::from("/");
@@ -96,7 +99,8 @@ impl Folder {
             fd = openat(&fd, name, FOLDER | OFlags::PATH, Mode::empty()).map_err(cannot)?;
             reached.push(name);
             let stat = fstat(&fd).map_err(cannot)?;
-            // With an access control list the group's bits are the most that any entry of it gives (acl(5)).
+            // With an access control list the group's bits are the most that any entry of it gives
+            // (acl(5)).
             let shared = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WOTH | Mode::WGRP)
                 && !Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
             if shared || !trusted.contains(&stat.st_uid) {
@@ -165,7 +169,8 @@ impl Folder {
             .map_err(|error| format!("can't be written: {error}"))
     }
 
-    /// Whether there is a file of ours below with these bytes, that nobody else can change; false where it can't be told.
+    /// Whether there is a file of ours below with these bytes, that nobody else can change; false
+    /// where it can't be told.
     fn holds(&self, file: &Path, bytes: &[u8]) -> bool {
         let Ok(fd) = self.open_below(file) else {
             return false;
@@ -205,8 +210,8 @@ impl Folder {
         )
     }
 
-    /// Writes a file beside, and puts it in the place of what is there: whoever has that open keeps it, and a link is
-    /// replaced and not followed.
+    /// Writes a file beside, and puts it in the place of what is there: whoever has that open keeps
+    /// it, and a link is replaced and not followed.
     fn replace(&self, name: &OsStr, bytes: &[u8], mode: u32) -> Result<(), std::io::Error> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -253,8 +258,8 @@ impl Folder {
         SystemTime::now().duration_since(then).ok()
     }
 
-    /// Whether there may be other folders in it than one. A folder has a link from each in it, from above and from itself;
-    /// some file systems do not count them.
+    /// Whether there may be other folders in it than one. A folder has a link from each in it, from
+    /// above and from itself; some file systems do not count them.
     pub(super) fn may_have_others(&self) -> bool {
         fstat(&self.fd).map_or(true, |stat| stat.st_nlink != 3)
     }
@@ -271,7 +276,8 @@ impl Folder {
             .collect()
     }
 
-    /// Removes a folder in it, with the files of this name below. What else is there stays, and the folder with it.
+    /// Removes a folder in it, with the files of this name below. What else is there stays, and the
+    /// folder with it.
     pub(super) fn remove(&self, name: &OsStr, file: &OsStr) -> rustix::io::Result<()> {
         let folder = self.existing(name)?;
         let temporary = temporary_prefix(file);

@@ -1,7 +1,8 @@
-//! Whether a port can be bound: found out by binding it, with a socket that never listens and is closed at once.
+//! Whether a port can be bound: found out by binding it, with a socket that never listens and is
+//! closed at once.
 //!
-//! rustix makes these calls without libc, so they are the kernel's own answer even where the library is preloaded into
-//! this command too.
+//! rustix makes these calls without libc, so they are the kernel's own answer even where the
+//! library is preloaded into this command too.
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
@@ -51,17 +52,19 @@ impl Probe {
         Self {
             address,
             plain: Outcome::Bound,
-            // An option forbids nothing, and whoever binds while we hold the port is in our way and we in theirs.
+            // An option forbids nothing, and whoever binds while we hold the port is in our way and
+            // we in theirs.
             reuse: Outcome::Bound,
             reuse_port: Outcome::Bound,
         }
     }
 }
 
-/// Probes a port on an address, or else on all of IPv4 and on all of IPv6 with IPv4, as most servers bind.
+/// Probes a port on an address, or else on all of IPv4 and on all of IPv6 with IPv4, as most
+/// servers bind.
 ///
-/// While a bind of ours holds the port, somebody else's fails. So there is no more than one that succeeds where that is
-/// enough: what can be bound on both families at once can be bound on IPv4.
+/// While a bind of ours holds the port, somebody else's fails. So there is no more than one that
+/// succeeds where that is enough: what can be bound on both families at once can be bound on IPv4.
 pub(crate) fn probe(port: u16, address: Option<IpAddr>) -> Vec<Probe> {
     let four = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let both = IpAddr::V6(Ipv6Addr::UNSPECIFIED);

@@ -1,9 +1,11 @@
-//! Ends what a closed connection left behind from its peer's side, which takes no right where the peer is on this host.
+//! Ends what a closed connection left behind from its peer's side, which takes no right where the
+//! peer is on this host.
 //!
-//! A socket that is bound to the peer's address and port connects to the server's. `TIME_WAIT` answers the SYN by an
-//! acknowledgement of what it knows, which our kernel takes for nonsense and answers by a reset; and that ends it (RFC
-//! 1337). Nothing waits for anything: over loopback all of it happens before `connect` returns, and if it does not, our
-//! kernel answers with a reset for a socket that is closed, too. Ours has never been connected, so nothing is left of it.
+//! A socket that is bound to the peer's address and port connects to the server's. `TIME_WAIT`
+//! answers the SYN by an acknowledgement of what it knows, which our kernel takes for nonsense and
+//! answers by a reset; and that ends it (RFC 1337). Nothing waits for anything: over loopback all
+//! of it happens before `connect` returns, and if it does not, our kernel answers with a reset for
+//! a socket that is closed, too. Ours has never been connected, so nothing is left of it.
 
 use crate::net::sock_diag::{self, Entry, State};
 use crate::net::sysctl;
@@ -97,7 +99,8 @@ impl Resetter {
         if !self.is_here(local, peer) {
             return Some(Obstacle::Remote);
         }
-        // The server of a connection that this side has opened: its port can't be bound while it lives.
+        // The server of a connection that this side has opened: its port can't be bound while it
+        // lives.
         if self.listens(peer) {
             return Some(Obstacle::PeerInUse);
         }
@@ -123,8 +126,8 @@ impl Resetter {
             .or_insert_with(|| open(&peer).and_then(|socket| bind(&socket, &peer)).is_ok())
     }
 
-    /// Tries to end these, and returns what was in the way of each. What is really gone, the kernel's table tells. `tell` is
-    /// told how many have been tried.
+    /// Tries to end these, and returns what was in the way of each. What is really gone, the
+    /// kernel's table tells. `tell` is told how many have been tried.
     pub(crate) fn reset(
         &mut self,
         entries: &[Entry],
@@ -172,7 +175,8 @@ impl Resetter {
             if known.is_some() {
                 return known;
             }
-            // Somebody has begun to listen: one empty connection is enough. Where that is, the next look tells.
+            // Somebody has begun to listen: one empty connection is enough. Where that is, the next
+            // look tells.
             if heard.load(Ordering::Relaxed) && !self.past_listeners {
                 return None;
             }
@@ -195,11 +199,12 @@ impl Resetter {
     fn reset_one(&self, entry: &Entry) -> rustix::io::Result<bool> {
         let (local, mut peer) = ends(entry);
         let socket = open(&peer)?;
-        // If it is accepted after all: then it ends by a reset, and leaves nothing behind at either end.
+        // If it is accepted after all: then it ends by a reset, and leaves nothing behind at either
+        // end.
         set_socket_linger(&socket, Some(Duration::ZERO))?;
         match bind(&socket, &peer) {
-            // Connections from the peer's port to elsewhere, or their own TIME_WAIT, keep it from `bind`, and not from
-            // a `connect` that chooses it.
+            // Connections from the peer's port to elsewhere, or their own TIME_WAIT, keep it from
+            // `bind`, and not from a `connect` that chooses it.
             Err(Errno::ADDRINUSE) if self.handed_out.contains(&peer.port()) => {
                 sockopt::set_port_of_connect(socket.as_fd(), peer.port())
                     .map_err(|_| Errno::ADDRINUSE)?;
@@ -217,8 +222,8 @@ impl Resetter {
     }
 }
 
-/// Whether `TIME_WAIT` between these ends, the local one first, can be ended without any right, as far as that can be
-/// told beforehand.
+/// Whether `TIME_WAIT` between these ends, the local one first, can be ended without any right, as
+/// far as that can be told beforehand.
 pub(crate) fn takes_no_right(ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>) -> bool {
     let Ok(mut resetter) = Resetter::new(false) else {
         return false;
@@ -231,7 +236,8 @@ pub(crate) fn takes_no_right(ends: impl IntoIterator<Item = (SocketAddr, SocketA
         })
 }
 
-/// Both ends as they are in packets: of a connection that an IPv6 socket had over IPv4, those of IPv4.
+/// Both ends as they are in packets: of a connection that an IPv6 socket had over IPv4, those of
+/// IPv4.
 fn ends(entry: &Entry) -> (SocketAddr, SocketAddr) {
     let end = |address: SocketAddr| match address.ip().to_canonical() {
         IpAddr::V6(ip) if ip.is_unicast_link_local() => {

@@ -1,4 +1,5 @@
-//! The settings of the kernel (sysctl(8), /proc/sys), and what those of the network say about ports (ip(7)).
+//! The settings of the kernel (sysctl(8), /proc/sys), and what those of the network say about ports
+//! (ip(7)).
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -26,7 +27,8 @@ pub(crate) fn is_on(name: &str) -> bool {
     read(name).is_some_and(|text| text != "0")
 }
 
-/// The value of a setting, by the name that sysctl(8) has for it; `None` if this kernel has none or does not show it.
+/// The value of a setting, by the name that sysctl(8) has for it; `None` if this kernel has none or
+/// does not show it.
 pub(crate) fn read(name: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
     Some(text.trim().to_owned())

@@ -1,4 +1,5 @@
-//! A line about what takes long, on a terminal alone: a second without a word is as long as people wait.
+//! A line about what takes long, on a terminal alone: a second without a word is as long as people
+//! wait.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The screen of `--watch`: the terminal's alternate one, which leaves what was there before as it was.
+//! The screen of `--watch`: the terminal's alternate one, which leaves what was there before as it
+//! was.
 
 use crate::output::{on_terminal, size};
 use crate::sys::signals::Signals;
@@ -25,7 +26,8 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
 impl Screen {
-    /// Takes the terminal, if stdout is one with a cursor. From now on signals are noticed in [`Screen::pause`] alone.
+    /// Takes the terminal, if stdout is one with a cursor. From now on signals are noticed in
+    /// [`Screen::pause`] alone.
     pub(crate) fn take() -> Option<Self> {
         // A terminal that can't move its cursor shows one frame after another.
         if !on_terminal() || env::var_os("TERM").is_some_and(|name| name == "dumb") {
@@ -56,7 +58,8 @@ impl Screen {
         }
     }
 
-    /// Waits, but for no longer than until the terminal has another size; ends or stops the process when it is told to.
+    /// Waits, but for no longer than until the terminal has another size; ends or stops the process
+    /// when it is told to.
     pub(crate) fn pause(&mut self, time: Duration) {
         match self.signals.wait(time) {
             None => {}
@@ -81,7 +84,8 @@ impl Drop for Screen {
     }
 }
 
-/// The lines that fit: title and the table's header always, then what is said below it, then rows of the table.
+/// The lines that fit: title and the table's header always, then what is said below it, then rows
+/// of the table.
 fn fitted(frame: &Frame<'_>, rows: usize) -> Vec<String> {
     let mut lines = vec![frame.title.to_owned(), String::new()];
     let mut table = frame.table.lines().map(ToOwned::to_owned);

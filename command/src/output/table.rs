@@ -1,5 +1,5 @@
-//! Tables that never break a cell: what is empty is left out, and on a narrow terminal the columns that matter least are
-//! shortened and then left out too.
+//! Tables that never break a cell: what is empty is left out, and on a narrow terminal the columns
+//! that matter least are shortened and then left out too.
 
 use super::{on_terminal, shortened, terminal_width};
 use textwrap::core::display_width;
@@ -25,7 +25,8 @@ pub(crate) enum Gives {
 
 const GAP: usize = 2;
 
-/// Lays it out for the terminal. Where there is none, each row is whole, however long: it may be meant for grep.
+/// Lays it out for the terminal. Where there is none, each row is whole, however long: it may be
+/// meant for grep.
 pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     let width = if on_terminal() {
         terminal_width()

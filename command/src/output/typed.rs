@@ -1,5 +1,5 @@
-//! Commands of ours that are advised, so that they work where they are typed: the bare name is not enough where the shell,
-//! or root by way of sudo, would not find this command by it.
+//! Commands of ours that are advised, so that they work where they are typed: the bare name is not
+//! enough where the shell, or root by way of sudo, would not find this command by it.
 
 use std::env;
 use std::fs;
@@ -9,11 +9,12 @@ use std::sync::OnceLock;
 
 const NAME: &str = "reuseaddr";
 
-/// The folders in which every sudo looks (`secure_path` in sudoers(5)). Debian's has those of /usr/local as well, Red Hat's
-/// has not.
+/// The folders in which every sudo looks (`secure_path` in sudoers(5)). Debian's has those of
+/// /usr/local as well, Red Hat's has not.
 const OF_ROOT: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 
-/// Makes a command line callable that begins with our name, or has it behind `sudo` and what sudo starts.
+/// Makes a command line callable that begins with our name, or has it behind `sudo` and what sudo
+/// starts.
 pub(crate) fn command_line(line: &str) -> String {
     for (before, name) in [("", for_the_user()), ("sudo ", for_root())] {
         let given = line.trim_start();

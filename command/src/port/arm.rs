@@ -1,5 +1,5 @@
-//! Arms sockets of other programs: sets `SO_REUSEADDR` through copies of their descriptors (pidfd_getfd(2)), and looks
-//! again for what has come meanwhile.
+//! Arms sockets of other programs: sets `SO_REUSEADDR` through copies of their descriptors
+//! (pidfd_getfd(2)), and looks again for what has come meanwhile.
 
 use super::socket;
 use crate::net::namespace;
@@ -58,7 +58,8 @@ pub(crate) struct Armed {
 pub(crate) enum Kind {
     Listener,
     Connection,
-    /// Bound, and no more: with the flag somebody else could bind beside it, which it may be there to prevent.
+    /// Bound, and no more: with the flag somebody else could bind beside it, which it may be there
+    /// to prevent.
     Bound,
 }
 
@@ -129,8 +130,9 @@ pub(crate) fn arm(job: &Job<'_>) -> Result<Arming> {
     Ok(arming)
 }
 
-/// The connections that were there when the listeners had been armed, and are not armed themselves: those that wait to be
-/// accepted, which no descriptor leads to, and those that were accepted meanwhile.
+/// The connections that were there when the listeners had been armed, and are not armed themselves:
+/// those that wait to be accepted, which no descriptor leads to, and those that were accepted
+/// meanwhile.
 fn missed(
     ports: &[u16],
     seen: &HashSet<u64>,

@@ -419,8 +419,8 @@ pub(crate) fn left_behind(
     (Kind::Leftover, summary, advice)
 }
 
-/// The processes on this host that have not closed their ends of these: until they do, an orphan stays
-/// in FIN_WAIT2.
+/// The processes on this host that have not closed their ends of these: until they do, an orphan
+/// stays in FIN_WAIT2.
 fn keep_their_end_open(leftovers: &[&Socket]) -> Option<String> {
     let ends: BTreeMap<SocketAddr, SocketAddr> = leftovers
         .iter()

@@ -1,4 +1,5 @@
-//! The verdict on a port: whether it can be bound, what is in the way, and the next command to type.
+//! The verdict on a port: whether it can be bound, what is in the way, and the next command to
+//! type.
 
 use super::cause::{self, Kind, ManagerOf};
 use super::hint::{Advice, Scope};
@@ -19,7 +20,8 @@ pub(crate) struct Verdict {
     /// One sentence or two.
     summary: String,
     probes: Vec<Probe>,
-    /// When what is in the way is gone by itself, if that can be said. TIME_WAIT may last two seconds longer.
+    /// When what is in the way is gone by itself, if that can be said. TIME_WAIT may last two
+    /// seconds longer.
     free_in_ms: Option<u32>,
     advice: Vec<Advice>,
     /// Lines about those who hold it. For programs they are with the sockets.

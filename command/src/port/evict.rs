@@ -35,7 +35,8 @@ impl Choice {
         state && self.may_become(entry)
     }
 
-    /// Whether it is a leftover that would be chosen in another state, one that it may be in the next moment.
+    /// Whether it is a leftover that would be chosen in another state, one that it may be in the
+    /// next moment.
     pub(crate) fn may_become(&self, entry: &Entry) -> bool {
         entry.is_leftover() && self.has_peer(entry)
     }
@@ -62,12 +63,14 @@ pub(crate) struct Eviction {
     pub(crate) spared: Vec<Entry>,
     /// Why the kernel does not destroy sockets for us.
     pub(crate) refusal: Option<Refusal>,
-    /// Why it could not be done without the kernel's help: how many of what is left. Of a dry run, of what was found.
+    /// Why it could not be done without the kernel's help: how many of what is left. Of a dry run,
+    /// of what was found.
     pub(crate) obstacles: BTreeMap<Obstacle, usize>,
 }
 
-/// How long leftovers may take to become what can be ended, where the peers are alive: a round trip, and then some. And
-/// half a second is how long the kernel may keep silent to a second SYN (`tcp_invalid_ratelimit`).
+/// How long leftovers may take to become what can be ended, where the peers are alive: a round
+/// trip, and then some. And half a second is how long the kernel may keep silent to a second SYN
+/// (`tcp_invalid_ratelimit`).
 const SETTLING: Duration = Duration::from_millis(600);
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -75,12 +78,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How often it looks at least, however slow the machine is.
 const LOOKS: u32 = 3;
 
-/// Ends the chosen leftovers on these ports, which are in order: by the kernel's help where it gives it, and otherwise
-/// from the side of their peers.
+/// Ends the chosen leftovers on these ports, which are in order: by the kernel's help where it
+/// gives it, and otherwise from the side of their peers.
 ///
-/// Just after a crash they are still on their way: `FIN_WAIT1` becomes `FIN_WAIT2` and that `TIME_WAIT`, a new entry in
-/// the kernel's table, which a look at the table may miss both times. So it looks until nothing is left to end, and
-/// nothing that may become so, or until the time is up: a server that lives leaves more behind without end.
+/// Just after a crash they are still on their way: `FIN_WAIT1` becomes `FIN_WAIT2` and that
+/// `TIME_WAIT`, a new entry in the kernel's table, which a look at the table may miss both times.
+/// So it looks until nothing is left to end, and nothing that may become so, or until the time is
+/// up: a server that lives leaves more behind without end.
 pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Eviction> {
     let deadline = Instant::now() + SETTLING;
     let mut found = HashMap::new();
@@ -90,7 +94,8 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
     let mut looks = 0;
     let mut progress = Progress::begin();
     loop {
-        // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name only.
+        // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name
+        // only.
         let (mut left, spared): (Vec<Entry>, Vec<Entry>) = sock_diag::dump(Which::These(ports))?
             .into_iter()
             .partition(|entry| choice.has(entry));

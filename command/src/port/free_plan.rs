@@ -315,7 +315,8 @@ impl Us {
                 self.place.unit.as_ref() == Some(&unit.name)
                     && self.place.of_user == holder.who.user_unit
             }
-            // A loop or a watcher that has started us waits for us; a supervisor has other programs too.
+            // A loop or a watcher that has started us waits for us; a supervisor has other programs
+            // too.
             Manager::Watcher(_) | Manager::Loop(_) => {
                 manager.pid().is_some_and(|pid| self.descend_from(pid))
             }

@@ -89,7 +89,8 @@ pub(crate) fn advise(command: impl Into<String>, purpose: impl Into<String>) -> 
     }
 }
 
-/// How long `--wait` should be for what has so long to go: TIME_WAIT ends up to two seconds after its time.
+/// How long `--wait` should be for what has so long to go: TIME_WAIT ends up to two seconds after
+/// its time.
 pub(crate) fn seconds_to_wait(left_ms: u32) -> u32 {
     (left_ms.div_ceil(1000) + 3).next_multiple_of(5)
 }

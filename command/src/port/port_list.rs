@@ -1,5 +1,5 @@
-//! Ports as they are given on the command line: numbers and ranges as the library reads them in `LIBREUSE_PORTS`, and
-//! the other ways in which people write a port.
+//! Ports as they are given on the command line: numbers and ranges as the library reads them in
+//! `LIBREUSE_PORTS`, and the other ways in which people write a port.
 
 use anyhow::{Result, bail};
 use libreuse_rules::settings::{Ports, Settings};
@@ -11,8 +11,8 @@ use std::str::FromStr;
 const VARIABLE: &str = "LIBREUSE_PORTS";
 const SERVICES: &str = "/etc/services";
 
-/// `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, `53/udp`, `http`, `http://localhost:8080/`, or several of them
-/// with commas.
+/// `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, `53/udp`, `http`,
+/// `http://localhost:8080/`, or several of them with commas.
 #[derive(Clone, Debug)]
 pub(crate) struct PortList(PortSet);
 
@@ -152,7 +152,8 @@ fn of_url(scheme: &str, rest: &str) -> StdResult<String, String> {
     item(&format!("{host}:{port}"))
 }
 
-/// Whether an address may be one of this machine. Which one does not matter: a verdict is for all of them.
+/// Whether an address may be one of this machine. Which one does not matter: a verdict is for all
+/// of them.
 fn is_here(host: &str) -> bool {
     let bare = host
         .strip_prefix('[')
@@ -161,8 +162,8 @@ fn is_here(host: &str) -> bool {
     matches!(bare, "" | "*" | "localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-/// The port of a service (services(5)). From the file: the name service can't be asked by a program that is linked
-/// statically.
+/// The port of a service (services(5)). From the file: the name service can't be asked by a program
+/// that is linked statically.
 fn service(name: &str) -> Option<u16> {
     fs::read_to_string(SERVICES).ok()?.lines().find_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();

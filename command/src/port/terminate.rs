@@ -59,8 +59,8 @@ struct Doomed {
     spared: bool,
 }
 
-/// The processes that are to end. They are found before anybody is asked whether they should: what was shown, and no
-/// other, is ended.
+/// The processes that are to end. They are found before anybody is asked whether they should: what
+/// was shown, and no other, is ended.
 pub(crate) struct Ending {
     doomed: BTreeMap<i32, Doomed>,
 }
@@ -95,7 +95,8 @@ impl Ending {
         Ok(())
     }
 
-    /// Has them end. Those whose parent is among them are left to it, and asked when it has gone without them.
+    /// Has them end. Those whose parent is among them are left to it, and asked when it has gone
+    /// without them.
     pub(crate) fn run(
         mut self,
         ports: &PortSet,
@@ -165,7 +166,8 @@ impl Ending {
         }
     }
 
-    /// Takes in the children of those who are to end, born since, and returns who else has the port.
+    /// Takes in the children of those who are to end, born since, and returns who else has the
+    /// port.
     fn adopt(&mut self, alive: &[Holding]) -> Vec<Holding> {
         let mut strangers = Vec::new();
         for holding in alive {

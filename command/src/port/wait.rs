@@ -1,5 +1,6 @@
-//! Waits until ports can be bound: woken by the end of a process that holds one, by the time that the kernel gives
-//! `TIME_WAIT`, and else a few times a second, since nothing tells of a descriptor that is closed.
+//! Waits until ports can be bound: woken by the end of a process that holds one, by the time that
+//! the kernel gives `TIME_WAIT`, and else a few times a second, since nothing tells of a descriptor
+//! that is closed.
 
 use super::bindable::{Bind, Bindable};
 use super::direction::Judge;
@@ -32,7 +33,8 @@ pub(crate) enum Denied {
     ReadsTable,
 }
 
-/// Whether somebody has done something about what is in the way, so that it is soon worth another look.
+/// Whether somebody has done something about what is in the way, so that it is soon worth another
+/// look.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Meanwhile {
     Nothing,
@@ -56,8 +58,8 @@ const LONGEST: Duration = Duration::from_millis(250);
 const LONGEST_WHILE_TIMED: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Waits until all of the ports can be bound or the time is up. `tell` hears what is in the way whenever it looks, and may
-/// do something about it.
+/// Waits until all of the ports can be bound or the time is up. `tell` hears what is in the way
+/// whenever it looks, and may do something about it.
 pub(crate) fn wait(
     wish: Wish<'_>,
     deadline: Option<Instant>,
@@ -109,7 +111,8 @@ pub(crate) fn wait(
     }
 }
 
-/// Those of these ports on which there is any TCP socket: a bind that sets no option fails over each.
+/// Those of these ports on which there is any TCP socket: a bind that sets no option fails over
+/// each.
 fn with_sockets(ports: &[u16]) -> Result<BTreeSet<u16>> {
     if ports.is_empty() {
         return Ok(BTreeSet::new());

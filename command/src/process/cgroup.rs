@@ -1,13 +1,13 @@
-//! What the path of a control group tells of a process: the unit that systemd runs it as, and the container that it
-//! is in (cgroups(7); the runtimes name their groups after the container).
+//! What the path of a control group tells of a process: the unit that systemd runs it as, and the
+//! container that it is in (cgroups(7); the runtimes name their groups after the container).
 
 use serde::Serialize;
 
 /// A container.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Container {
-    /// What runs it, as far as the group's name tells: `docker`, `podman`, `containerd`, `cri-o`, `lxc`, `machine`,
-    /// `kubernetes`.
+    /// What runs it, as far as the group's name tells: `docker`, `podman`, `containerd`, `cri-o`,
+    /// `lxc`, `machine`, `kubernetes`.
     pub(crate) runtime: &'static str,
     /// Its whole id, or its name.
     pub(crate) id: String,
@@ -39,7 +39,8 @@ pub(crate) struct Place {
 
 /// Reads `/proc/PID/cgroup`.
 pub(crate) fn read(text: &str) -> Place {
-    // Version 2's single tree, or else the one that systemd has in version 1. A container may be in another one alone.
+    // Version 2's single tree, or else the one that systemd has in version 1. A container may be in
+    // another one alone.
     let paths: Vec<&str> = text
         .lines()
         .filter_map(|line| line.splitn(3, ':').nth(2))

@@ -10,12 +10,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Who would start the program: the kernel drops LD_PRELOAD where the file gives more rights than that.
+/// Who would start the program: the kernel drops LD_PRELOAD where the file gives more rights than
+/// that.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Setuid and setgid give nothing. File capabilities give nothing either, but count as if they did.
+    /// Setuid and setgid give nothing. File capabilities give nothing either, but count as if they
+    /// did.
     pub(crate) no_new_privileges: bool,
     pub(crate) domain: Domain,
 }
@@ -31,8 +33,8 @@ impl Credentials {
         }
     }
 
-    /// The number of a user or group. Of a name all that matters is whether it is root's: file capabilities give anybody
-    /// else more than they have.
+    /// The number of a user or group. Of a name all that matters is whether it is root's: file
+    /// capabilities give anybody else more than they have.
     pub(crate) fn id(user: &OsStr) -> u32 {
         match user.to_string_lossy().as_ref() {
             "root" => 0,
@@ -51,8 +53,9 @@ pub(crate) enum Gain {
     Capabilities,
 }
 
-/// Which rights the program's file gives that this caller does not have: the kernel then calls the program more trusted
-/// than its caller (`AT_SECURE`), and takes the rights away again if an unprivileged process traces it.
+/// Which rights the program's file gives that this caller does not have: the kernel then calls the
+/// program more trusted than its caller (`AT_SECURE`), and takes the rights away again if an
+/// unprivileged process traces it.
 pub(crate) fn gains(path: &Path, who: &Credentials) -> io::Result<Vec<Gain>> {
     const SETUID: u32 = 0o4000;
     const SETGID: u32 = 0o2000;

@@ -1,5 +1,5 @@
-//! Who holds a socket: every process that has a descriptor of it, by its inode. A child that inherited a listener and
-//! was forgotten holds the port as well as the parent did.
+//! Who holds a socket: every process that has a descriptor of it, by its inode. A child that
+//! inherited a listener and was forgotten holds the port as well as the parent did.
 
 use crate::output::readable;
 use crate::process::info::{Common, Who};
@@ -38,8 +38,8 @@ impl Holders {
     pub(crate) fn find(inodes: impl IntoIterator<Item = u64>) -> Self {
         let mut wanted: HashSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
         let mut found = HashMap::<u64, Vec<Holder>>::new();
-        // A thread may have a table of descriptors of its own, or live on when the main one has ended. To look
-        // at every thread's takes long, so that is for what nobody else holds.
+        // A thread may have a table of descriptors of its own, or live on when the main one has
+        // ended. To look at every thread's takes long, so that is for what nobody else holds.
         for sockets in [sockets as Sockets, sockets_of_threads] {
             if wanted.is_empty() {
                 break;
@@ -72,8 +72,8 @@ type Sockets = fn(i32) -> rustix::io::Result<Vec<(i32, u64)>>;
 /// What a process holds of that which is looked for: a descriptor of each, and its inode.
 type Held = Vec<(i32, u64)>;
 
-/// Looks through all processes, with all processors where there are many: nearly all of the time is the kernel's, which
-/// composes a line for each descriptor.
+/// Looks through all processes, with all processors where there are many: nearly all of the time is
+/// the kernel's, which composes a line for each descriptor.
 fn search(wanted: &HashSet<u64>, sockets: Sockets) -> Vec<(Holder, Held)> {
     /// So many have been looked through before another thread has begun.
     const FEW: usize = 50;
@@ -107,7 +107,8 @@ fn look_through(
     sockets: Sockets,
 ) -> Vec<(Holder, Held)> {
     let mut found = Vec::new();
-    // A process may end while we look at it, and another user's can't be looked at: both hold nothing for us.
+    // A process may end while we look at it, and another user's can't be looked at: both hold
+    // nothing for us.
     while let Some(&pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
         let mut held = sockets(pid).unwrap_or_default();
         held.retain(|(_, inode)| wanted.contains(inode));
@@ -134,13 +135,14 @@ fn number(entry: &fs::DirEntry) -> Option<i32> {
     entry.file_name().to_str()?.parse().ok()
 }
 
-/// A process's sockets: descriptors and inodes. A server may have tens of thousands, so each costs one call.
+/// A process's sockets: descriptors and inodes. A server may have tens of thousands, so each costs
+/// one call.
 pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
     sockets_in(&format!("/proc/{pid}/fd"))
 }
 
-/// The sockets of a process's threads that do not share the main thread's descriptors: none of them is under the
-/// process's own number.
+/// The sockets of a process's threads that do not share the main thread's descriptors: none of them
+/// is under the process's own number.
 fn sockets_of_threads(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
     let mut found = Vec::new();
     let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| Errno::SRCH)?;

@@ -45,7 +45,8 @@ pub(crate) struct Who {
 pub(crate) enum State {
     #[default]
     Running,
-    /// By SIGSTOP, SIGTSTP (Ctrl-Z), SIGTTIN or SIGTTOU: it acts on nothing but SIGCONT and SIGKILL.
+    /// By SIGSTOP, SIGTSTP (Ctrl-Z), SIGTTIN or SIGTTOU: it acts on nothing but SIGCONT and
+    /// SIGKILL.
     Stopped,
     /// By its tracer, such as a debugger.
     TracingStop,
@@ -254,7 +255,8 @@ pub(super) struct Common {
 
 impl Common {
     fn ancestors(&self, mut parent: i32) -> Vec<Ancestor> {
-        /// Longer than any chain that means something; pids that change while they are read may make a ring.
+        /// Longer than any chain that means something; pids that change while they are read may
+        /// make a ring.
         const LONGEST: usize = 32;
         let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
@@ -284,8 +286,9 @@ impl Common {
     }
 }
 
-/// What `LIBREUSE_PROGRAMS` may call it: the name that it was started under, unless it has changed that since, that of a
-/// script, which is the first argument of its interpreter that is no option, and the name of its file.
+/// What `LIBREUSE_PROGRAMS` may call it: the name that it was started under, unless it has changed
+/// that since, that of a script, which is the first argument of its interpreter that is no option,
+/// and the name of its file.
 pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
     let mut arguments = raw_arguments(process.pid()).into_iter();
     let started_as = arguments.next();

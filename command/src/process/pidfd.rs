@@ -1,5 +1,5 @@
-//! A process that can be signalled and waited for without taking another for it: by a pidfd (pidfd_open(2)), since a
-//! number may be another process's by the time that it is used.
+//! A process that can be signalled and waited for without taking another for it: by a pidfd
+//! (pidfd_open(2)), since a number may be another process's by the time that it is used.
 
 use crate::process::holders;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,7 +19,8 @@ impl Handle {
         pidfd_open(pid, PidfdFlags::empty()).map(Self)
     }
 
-    /// The process that holds one of these sockets: it is looked at once more when its number can't change any more.
+    /// The process that holds one of these sockets: it is looked at once more when its number can't
+    /// change any more.
     pub(crate) fn open_holder(pid: i32, inodes: &[u64]) -> Result<Self, Errno> {
         let handle = Self::open(pid)?;
         if holders::holds_one(pid, inodes)? {

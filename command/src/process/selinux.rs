@@ -1,9 +1,10 @@
-//! Which domain SELinux starts a program in, and what its policy forbids there (`selinux_bprm_creds_for_exec` in
-//! security/selinux/hooks.c). In another domain than its starter's a program has AT_SECURE, unless the policy allows
-//! `noatsecure`; Fedora's allows it case by case (fedora-selinux/selinux-policy#3026). The policy is asked by way of selinuxfs.
+//! Which domain SELinux starts a program in, and what its policy forbids there
+//! (`selinux_bprm_creds_for_exec` in security/selinux/hooks.c). In another domain than its
+//! starter's a program has AT_SECURE, unless the policy allows `noatsecure`; Fedora's allows it
+//! case by case (fedora-selinux/selinux-policy#3026). The policy is asked by way of selinuxfs.
 //!
-//! Of one thing it can't be asked: with `no_new_privs`, or from a file system mounted nosuid, a program gets into a domain
-//! that is bounded by its starter's (`typebounds`) too.
+//! Of one thing it can't be asked: with `no_new_privs`, or from a file system mounted nosuid, a
+//! program gets into a domain that is bounded by its starter's (`typebounds`) too.
 
 use crate::process::mount::is_on_nosuid_mount;
 use rustix::fs::getxattr;
@@ -17,7 +18,8 @@ const POLICY: &str = "/sys/fs/selinux";
 #[derive(Clone, Debug)]
 pub(crate) struct Domain {
     root: Root,
-    /// The context that a starter such as `nice` has got into between the two, if it is another one than the root's.
+    /// The context that a starter such as `nice` has got into between the two, if it is another one
+    /// than the root's.
     between: Option<String>,
     /// The context that the starter asks for, if it does (setexeccon(3)).
     asked_for: Option<String>,
@@ -188,7 +190,8 @@ impl Transition {
     }
 }
 
-/// Whether the policy lets the one domain do so with the other. Where it can't be asked, it does not.
+/// Whether the policy lets the one domain do so with the other. Where it can't be asked, it does
+/// not.
 fn may(from: &str, to: &str, class: &str, permission: &str) -> bool {
     let folder = format!("{POLICY}/class/{class}");
     let (Some(class), Some(bit)) = (
@@ -199,7 +202,8 @@ fn may(from: &str, to: &str, class: &str, permission: &str) -> bool {
         return number(&format!("{POLICY}/deny_unknown")) != Some(1);
     };
     let answer = ask("access", &format!("{from} {to} {class}")).unwrap_or_default();
-    // What is allowed, decided, audited if allowed, and audited if denied, the number of the policy, and flags.
+    // What is allowed, decided, audited if allowed, and audited if denied, the number of the
+    // policy, and flags.
     let words: Vec<&str> = answer.split(' ').collect();
     let hexadecimal = |index: usize| {
         let word = words.get(index)?;
@@ -224,7 +228,8 @@ fn number(file: &str) -> Option<u32> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Asks a file of selinuxfs, which answers who has written to it. Whether one may is the policy's affair as well.
+/// Asks a file of selinuxfs, which answers who has written to it. Whether one may is the policy's
+/// affair as well.
 fn ask(file: &str, question: &str) -> Option<String> {
     let mut file = File::options()
         .read(true)

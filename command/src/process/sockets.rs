@@ -29,8 +29,9 @@ impl Theirs {
     }
 }
 
-/// Shows each TCP socket of a process that has a port, one copy after the other: there may be more than this process may have
-/// descriptors, and a connection that is closed ends only when its copy is. An error if we may not look at them at all.
+/// Shows each TCP socket of a process that has a port, one copy after the other: there may be more
+/// than this process may have descriptors, and a connection that is closed ends only when its copy
+/// is. An error if we may not look at them at all.
 pub(crate) fn each_socket(
     process: &Process,
     mut show: impl FnMut(u64, &Theirs),

@@ -1,4 +1,5 @@
-//! The processes that share a socket, by descent: a server with forty workers is one program to a person.
+//! The processes that share a socket, by descent: a server with forty workers is one program to a
+//! person.
 
 use crate::output;
 use crate::process::holders::Holder;
@@ -92,7 +93,8 @@ pub(crate) fn named(holders: &[Holder]) -> String {
     output::list(&words)
 }
 
-/// Those who are not anybody's child among the holders: when they have gone, those below have nobody to serve.
+/// Those who are not anybody's child among the holders: when they have gone, those below have
+/// nobody to serve.
 pub(crate) fn eldest(holders: &[Holder]) -> Vec<&Holder> {
     families(holders)
         .into_iter()
@@ -100,8 +102,9 @@ pub(crate) fn eldest(holders: &[Holder]) -> Vec<&Holder> {
         .collect()
 }
 
-/// Those whose parent has gone, leaving them behind: process 1 has adopted them, and the first holder was not started by
-/// it. The first process of a daemon has that parent too, but has its own children here.
+/// Those whose parent has gone, leaving them behind: process 1 has adopted them, and the first
+/// holder was not started by it. The first process of a daemon has that parent too, but has its own
+/// children here.
 pub(crate) fn orphans(holders: &[Holder]) -> Vec<&Holder> {
     if holders.len() < 2 {
         return Vec::new();

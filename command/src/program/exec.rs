@@ -35,7 +35,8 @@ fn try_to(path: &Path, arguments: &[OsString], environment: &[OsString]) -> io::
     if error.raw_os_error() != Some(libc::ENOEXEC) {
         return Err(error);
     }
-    // A script without a first line that says so: /bin/sh runs it, as execvp(3) and every shell have it.
+    // A script without a first line that says so: /bin/sh runs it, as execvp(3) and every shell
+    // have it.
     if let Some(name) = arguments.first_mut() {
         *name = path_bytes;
     }

@@ -1,5 +1,5 @@
-//! What the dynamic linker would answer, where the files leave no doubt of it. To run the linker takes longer than everything
-//! else that is done before a program is started.
+//! What the dynamic linker would answer, where the files leave no doubt of it. To run the linker
+//! takes longer than everything else that is done before a program is started.
 
 use crate::library::elf::Elf;
 use crate::library::layout::{Spelling, lib_of};
@@ -10,16 +10,19 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where glibc's dynamic linker is on every distribution. A program that asks for another has been built to be different.
+/// Where glibc's dynamic linker is on every distribution. A program that asks for another has been
+/// built to be different.
 const LINKERS: [(&str, u8, &str); 3] = [
     ("x86-64", 64, "/lib64/ld-linux-x86-64.so.2"),
     ("i386", 32, "/lib/ld-linux.so.2"),
     ("arm64", 64, "/lib/ld-linux-aarch64.so.1"),
 ];
 
-/// The spelling by which the dynamic linker takes the library into a program, and the file; `None` if it has to be asked.
+/// The spelling by which the dynamic linker takes the library into a program, and the file; `None`
+/// if it has to be asked.
 ///
-/// A program that can't be started for want of something else is not found out: the linker itself then says why.
+/// A program that can't be started for want of something else is not found out: the linker itself
+/// then says why.
 pub(super) fn taken<'a>(
     program: &Elf,
     library: &Elf,
@@ -50,8 +53,8 @@ pub(super) fn taken<'a>(
     None
 }
 
-/// The file of a dynamic linker that is root's and glibc's own. Others go by its name too, as gcompat's does on musl, and what
-/// they make of LD_PRELOAD only they can say.
+/// The file of a dynamic linker that is root's and glibc's own. Others go by its name too, as
+/// gcompat's does on musl, and what they make of LD_PRELOAD only they can say.
 fn glibcs(interpreter: &Path) -> Option<PathBuf> {
     let file = File::open(interpreter).ok()?;
     if file.metadata().ok()?.uid() != 0 {

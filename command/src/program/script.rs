@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Shebang {
     /// What the kernel starts.
     pub(crate) interpreter: PathBuf,
-    /// What runs the script in the end, where the interpreter is `env`: a path, or a name to be searched for.
+    /// What runs the script in the end, where the interpreter is `env`: a path, or a name to be
+    /// searched for.
     pub(crate) by_env: Option<OsString>,
     /// Whether `env` is told to drop the environment, and LD_PRELOAD with it.
     pub(crate) drops_environment: bool,
@@ -63,7 +64,8 @@ impl Shebang {
         Some(shebang)
     }
 
-    /// Whether the line ends as lines do on Windows, so that the kernel or `env` looks for a program of such a name.
+    /// Whether the line ends as lines do on Windows, so that the kernel or `env` looks for a
+    /// program of such a name.
     pub(crate) fn has_carriage_return(&self) -> bool {
         let name = self
             .by_env
@@ -101,8 +103,8 @@ pub(crate) fn is_text(path: &Path) -> io::Result<bool> {
     Ok(!start.contains(&0))
 }
 
-/// What a shell script does that the library should know of: lines that start the program it wraps, or that take
-/// LD_PRELOAD away.
+/// What a shell script does that the library should know of: lines that start the program it wraps,
+/// or that take LD_PRELOAD away.
 pub(crate) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     const LONGEST: u64 = 1 << 20;
     let mut bytes = Vec::new();

@@ -7,7 +7,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Finds a program as `execvp` does: a name with a slash is a path, any other is searched for in `PATH`.
+/// Finds a program as `execvp` does: a name with a slash is a path, any other is searched for in
+/// `PATH`.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Programs such as `env` and `flock`, which start the one that their arguments name: which one that is, and what they do
-//! to LD_PRELOAD, to the files that it finds and to who runs it.
+//! Programs such as `env` and `flock`, which start the one that their arguments name: which one
+//! that is, and what they do to LD_PRELOAD, to the files that it finds and to who runs it.
 
 mod table;
 
@@ -49,7 +49,8 @@ pub(crate) fn starts_others(name: &str) -> bool {
         || WRAPPERS.iter().any(|wrapper| has_name(wrapper.names, name))
 }
 
-/// What a program of this name does with these arguments; `None` if it is not there to start others.
+/// What a program of this name does with these arguments; `None` if it is not there to start
+/// others.
 pub(crate) fn start<T: AsRef<OsStr>>(name: &str, arguments: &[T]) -> Option<Start> {
     let arguments: Vec<OsString> = arguments.iter().map(|it| it.as_ref().to_owned()).collect();
     if name == "busybox" {
@@ -126,8 +127,8 @@ fn tmux_runs(arguments: &[OsString]) -> bool {
 }
 
 impl Start {
-    /// Has a shell start what its command says, if that is a simple one (POSIX, 2.9.1): names are not looked up, nor anything
-    /// expanded.
+    /// Has a shell start what its command says, if that is a simple one (POSIX, 2.9.1): names are
+    /// not looked up, nor anything expanded.
     fn by_shell(&mut self, command: &OsStr) {
         let simple = |text: &&str| !text.contains(|letter| ";|&<>`$(){}*?[]!#~\n".contains(letter));
         let words = command.to_str().filter(simple).map(shell_words::split);
@@ -324,8 +325,8 @@ impl Wrapper {
     }
 }
 
-/// The words of the value of `env -S`, which are split and quoted nearly as in a shell. `${NAME}` is what the
-/// environment has.
+/// The words of the value of `env -S`, which are split and quoted nearly as in a shell. `${NAME}`
+/// is what the environment has.
 fn split(value: &OsStr) -> Option<Vec<OsString>> {
     let words = shell_words::split(&value.to_str()?.replace(['\r', '\x0b', '\x0c'], " ")).ok()?;
     words.iter().map(|word| expand(word)).collect()

@@ -6,13 +6,15 @@ use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What std changes before `main`, and [`exec`] puts back: bits 0 to 2 say that this descriptor was closed, bit 3 that
-/// SIGPIPE was ignored. std opens /dev/null where a standard descriptor is missing, and ignores SIGPIPE; a program
-/// that we become must not find either, nor miss that systemd had SIGPIPE ignored for it.
+/// What std changes before `main`, and [`exec`] puts back: bits 0 to 2 say that this descriptor was
+/// closed, bit 3 that SIGPIPE was ignored. std opens /dev/null where a standard descriptor is
+/// missing, and ignores SIGPIPE; a program that we become must not find either, nor miss that
+/// systemd had SIGPIPE ignored for it.
 static FOUND: AtomicU8 = AtomicU8::new(0);
 const SIGPIPE_IGNORED: u8 = 1 << 3;
 
-// SAFETY: the section holds functions that take these arguments or fewer; glibc calls each once (elf/dl-init.c).
+// SAFETY: the section holds functions that take these arguments or fewer; glibc calls each once
+// (elf/dl-init.c).
 #[unsafe(link_section = ".init_array")]
 #[used]
 static LOOK: extern "C" fn() = look;
@@ -35,7 +37,8 @@ extern "C" fn look() {
     FOUND.store(found, Ordering::Relaxed);
 }
 
-/// Becomes another program, which finds descriptors, signals and mask as we found them. Returns only if that fails.
+/// Becomes another program, which finds descriptors, signals and mask as we found them. Returns
+/// only if that fails.
 ///
 /// Not by `std::process::Command`: its exec clears the signal mask and sets SIGPIPE to its default.
 pub(crate) fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
@@ -53,7 +56,8 @@ pub(crate) fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) 
     }
     let arguments = array(arguments);
     let environment = array(environment);
-    // SAFETY: path and arrays are C strings, the arrays end with a null pointer, and all of them outlive the call.
+    // SAFETY: path and arrays are C strings, the arrays end with a null pointer, and all of them
+    // outlive the call.
     unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     let error = io::Error::last_os_error();
     // SAFETY: as std had it, so that a message to a closed pipe does not end us.

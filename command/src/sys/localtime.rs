@@ -6,7 +6,8 @@ use std::ptr;
 pub(crate) fn time_of_day() -> String {
     // SAFETY: the pointer may be null.
     let now = unsafe { libc::time(ptr::null_mut()) };
-    // SAFETY: a tm is numbers, and a pointer to the zone's name that may be null: all zeroes are one.
+    // SAFETY: a tm is numbers, and a pointer to the zone's name that may be null: all zeroes are
+    // one.
     let mut here: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both outlive the call, which writes to the second a tm.
     unsafe { libc::localtime_r(&raw const now, &raw mut here) };

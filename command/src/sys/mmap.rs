@@ -9,7 +9,8 @@ pub(crate) fn maps_as_code(file: BorrowedFd<'_>) -> bool {
     const LENGTH: usize = 1;
     let protection = libc::PROT_READ | libc::PROT_EXEC;
     let descriptor = file.as_raw_fd();
-    // SAFETY: the kernel chooses the place, where nothing else is, and nobody looks at what it maps there.
+    // SAFETY: the kernel chooses the place, where nothing else is, and nobody looks at what it maps
+    // there.
     let place = unsafe {
         libc::mmap(
             ptr::null_mut(),

@@ -1,5 +1,5 @@
-//! The few calls that neither std nor rustix has, one purpose a file. Beside `engine/trace`, this is the only unsafe
-//! code of the command.
+//! The few calls that neither std nor rustix has, one purpose a file. Beside `engine/trace`, this
+//! is the only unsafe code of the command.
 #![allow(unsafe_code)]
 
 pub(crate) mod exec;

@@ -5,7 +5,8 @@ use std::ffi::c_int;
 use std::ptr;
 use std::time::Duration;
 
-/// The signals that end, stop or resize a program on a terminal, held back until they are waited for.
+/// The signals that end, stop or resize a program on a terminal, held back until they are waited
+/// for.
 pub(crate) struct Signals(libc::sigset_t);
 
 impl Signals {
@@ -38,13 +39,15 @@ impl Signals {
         (signal > 0).then_some(signal)
     }
 
-    /// Stops this process, as Ctrl-Z does, until somebody lets it go on. Not where nobody could: the kernel ignores SIGTSTP in
-    /// an orphaned process group, such as one that `ssh -t` or a container begins with.
+    /// Stops this process, as Ctrl-Z does, until somebody lets it go on. Not where nobody could:
+    /// the kernel ignores SIGTSTP in an orphaned process group, such as one that `ssh -t` or a
+    /// container begins with.
     pub(crate) fn stop(&self) {
         // SAFETY: raise takes any number. It waits, as one of those that are held back.
         unsafe { libc::raise(libc::SIGTSTP) };
         let this = set_of(&[libc::SIGTSTP]);
-        // SAFETY: both pointers may be null, and the one that is not outlives the call. Here it stops.
+        // SAFETY: both pointers may be null, and the one that is not outlives the call. Here it
+        // stops.
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const this, ptr::null_mut()) };
         // SAFETY: as above.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.0, ptr::null_mut()) };

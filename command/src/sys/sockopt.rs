@@ -1,4 +1,5 @@
-//! Socket options and addresses that rustix does not have (setsockopt(2), getsockopt(2), getsockname(2)).
+//! Socket options and addresses that rustix does not have (setsockopt(2), getsockopt(2),
+//! getsockname(2)).
 
 use libreuse_rules::calls::SocketOption;
 use rustix::fs::fstat;
@@ -31,8 +32,8 @@ pub(crate) fn set_no_time_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_option(socket, place, -1)
 }
 
-/// Has `connect` choose this port, which other connections may have as well, and `bind` leave the choice to it (ip(7),
-/// since Linux 6.3). A port that the kernel does not hand out is not chosen.
+/// Has `connect` choose this port, which other connections may have as well, and `bind` leave the
+/// choice to it (ip(7), since Linux 6.3). A port that the kernel does not hand out is not chosen.
 pub(crate) fn set_port_of_connect(socket: BorrowedFd<'_>, port: u16) -> io::Result<()> {
     /// From include/uapi/linux/in.h: the lowest port in the lower half, the highest in the upper.
     const IP_LOCAL_PORT_RANGE: c_int = 51;
@@ -90,8 +91,8 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize>
     get(socket, place, into)
 }
 
-/// What tells the network namespace of a socket from every other one (`SO_NETNS_COOKIE`, from Linux 5.14 on; before, the
-/// number of its file, for those who may administer it).
+/// What tells the network namespace of a socket from every other one (`SO_NETNS_COOKIE`, from Linux
+/// 5.14 on; before, the number of its file, for those who may administer it).
 pub(crate) fn network(socket: BorrowedFd<'_>) -> Option<u64> {
     const SIOCGSKNS: libc::Ioctl = 0x894c;
     let mut cookie = [0; 8];
@@ -117,7 +118,8 @@ pub(crate) const NETWORK_COOKIE: Place = Place {
 /// Reads a socket option; returns its length.
 fn get(socket: BorrowedFd<'_>, place: Place, into: &mut [u8]) -> Option<usize> {
     let mut length = libc::socklen_t::try_from(into.len()).ok()?;
-    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which outlives the call.
+    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which
+    // outlives the call.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -130,11 +132,12 @@ fn get(socket: BorrowedFd<'_>, place: Place, into: &mut [u8]) -> Option<usize> {
     (result == 0).then_some(usize::try_from(length).ok()?)
 }
 
-/// The address that a socket is bound to, as the kernel has it (getsockname(2)); returns its length, which may be more than
-/// there is room for.
+/// The address that a socket is bound to, as the kernel has it (getsockname(2)); returns its
+/// length, which may be more than there is room for.
 pub(crate) fn local(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize> {
     let mut length = libc::socklen_t::try_from(into.len()).ok()?;
-    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which outlives the call.
+    // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which
+    // outlives the call.
     let result = unsafe {
         libc::getsockname(
             socket.as_raw_fd(),

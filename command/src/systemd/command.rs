@@ -50,8 +50,8 @@ impl Lasting {
     }
 }
 
-/// Whether only root can replace a file, and it goes when somebody uninstalls it and not before: not that of a virtual
-/// environment, a cache, a home, or a build.
+/// Whether only root can replace a file, and it goes when somebody uninstalls it and not before:
+/// not that of a virtual environment, a cache, a home, or a build.
 fn is_lasting(path: &Path) -> bool {
     const OF_THE_SYSTEM: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib64", "opt", "nix", "gnu"];
     const WRITABLE_BY_OTHERS: u32 = 0o022;

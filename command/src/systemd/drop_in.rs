@@ -1,5 +1,5 @@
-//! Drop-ins: what makes systemd preload the library into a service, or have it traced, without a change to the unit's own
-//! file.
+//! Drop-ins: what makes systemd preload the library into a service, or have it traced, without a
+//! change to the unit's own file.
 
 use crate::library::ld_preload;
 use crate::library::variables::Variables;
@@ -17,7 +17,8 @@ const FIRST_LINE: &str =
 
 /// The drop-in's text.
 ///
-/// With a library, it is preloaded; with lines that start the service, they take the place of the unit's own.
+/// With a library, it is preloaded; with lines that start the service, they take the place of the
+/// unit's own.
 pub(crate) fn text(
     library: Option<&Path>,
     before: &str,
@@ -41,10 +42,12 @@ pub(crate) fn text(
     Ok(text)
 }
 
-/// The drop-in that has programs in the kernel attached to the service's control group, which is a new one at each start.
+/// The drop-in that has programs in the kernel attached to the service's control group, which is a
+/// new one at each start.
 ///
-/// Not `BPFProgram=`: systemd 252 loses what it names at each restart, and 257 at each daemon-reload. The dash lets the
-/// service start on a kernel that can't do it; the plus keeps the unit's confinement from the command.
+/// Not `BPFProgram=`: systemd 252 loses what it names at each restart, and 257 at each
+/// daemon-reload. The dash lets the service start on a kernel that can't do it; the plus keeps the
+/// unit's confinement from the command.
 pub(crate) fn text_of_bpf(
     command: &Path,
     ports: Option<&str>,
@@ -62,7 +65,8 @@ pub(crate) fn text_of_bpf(
     Ok(text + "\n")
 }
 
-/// An `Environment=` line that systemd reads as this (systemd.syntax(7), systemd.unit(5) on specifiers).
+/// An `Environment=` line that systemd reads as this (systemd.syntax(7), systemd.unit(5) on
+/// specifiers).
 fn assignment(name: &str, value: &OsStr) -> Result<String> {
     let value = value
         .to_str()

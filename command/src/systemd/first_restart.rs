@@ -1,5 +1,5 @@
-//! The first restart of a service that has run without us: what its run leaves behind carries no flag, so that its port
-//! is busy for a minute, whatever the next run sets.
+//! The first restart of a service that has run without us: what its run leaves behind carries no
+//! flag, so that its port is busy for a minute, whatever the next run sets.
 
 use super::properties::Properties;
 use crate::net::sock_diag;
@@ -83,7 +83,8 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
     })
 }
 
-/// The ports on which the service's processes listen. Those of a network of its own are not ours to look at.
+/// The ports on which the service's processes listen. Those of a network of its own are not ours to
+/// look at.
 fn listening(properties: &Properties) -> Result<Vec<u16>> {
     let here = fs::read_link("/proc/self/ns/net").ok();
     let inodes: BTreeSet<u64> = properties

@@ -1,4 +1,5 @@
-//! systemd: a service's settings, and the drop-in that has it served by the library, or started by `reuseaddr run`.
+//! systemd: a service's settings, and the drop-in that has it served by the library, or started by
+//! `reuseaddr run`.
 
 pub(crate) mod command;
 pub(crate) mod drop_in;

@@ -247,7 +247,8 @@ impl Properties {
         found
     }
 
-    /// What the unit starts: programs and their arguments, of `{ path=/bin/x ; argv[]=/bin/x -a ; ignore_errors=no ; …`.
+    /// What the unit starts: programs and their arguments, of `{ path=/bin/x ; argv[]=/bin/x -a ;
+    /// ignore_errors=no ; …`.
     fn started(&self) -> Vec<(PathBuf, Vec<OsString>)> {
         let commands = self.get("ExecStart").split("{ path=").skip(1);
         commands

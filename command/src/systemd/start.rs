@@ -1,4 +1,5 @@
-//! `ExecStart=` lines: as a unit's files have them, and with `reuseaddr run` in front of the program.
+//! `ExecStart=` lines: as a unit's files have them, and with `reuseaddr run` in front of the
+//! program.
 
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -29,8 +30,8 @@ pub(crate) fn lines(files: impl IntoIterator<Item = String>) -> Vec<String> {
     lines
 }
 
-/// Lines as systemd reads them: one that ends with a backslash goes on in the next, and comments do not count
-/// (systemd.syntax(7)).
+/// Lines as systemd reads them: one that ends with a backslash goes on in the next, and comments do
+/// not count (systemd.syntax(7)).
 fn whole_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut begun = String::new();
@@ -57,8 +58,8 @@ pub(crate) fn program(line: &str) -> &str {
     rest[..end].trim_matches(['"', '\''])
 }
 
-/// The line with `reuseaddr run` in front of the program. Everything else stays as it is written, so that systemd reads it as
-/// it did.
+/// The line with `reuseaddr run` in front of the program. Everything else stays as it is written,
+/// so that systemd reads it as it did.
 pub(crate) fn by(command: &Path, line: &str) -> Result<String> {
     let rest = line.trim_start_matches(PREFIXES);
     let prefix = &line[..line.len() - rest.len()];

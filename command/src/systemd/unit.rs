@@ -54,8 +54,8 @@ pub(crate) fn folder(user: bool) -> Result<PathBuf> {
     Ok(configuration.join("systemd/user"))
 }
 
-/// Where the library that this command carries stays: systemd starts services from their second start on without this
-/// command, and after a reboot too.
+/// Where the library that this command carries stays: systemd starts services from their second
+/// start on without this command, and after a reboot too.
 pub(crate) fn library_folder(user: bool) -> Result<PathBuf> {
     if !user {
         return Ok(PathBuf::from("/usr/local/lib/libreuse"));

@@ -1,4 +1,5 @@
-//! What is in the way of a program that could not bind, in the words of `status`; and what `--evict` does about it.
+//! What is in the way of a program that could not bind, in the words of `status`; and what
+//! `--evict` does about it.
 
 use super::seen::{Protocol, Seen};
 use crate::net::sock_diag::{self, Which};
@@ -79,7 +80,8 @@ fn wanted(address: IpAddr) -> Option<IpAddr> {
     Some(address.to_canonical()).filter(|address| !address.is_unspecified())
 }
 
-/// The verdict that `status` gives. `pid` is a process in the network namespace, if that is not ours.
+/// The verdict that `status` gives. `pid` is a process in the network namespace, if that is not
+/// ours.
 fn judge(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Verdict> {
     let entries = sock_diag::dump(Which::These(&[port]))?;
     let holders = Holders::find(entries.iter().map(|entry| entry.inode));

@@ -1,4 +1,5 @@
-//! What happens again and again: a program that tries every millisecond is reported at once, and then now and then.
+//! What happens again and again: a program that tries every millisecond is reported at once, and
+//! then now and then.
 
 use super::seen::{Protocol, Seen};
 use std::collections::HashMap;

@@ -60,10 +60,12 @@ pub(crate) enum News {
     },
 }
 
-/// The process namespace of the machine (`PROC_PID_INIT_INO` in the kernel's include/linux/proc_ns.h).
+/// The process namespace of the machine (`PROC_PID_INIT_INO` in the kernel's
+/// include/linux/proc_ns.h).
 const OF_THE_MACHINE: &str = "pid:[4026531836]";
 
-/// Begins to watch, on a thread of its own: whoever looks into one failure must not miss the program of the next.
+/// Begins to watch, on a thread of its own: whoever looks into one failure must not miss the
+/// program of the next.
 pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
     let here = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     if here.as_os_str() != OF_THE_MACHINE {
@@ -87,8 +89,8 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
     begins.recv()?
 }
 
-/// So long what was found out about a program is good for its next failure. One that tries a thousand times a second would
-/// otherwise keep everybody else from being looked at in time.
+/// So long what was found out about a program is good for its next failure. One that tries a
+/// thousand times a second would otherwise keep everybody else from being looked at in time.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 struct Reader {
@@ -185,7 +187,8 @@ impl Known {
     }
 }
 
-/// The protocol and the address of its socket; `None` if it is neither of TCP nor of UDP, or has no address that could be had.
+/// The protocol and the address of its socket; `None` if it is neither of TCP nor of UDP, or has no
+/// address that could be had.
 fn socket(failure: &Failure, address: Option<SocketAddr>) -> Option<(Protocol, SocketAddr)> {
     let socket = copy(failure);
     let protocol = match socket.as_ref().map(socket_type) {

@@ -5,8 +5,8 @@ use super::{EMPTY_ENTRY, Fault};
 
 /// The local ports that the shim acts on: ranges, or none for all of them.
 ///
-/// A bit for each port would be quicker to ask than a long list, and was: 8 KiB of it, for which the loader had to map
-/// memory of its own at the start of every program (BENCHMARKS.md).
+/// A bit for each port would be quicker to ask than a long list, and was: 8 KiB of it, for which
+/// the loader had to map memory of its own at the start of every program (BENCHMARKS.md).
 pub struct Ports {
     ranges: [Range; MOST],
     /// How many of them count.

@@ -1,5 +1,5 @@
-//! Containers that nobody may touch: a static server on the host's network, in a read-only root, for uid 65534 without a
-//! capability and with `no_new_privs`.
+//! Containers that nobody may touch: a static server on the host's network, in a read-only root,
+//! for uid 65534 without a capability and with `no_new_privs`.
 
 use super::{Machine, attach, bpf};
 use crate::wait_until_accepted;
@@ -33,7 +33,8 @@ fn root(folder: &Folder) -> PathBuf {
     root
 }
 
-/// The port that the container's second run gets. The first is killed from within, as by a crash; `kill` is what does it.
+/// The port that the container's second run gets. The first is killed from within, as by a crash;
+/// `kill` is what does it.
 fn second(container: &Program, kill: &Program) -> String {
     own_network();
     let mut first = container.start();

@@ -1,4 +1,5 @@
-//! What goes wrong around it: an attach that is killed, missing privileges, groups that are not there.
+//! What goes wrong around it: an attach that is killed, missing privileges, groups that are not
+//! there.
 
 use super::{Machine, attach, below, bpf, has_capabilities, is_root, kernel};
 use std::fs;

@@ -41,7 +41,8 @@ impl Machine {
             return None;
         }
         own_network();
-        // SAFETY: unshare takes flags alone; mounts are then the calling thread's own, and its children's (unshare(2)).
+        // SAFETY: unshare takes flags alone; mounts are then the calling thread's own, and its
+        // children's (unshare(2)).
         let result = unsafe { libc::unshare(libc::CLONE_NEWNS) };
         assert_eq!(result, 0, "no mount namespace");
         mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE);

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Folder, Program, compile_c, own_network, program, project, reuseaddr, shim};
 
-/// Takes the first port that it can have, from 49200 on, in a way that depends on how it was compiled.
+/// Takes the first port that it can have, from 49200 on, in a way that depends on how it was
+/// compiled.
 const SERVER: &str = include_str!("server.c");
 
 /// What a row is about, and a program that somebody without any right starts.
@@ -138,7 +139,8 @@ fn the_table_of_the_manual_is_what_comes_of_it() {
         let nothing = second(&program);
         let preload = second(&program.clone().with("LD_PRELOAD", &library));
         let trace = second(&traced(&program));
-        // In a network without this port's past, and a group without programs, they are attached first.
+        // In a network without this port's past, and a group without programs, they are attached
+        // first.
         own_network();
         let said = attach(&group).run();
         assert!(said.status.success(), "{said:#?}");

@@ -1,7 +1,8 @@
-//! An assembler for eBPF (the kernel's `Documentation/bpf/standardization/instruction-set.rst`), so that nothing has to
-//! be compiled when the command is built.
+//! An assembler for eBPF (the kernel's `Documentation/bpf/standardization/instruction-set.rst`), so
+//! that nothing has to be compiled when the command is built.
 //!
-//! It knows what our programs use. Whether a program makes sense is the verifier's to say, when it is loaded.
+//! It knows what our programs use. Whether a program makes sense is the verifier's to say, when it
+//! is loaded.
 
 use anyhow::{Context, Result};
 use std::collections::HashMap;
@@ -10,8 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// One instruction, in the machine's byte order.
 pub(crate) type Instruction = [u8; 8];
 
-/// A register. `R1` is the context, `R0` the result, `R1` to `R5` are a helper's arguments and lost by its call, `R6` to
-/// `R9` survive it, and `R10` is the end of the stack, which grows down.
+/// A register. `R1` is the context, `R0` the result, `R1` to `R5` are a helper's arguments and lost
+/// by its call, `R6` to `R9` survive it, and `R10` is the end of the stack, which grows down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Register(u8);
 

@@ -1,8 +1,9 @@
-//! Sees every bind(2) and listen(2) of the machine that fails since the address is in use, by programs at the tracepoints of
-//! the system calls.
+//! Sees every bind(2) and listen(2) of the machine that fails since the address is in use, by
+//! programs at the tracepoints of the system calls.
 //!
-//! A program at the entry keeps the arguments, and one at the exit reports them if the call failed so. It reports as well
-//! that the same thread has bound it after all, as one does that is served by libreuse. Everything goes when this is dropped.
+//! A program at the entry keeps the arguments, and one at the exit reports them if the call failed
+//! so. It reports as well that the same thread has bound it after all, as one does that is served
+//! by libreuse. Everything goes when this is dropped.
 
 use super::asm::{
     Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, Register,
@@ -100,7 +101,8 @@ const BIND_FAILED: i32 = 1;
 const LISTEN_FAILED: i32 = 2;
 const SUCCEEDED: i32 = 3;
 
-/// Where the context has the first argument at the entry, and the result at the exit. Each takes eight bytes.
+/// Where the context has the first argument at the entry, and the result at the exit. Each takes
+/// eight bytes.
 const FIRST: i16 = 16;
 
 const IN_USE: i32 = -libc::EADDRINUSE;
@@ -118,7 +120,8 @@ impl Failures {
             current: None,
             maximum: None,
         };
-        // Before Linux 5.11 what programs remember counts as locked memory. Who may not raise that may not load them either.
+        // Before Linux 5.11 what programs remember counts as locked memory. Who may not raise that
+        // may not load them either.
         let _ = setrlimit(Resource::Memlock, unlimited);
         let ring =
             Ring::new("reuse_events").map_err(|error| refused(error, "Linux 5.8 or later"))?;
@@ -264,7 +267,8 @@ fn entry(maps: Maps<'_>, call: Call) -> Result<Vec<Instruction>> {
     end(a)
 }
 
-/// Reports the thread's call if its address was in use, or if that was so before and it has succeeded now.
+/// Reports the thread's call if its address was in use, or if that was so before and it has
+/// succeeded now.
 fn exit(maps: Maps<'_>, outcome: i32) -> Result<Vec<Instruction>> {
     let mut a = Assembler::new();
     a.copy(R6, R1);
@@ -310,7 +314,8 @@ fn find(a: &mut Assembler, map: BorrowedFd<'_>) {
     a.call(Helper::MapLookup);
 }
 
-/// Writes a report about the call that `R7` leads to, with the outcome in `R9`; nothing about an address of another family.
+/// Writes a report about the call that `R7` leads to, with the outcome in `R9`; nothing about an
+/// address of another family.
 fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
     let at = |place: usize| EVENT + i16::try_from(place).unwrap_or(i16::MAX);
     a.load(Size::Double, R3, STACK, KEY);

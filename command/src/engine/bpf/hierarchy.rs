@@ -1,4 +1,5 @@
-//! The tree of control groups of version 2 (cgroups(7)): where it is, and which group a process is in.
+//! The tree of control groups of version 2 (cgroups(7)): where it is, and which group a process is
+//! in.
 
 use anyhow::{Context, Result, bail};
 use procfs::process::Process;
@@ -54,8 +55,8 @@ impl Hierarchy {
         Ok(group.trim_end_matches(" (deleted)").to_owned())
     }
 
-    /// Our own group; of a unit that has its groups for itself (`Delegate=yes`), the unit's, since what it is started by
-    /// is put in a part of its own.
+    /// Our own group; of a unit that has its groups for itself (`Delegate=yes`), the unit's, since
+    /// what it is started by is put in a part of its own.
     pub(crate) fn own_unit() -> Result<String> {
         let group = Self::of_process(std::process::id())?;
         Ok(group

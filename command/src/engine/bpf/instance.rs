@@ -1,8 +1,9 @@
 //! An instance: the ports of one control group, and the six programs that are attached to it.
 //!
-//! What is attached goes with its group, needs no descriptor and no pin (`BPF_PROG_ATTACH` with `BPF_F_ALLOW_MULTI`; a
-//! pinned bpf_link outlives the group as a stub). The ports of an instance that lasts are pinned, so that they are known
-//! to the next group of the same name, as a service has at each start.
+//! What is attached goes with its group, needs no descriptor and no pin (`BPF_PROG_ATTACH` with
+//! `BPF_F_ALLOW_MULTI`; a pinned bpf_link outlives the group as a stub). The ports of an instance
+//! that lasts are pinned, so that they are known to the next group of the same name, as a service
+//! has at each start.
 
 use super::hierarchy::Hierarchy;
 use super::maps::Ports;
@@ -32,13 +33,15 @@ pub(crate) struct Instance {
     pub(crate) changed: bool,
 }
 
-/// Whether the kernel lets us make a map at all: nothing is left of it, and everything else begins with one.
+/// Whether the kernel lets us make a map at all: nothing is left of it, and everything else begins
+/// with one.
 ///
 /// # Errors
 ///
 /// What is missing.
 pub(crate) fn may() -> Result<()> {
-    // There maps count as locked memory, of which even root has 64 KiB, and the answer would be EPERM.
+    // There maps count as locked memory, of which even root has 64 KiB, and the answer would be
+    // EPERM.
     const COUNTED_OTHERWISE: (u32, u32) = (5, 11);
     if release() < COUNTED_OTHERWISE {
         return Err(too_old("there they may set no option at all then"));
@@ -46,8 +49,8 @@ pub(crate) fn may() -> Result<()> {
     Ports::create().map(drop).map_err(|error| refused(&error))
 }
 
-/// Attaches the programs to a group, or sees that they are there: whatever was attached in part is completed, and what an
-/// older version attached is replaced, over the same ports.
+/// Attaches the programs to a group, or sees that they are there: whatever was attached in part is
+/// completed, and what an older version attached is replaced, over the same ports.
 pub(crate) fn attach(
     hierarchy: &Hierarchy,
     group: &str,

@@ -12,7 +12,8 @@ pub(super) const KEY: u32 = 32;
 /// The socket's cookie, and the id of the instance whose program wrote it.
 pub(super) const HOLDER: u32 = 16;
 
-/// How many addresses can be bound at one moment without anybody listening there. What comes beyond is not remembered.
+/// How many addresses can be bound at one moment without anybody listening there. What comes beyond
+/// is not remembered.
 const MOST_BOUND: u32 = 4096;
 
 const BYTES_OF_PORTS: u32 = 65536 / 8;
@@ -20,10 +21,11 @@ const BYTES_OF_PORTS: u32 = 65536 / 8;
 /// Where the ports begin that are to be served; before them are those that were listened on.
 pub(super) const ALLOWED: i32 = 65536 / 8;
 
-/// The ports of one instance: 65 536 bits for those that were listened on, and as many for those that are to be served.
+/// The ports of one instance: 65 536 bits for those that were listened on, and as many for those
+/// that are to be served.
 ///
-/// One array lookup that the JIT compiles to a load. A hash with a limit forgot ports: with room for 4 096, one was gone
-/// after 4 762 other listens.
+/// One array lookup that the JIT compiles to a load. A hash with a limit forgot ports: with room
+/// for 4 096, one was gone after 4 762 other listens.
 #[derive(Debug)]
 pub(crate) struct Ports {
     map: OwnedFd,
@@ -183,8 +185,8 @@ impl Bound {
     }
 }
 
-/// The types of a socket storage's key and value, which the kernel insists on: an int, and an array of as many as a key
-/// has (`Documentation/bpf/btf.rst`).
+/// The types of a socket storage's key and value, which the kernel insists on: an int, and an array
+/// of as many as a key has (`Documentation/bpf/btf.rst`).
 fn types() -> Vec<u8> {
     const MAGIC_AND_VERSION: u32 = if cfg!(target_endian = "little") {
         0x0001_eb9f

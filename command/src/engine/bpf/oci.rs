@@ -1,5 +1,6 @@
-//! The hook by which container runtimes have the programs attached (the OCI runtime specification, `createRuntime`, and
-//! oci-hooks(5) of Podman and CRI-O): before a container's program starts, and for those alone that ask for it.
+//! The hook by which container runtimes have the programs attached (the OCI runtime specification,
+//! `createRuntime`, and oci-hooks(5) of Podman and CRI-O): before a container's program starts, and
+//! for those alone that ask for it.
 
 use super::start;
 use anyhow::{Context, Result};

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 pub(crate) const TEST: &str = "libreuse-test-";
 pub(crate) const RUN: &str = "libreuse-run-";
 
-/// A group for a process, after which it is called. It is removed when this is dropped, if nobody is in it.
+/// A group for a process, after which it is called. It is removed when this is dropped, if nobody
+/// is in it.
 #[derive(Debug)]
 pub(crate) struct OwnGroup {
     name: String,

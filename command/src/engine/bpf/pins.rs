@@ -1,6 +1,7 @@
 //! What outlives a control group: maps, pinned in the file system of type bpf below [`FOLDER`].
 //!
-//! The folder has the maps' version in its name. Two versions that lay their maps out in different ways do not meet.
+//! The folder has the maps' version in its name. Two versions that lay their maps out in different
+//! ways do not meet.
 
 use super::instance::refused;
 use super::maps::{Bound, Ports};
@@ -30,7 +31,8 @@ pub(super) fn bound() -> Result<Bound> {
     }
     let bound = Bound::create().map_err(|error| refused(&error))?;
     let folder = folder()?;
-    // One of the two may be there alone, after somebody was killed between the two lines: then both are new.
+    // One of the two may be there alone, after somebody was killed between the two lines: then both
+    // are new.
     for (map, name) in [
         (&bound.by_address, BY_ADDRESS),
         (&bound.by_socket, BY_SOCKET),
@@ -122,7 +124,8 @@ fn path_of(group: &str) -> Result<PathBuf> {
     Ok(Path::new(FOLDER).join(VERSION).join(name))
 }
 
-/// A file's name for a group: bpffs takes no dots, and no file system a slash. What begins with `_2f` is a group.
+/// A file's name for a group: bpffs takes no dots, and no file system a slash. What begins with
+/// `_2f` is a group.
 pub(super) fn group_to_name(group: &str) -> String {
     let mut name = String::new();
     for byte in group.bytes() {
@@ -177,7 +180,8 @@ fn folder() -> Result<PathBuf> {
                 return Err(error).with_context(|| format!("{} can't be made", folder.display()));
             }
         }
-        // Anybody may make folders in /sys/fs/bpf where it is mounted as the kernel does by default.
+        // Anybody may make folders in /sys/fs/bpf where it is mounted as the kernel does by
+        // default.
         let found = fs::symlink_metadata(folder)?;
         if !found.is_dir() || found.uid() != 0 {
             bail!("{} is not root's, and is left alone", folder.display());

@@ -7,8 +7,9 @@
 //! | `listen` | sets SO_REUSEADDR, notes the port, and forgets that the socket is merely bound |
 //! | `release` | forgets that the socket has the address bound |
 //!
-//! The flag can't be put back after `bind`: no hook between that and `listen` may. So a bind that might not need it has it
-//! as well; the second gate keeps it from binding beside a copy of itself that is about to listen.
+//! The flag can't be put back after `bind`: no hook between that and `listen` may. So a bind that
+//! might not need it has it as well; the second gate keeps it from binding beside a copy of itself
+//! that is about to listen.
 
 use super::asm::{
     Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9,
@@ -31,8 +32,8 @@ pub(crate) enum Hook {
 }
 
 impl Hook {
-    /// In the order of attaching: what forgets comes before what notes, and what acts on it comes last, so that half of
-    /// them do no harm.
+    /// In the order of attaching: what forgets comes before what notes, and what acts on it comes
+    /// last, so that half of them do no harm.
     pub(crate) const ALL: [Self; 6] = [
         Self::Release,
         Self::Listen,
@@ -264,8 +265,8 @@ fn only_if_set(a: &mut Assembler, ports: &Ports, table: i32) {
     a.jump_if(R2, Jump::Equal, 0, OUT);
 }
 
-/// Writes the key of an address, which is at this place of the context, and the port in `R7`: IPv4 as IPv6 has it
-/// (`::ffff:0:0/96`), since an IPv6 socket may be bound to that.
+/// Writes the key of an address, which is at this place of the context, and the port in `R7`: IPv4
+/// as IPv6 has it (`::ffff:0:0/96`), since an IPv6 socket may be bound to that.
 fn key(a: &mut Assembler, family: Family, address: i16) {
     a.copy(R1, R6);
     a.call(Helper::GetNetnsCookie);

@@ -1,5 +1,5 @@
-//! What everybody may know: which groups have an instance, in files that `check` and `status` of ordinary users read, since
-//! the kernel tells root alone.
+//! What everybody may know: which groups have an instance, in files that `check` and `status` of
+//! ordinary users read, since the kernel tells root alone.
 
 use super::hierarchy::Hierarchy;
 use super::instance::Life;

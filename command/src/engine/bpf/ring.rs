@@ -1,4 +1,5 @@
-//! A ring that programs write records to and one reader takes them from (the kernel's `Documentation/bpf/ringbuf.rst`).
+//! A ring that programs write records to and one reader takes them from (the kernel's
+//! `Documentation/bpf/ringbuf.rst`).
 
 use super::sys::{self, MapKind, Shared};
 use std::io;
@@ -17,7 +18,8 @@ pub(super) struct Ring {
     map: OwnedFd,
     /// A page with the reader's position.
     read: Shared,
-    /// A page with the writers' position, and the records: twice, so that one that goes round the end is in one piece.
+    /// A page with the writers' position, and the records: twice, so that one that goes round the
+    /// end is in one piece.
     written: Shared,
     /// Where the data begins.
     page: u32,
@@ -53,7 +55,8 @@ impl Ring {
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             let [position, _] = halves(self.position);
-            // Of both positions the low half tells enough: they are never further apart than the ring is long.
+            // Of both positions the low half tells enough: they are never further apart than the
+            // ring is long.
             let [low, _] = places();
             let end = word(&self.written, low).load(Ordering::Acquire);
             if position == end {

@@ -1,5 +1,5 @@
-//! Makes the very next restart work: the ports that are listened on now, and those that have connections of earlier runs, count as served,
-//! and what listens is armed.
+//! Makes the very next restart work: the ports that are listened on now, and those that have
+//! connections of earlier runs, count as served, and what listens is armed.
 
 use super::hierarchy::Hierarchy;
 use super::maps::Ports;
@@ -72,7 +72,8 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
     let mut found = Found::default();
     let entries = sock_diag::dump(Which::All)?;
     let judge = Judge::new(&entries, sock_diag::listeners()?);
-    // Also what somebody still holds open: it is in the way as well. What a client has is in nobody's.
+    // Also what somebody still holds open: it is in the way as well. What a client has is in
+    // nobody's.
     let left = entries
         .iter()
         .filter(|entry| entry.state != State::Listen)

@@ -1,8 +1,10 @@
-//! Asks the kernel whether it does what its version promises, before anything of somebody's is touched.
+//! Asks the kernel whether it does what its version promises, before anything of somebody's is
+//! touched.
 //!
-//! From Linux 5.12 to 6.0 the programs load, and SO_REUSEADDR is then refused each time that they run; and distributions
-//! take parts of later kernels into earlier ones. So loading tells too little. In a control group of its own a child
-//! listens on a port of the kernel's choice, and binds it again.
+//! From Linux 5.12 to 6.0 the programs load, and SO_REUSEADDR is then refused each time that they
+//! run; and distributions take parts of later kernels into earlier ones. So loading tells too
+//! little. In a control group of its own a child listens on a port of the kernel's choice, and
+//! binds it again.
 
 use super::hierarchy::Hierarchy;
 use super::instance::{self, Life};

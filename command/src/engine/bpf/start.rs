@@ -12,8 +12,8 @@ use libreuse_rules::settings::{Linger, Settings};
 use log::debug;
 use rustix::process::geteuid;
 
-/// Attaches the programs to a new group, and moves this process into it. The group stays as long as somebody is in it, and
-/// the next start removes it.
+/// Attaches the programs to a new group, and moves this process into it. The group stays as long as
+/// somebody is in it, and the next start removes it.
 ///
 /// # Errors
 ///
@@ -37,7 +37,8 @@ pub(crate) fn begin(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Attaches the programs for a container that is about to start, whose first process this is. Returns the group.
+/// Attaches the programs for a container that is about to start, whose first process this is.
+/// Returns the group.
 ///
 /// # Errors
 ///
@@ -50,7 +51,8 @@ pub(crate) fn begin_container(pid: u32) -> Result<String> {
     selftest::pass(&hierarchy)?;
     let theirs = Hierarchy::of_process(pid)?;
     let shared = Hierarchy::of_process(std::process::id())?;
-    // Where the runtime goes by cgroup v1, it makes no group in version 2, and nobody else has one for the container.
+    // Where the runtime goes by cgroup v1, it makes no group in version 2, and nobody else has one
+    // for the container.
     let has_its_own = theirs != "/" && theirs != shared;
     let made = if has_its_own {
         None
@@ -71,7 +73,8 @@ pub(crate) fn begin_container(pid: u32) -> Result<String> {
     Ok(name)
 }
 
-/// Attaches the programs to a group for as long as it is there, and seeds their ports. Returns what could not be armed.
+/// Attaches the programs to a group for as long as it is there, and seeds their ports. Returns what
+/// could not be armed.
 fn serve(
     hierarchy: &Hierarchy,
     turn: &Turn,
@@ -86,7 +89,8 @@ fn serve(
     Ok(seeded.unarmed)
 }
 
-/// A program that was started so may start itself again: its groups lie beside one another, and do not grow a tail.
+/// A program that was started so may start itself again: its groups lie beside one another, and do
+/// not grow a tail.
 fn above_ours(group: &str) -> String {
     match group.rsplit_once('/') {
         Some((above, name)) if name.starts_with(own::RUN) => match above {

@@ -1,7 +1,7 @@
 //! bpf(2), and the memory of a map (mmap(2)): the only unsafe code of this engine.
 //!
-//! Every command of bpf(2) takes one structure, of which each uses a part; [`Attributes`] is that structure, filled by
-//! offset. What it points to is borrowed for the call alone.
+//! Every command of bpf(2) takes one structure, of which each uses a part; [`Attributes`] is that
+//! structure, filled by offset. What it points to is borrowed for the call alone.
 #![allow(unsafe_code)]
 
 use super::asm::Instruction;
@@ -91,8 +91,9 @@ impl<'a> Attributes<'a> {
     /// Makes the call.
     fn call(&mut self, command: Command) -> io::Result<c_int> {
         let size = self.bytes.len();
-        // SAFETY: the kernel reads and writes at most `size` bytes here, which there are; what the pointers in it lead to
-        // is borrowed for as long as `self` lives, and each function below tells its size rightly.
+        // SAFETY: the kernel reads and writes at most `size` bytes here, which there are; what the
+        // pointers in it lead to is borrowed for as long as `self` lives, and each function below
+        // tells its size rightly.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
@@ -256,7 +257,8 @@ pub(crate) struct Refused {
 
 /// Loads a program. The verifier is asked for its reasons only if it refuses.
 pub(crate) fn load(program: &Program<'_>) -> Result<OwnedFd, Refused> {
-    // Ours is MIT or Apache-2.0. Some helpers, those that read a program's memory, ask for one that goes with the GPL.
+    // Ours is MIT or Apache-2.0. Some helpers, those that read a program's memory, ask for one that
+    // goes with the GPL.
     const LICENCE: &CStr = c"Dual MIT/GPL";
     let attributes = || {
         Attributes::new()
@@ -399,7 +401,8 @@ pub(crate) struct ProgramInfo {
 
 impl ProgramInfo {
     pub(crate) fn of(program: BorrowedFd<'_>) -> io::Result<Self> {
-        // struct bpf_prog_info, as far as it is needed: `nr_map_ids` at 52 and `map_ids` at 56 say where ids go.
+        // struct bpf_prog_info, as far as it is needed: `nr_map_ids` at 52 and `map_ids` at 56 say
+        // where ids go.
         let mut maps = [0_u32; 16];
         let mut info = [0_u64; 10];
         let room = u64::try_from(maps.len()).unwrap_or_default();
@@ -495,9 +498,9 @@ impl Shared {
 
     /// The numbers.
     pub(crate) fn words(&self) -> &[AtomicU32] {
-        // SAFETY: as many bytes are mapped, on a page's boundary, until this is dropped; whoever else writes them does so
-        // in whole words. What is mapped to be read alone is only loaded from: a store would end the process, and do no
-        // other harm.
+        // SAFETY: as many bytes are mapped, on a page's boundary, until this is dropped; whoever
+        // else writes them does so in whole words. What is mapped to be read alone is only loaded
+        // from: a store would end the process, and do no other harm.
         unsafe {
             std::slice::from_raw_parts(self.start.as_ptr(), self.length / size_of::<AtomicU32>())
         }

@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_uint};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// A tracepoint's program, by its number in tracefs (perf_event_open(2)), on one processor and whatever runs there.
+/// A tracepoint's program, by its number in tracefs (perf_event_open(2)), on one processor and
+/// whatever runs there.
 pub(crate) fn open_tracepoint(id: u64, processor: c_uint) -> io::Result<OwnedFd> {
     // struct perf_event_attr: type, size, config.
     const TRACEPOINT: u32 = 2;

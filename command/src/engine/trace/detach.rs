@@ -1,7 +1,7 @@
 //! When the tracer detaches.
 //!
-//! It does so by ending: the kernel then lets every tracee run on from where it is (`exit_ptrace` in
-//! `kernel/ptrace.c`). To stop each one first, as `PTRACE_DETACH` wants it, would interrupt the
+//! It does so by ending: the kernel then lets every tracee run on from where it is (`exit_ptrace`
+//! in `kernel/ptrace.c`). To stop each one first, as `PTRACE_DETACH` wants it, would interrupt the
 //! system calls that they wait in, and some of those then fail with `EINTR`: epoll_wait(2) for one.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
-//! How the tracer comes into being and how it ends, without a trace in the program: forked twice, so that it is nobody's
-//! child who did not ask for one; in a session of its own, so that no terminal's signal reaches it; and with none of the
-//! program's descriptors, so that whoever waits for their end does not wait for the tracer.
+//! How the tracer comes into being and how it ends, without a trace in the program: forked twice,
+//! so that it is nobody's child who did not ask for one; in a session of its own, so that no
+//! terminal's signal reaches it; and with none of the program's descriptors, so that whoever waits
+//! for their end does not wait for the tracer.
 #![allow(unsafe_code)]
 
 use super::ptrace::Tid;
@@ -54,12 +55,13 @@ impl Line {
 ///
 /// There is no room for a process, or for the two of them (fork(2)).
 pub(super) fn apart(run: impl FnOnce()) -> io::Result<()> {
-    // Without a signal for its end: one that is held back would wait for the program.
-    // SAFETY: clone as fork(2) is, with null pointers for what is not shared. This process has one thread, so the child
-    // finds every lock free; it forks properly before it does anything else.
+    // Without a signal for its end: one that is held back would wait for the program. SAFETY: clone
+    // as fork(2) is, with null pointers for what is not shared. This process has one thread, so the
+    // child finds every lock free; it forks properly before it does anything else.
     let child = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if child == 0 {
-        // SAFETY: setsid takes nothing, and a new process leads no group yet, so that it is allowed.
+        // SAFETY: setsid takes nothing, and a new process leads no group yet, so that it is
+        // allowed.
         unsafe { libc::setsid() };
         // SAFETY: this process has one thread.
         match unsafe { libc::fork() } {
@@ -103,16 +105,19 @@ fn end_with(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Lets another process trace this one where Yama asks for it (`Documentation/admin-guide/LSM/Yama.rst`).
+/// Lets another process trace this one where Yama asks for it
+/// (`Documentation/admin-guide/LSM/Yama.rst`).
 pub(super) fn allow(tracer: Tid) {
     // Without Yama the kernel does not know this, and there is no need of it.
     // SAFETY: the option takes a number.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer, 0, 0, 0) };
 }
 
-/// Gives up what came with the fork: folder, signal mask, and every descriptor but the line and one that is kept.
+/// Gives up what came with the fork: folder, signal mask, and every descriptor but the line and one
+/// that is kept.
 ///
-/// The line takes the places of stdin, stdout and stderr, so that no copy of the program's descriptors comes to be there.
+/// The line takes the places of stdin, stdout and stderr, so that no copy of the program's
+/// descriptors comes to be there.
 pub(super) fn leave_everything(line: &Line, kept: Option<BorrowedFd<'_>>) {
     // It is always there.
     let _ = std::env::set_current_dir("/");
@@ -127,7 +132,8 @@ pub(super) fn leave_everything(line: &Line, kept: Option<BorrowedFd<'_>>) {
     stay.extend(kept.map(|fd| fd.as_raw_fd()));
     stay.sort_unstable();
     for fd in (0..3).filter(|fd| !stay.contains(fd)) {
-        // SAFETY: what was there belonged to the process that this one is a copy of, and no value here owns it.
+        // SAFETY: what was there belonged to the process that this one is a copy of, and no value
+        // here owns it.
         unsafe { libc::dup2(line, fd) };
     }
     let mut first = 3;
@@ -143,8 +149,8 @@ fn close_range(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }
-    // SAFETY: numbers alone. What they stand for belonged to the process that this one is a copy of; values here that own
-    // one of them are never dropped, since `end` ends this process.
+    // SAFETY: numbers alone. What they stand for belonged to the process that this one is a copy
+    // of; values here that own one of them are never dropped, since `end` ends this process.
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;
     }

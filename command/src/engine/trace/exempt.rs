@@ -1,5 +1,6 @@
-//! Who is not traced, or not any longer: programs that trace or contain others, programs with more rights than their
-//! caller, which the kernel takes away from a traced one, and programs that the library serves.
+//! Who is not traced, or not any longer: programs that trace or contain others, programs with more
+//! rights than their caller, which the kernel takes away from a traced one, and programs that the
+//! library serves.
 
 use super::ptrace::{self, Tid};
 use crate::library::elf::Elf;
@@ -40,7 +41,8 @@ const CONTAINERS: [&str; 9] = [
     "youki",
 ];
 
-/// Who makes the container tools that are written in Go: the path of a program's main package has it.
+/// Who makes the container tools that are written in Go: the path of a program's main package has
+/// it.
 const GO_OWNERS: [&str; 5] = [
     "containerd/",
     "containers/",
@@ -49,8 +51,8 @@ const GO_OWNERS: [&str; 5] = [
     "opencontainers/",
 ];
 
-/// Why a program is not to be traced because of what it does with others, if that is so. The name is a hint, and the file
-/// decides: a server may have the name of a debugger.
+/// Why a program is not to be traced because of what it does with others, if that is so. The name
+/// is a hint, and the file decides: a server may have the name of a debugger.
 pub(crate) fn why_not(path: &Path, name: &str) -> Option<String> {
     let (is_evidence, why): (fn(&[u8]) -> bool, _) = if TRACERS.contains(&name) {
         let why = "traces programs itself, and a program has one tracer at a time";
@@ -65,12 +67,14 @@ pub(crate) fn why_not(path: &Path, name: &str) -> Option<String> {
     is_evidence(&bytes).then(|| format!("{name} {why}"))
 }
 
-/// Whether a file speaks of ptrace(2), as those that call it do. None of the tracers above is written in Go.
+/// Whether a file speaks of ptrace(2), as those that call it do. None of the tracers above is
+/// written in Go.
 fn may_trace(file: &[u8]) -> bool {
     !is_go(file) && (has(file, b"ptrace") || has(file, b"PTRACE"))
 }
 
-/// Whether a file is one of the Go programs that start containers, or speaks of cgroups(7), as the others do.
+/// Whether a file is one of the Go programs that start containers, or speaks of cgroups(7), as the
+/// others do.
 fn may_contain(file: &[u8]) -> bool {
     match main_package(file) {
         Some(package) => GO_OWNERS.iter().any(|owner| has(package, owner.as_bytes())),
@@ -84,9 +88,11 @@ fn is_go(file: &[u8]) -> bool {
     has(file, b"\xff Go buildinf:")
 }
 
-/// The path of a Go program's main package, from the information that the toolchain puts into the file.
+/// The path of a Go program's main package, from the information that the toolchain puts into the
+/// file.
 fn main_package(file: &[u8]) -> Option<&[u8]> {
-    // Of the 16 bytes that mark where the information begins, the last ones (`infoStart` in `cmd/go/internal/modload`).
+    // Of the 16 bytes that mark where the information begins, the last ones (`infoStart` in
+    // `cmd/go/internal/modload`).
     const MARK: &[u8] = b"\xe6\xd6\x18\xe6path\t";
     let begin = find(file, MARK)? + MARK.len();
     let rest = file.get(begin..)?;
@@ -103,7 +109,8 @@ fn find(file: &[u8], word: &[u8]) -> Option<usize> {
     file.windows(word.len()).position(|bytes| bytes == word)
 }
 
-/// Whether a tracee has become a program that is not to be traced because of what it does with others.
+/// Whether a tracee has become a program that is not to be traced because of what it does with
+/// others.
 pub(super) fn deals_with_others(tid: Tid) -> bool {
     let path = PathBuf::from(format!("/proc/{tid}/exe"));
     let file = fs::read_link(&path).ok();
@@ -120,7 +127,8 @@ pub(super) fn deals_with_others(tid: Tid) -> bool {
 /// The library that is in the program's environment: for which programs it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Preloaded {
-    /// Whether a program of this name is there to start others: what those are is seen only when they are started.
+    /// Whether a program of this name is there to start others: what those are is seen only when
+    /// they are started.
     pub(crate) starts_others: fn(&str) -> bool,
     /// Width and machine, as an ELF file has them.
     pub(crate) kinds: Vec<(u8, String)>,
@@ -173,7 +181,8 @@ impl Preloaded {
     }
 }
 
-/// Whether a file is there below this root. One that is named without its folder is searched for, and taken to be there.
+/// Whether a file is there below this root. One that is named without its folder is searched for,
+/// and taken to be there.
 fn exists_below(root: &Path, path: &Path) -> bool {
     path.strip_prefix("/")
         .map_or(true, |below_root| root.join(below_root).exists())
@@ -191,8 +200,9 @@ fn is_in_environment_of(tid: Tid, is_taken: impl Fn(&Path) -> bool) -> bool {
         })
 }
 
-/// Whether a tracee has become a program in which the dynamic linker ignores LD_PRELOAD (AT_SECURE in its auxiliary vector,
-/// whose numbers are as wide as the program's: procfs reads them as wide as ours).
+/// Whether a tracee has become a program in which the dynamic linker ignores LD_PRELOAD (AT_SECURE
+/// in its auxiliary vector, whose numbers are as wide as the program's: procfs reads them as wide
+/// as ours).
 fn is_secure(tid: Tid, class: u8) -> bool {
     let vector = fs::read(format!("/proc/{tid}/auxv")).unwrap_or_default();
     let width = usize::from(class) / 8;
@@ -207,8 +217,9 @@ fn is_secure(tid: Tid, class: u8) -> bool {
     })
 }
 
-/// Whether a tracee is about to become a program that a traced one can't become as it should: it would lose its rights, or not
-/// start. What the kernel executes counts, which of a script is its interpreter.
+/// Whether a tracee is about to become a program that a traced one can't become as it should: it
+/// would lose its rights, or not start. What the kernel executes counts, which of a script is its
+/// interpreter.
 pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
     let Some(path) = read_path(tid, folder, path).and_then(|path| executed(tid, path)) else {
         return false;
@@ -222,8 +233,8 @@ pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
         || matches!(selinux::start(&path, &who.domain, who.no_new_privileges), Start::OtherDomain(transition) if !transition.is_traceable())
 }
 
-/// The file that the kernel executes in the end: the interpreter of a script, of which there may be several one after the
-/// other (`exec_binprm` in `fs/exec.c`).
+/// The file that the kernel executes in the end: the interpreter of a script, of which there may be
+/// several one after the other (`exec_binprm` in `fs/exec.c`).
 fn executed(tid: Tid, mut path: PathBuf) -> Option<PathBuf> {
     const MOST: usize = 5;
     for _ in 0..=MOST {
@@ -292,8 +303,8 @@ fn seen_by(tid: Tid, folder: i32, path: &[u8]) -> PathBuf {
     }
 }
 
-/// Whether the kernel leaves a traced program the rights that its file gives it (`cap_bprm_creds_from_file` in
-/// `security/commoncap.c`).
+/// Whether the kernel leaves a traced program the rights that its file gives it
+/// (`cap_bprm_creds_from_file` in `security/commoncap.c`).
 pub(crate) fn may_trace_the_privileged() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
     capabilities(None).is_ok_and(|ours| ours.effective.contains(CapabilitySet::SYS_PTRACE))

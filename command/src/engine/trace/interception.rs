@@ -1,5 +1,6 @@
-//! What is done about a `bind` or `listen`: a sequence of the rules, in a thread of its own, while the program's thread
-//! stands still. A sequence may wait for minutes, and the program's other threads must not.
+//! What is done about a `bind` or `listen`: a sequence of the rules, in a thread of its own, while
+//! the program's thread stands still. A sequence may wait for minutes, and the program's other
+//! threads must not.
 //!
 //! Only the tracer's own thread may have the program's call made, so it is asked to.
 
@@ -19,8 +20,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// What a tracee's call could not be made for: a signal came before it, or the tracee went. No error of the kernel's has
-/// this number where a program sees it (`ERESTARTNOINTR` in `include/linux/errno.h`).
+/// What a tracee's call could not be made for: a signal came before it, or the tracee went. No
+/// error of the kernel's has this number where a program sees it (`ERESTARTNOINTR` in
+/// `include/linux/errno.h`).
 pub(super) const INTERRUPTED: Errno = Errno(513);
 
 /// A call that is attended to.
@@ -49,17 +51,20 @@ pub(super) struct Message {
 
 #[derive(Clone, Debug)]
 pub(super) enum Word {
-    /// The call is to be made, and what came of it to be sent back; in one piece with this, if it is to be.
+    /// The call is to be made, and what came of it to be sent back; in one piece with this, if it
+    /// is to be.
     Make(Option<Around>),
     /// The program's thread is to answer this about a descriptor.
     Ask(i32, Question),
     /// The sequence is over: the program may go on. It listens on this port now.
     Done { listens: Option<u16> },
-    /// A signal has come during a wait that began then: the program is to handle it, and then make its call again.
+    /// A signal has come during a wait that began then: the program is to handle it, and then make
+    /// its call again.
     Signalled { since: Instant },
 }
 
-/// The stack of a sequence's thread: of an address space that is limited (`RLIMIT_AS`) it takes little.
+/// The stack of a sequence's thread: of an address space that is limited (`RLIMIT_AS`) it takes
+/// little.
 const STACK: usize = 512 << 10;
 
 /// Makes a thread, as each sequence needs one.
@@ -107,8 +112,8 @@ enum Answer {
 }
 
 impl Sequence {
-    /// Begins one; `None` if there can be no thread for it, or the socket can't be had: the program then goes on with what
-    /// the kernel says.
+    /// Begins one; `None` if there can be no thread for it, or the socket can't be had: the program
+    /// then goes on with what the kernel says.
     pub(super) fn begin(
         settings: &'static Settings,
         process: Tid,
@@ -259,8 +264,8 @@ struct Call {
 }
 
 impl Call {
-    /// What is to be done around the call, if there is anything: what a `bind` was made with is taken back even if nobody is
-    /// there to do so.
+    /// What is to be done around the call, if there is anything: what a `bind` was made with is
+    /// taken back even if nobody is there to do so.
     fn around(&self) -> Option<Around> {
         let Piece::Begun(before) = self.piece.replace(Piece::None) else {
             return None;

@@ -1,7 +1,7 @@
 //! ptrace(2) and waitpid(2), for the thread that traces.
 //!
-//! By libc and not by the `nix` crate: its `waitpid` fails for a real-time signal, which it has no name for, and the stop is
-//! then lost.
+//! By libc and not by the `nix` crate: its `waitpid` fails for a real-time signal, which it has no
+//! name for, and the stop is then lost.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,8 +12,8 @@ use std::time::Duration;
 /// A thread of the program's, or the program.
 pub(super) type Tid = i32;
 
-/// What the kernel follows, and how it tells a stop at a system call from a signal. Never `PTRACE_O_EXITKILL`: the program
-/// lives on when the tracer ends, and that is also how it lets go.
+/// What the kernel follows, and how it tells a stop at a system call from a signal. Never
+/// `PTRACE_O_EXITKILL`: the program lives on when the tracer ends, and that is also how it lets go.
 const OPTIONS: libc::c_int = libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
     | libc::PTRACE_O_TRACECLONE
@@ -64,12 +64,12 @@ pub(super) fn seize(pid: Tid) -> io::Result<()> {
     request(libc::PTRACE_SEIZE, pid, 0, as_data(OPTIONS))
 }
 
-/// Looks for a stop of any tracee, of those that have stopped the newest one; `None` if there is none
-/// yet.
+/// Looks for a stop of any tracee, of those that have stopped the newest one; `None` if there is
+/// none yet.
 ///
-/// The kernel goes on telling of the stop until the tracee goes on, or `take` takes it: what is taken
-/// away of a stop is the signal that the tracee stopped for (`wait_task_stopped` in `kernel/exit.c`),
-/// and would be lost with a tracer that ends before it hands it on.
+/// The kernel goes on telling of the stop until the tracee goes on, or `take` takes it: what is
+/// taken away of a stop is the signal that the tracee stopped for (`wait_task_stopped` in
+/// `kernel/exit.c`), and would be lost with a tracer that ends before it hands it on.
 ///
 /// # Errors
 ///
@@ -154,9 +154,10 @@ fn news() -> libc::sigset_t {
     unsafe { signals.assume_init() }
 }
 
-/// Takes the stop that a look has told of, for a tracee that is to stand in it while others are looked after; returns what
-/// is taken, which is another one if the tracee has been killed meanwhile, or another thread has become another program
-/// under its number. `None` if it is on its way from the stop to its end, which is told then.
+/// Takes the stop that a look has told of, for a tracee that is to stand in it while others are
+/// looked after; returns what is taken, which is another one if the tracee has been killed
+/// meanwhile, or another thread has become another program under its number. `None` if it is on its
+/// way from the stop to its end, which is told then.
 pub(super) fn take(tid: Tid) -> Option<Stop> {
     match wait_for(tid, libc::WNOHANG) {
         Ok(0) => None,
@@ -363,7 +364,8 @@ pub(super) fn read(tid: Tid, address: u64, into: &mut [u8]) -> usize {
         iov_base: ptr::without_provenance_mut(place),
         iov_len: into.len(),
     };
-    // SAFETY: the kernel writes at most as many bytes as `into` has, and reads the other process's memory, not ours.
+    // SAFETY: the kernel writes at most as many bytes as `into` has, and reads the other process's
+    // memory, not ours.
     let length =
         unsafe { libc::process_vm_readv(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
     usize::try_from(length).unwrap_or_else(|_| {
@@ -392,7 +394,8 @@ pub(super) fn write(tid: Tid, address: u64, bytes: &[u8]) -> Option<()> {
         iov_base: ptr::without_provenance_mut(place),
         iov_len: bytes.len(),
     };
-    // SAFETY: the kernel reads as many bytes as there are, and writes to the other process's memory, not ours.
+    // SAFETY: the kernel reads as many bytes as there are, and writes to the other process's
+    // memory, not ours.
     let length =
         unsafe { libc::process_vm_writev(tid, &raw const ours, 1, &raw const theirs, 1, 0) };
     if usize::try_from(length) == Ok(bytes.len()) {
@@ -411,8 +414,8 @@ pub(super) fn write(tid: Tid, address: u64, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// The word of a tracee's memory that an address is in, and where in it that is. By the system call itself: libc's function
-/// has no room for both a word and an error.
+/// The word of a tracee's memory that an address is in, and where in it that is. By the system call
+/// itself: libc's function has no room for both a word and an error.
 fn word_at(tid: Tid, address: usize) -> Option<([u8; size_of::<usize>()], usize)> {
     let first = address % size_of::<usize>();
     let mut word = 0_usize;
@@ -435,8 +438,8 @@ fn as_data(number: libc::c_int) -> usize {
 }
 
 fn request(code: libc::c_uint, tid: Tid, address: usize, data: usize) -> io::Result<()> {
-    // SAFETY: every caller in this file gives the requests that write a place of the size that they write to, which
-    // outlives the call; the others take numbers alone (ptrace(2)).
+    // SAFETY: every caller in this file gives the requests that write a place of the size that they
+    // write to, which outlives the call; the others take numbers alone (ptrace(2)).
     let result = unsafe {
         libc::ptrace(
             code as _,

@@ -1,9 +1,10 @@
-//! The program's sockets where its descriptors can't be copied: containers commonly forbid pidfd_getfd(2), and not
-//! ptrace(2). The program's own thread is made to ask and set.
+//! The program's sockets where its descriptors can't be copied: containers commonly forbid
+//! pidfd_getfd(2), and not ptrace(2). The program's own thread is made to ask and set.
 //!
-//! It must be possible to kill the tracer in the middle of this. So what the thread is made to run ends by itself where the
-//! thread was, with its registers and its signal mask: some instructions, in `arch`, that make the calls and go back. They
-//! lie behind the end of the vDSO (vdso(7)), whose last page has room, and the room is empty again afterwards.
+//! It must be possible to kill the tracer in the middle of this. So what the thread is made to run
+//! ends by itself where the thread was, with its registers and its signal mask: some instructions,
+//! in `arch`, that make the calls and go back. They lie behind the end of the vDSO (vdso(7)), whose
+//! last page has room, and the room is empty again afterwards.
 
 use super::arch::{self, Asked, Registers, SystemCall};
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
@@ -183,7 +184,8 @@ pub(super) enum Failed {
     Left(Stop),
 }
 
-/// Whether a tracee can be made to make calls: a filter of its own might end it for one, or answer in another way.
+/// Whether a tracee can be made to make calls: a filter of its own might end it for one, or answer
+/// in another way.
 pub(super) fn is_possible(tid: Tid, entry: &Entry) -> bool {
     let ours = filters("self");
     filters(tid) == ours && arch::number(entry, Asked::Map).is_some() && room(tid).is_some()
@@ -295,7 +297,8 @@ pub(super) fn unmap(tid: Tid, entry: &Entry, page: u64) -> Result<(), Failed> {
     .map(drop)
 }
 
-/// Has a tracee make its own call, with what is done around it, and stand behind it then; `behind` are the registers there.
+/// Has a tracee make its own call, with what is done around it, and stand behind it then; `behind`
+/// are the registers there.
 pub(super) fn make_own(
     tid: Tid,
     entry: &Entry,
@@ -327,8 +330,9 @@ enum Piece {
     Own,
 }
 
-/// Has a tracee make these calls with its signals blocked, and stand at `behind` then, with the result of one of them if it
-/// is to be the program's. Whenever the tracer ends, the tracee comes there by itself.
+/// Has a tracee make these calls with its signals blocked, and stand at `behind` then, with the
+/// result of one of them if it is to be the program's. Whenever the tracer ends, the tracee comes
+/// there by itself.
 fn make(
     tid: Tid,
     entry: &Entry,
@@ -370,7 +374,8 @@ fn make(
     ptrace::write(tid, begin, &data).ok_or(Failed::Refused)?;
     let mut there = here;
     arch::go_to(&mut there, code);
-    // In this order: from the first of these on the code puts the mask back, with a tracer or without one.
+    // In this order: from the first of these on the code puts the mask back, with a tracer or
+    // without one.
     let result = ptrace::set_registers(tid, there)
         .and_then(|()| ptrace::set_signal_mask(tid, u64::MAX))
         .map_err(refused)
@@ -384,7 +389,8 @@ fn make(
             arch::set_result(&mut end, value);
         }
     }
-    // As above: the mask first, and the way back last. What fails here fails because it has been killed.
+    // As above: the mask first, and the way back last. What fails here fails because it has been
+    // killed.
     let _ = ptrace::set_signal_mask(tid, mask);
     let _ = ptrace::set_registers(tid, end);
     let _ = ptrace::write(tid, begin, &vec![0; data.len()]);
@@ -425,8 +431,8 @@ fn follow(tid: Tid, calls: usize) -> Result<Vec<i64>, Failed> {
     Ok(results)
 }
 
-/// Has a tracee that is about to make a system call not make it, and stand before it again: killed from here on, the tracer
-/// leaves a thread that makes its call.
+/// Has a tracee that is about to make a system call not make it, and stand before it again: killed
+/// from here on, the tracer leaves a thread that makes its call.
 pub(super) fn put_off(tid: Tid, entry: &Entry) -> Result<(), Failed> {
     let refused = |_| Failed::Refused;
     arch::skip(tid, entry).map_err(refused)?;

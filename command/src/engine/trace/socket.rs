@@ -1,5 +1,6 @@
-//! The program's sockets, through copies of its descriptors (pidfd_getfd(2)): a copy is the same socket. So the program is
-//! not made to ask or set anything, its registers and memory stay as they are, and it may lose its tracer at any moment.
+//! The program's sockets, through copies of its descriptors (pidfd_getfd(2)): a copy is the same
+//! socket. So the program is not made to ask or set anything, its registers and memory stay as they
+//! are, and it may lose its tracer at any moment.
 
 use super::ptrace::Tid;
 use super::wait_timer::Clock;
@@ -16,7 +17,8 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
-/// `PIDFD_THREAD`, from Linux 6.9 on: a thread that is not the first one of its process, whose first one may have ended.
+/// `PIDFD_THREAD`, from Linux 6.9 on: a thread that is not the first one of its process, whose
+/// first one may have ended.
 const OF_A_THREAD: u32 = 0x80;
 
 /// One of the program's sockets.
@@ -108,8 +110,8 @@ impl Calls for Socket<'_> {
         Some((file.st_dev, file.st_ino))
     }
 
-    /// Nothing is to be held: a stopped program runs no handler. One that comes before its `bind` is made again ends the
-    /// attempt (`Attended::make`).
+    /// Nothing is to be held: a stopped program runs no handler. One that comes before its `bind`
+    /// is made again ends the attempt (`Attended::make`).
     fn hold_signals(&self) -> Option<()> {
         Some(())
     }

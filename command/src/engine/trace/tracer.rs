@@ -93,8 +93,9 @@ struct Tracee {
     attended: Option<InAttendance>,
     /// The wait that a signal has interrupted.
     waiting: Option<Waiting>,
-    /// Whether a signal has come before a call of its that was to be made again. From then on signals are held back while
-    /// one is: with a timer that is faster than that, the call would begin anew for ever.
+    /// Whether a signal has come before a call of its that was to be made again. From then on
+    /// signals are held back while one is: with a timer that is faster than that, the call would
+    /// begin anew for ever.
     holds_signals: bool,
 }
 
@@ -102,8 +103,8 @@ struct Tracee {
 struct Waiting {
     entry: Entry,
     since: Instant,
-    /// Whether the next call is that one. After a handler that jumps out of it there may be the same call, but not the same
-    /// wait.
+    /// Whether the next call is that one. After a handler that jumps out of it there may be the
+    /// same call, but not the same wait.
     comes_next: bool,
 }
 
@@ -136,8 +137,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Handles the stop of each tracee that has stopped. A look at any of them shows the newest one,
-    /// so that the older ones of many busy threads would wait for ever.
+    /// Handles the stop of each tracee that has stopped. A look at any of them shows the newest
+    /// one, so that the older ones of many busy threads would wait for ever.
     fn give_each_its_turn(&mut self) {
         let known: Vec<Tid> = self.tracees.keys().copied().collect();
         for tid in known {
@@ -153,7 +154,8 @@ impl Tracer {
             return;
         }
         if stop == Stop::Exec {
-            // The number is now that of the thread that has become it, whatever the one that had it was at.
+            // The number is now that of the thread that has become it, whatever the one that had it
+            // was at.
             let _ = self.became(tid);
             return;
         }
@@ -256,8 +258,8 @@ impl Tracer {
         ptrace::go_on(tid, 0)
     }
 
-    /// Detaches, as the last thread of the tracer: the kernel lets the program go on as soon as this
-    /// one ends, and from then on nobody is to find the tracer in a group of processes.
+    /// Detaches, as the last thread of the tracer: the kernel lets the program go on as soon as
+    /// this one ends, and from then on nobody is to find the tracer in a group of processes.
     fn end_alone(&mut self) -> ! {
         for thread in self.threads.drain(..) {
             // None panics, and if it did it would be gone as well.
@@ -284,7 +286,8 @@ impl Tracer {
             Some(Call::Bind { .. }) => tracee.waiting.take(),
             _ => None,
         };
-        // What a handler returns to may have failed in this way, and is not made again for its return.
+        // What a handler returns to may have failed in this way, and is not made again for its
+        // return.
         let is_return = call == Some(Call::SignalReturn);
         if let Some(entry) = entry.filter(|_| value == -i64::from(libc::EINTR) && !is_return) {
             self.interrupted(tid, entry)?;
@@ -352,9 +355,11 @@ impl Tracer {
         ptrace::go_on(tid, 0)
     }
 
-    /// Runs a sequence that makes no call of the program's, and so neither waits nor needs the tracer.
+    /// Runs a sequence that makes no call of the program's, and so neither waits nor needs the
+    /// tracer.
     ///
-    /// Where descriptors can't be copied, it is left out: it is about options that the program sets itself.
+    /// Where descriptors can't be copied, it is left out: it is about options that the program sets
+    /// itself.
     fn briefly(&self, tid: Tid, fd: i32, sequence: impl FnOnce(&Settings, &Socket)) {
         if let Ok(socket) = Socket::of(tid, fd, &Clock::of(tid, None)) {
             if log_enabled!(Level::Error) {

@@ -1,7 +1,8 @@
 //! How long a `bind` waits, through the signals that come meanwhile.
 //!
-//! A handler can't run while its thread stands still. So a signal ends the attempt: the thread is put before its `bind`
-//! again, handles the signal, makes the call, and the wait goes on where it was.
+//! A handler can't run while its thread stands still. So a signal ends the attempt: the thread is
+//! put before its `bind` again, handles the signal, makes the call, and the wait goes on where it
+//! was.
 
 use super::log;
 use super::ptrace::Tid;
@@ -90,8 +91,8 @@ impl Clock {
         log::silence(true);
     }
 
-    /// When the wait began that a signal has interrupted. If that asks the program to end, so long ago that no wait is that
-    /// long.
+    /// When the wait began that a signal has interrupted. If that asks the program to end, so long
+    /// ago that no wait is that long.
     pub(super) fn is_to_go_on_since(&self) -> Option<Instant> {
         let waits = self.waits.get() || self.goes_on;
         let begin = if self.asked_to_end.get() {
@@ -103,7 +104,8 @@ impl Clock {
     }
 }
 
-/// When a wait began that a signal has ended which asks the program to end: so long ago that no wait is that long.
+/// When a wait began that a signal has ended which asks the program to end: so long ago that no
+/// wait is that long.
 pub(super) fn ended(begin: Instant) -> Instant {
     begin
         .checked_sub(Duration::from_millis(LONGEST_WAIT_MS + 1))

@@ -38,7 +38,8 @@ impl State {
             9 => Self::LastAck,
             10 => Self::Listen,
             11 => Self::Closing,
-            // A closed socket is in the table only if it is bound, since Linux 6.8 and if TCP_BOUND_INACTIVE is asked for.
+            // A closed socket is in the table only if it is bound, since Linux 6.8 and if
+            // TCP_BOUND_INACTIVE is asked for.
             7 | 13 => Self::Bound,
             _ => return None,
         })
@@ -61,8 +62,9 @@ impl State {
         }
     }
 
-    /// Whether a socket in this state that no process owns is what a closed connection left behind. A connection that
-    /// waits to be accepted has no owner either, but is established, or was closed by its peer.
+    /// Whether a socket in this state that no process owns is what a closed connection left behind.
+    /// A connection that waits to be accepted has no owner either, but is established, or was
+    /// closed by its peer.
     pub(crate) fn is_of_the_dead(self) -> bool {
         matches!(
             self,

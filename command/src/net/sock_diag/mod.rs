@@ -1,4 +1,5 @@
-//! The kernel's table of TCP sockets (sock_diag(7)): read by everyone, and shortened by those with `CAP_NET_ADMIN`.
+//! The kernel's table of TCP sockets (sock_diag(7)): read by everyone, and shortened by those with
+//! `CAP_NET_ADMIN`.
 
 mod entry;
 mod netlink;
@@ -23,7 +24,8 @@ pub(crate) enum Which<'a> {
     These(&'a [u16]),
 }
 
-/// All TCP sockets with these local ports in our network namespace, in the order of port, state and addresses.
+/// All TCP sockets with these local ports in our network namespace, in the order of port, state and
+/// addresses.
 pub(crate) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
     read(which, u32::MAX)
 }
@@ -33,8 +35,9 @@ pub(crate) fn listeners() -> Result<Vec<Entry>> {
     read(Which::All, 1 << LISTEN)
 }
 
-/// Whether a live socket is known to have the address that is wanted. `network` is what [`sockopt::network`] has of the socket
-/// that wants it: of another network namespace than ours nothing is known.
+/// Whether a live socket is known to have the address that is wanted. `network` is what
+/// [`sockopt::network`] has of the socket that wants it: of another network namespace than ours
+/// nothing is known.
 pub(crate) fn is_held(wanted: &Wanted, network: Option<u64>) -> io::Result<bool> {
     let mut netlink = Netlink::open()?;
     let ours = sockopt::network(netlink.as_fd());
@@ -52,7 +55,8 @@ pub(crate) fn is_held(wanted: &Wanted, network: Option<u64>) -> io::Result<bool>
     Ok(found)
 }
 
-/// All UDP sockets with these local ports. Where the kernel can't tell (CONFIG_INET_UDP_DIAG), there are none.
+/// All UDP sockets with these local ports. Where the kernel can't tell (CONFIG_INET_UDP_DIAG),
+/// there are none.
 pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
     let mut entries = Vec::new();
     let Ok(mut netlink) = Netlink::open() else {
@@ -121,13 +125,14 @@ pub(crate) enum Refusal {
     Other(i32),
 }
 
-/// Asks the kernel to destroy these sockets; returns why it refused, if it did. A socket that is already gone counts
-/// as destroyed.
+/// Asks the kernel to destroy these sockets; returns why it refused, if it did. A socket that is
+/// already gone counts as destroyed.
 ///
-/// The first alone, which tells whether we may; the rest by the thousand, and only what fails is answered. `tell` is told
-/// for how many it has been asked.
+/// The first alone, which tells whether we may; the rest by the thousand, and only what fails is
+/// answered. `tell` is told for how many it has been asked.
 pub(crate) fn destroy(entries: &[Entry], mut tell: impl FnMut(usize)) -> Result<Option<Refusal>> {
-    // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless somebody has shrunk it.
+    // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless
+    // somebody has shrunk it.
     const AT_ONCE: usize = 1000;
     let mut netlink = Netlink::open().context("no netlink socket")?;
     let mut refusal = None;

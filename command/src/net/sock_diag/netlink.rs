@@ -8,7 +8,8 @@ use rustix::net::{
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The kernel makes no datagram larger than 32 KiB (`netlink_recvmsg` in `net/netlink/af_netlink.c`).
+/// The kernel makes no datagram larger than 32 KiB (`netlink_recvmsg` in
+/// `net/netlink/af_netlink.c`).
 const DATAGRAM: usize = 1 << 16;
 
 /// A socket to the kernel, of our own network namespace.
@@ -42,8 +43,8 @@ impl Netlink {
         self.receive_with(RecvFlags::empty(), take)
     }
 
-    /// Hands on every message that is there already. The kernel has dealt with a request when `send` returns, and what it
-    /// could not answer for want of room is lost.
+    /// Hands on every message that is there already. The kernel has dealt with a request when
+    /// `send` returns, and what it could not answer for want of room is lost.
     pub(super) fn receive_what_is_there(
         &mut self,
         mut take: impl FnMut(Message),
@@ -72,8 +73,8 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// `NotFound` if nobody in the kernel can answer for this family or protocol (`net/core/sock_diag.c`,
-    /// `net/ipv4/inet_diag.c`).
+    /// `NotFound` if nobody in the kernel can answer for this family or protocol
+    /// (`net/core/sock_diag.c`, `net/ipv4/inet_diag.c`).
     pub(super) fn ask(
         &mut self,
         request: &Request,

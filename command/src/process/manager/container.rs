@@ -79,7 +79,8 @@ pub(super) fn of(container: &cgroup::Container, uid: Option<u32>) -> Manager {
             Manager::Docker(name)
         }
         "podman" => {
-            // A rootless container's processes are its user's, or of one of that user's subordinate ids.
+            // A rootless container's processes are its user's, or of one of that user's subordinate
+            // ids.
             name.uid = uid.filter(|&uid| uid != 0 && uid < FIRST_SUBORDINATE);
             Engine::Podman.complete(&mut name);
             Manager::Podman(name)
@@ -343,7 +344,8 @@ fn named_by_socket(answer: &Value, port: u16) -> Option<Target> {
     })
 }
 
-/// Whether a line of `podman ps` has a port: `web 0.0.0.0:8080->80/tcp, 0.0.0.0:9000-9002->9000-9002/tcp`.
+/// Whether a line of `podman ps` has a port: `web 0.0.0.0:8080->80/tcp,
+/// 0.0.0.0:9000-9002->9000-9002/tcp`.
 fn publishes(line: &str, port: u16) -> bool {
     line.split_whitespace()
         .filter_map(|word| word.split_once("->"))

@@ -33,8 +33,8 @@ pub(crate) enum Manager {
     Lxc(container::Target),
     Machined(container::Target),
     Cri(container::Target),
-    /// supervisord, by the program; the options are those that supervisorctl needs to reach it. None
-    /// if it has no control socket.
+    /// supervisord, by the program; the options are those that supervisorctl needs to reach it.
+    /// None if it has no control socket.
     Supervisord {
         pid: i32,
         program: String,
@@ -133,8 +133,8 @@ impl Manager {
         }
     }
 
-    /// When it starts it again by its own settings, if they say so: a unit's `Restart=`, a container's
-    /// restart policy.
+    /// When it starts it again by its own settings, if they say so: a unit's `Restart=`, a
+    /// container's restart policy.
     pub(crate) fn restart(&self) -> Option<&str> {
         match self {
             Self::Unit(unit) => unit.restart(),
@@ -343,7 +343,8 @@ impl Manager {
                 }
             }
             Self::Podman(name) | Self::Docker(name) => match name.uid {
-                // Docker's group may talk to its socket, and podman's rootless containers are the user's.
+                // Docker's group may talk to its socket, and podman's rootless containers are the
+                // user's.
                 Some(uid) if uid != own.as_raw() && uid != 0 => Owner::of(uid),
                 _ => Owner::Us,
             },
@@ -451,7 +452,8 @@ impl Member {
         })
     }
 
-    /// Whether it is a program of this name: by the name that it shows, of its file or of its script.
+    /// Whether it is a program of this name: by the name that it shows, of its file or of its
+    /// script.
     fn is(&self, wanted: &str) -> bool {
         // npm writes a title over its arguments: `npm run start`.
         let title = self

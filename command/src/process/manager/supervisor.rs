@@ -58,7 +58,8 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
     }
     chain.windows(2).find_map(|pair| {
         let [child, parent] = pair else { return None };
-        // What somebody has started from a session of his own, over ssh for one, is not the supervisor's.
+        // What somebody has started from a session of his own, over ssh for one, is not the
+        // supervisor's.
         (child.session == holder.session).then(|| supervisor(parent, child, holder))?
     })
 }
@@ -92,7 +93,8 @@ fn supervisor(parent: &Member, child: &Member, holder: &Member) -> Option<Manage
     if has("/forever/bin/monitor") {
         return Some(Manager::Forever(supervise(child.pid.to_string())));
     }
-    // `dotnet watch`, `node --watch`, `bun --hot`: an option in front of the script makes them watch.
+    // `dotnet watch`, `node --watch`, `bun --hot`: an option in front of the script makes them
+    // watch.
     let has_option = ["node", "bun", "deno", "dotnet"]
         .iter()
         .any(|name| parent.is(name))

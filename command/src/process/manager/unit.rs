@@ -101,7 +101,8 @@ impl Unit {
                 .unwrap_or_default()
                 .iter()
                 .all(|parent| STARTERS.iter().any(|name| parent.is(name))),
-            // The main process has not started it: a daemon, of which the manager knows another process.
+            // The main process has not started it: a daemon, of which the manager knows another
+            // process.
             None => Member::new(main).is_none_or(|main| main.session == holder.session),
         }
     }

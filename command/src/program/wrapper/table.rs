@@ -1,13 +1,15 @@
-//! What is known of the programs that start another: their names, their options, and where the program stands.
+//! What is known of the programs that start another: their names, their options, and where the
+//! program stands.
 
-/// A program that reads its options up to the first argument that is none, as getopt(3) does where it is told `+`.
+/// A program that reads its options up to the first argument that is none, as getopt(3) does where
+/// it is told `+`.
 pub(super) struct Wrapper {
     /// What it is called.
     pub(super) names: &'static str,
     /// The letters whose value follows.
     pub(super) short: &'static str,
-    /// The long options, with an `=` for each value that follows. Any may be cut short, as long as it is no other's
-    /// beginning, so all of them are here.
+    /// The long options, with an `=` for each value that follows. Any may be cut short, as long as
+    /// it is no other's beginning, so all of them are here.
     pub(super) long: &'static str,
     /// How many arguments stand before the program's name.
     pub(super) words: usize,
@@ -39,8 +41,9 @@ impl Wrapper {
     }
 }
 
-/// From their manual pages: coreutils 9.7, util-linux 2.41, findutils 4.9, time 1.9, dpkg 1.21, runit 2.1, daemontools 0.76,
-/// s6 2.11, tini 0.19, dumb-init 1.2, catatonit 0.1, bubblewrap 0.8, mptcpd 0.11, numactl 2.0 and systemd 252.
+/// From their manual pages: coreutils 9.7, util-linux 2.41, findutils 4.9, time 1.9, dpkg 1.21,
+/// runit 2.1, daemontools 0.76, s6 2.11, tini 0.19, dumb-init 1.2, catatonit 0.1, bubblewrap 0.8,
+/// mptcpd 0.11, numactl 2.0 and systemd 252.
 #[rustfmt::skip] // A table.
 pub(super) const WRAPPERS: &[Wrapper] = &[
     Wrapper::new("env", "uCSa",
@@ -122,8 +125,8 @@ pub(super) const WRAPPERS: &[Wrapper] = &[
 pub(super) const SHELLS: &str =
     "sh bash rbash dash ash ksh ksh93 mksh lksh yash posh zsh fish csh tcsh";
 
-/// Other programs that are there to start others, and that call `bind` themselves or load what may, so that their files do not
-/// tell.
+/// Other programs that are there to start others, and that call `bind` themselves or load what may,
+/// so that their files do not tell.
 pub(super) const OTHERS: &str = "abduco byobu circusd cron crond daemonize dtach expect faketime firejail foreman honcho make monit \
                       nodemon npm npx parallel pm2-runtime runsv runsvdir s6-supervise s6-svscan screen supervise \
                       supervisord svscan tmux unbuffer watch watchexec yarn";

@@ -33,8 +33,9 @@ pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struc
     registers.regs[0] = u64::from_ne_bytes(result.to_ne_bytes());
 }
 
-/// Has the tracee make its call again, from the stop at its end: as the kernel does itself for calls that a signal has
-/// interrupted (`do_signal` in `arch/arm64/kernel/signal.c`). The result has taken the first argument's place.
+/// Has the tracee make its call again, from the stop at its end: as the kernel does itself for
+/// calls that a signal has interrupted (`do_signal` in `arch/arm64/kernel/signal.c`). The result
+/// has taken the first argument's place.
 pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, entry: &Entry) {
     registers.regs[0] = entry.arguments[0];
     registers.pc = registers.pc.wrapping_sub(4);
@@ -45,8 +46,8 @@ pub(in crate::engine::trace) fn advance(registers: &mut Registers, _: &Entry) {
     registers.pc = registers.pc.wrapping_add(4);
 }
 
-/// Has a tracee at a syscall-enter-stop not make its call, and stand before it again. Of the two requests the second one
-/// may not come to be made: the call then returns its first argument.
+/// Has a tracee at a syscall-enter-stop not make its call, and stand before it again. Of the two
+/// requests the second one may not come to be made: the call then returns its first argument.
 pub(in crate::engine::trace) fn skip(tid: Tid, entry: &Entry) -> io::Result<()> {
     ptrace::make_no_call(tid)?;
     let mut registers = ptrace::registers(tid)?;
@@ -65,8 +66,9 @@ pub(in crate::engine::trace) fn number(_: &Entry, asked: Asked) -> Option<u64> {
     native_number(asked)
 }
 
-/// Code that makes these calls, gives the registers back what they are in `behind`, but for the result of the program's `own`
-/// call, and goes there. The seventeenth register is for such ways (IP1 in the procedure call standard).
+/// Code that makes these calls, gives the registers back what they are in `behind`, but for the
+/// result of the program's `own` call, and goes there. The seventeenth register is for such ways
+/// (IP1 in the procedure call standard).
 pub(in crate::engine::trace) fn code(
     _: &Entry,
     _: u64,

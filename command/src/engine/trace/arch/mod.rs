@@ -1,4 +1,5 @@
-//! What differs between processors: the numbers of system calls, where their arguments are, and how one is made again.
+//! What differs between processors: the numbers of system calls, where their arguments are, and how
+//! one is made again.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -7,8 +7,8 @@ use super::{
 use crate::engine::trace::ptrace::{self, Entry, Tid, read};
 use std::io;
 
-/// What an ELF file calls the machines whose system calls are known here, and their width: x32 programs are x86-64 and 32
-/// bits wide, and number their calls otherwise.
+/// What an ELF file calls the machines whose system calls are known here, and their width: x32
+/// programs are x86-64 and 32 bits wide, and number their calls otherwise.
 pub(crate) const MACHINES: &[(&str, u8)] = &[("x86-64", 64), ("i386", 32)];
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
@@ -101,8 +101,8 @@ pub(in crate::engine::trace) fn wait(tid: Tid, entry: &Entry) -> Option<Wait> {
     }
 }
 
-/// `arch/x86/entry/syscalls/syscall_32.tbl`; of `ipc` and `socketcall` the first argument says which
-/// (`include/uapi/linux/ipc.h`, `include/uapi/linux/net.h`).
+/// `arch/x86/entry/syscalls/syscall_32.tbl`; of `ipc` and `socketcall` the first argument says
+/// which (`include/uapi/linux/ipc.h`, `include/uapi/linux/net.h`).
 fn wait_32(tid: Tid, entry: &Entry) -> Option<Wait> {
     let [first, second, third, fourth, fifth, sixth] = entry.arguments;
     let again = -i64::from(libc::EAGAIN);
@@ -136,9 +136,9 @@ pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struc
     registers.rax = u64::from_ne_bytes(result.to_ne_bytes());
 }
 
-/// Has the tracee make its call again, from the stop at its end: as the kernel does itself for calls that a signal has
-/// interrupted (`arch_do_signal_or_restart` in `arch/x86/kernel/signal.c`). `syscall` and `int 0x80` are two bytes
-/// long, and `sysenter` comes back behind an `int 0x80`.
+/// Has the tracee make its call again, from the stop at its end: as the kernel does itself for
+/// calls that a signal has interrupted (`arch_do_signal_or_restart` in `arch/x86/kernel/signal.c`).
+/// `syscall` and `int 0x80` are two bytes long, and `sysenter` comes back behind an `int 0x80`.
 pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, _: &Entry) {
     registers.rax = registers.orig_rax;
     registers.rip = registers.rip.wrapping_sub(2);
@@ -157,7 +157,8 @@ pub(in crate::engine::trace) fn skip(tid: Tid, entry: &Entry) -> io::Result<()> 
     ptrace::set_registers(tid, registers)
 }
 
-/// Has a tracee at a syscall-exit-stop go on with this code, and not with a call that the kernel restarts.
+/// Has a tracee at a syscall-exit-stop go on with this code, and not with a call that the kernel
+/// restarts.
 pub(in crate::engine::trace) fn go_to(registers: &mut Registers, code: u64) {
     registers.rip = code;
     registers.rax = 0;
@@ -180,8 +181,8 @@ pub(in crate::engine::trace) fn number(entry: &Entry, asked: Asked) -> Option<u6
     }
 }
 
-/// Code that makes these calls, gives the registers back what they are in `behind`, but for the result of the program's `own`
-/// call, and goes there. It lies at `address`.
+/// Code that makes these calls, gives the registers back what they are in `behind`, but for the
+/// result of the program's `own` call, and goes there. It lies at `address`.
 pub(in crate::engine::trace) fn code(
     entry: &Entry,
     address: u64,

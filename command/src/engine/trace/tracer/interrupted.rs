@@ -2,8 +2,8 @@
 //!
 //! The kernel throws an ignored signal away when it is sent, but not for a traced thread
 //! (`sig_ignored` in `kernel/signal.c`): it wakes the thread, and a call that is never restarted
-//! (signal(7)) then fails with `EINTR`, in a program that has no handler at all. So the thread is put
-//! before its call again. What is left of a timeout is kept by the tracer, and not put into the
+//! (signal(7)) then fails with `EINTR`, in a program that has no handler at all. So the thread is
+//! put before its call again. What is left of a timeout is kept by the tracer, and not put into the
 //! call's arguments: if the tracer ends, the program has its own.
 
 use super::super::arch::{self, Time, Words};
@@ -158,8 +158,8 @@ impl Tracer {
         ptrace::set_registers(tid, behind)
     }
 
-    /// What a thread of a tracee's process has been given since then. If it was handled, it may have
-    /// been the reason why another thread's call was interrupted, as it may without a tracer.
+    /// What a thread of a tracee's process has been given since then. If it was handled, it may
+    /// have been the reason why another thread's call was interrupted, as it may without a tracer.
     fn taken_elsewhere(&self, tid: Tid, since: Instant) -> Option<Taken> {
         let process = process_of(tid);
         let mut taken = None;

@@ -1,5 +1,5 @@
-//! The part of the tracer's work that a sequence has begun: its calls are made, its questions answered, and the stops that
-//! come in its way held until it is over.
+//! The part of the tracer's work that a sequence has begun: its calls are made, its questions
+//! answered, and the stops that come in its way held until it is over.
 
 use super::super::arch;
 use super::super::interception::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word};
@@ -26,7 +26,8 @@ pub(super) struct InAttendance {
     is_possible: Option<bool>,
     /// The page that was mapped for what those return.
     page: Option<u64>,
-    /// The stop that came in the sequence's way, and is to be seen to before the call when that is over.
+    /// The stop that came in the sequence's way, and is to be seen to before the call when that is
+    /// over.
     held: Option<Stop>,
 }
 
@@ -105,7 +106,8 @@ pub(super) enum Stage {
 }
 
 impl Tracee {
-    /// Lets it make the call that it is attended for; returns what it has stopped at if it has left the call for good.
+    /// Lets it make the call that it is attended for; returns what it has stopped at if it has left
+    /// the call for good.
     fn begin_to_make(&mut self, tid: Tid, around: Option<&Around>) -> Option<Stop> {
         let attended = self.attended.as_mut()?;
         let alone = Around {
@@ -135,7 +137,8 @@ impl Tracee {
         None
     }
 
-    /// Has it answer a question of its sequence's; returns what it has stopped at if it has left the call for good.
+    /// Has it answer a question of its sequence's; returns what it has stopped at if it has left
+    /// the call for good.
     fn answer(&mut self, tid: Tid, fd: i32, question: Question) -> Option<Stop> {
         let attended = self.attended.as_mut()?;
         match attended.ask(tid, fd, question) {
@@ -262,7 +265,8 @@ impl Tracer {
         }
     }
 
-    /// A sequence is over: its tracee goes on, with the same call `again` or if there is something to see to before.
+    /// A sequence is over: its tracee goes on, with the same call `again` or if there is something
+    /// to see to before.
     fn over(&mut self, tid: Tid, again: bool) {
         let attended = self
             .tracees
@@ -309,9 +313,9 @@ impl Tracer {
                 }
                 _ => Err(INTERRUPTED),
             },
-            // A signal, or a stop of the whole process, has come before the call. It will be as if it had come before the
-            // program made its call at all, which is seen to when it comes. Until the sequence is over the thread stands
-            // behind the call once more.
+            // A signal, or a stop of the whole process, has come before the call. It will be as if
+            // it had come before the program made its call at all, which is seen to when it comes.
+            // Until the sequence is over the thread stands behind the call once more.
             _ => {
                 attended.held = Some(stop);
                 tracee.holds_signals |= matches!(stop, Stop::Signal(_));
