@@ -37,6 +37,8 @@ const SUPERVISOR: Duration = Duration::from_secs(3);
 const PARENT: Duration = Duration::from_millis(1500);
 /// Where nobody is known who could do it.
 const NOBODY: Duration = Duration::from_millis(250);
+/// Shells that people type at.
+const SHELLS: [&str; 6] = ["bash", "zsh", "fish", "sh", "dash", "ksh"];
 const OFTEN: Duration = Duration::from_millis(25);
 
 /// Watches the ports for as long as whoever may start the holders again needs.
@@ -84,7 +86,12 @@ fn suspect(ask: &Ask, us: &Us) -> (Option<Handle>, Duration) {
         .holdings
         .first()
         .and_then(|holding| holding.holder.who.ancestors.first());
+    // A person at a shell starts nothing by himself; a loop that he has typed does so at once.
+    let is_prompt = |pid| info::arguments(pid).len() <= 1;
     match parent {
+        Some(parent) if SHELLS.contains(&parent.name.as_str()) && is_prompt(parent.pid) => {
+            (None, NOBODY)
+        }
         Some(parent) if !us.descend_from(parent.pid) && parent.name != "systemd" => {
             (handle(parent.pid), PARENT)
         }
