@@ -1,6 +1,7 @@
 //! Supervisors among the parents of a process: those that start it again when it has ended.
 
-use super::{Manager, Member, Parent, Supervise};
+use super::find::Member;
+use super::{Manager, Parent, Supervise};
 use crate::process::holders::Holder;
 use crate::process::users;
 use procfs::process::Process;

@@ -1,6 +1,6 @@
 //! A service of systemd: what its manager says of it, and how it is stopped (systemctl(1)).
 
-use super::Member;
+use super::find::Member;
 use crate::process::holders::Holder;
 use crate::process::users;
 use log::debug;

@@ -1,0 +1,121 @@
+//! Finds the manager of a process: among its parents, and by its control group.
+
+use super::container::{self, Engine};
+use super::unit::Unit;
+use super::{Manager, supervisor};
+use crate::process::cgroup;
+use crate::process::holders::Holder;
+use crate::process::info;
+use procfs::process::{Process, Stat};
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+/// Finds the managers of several processes, and asks each unit's and engine's only once.
+#[derive(Debug, Default)]
+pub(crate) struct Managers {
+    /// The container that we are in ourselves: what stops it would stop us.
+    ours: Option<cgroup::Container>,
+    units: BTreeMap<(String, Option<u32>), Unit>,
+}
+
+/// What is known of a process that may be a manager, or be managed.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) pid: i32,
+    pub(super) name: String,
+    pub(super) arguments: Vec<String>,
+    pub(super) session: i32,
+}
+
+impl Member {
+    pub(super) fn new(pid: i32) -> Option<Self> {
+        let stat: Stat = Process::new(pid).ok()?.stat().ok()?;
+        Some(Self {
+            pid,
+            name: crate::output::readable(stat.comm.as_bytes()),
+            arguments: info::arguments(pid),
+            session: stat.session,
+        })
+    }
+
+    /// Whether it is a program of this name: by the name that it shows, of its file or of its
+    /// script.
+    pub(super) fn is(&self, wanted: &str) -> bool {
+        // npm writes a title over its arguments: `npm run start`.
+        let title = self
+            .arguments
+            .first()
+            .and_then(|first| first.split(' ').next());
+        title == Some(wanted)
+            || info::is_called(&self.arguments, None, &self.name, wanted)
+            || [".js", ".cjs", ".mjs"].iter().any(|ending| {
+                info::is_called(
+                    &self.arguments,
+                    None,
+                    &self.name,
+                    &format!("{wanted}{ending}"),
+                )
+            })
+    }
+}
+
+impl Managers {
+    /// Notes where we are.
+    pub(crate) fn look() -> Self {
+        let ours = fs::read_to_string("/proc/self/cgroup").map(|text| cgroup::read(&text));
+        Self {
+            ours: ours.ok().and_then(|place| place.container),
+            units: BTreeMap::new(),
+        }
+    }
+
+    /// The supervisor of a process, whatever unit or container it is in.
+    pub(crate) fn supervisor_of(pid: i32) -> Option<Manager> {
+        let ancestors = info::Who::is(pid).ancestors;
+        let pids = std::iter::once(pid).chain(ancestors.iter().map(|parent| parent.pid));
+        supervisor::of(&pids.map_while(Member::new).collect::<Vec<_>>(), &[])
+    }
+
+    /// The manager of a process that holds these ports, with the others that hold them.
+    pub(crate) fn of(
+        &mut self,
+        holder: &Holder,
+        ports: &[u16],
+        others: &[Holder],
+    ) -> Option<Manager> {
+        if let Some(engine) = Engine::publishing(holder) {
+            return Some(engine.container_on(holder, ports));
+        }
+        let container = holder.who.container.as_ref();
+        if let Some(container) = container.filter(|it| self.ours.as_ref() != Some(*it)) {
+            return Some(container::of(container, holder.who.uid));
+        }
+        let chain = chain(holder);
+        if let Some(manager) = supervisor::of(&chain, others) {
+            return Some(manager);
+        }
+        let unit = self.unit(holder)?;
+        unit.runs(&chain, others).then_some(Manager::Unit(unit))
+    }
+
+    /// The unit that a process is in, whether it is the unit's own program or one of many.
+    pub(crate) fn unit(&mut self, holder: &Holder) -> Option<Unit> {
+        let who: &Arc<info::Who> = &holder.who;
+        let name = who.unit.clone()?;
+        let user = who.uid.filter(|_| who.user_unit);
+        let unit = self
+            .units
+            .entry((name.clone(), user))
+            .or_insert_with(|| Unit::find(name, user));
+        Some(unit.clone())
+    }
+}
+
+/// The process and those above it, the nearest first.
+fn chain(holder: &Holder) -> Vec<Member> {
+    std::iter::once(holder.pid)
+        .chain(holder.who.ancestors.iter().map(|parent| parent.pid))
+        .map_while(Member::new)
+        .collect()
+}
