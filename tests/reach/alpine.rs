@@ -7,23 +7,26 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 use support::{Folder, Program, Running, TcpState, count, own_network, wait_until};
 
 /// Where musl looks for what has a bare name.
 const SEARCHED: [&str; 2] = ["usr/lib", "usr/local/lib"];
 
-struct Root(Folder);
+pub(crate) struct Root(Folder);
 
 impl Root {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let root = Folder::for_other_users(name);
         for folder in [
             "bin",
+            "dev",
             "lib",
             "opt",
             "proc",
             "srv",
+            "tmp",
             "usr/lib",
             "usr/local/lib",
         ] {
@@ -36,6 +39,7 @@ impl Root {
         }
         root.copy(System::Musl.compile("legacy", LEGACY, &[]), "srv/legacy");
         fs::write(root.join("srv/index.html"), "hello\n").expect("our own folder");
+        fs::write(root.join("dev/null"), "").expect("our own folder");
         Self(root)
     }
 
@@ -45,14 +49,21 @@ impl Root {
         self.0.copy(library, &format!("{folder}/libreuse.so"));
     }
 
-    /// A program of the system's, with these variables.
-    fn program(&self, variables: &[&str], arguments: &[&str]) -> Program {
+    /// Puts another file there.
+    pub(crate) fn put_file(&self, from: impl AsRef<Path>, to: &str) {
+        self.0.copy(from, to);
+    }
+
+    /// A program of the system's, with these variables. It can write to /tmp alone.
+    pub(crate) fn program(&self, variables: &[&str], arguments: &[&str]) -> Program {
         const SCRIPT: &str = r#"
             root=$1
             shift
             mount --bind "$root" "$root"
             mount -o remount,bind,ro "$root"
             mount --bind /proc "$root/proc"
+            mount --bind /dev/null "$root/dev/null"
+            mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
             exec setpriv --no-new-privs chroot --userspec=65534:65534 --groups= "$root" /bin/env -i "$@"
         "#;
         Program::new("/usr/bin/unshare")

@@ -90,6 +90,82 @@ fn the_command_picks_the_library_for_the_kind_of_program() {
     assert!(words.join(" ").contains(said), "{refused:#?}");
 }
 
+/// A program with file capabilities, for an ordinary user: the dynamic linker gives it a library by its bare name alone, and
+/// only if that has the bit of set-user-ID.
+#[test]
+fn a_program_with_capabilities_keeps_its_port_once_that_is_asked_for() {
+    release("x86_64");
+    let legacy = System::Here.compile("legacy", LEGACY, &[]);
+    let port = |install: &str, preload: &str| {
+        port_after_crash(&here(&format!(
+            "cp {legacy} /usr/bin/legacy; setcap cap_net_bind_service=ep /usr/bin/legacy\n\
+             cp {command} /usr/bin/; {install}\n\
+             export LD_PRELOAD={preload}\n\
+             exec setpriv --reuid=65534 --regid=65534 --clear-groups /usr/bin/legacy",
+            legacy = legacy.display(),
+            command = release("x86_64").join("bin/reuseaddr").display()
+        )))
+    };
+    assert_eq!(
+        port("reuseaddr install >&2", "libreuse.so"),
+        "port 49201",
+        "off by default"
+    );
+    let secure = "reuseaddr install --secure-programs >&2";
+    assert_eq!(port(secure, "libreuse.so"), "port 49200");
+    // It is not the bit alone: what names a file by its path is never taken there.
+    assert_eq!(
+        port(secure, "/usr/lib/x86_64-linux-gnu/libreuse.so"),
+        "port 49201"
+    );
+    // Whoever starts it can't make it do more than the defaults.
+    let told = "reuseaddr install --secure-programs >&2; export LIBREUSE_REUSEADDR=off LIBREUSE_LOG_FILE=/tmp/log";
+    assert_eq!(port(told, "libreuse.so"), "port 49200");
+    let undone = "reuseaddr install --secure-programs >&2; reuseaddr install --remove >&2";
+    assert_eq!(port(undone, "libreuse.so"), "port 49201");
+
+    let said = here(&format!(
+        "cp {} /usr/bin/; reuseaddr install --secure-programs; stat -c %a /usr/lib/x86_64-linux-gnu/libreuse.so; \
+         reuseaddr install; stat -c %a /usr/lib/x86_64-linux-gnu/libreuse.so",
+        release("x86_64").join("bin/reuseaddr").display()
+    ))
+    .output();
+    assert!(said.contains("its code runs with"), "{said}");
+    // A plain one after it does not take it back unasked.
+    assert_eq!(
+        said.lines().filter(|line| *line == "4644").count(),
+        2,
+        "{said}"
+    );
+}
+
+/// For a container's volume, without any tool beside it.
+#[test]
+fn the_command_puts_the_library_into_a_folder() {
+    let folder = Folder::new("install-into");
+    let command = Program::new(release("x86_64").join("bin/reuseaddr"));
+    command
+        .clone()
+        .argument("install")
+        .argument(folder.path())
+        .run()
+        .succeeded();
+    let expected = fs::read(release("x86_64").join("lib/libreuse.so")).expect("the library");
+    assert_eq!(
+        fs::read(folder.join("libreuse.so")).expect("it is there"),
+        expected
+    );
+    assert_eq!(files(folder.path()), ["libreuse.so"]);
+    let missing = command.arguments(["install", "/no/such/folder"]).run();
+    assert_eq!(missing.status.code(), Some(2), "{missing:#?}");
+    assert!(
+        missing
+            .stderr
+            .contains("/no/such/folder/libreuse.so can't be written"),
+        "{missing:#?}"
+    );
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let listing = succeed(
         Command::new("find")

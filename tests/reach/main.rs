@@ -6,6 +6,7 @@
 
 mod alone;
 mod alpine;
+mod channels;
 mod containers;
 mod floor;
 mod hostile;

@@ -5,20 +5,22 @@ use crate::systems::{Layer, System, command_package, dist, package, succeed};
 use std::process::Command;
 
 #[test]
-fn lintian_finds_no_error_in_them() {
+fn lintian_finds_nothing_in_them() {
     let report = succeed(
         Command::new("lintian")
             .args([
                 "--allow-root",
                 "--fail-on",
-                "error",
+                "error,warning",
+                "--display-info",
                 "--tag-display-limit",
                 "0",
             ])
             .args(["amd64", "i386", "arm64", "armhf", "s390x"].map(package))
             .args(["amd64", "arm64"].map(command_package)),
     );
-    assert!(!report.contains("E: "), "{report}");
+    // What it was told to leave out is still there to be left out.
+    assert!(!report.contains("unused-override"), "{report}");
 }
 
 #[test]

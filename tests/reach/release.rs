@@ -10,8 +10,9 @@ use support::{Folder, Program};
 #[test]
 fn the_same_source_gives_the_same_bytes_elsewhere() {
     let sums = fs::read_to_string(dist().join("SHA256SUMS")).expect("the sums");
-    // A tarball and the library's package for each target, and the command's package for two.
-    assert!(sums.lines().count() >= 12, "{sums}");
+    // For five processors a tarball and a Debian package, for three an rpm, for two the command's packages of Debian, Red
+    // Hat, PyPI and npm; and npm's launcher, Arch's PKGBUILD and the image.
+    assert!(sums.lines().count() >= 19, "{sums}");
     let elsewhere = Folder::new("a/copy elsewhere");
     let copy = elsewhere.join("libreuse");
     fs::create_dir_all(copy.join("target")).expect("the folder for temporary files is writable");
@@ -28,7 +29,11 @@ fn the_same_source_gives_the_same_bytes_elsewhere() {
     for file in files.lines() {
         let place = copy.join(file);
         fs::create_dir_all(place.parent().expect("a folder")).expect("the folder is writable");
-        fs::copy(project().join(file), place).expect("a file of the project");
+        // The command's package has links to the sources of the library.
+        match fs::read_link(project().join(file)) {
+            Ok(link) => std::os::unix::fs::symlink(link, place).expect("a link"),
+            Err(_) => drop(fs::copy(project().join(file), place).expect("a file of the project")),
+        }
     }
     // The compilers are where they are.
     std::os::unix::fs::symlink(
@@ -43,7 +48,8 @@ fn the_same_source_gives_the_same_bytes_elsewhere() {
             .env("SOURCE_DATE_EPOCH", date.trim()),
     );
     let again = fs::read_to_string(copy.join("target/dist/SHA256SUMS")).expect("the sums");
-    assert_eq!(again.lines().count(), 5, "{again}");
+    // Two tarballs, three packages each for Debian and Red Hat, and a wheel.
+    assert_eq!(again.lines().count(), 9, "{again}");
     for line in again.lines() {
         assert!(sums.contains(line), "{again}\n{sums}");
     }
@@ -126,6 +132,149 @@ fn the_sums_are_those_of_the_files() {
             .args(["--check", "--strict", "SHA256SUMS"])
             .current_dir(dist()),
     );
+}
+
+/// Scanners read it, such as `cargo audit bin`.
+#[test]
+fn the_command_bears_a_list_of_its_crates() {
+    const READ: &str = "import json, subprocess, sys, zlib\n\
+        subprocess.run([sys.argv[1], '--dump-section', '.dep-v0=' + sys.argv[3], sys.argv[2], '/dev/null'], check=True)\n\
+        print([part['name'] for part in json.loads(zlib.decompress(open(sys.argv[3], 'rb').read()))['packages']])";
+    let folder = Folder::new("auditable");
+    for (machine, objcopy) in [
+        ("x86_64", "objcopy"),
+        ("aarch64", "aarch64-linux-gnu-objcopy"),
+    ] {
+        let names = succeed(
+            Command::new("python3")
+                .args(["-c", READ, objcopy])
+                .arg(release(machine).join("bin/reuseaddr"))
+                .arg(folder.join("list")),
+        );
+        for name in ["'clap'", "'libreuse-rules'", "'reuseaddr'"] {
+            assert!(names.contains(name), "{machine}: {names}");
+        }
+    }
+}
+
+/// Each channel takes maintainer and home page from Cargo.toml; these two can't.
+#[test]
+fn the_project_has_one_maintainer_and_one_home() {
+    let text =
+        |name: &str| fs::read_to_string(project().join(name)).expect("a file of the project");
+    let own = text("Cargo.toml");
+    let lines: Vec<&str> = own
+        .lines()
+        .filter(|line| {
+            ["authors = ", "homepage = ", "repository = "]
+                .iter()
+                .any(|key| line.starts_with(key))
+        })
+        .collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for line in &lines {
+        assert!(
+            text("command/Cargo.toml").contains(&format!("\n{line}\n")),
+            "{line}"
+        );
+    }
+    let address = lines[0].split(['<', '>']).nth(1).expect("an address");
+    assert!(
+        text("SECURITY.md").contains(&format!("<{address}>")),
+        "{address}"
+    );
+}
+
+/// A release is what is signed. With placeholders, or by a key that nobody could check, nothing is.
+#[test]
+fn only_what_has_a_home_is_signed_and_only_by_a_known_key() {
+    let folder = Folder::new("signing");
+    for name in ["packaging", "Cargo.toml"] {
+        succeed(
+            Command::new("cp")
+                .arg("-R")
+                .arg(project().join(name))
+                .arg(folder.path()),
+        );
+    }
+    let key = folder.join("key");
+    succeed(
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key),
+    );
+    fs::create_dir(folder.join("dist")).expect("ours");
+    fs::write(folder.join("dist/SHA256SUMS"), "0  nothing\n").expect("ours");
+    let sign = || {
+        Program::new(folder.join("packaging/sign"))
+            .argument(&key)
+            .argument(folder.join("dist"))
+            .run()
+    };
+    let refuses = |why: &str| {
+        let finished = sign();
+        assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
+        assert!(finished.stderr.contains(why), "{finished:#?}");
+        assert!(!folder.join("dist/SHA256SUMS.sig").exists());
+    };
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("ours");
+    fs::write(
+        folder.join("Cargo.toml"),
+        manifest.replace(".example", ".org"),
+    )
+    .expect("ours");
+    refuses("does not name the key");
+    let public = fs::read_to_string(folder.join("key.pub")).expect("the public key");
+    let signers = format!("release@libreuse namespaces=\"libreuse-release\" {public}");
+    fs::write(folder.join("packaging/allowed_signers"), signers).expect("ours");
+    for line in [
+        "authors = [\"A <a@b.example>\"]",
+        "homepage = \"https://b.example\"",
+        "repository = \"https://b.example/c\"",
+    ] {
+        let key = line.split(" = ").next().expect("a key");
+        let with: Vec<&str> = manifest
+            .lines()
+            .map(|own| {
+                if own.starts_with(&format!("{key} = ")) {
+                    line
+                } else {
+                    own
+                }
+            })
+            .collect();
+        fs::write(
+            folder.join("Cargo.toml"),
+            with.join("\n")
+                .replace("maintainers.example", "b.org")
+                .replace("libreuse.example", "b.org"),
+        )
+        .expect("ours");
+        refuses("which stands for what is not decided yet");
+    }
+
+    fs::write(
+        folder.join("Cargo.toml"),
+        manifest.replace(".example", ".org"),
+    )
+    .expect("ours");
+    let finished = sign();
+    assert!(finished.status.success(), "{finished:#?}");
+    // As docs/install.md says it.
+    let verify = |sums: &str| {
+        let line = format!(
+            "printf '{sums}' | ssh-keygen -Y verify -f packaging/allowed_signers -I release@libreuse -n libreuse-release \
+             -s dist/SHA256SUMS.sig"
+        );
+        Program::new("/bin/sh")
+            .arguments(["-c", &line])
+            .inside(folder.path())
+            .run()
+            .status
+            .success()
+    };
+    assert!(verify("0  nothing\\n"));
+    assert!(!verify("1  nothing\\n"), "the control");
 }
 
 #[test]

@@ -267,6 +267,30 @@ impl Layer {
         layer
     }
 
+    /// Makes changes to the same root by this machine's own tools, to which it is the folder `$1`.
+    pub(crate) fn changed_from_outside(&self, commands: &str) {
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            self.root.display(),
+            self.folder.join("changes").display(),
+            self.folder.join("work").display()
+        );
+        Program::new("/usr/bin/unshare")
+            .arguments(["--mount", "sh", "-exc"])
+            .argument(format!(
+                "mount -t overlay -o \"$2\" overlay \"$1\"\n{commands}"
+            ))
+            .argument("sh")
+            .arguments([self.folder.join("root").as_os_str(), options.as_ref()])
+            .run()
+            .succeeded();
+    }
+
+    /// The root file system that it changes.
+    pub(crate) fn below(&self) -> &Path {
+        &self.root
+    }
+
     /// A program that runs there, and can change nothing.
     pub(crate) fn program(&self, name: impl AsRef<OsStr>) -> Program {
         let changes = self.folder.join("changes");
