@@ -4,9 +4,12 @@ use super::{exit, options};
 use crate::engine::Engine;
 use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
 use crate::process::credentials::Credentials;
-use crate::program::report::{Reach, Report};
+use crate::program::explain;
+use crate::program::finding::Reach;
+use crate::program::report::{Report, Socket};
 use crate::program::search::{file_name, find_program};
 use crate::program::{inspect, process, select, wrapper};
+use anstyle::Style;
 use anyhow::{Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -58,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 &Credentials::own(),
                 inspect::Question::Everything,
             );
-            if report.needs_library || arguments.library.library.is_some() {
+            if report.needs_library() || arguments.library.library.is_some() {
                 libraries?;
             }
             (report, readable(name.as_bytes()))
@@ -91,11 +94,12 @@ fn advice(report: &Report, shown: &str) -> Option<String> {
         return None;
     }
     let in_front = "put `reuseaddr run` in front of the program itself";
-    Some(if report.starts_elsewhere {
+    Some(if report.starts_elsewhere() {
         format!("to be certain, {in_front}")
     } else if let Some(why) = select::untraceable(report) {
         format!("{why}; to be certain, {in_front}")
-    } else if let Reach::May(why) = &report.reach {
+    } else if let Reach::ByLibrary(_) | Reach::ByLoading = &report.reach {
+        let why = explain::of_reach(&report.reach);
         format!(
             "{why}; if a restart fails all the same, `reuseaddr run --engine trace {shown}` works"
         )
@@ -104,9 +108,10 @@ fn advice(report: &Report, shown: &str) -> Option<String> {
     })
 }
 
-fn text(report: &Report, shown: &str) -> String {
-    let engine = report.engine.as_ref();
-    let (style, verdict, sentence) = match (report.pid, engine.map(|choice| choice.name)) {
+/// The answer's first word, in its colour, and the sentence that it begins, with `{}` for the program.
+fn verdict(report: &Report) -> (Style, &'static str, &'static str) {
+    let engine = report.engine.as_ref().map(|choice| choice.name);
+    match (report.pid, engine) {
         (None, Some(Engine::Preload)) if report.follows => (
             UNSURE,
             "probably",
@@ -140,64 +145,68 @@ fn text(report: &Report, shown: &str) -> String {
             "traced",
             "until it listens, a tracer is at work in {}",
         ),
-        (Some(_), None) if report.needs_nothing => (
+        (Some(_), None) if report.needs_nothing() => (
             GOOD,
             "nothing to do",
             "what {} listens on carries SO_REUSEADDR",
         ),
         (Some(_), _) if report.works => (GOOD, "loaded", "the library is at work in {}"),
-        (Some(_), _) if report.loaded => (BAD, "loaded in vain", "the library does nothing in {}"),
+        (Some(_), _) if report.is_loaded() => {
+            (BAD, "loaded in vain", "the library does nothing in {}")
+        }
         (Some(_), _) => (BAD, "not loaded", "the library is not in {}"),
-    };
+    }
+}
+
+fn text(report: &Report, shown: &str) -> String {
+    let (style, verdict, sentence) = verdict(report);
     let verdict = styled(style, verdict);
     let sentence = sentence.replace("{}", shown);
     let mut text = paragraph("", "", &format!("{verdict}: {sentence}."));
-    for finding in &report.findings {
-        text += &paragraph("  - ", "    ", &finding.text);
-    }
-    if let Some(advice) = advice(report, shown) {
-        text += &paragraph("  - ", "    ", &advice);
-    }
-    if let Some(choice) = engine {
-        let is_known = report
-            .findings
-            .iter()
-            .any(|finding| finding.text == choice.reason);
-        let why = if is_known || choice.name == Engine::Preload {
-            String::new()
-        } else {
-            format!(": {}", choice.reason)
-        };
-        text += &paragraph(
-            "  - ",
-            "    ",
-            &format!("the engine is {}{why}", choice.name),
-        );
-        for limit in choice.cannot {
-            text += &paragraph("  - ", "    ", &format!("it can't {limit}"));
-        }
-        if let Some(cure) = report.as_root(shown) {
-            text += &paragraph("  - ", "    ", &cure);
-        }
-    }
-    for socket in &report.sockets {
-        text += &paragraph(
-            "  - ",
-            "    ",
-            &format!(
-                "{} {} SO_REUSEADDR",
-                if socket.listening {
-                    format!("the listener on {}", socket.local)
-                } else {
-                    format!("the socket at {}", socket.local)
-                },
-                if socket.reuse_address {
-                    "carries"
-                } else {
-                    "does not carry"
-                },
-            ),
-        );
+    let facts = report
+        .told()
+        .chain(advice(report, shown))
+        .chain(engine(report, shown))
+        .chain(report.sockets.iter().map(socket));
+    for fact in facts {
+        text += &paragraph("  - ", "    ", &fact);
     }
     text
+}
+
+/// The engine, why it is that one, and what it can't do.
+fn engine(report: &Report, shown: &str) -> Vec<String> {
+    let Some(choice) = &report.engine else {
+        return Vec::new();
+    };
+    let is_known = report.told().any(|finding| finding == choice.reason);
+    let why = if is_known || choice.name == Engine::Preload {
+        String::new()
+    } else {
+        format!(": {}", choice.reason)
+    };
+    let mut facts = vec![format!("the engine is {}{why}", choice.name)];
+    facts.extend(
+        choice
+            .cannot
+            .iter()
+            .map(|limit| format!("it can't {limit}")),
+    );
+    facts.extend(report.as_root(shown));
+    facts
+}
+
+fn socket(socket: &Socket) -> String {
+    let Socket { local, .. } = socket;
+    let what = if socket.listening {
+        format!("the listener on {local}")
+    } else {
+        format!("the socket at {local}")
+    };
+    let carries = if socket.reuse_address {
+        "carries"
+    } else {
+        "does not carry"
+    };
+    format!("{what} {carries} SO_REUSEADDR")
 }

@@ -15,17 +15,17 @@ use crate::port::free;
 use crate::port::port_list;
 use crate::process::credentials::Credentials;
 use crate::program::exec::become_it;
-use crate::program::inspect;
-use crate::program::report::{Reach, Report};
+use crate::program::report::Report;
 use crate::program::search::find_program;
-use crate::program::wrapper;
+use crate::program::{inspect, select, wrapper};
 use anyhow::Result;
-use libreuse_rules::settings::{Linger, Settings};
+use libreuse_rules::settings::Settings;
 use log::debug;
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Start a program so that it can bind its port again at once
@@ -76,8 +76,60 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let Some((name, rest)) = arguments.program.split_first() else {
         return Ok(exit::REFUSED);
     };
-    let mut environment = Environment::own();
+    let shown = readable(name.as_bytes());
+    let environment = Environment::own();
     let (settings, mut mistakes) = arguments.variables.read(environment.pairs());
+    mistakes.extend(impossible(arguments, &settings));
+    let path = find_program(name);
+    let libraries = arguments.library.find();
+    let report = path.as_ref().ok().map(|path| {
+        let who = Credentials::own();
+        let question = inspect::Question::HowToStart;
+        inspect::program(path, rest, libraries.as_ref().ok(), &who, question)
+    });
+    if let Err(error) = &libraries {
+        let may_be_preload = matches!(arguments.engine, None | Some(Engine::Preload));
+        let is_needed = report.as_ref().is_none_or(Report::needs_library);
+        if arguments.library.library.is_some() || (may_be_preload && is_needed) {
+            mistakes.push(format!("{error:#}"));
+        }
+    }
+    for mistake in &mistakes {
+        output::complain(mistake);
+    }
+    let (path, report) = match (path, report) {
+        (Ok(path), Some(report)) => (path, report),
+        (Err(error), _) => {
+            let code = not_found(&error, &shown);
+            return Ok(if mistakes.is_empty() {
+                code
+            } else {
+                exit::REFUSED
+            });
+        }
+        (Ok(_), None) => return Ok(exit::REFUSED),
+    };
+    if !mistakes.is_empty() {
+        return Ok(exit::REFUSED);
+    }
+    if report.engine.is_none() && !path.exists() {
+        output::complain(&format!("{shown} is not there any more"));
+        return Ok(exit::NOT_FOUND);
+    }
+    let start = Start {
+        arguments,
+        settings,
+        libraries: libraries.ok(),
+        path,
+        report,
+        shown,
+    };
+    start.run(environment)
+}
+
+/// What was asked for that can't be.
+fn impossible(arguments: &Arguments, settings: &Settings) -> Vec<String> {
+    let mut mistakes = Vec::new();
     for (option, needed) in [
         ("--evict", arguments.evict),
         ("--free", arguments.free),
@@ -89,171 +141,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             ));
         }
     }
-    if arguments.engine == Some(Engine::Trace) {
-        mistakes.extend(not_while_traced(&settings));
+    match arguments.engine {
+        Some(Engine::Trace) => mistakes.extend(select::not_while_traced(settings)),
+        Some(Engine::Bpf) => mistakes.extend(bpf::start::unsupported(settings)),
+        _ => {}
     }
-    if arguments.engine == Some(Engine::Bpf) {
-        mistakes.extend(bpf::start::unsupported(&settings));
-    }
-    let path = find_program(name);
-    let libraries = arguments.library.find();
-    let report = path.as_ref().ok().map(|path| {
-        inspect::program(
-            path,
-            rest,
-            libraries.as_ref().ok(),
-            &Credentials::own(),
-            inspect::Question::HowToStart,
-        )
-    });
-    if let Err(error) = &libraries {
-        let may_be_preload = matches!(arguments.engine, None | Some(Engine::Preload));
-        let is_needed = report.as_ref().is_none_or(|report| report.needs_library);
-        if arguments.library.library.is_some() || (may_be_preload && is_needed) {
-            mistakes.push(format!("{error:#}"));
-        }
-    }
-    for mistake in &mistakes {
-        output::complain(mistake);
-    }
-    let shown = readable(name.as_bytes());
-    let path = match path {
-        Ok(path) => path,
-        Err(error) => {
-            let (code, what) = if error.kind() == ErrorKind::PermissionDenied {
-                (exit::NOT_EXECUTABLE, "can't be executed; see `ls -l` on it")
-            } else if shown.contains('/') {
-                (exit::NOT_FOUND, "was not found")
-            } else {
-                (exit::NOT_FOUND, "was not found in PATH")
-            };
-            output::complain(&format!("{shown} {what}"));
-            if shown
-                .split_once('=')
-                .is_some_and(|(name, _)| !name.contains('/'))
-            {
-                output::complain(
-                    "a variable is set by env: `reuseaddr run env NAME=VALUE PROGRAM`",
-                );
-            }
-            return Ok(if mistakes.is_empty() {
-                code
-            } else {
-                exit::REFUSED
-            });
-        }
-    };
-    if !mistakes.is_empty() {
-        return Ok(exit::REFUSED);
-    }
-    let is_hopeless = |report: &Report| report.engine.is_none();
-    if report.as_ref().is_none_or(is_hopeless) && !path.exists() {
-        output::complain(&format!("{shown} is not there any more"));
-        return Ok(exit::NOT_FOUND);
-    }
-    let libraries = libraries.ok();
-    let Some(way) = choose(arguments, &settings, report.as_ref(), &shown) else {
-        return Ok(exit::REFUSED);
-    };
-    if arguments.free {
-        free::for_program(&port_list::listed(&settings.ports))?;
-    }
-    if arguments.evict {
-        clear(&port_list::listed(&settings.ports))?;
-    }
-    let in_environment = match (&way, &report) {
-        (Way::By(Engine::Preload), Some(report)) => report.preload.clone(),
-        // What it starts may be dynamic, and the library then serves that. No library is for what is traced itself.
-        (Way::By(Engine::Trace), report) if is_static(&path) || is_past_libc(report.as_ref()) => {
-            libraries.as_ref().and_then(Libraries::for_children)
-        }
-        _ => None,
-    };
-    let preloaded = in_environment.as_ref().and(libraries.as_ref());
-    let preloaded = preloaded.map(|libraries| Preloaded {
-        starts_others: wrapper::starts_others,
-        kinds: libraries.kinds(),
-    });
-    match way {
-        Way::By(Engine::Preload) => {
-            follow_children(arguments, settings, report.as_ref(), preloaded);
-        }
-        Way::By(Engine::Trace) => {
-            if arguments.engine.is_none() && is_past_libc(report.as_ref()) {
-                begin_to_trace(arguments, settings, preloaded);
-            } else if !traced(arguments, settings, preloaded, &shown) {
-                return Ok(exit::REFUSED);
-            }
-        }
-        Way::By(Engine::Bpf) => {
-            if let Err(error) = bpf::start::begin(&settings) {
-                output::complain(&format!("bpf: {error:#}"));
-                if !arguments.anyway {
-                    output::complain(&format!("so {shown} was not started"));
-                    return Ok(exit::REFUSED);
-                }
-                output::warn(&format!("{shown} is started anyway"));
-            }
-        }
-        Way::By(Engine::Wait) => {
-            wait::until_free(&port_list::listed(&settings.ports), patience(&settings));
-        }
-        Way::Plain => {}
-    }
-    environment.prepare(
-        &arguments.variables,
-        match (&in_environment, way) {
-            (Some(library), _) => Inherited::With(library),
-            (None, Way::By(Engine::Trace | Engine::Bpf)) => Inherited::Without,
-            (None, _) => Inherited::Unchanged,
-        },
-    );
-    if report.is_some_and(|report| report.has_asan_runtime) && in_environment.is_some() {
-        environment.allow_before_asan();
-    }
-    let error = become_it(&path, &arguments.program, environment.entries());
-    output::complain(&format!("{} can't be executed: {error}", path.display()));
-    Ok(if error.kind() == ErrorKind::NotFound {
-        exit::NOT_FOUND
+    mistakes
+}
+
+/// Says that there is no such program, and returns the exit code that a shell has for that.
+fn not_found(error: &io::Error, shown: &str) -> u8 {
+    let (code, what) = if error.kind() == ErrorKind::PermissionDenied {
+        (exit::NOT_EXECUTABLE, "can't be executed; see `ls -l` on it")
+    } else if shown.contains('/') {
+        (exit::NOT_FOUND, "was not found")
     } else {
-        exit::NOT_EXECUTABLE
-    })
-}
-
-/// Whether a file is a program without a dynamic linker.
-fn is_static(path: &Path) -> bool {
-    Elf::read(path).is_ok_and(|elf| elf.is_some_and(|elf| elf.interpreter.is_none()))
-}
-
-/// Whether a program is one that the dynamic linker takes the library into, in vain: it never calls libc's `bind`.
-fn is_past_libc(report: Option<&Report>) -> bool {
-    report.is_some_and(|report| report.reach == Reach::InNoWay && report.is_good())
-}
-
-/// Has a tracer see to what a preloaded program starts, where that was not looked at. Without one it starts all the same.
-fn follow_children(
-    arguments: &Arguments,
-    settings: Box<Settings>,
-    report: Option<&Report>,
-    preloaded: Option<Preloaded>,
-) {
-    let Some(report) = report.filter(|report| !report.certain && report.starts_something()) else {
-        return;
+        (exit::NOT_FOUND, "was not found in PATH")
     };
-    if arguments.engine.is_some() || !report.follows || not_while_traced(&settings).is_some() {
-        debug!("what it starts was not looked at; with --engine trace that is served too");
-        return;
+    output::complain(&format!("{shown} {what}"));
+    let is_assignment = shown
+        .split_once('=')
+        .is_some_and(|(name, _)| !name.contains('/'));
+    if is_assignment {
+        output::complain("a variable is set by env: `reuseaddr run env NAME=VALUE PROGRAM`");
     }
-    debug!("what it starts was not looked at: a tracer follows it");
-    begin_to_trace(arguments, settings, preloaded);
+    code
 }
 
-/// Begins to trace, if the kernel lets it.
-fn begin_to_trace(arguments: &Arguments, settings: Box<Settings>, preloaded: Option<Preloaded>) {
-    let terms = terms(arguments, &settings);
-    if let Err(error) = trace::begin(settings, terms, preloaded) {
-        debug!("the kernel lets nobody trace here: {error}");
-    }
+/// A program that is there, and what is known before it is started.
+struct Start<'a> {
+    arguments: &'a Arguments,
+    settings: Box<Settings>,
+    libraries: Option<Libraries>,
+    path: PathBuf,
+    report: Report,
+    /// Its name, as it was typed.
+    shown: String,
 }
 
 /// How a program is started.
@@ -264,83 +187,184 @@ enum Way {
     Plain,
 }
 
-/// Chooses the way for a program, or says why there is none.
-fn choose(
-    arguments: &Arguments,
-    settings: &Settings,
-    report: Option<&Report>,
-    shown: &str,
-) -> Option<Way> {
-    let found = report.and_then(|report| report.engine.as_ref());
-    let mut against = Vec::new();
-    match (arguments.engine, found, report) {
-        (Some(Engine::Preload), found, Some(report))
-            if found.is_none_or(|choice| choice.name != Engine::Preload) && !report.is_good() =>
-        {
-            against.extend(report.problems().map(str::to_owned));
+impl Start<'_> {
+    fn run(mut self, mut environment: Environment) -> Result<u8> {
+        let Some(way) = self.choose() else {
+            return Ok(exit::REFUSED);
+        };
+        let ports = port_list::listed(&self.settings.ports);
+        if self.arguments.free {
+            free::for_program(&ports)?;
         }
-        (Some(Engine::Trace), _, Some(report)) if !report.untraceable.is_empty() => {
-            against.clone_from(&report.untraceable);
+        if self.arguments.evict {
+            clear(&ports)?;
         }
-        (Some(engine), _, _) => {
-            debug!("engine {engine}: it was asked for");
-            return Some(Way::By(engine));
-        }
-        (None, Some(choice), report) => {
-            let missing = match choice.name {
-                // It is served in no other way, and may have nothing to be served.
-                Engine::Trace if is_past_libc(report) => None,
-                Engine::Trace => not_while_traced(settings),
-                Engine::Wait if settings.ports.all() => Some(format!(
-                    "with --ports PORT `run` waits until {shown} can bind its port"
-                )),
-                _ => None,
-            };
-            let Some(missing) = missing else {
-                debug!("engine {}: {}", choice.name, choice.reason);
-                return Some(Way::By(choice.name));
-            };
-            against.extend(
-                report
-                    .into_iter()
-                    .flat_map(Report::problems)
-                    .map(str::to_owned),
-            );
-            if choice.name == Engine::Wait {
-                against.push(choice.reason.clone());
-                against.extend(report.and_then(|report| report.as_root(shown)));
+        let library = self.library(way);
+        let is_ready = match way {
+            Way::By(Engine::Preload) => {
+                self.follow_children(library.is_some());
+                true
             }
-            against.push(missing);
+            Way::By(Engine::Trace) => self.trace(library.is_some()),
+            Way::By(Engine::Bpf) => self.attach(),
+            Way::By(Engine::Wait) => {
+                wait::until_free(&ports, patience(&self.settings));
+                true
+            }
+            Way::Plain => true,
+        };
+        if !is_ready {
+            return Ok(exit::REFUSED);
         }
-        (None, None, report) => {
-            against.extend(
-                report
-                    .into_iter()
-                    .flat_map(Report::problems)
-                    .map(str::to_owned),
-            );
+        let inherited = match (&library, way) {
+            (Some(library), _) => Inherited::With(library),
+            (None, Way::By(Engine::Trace | Engine::Bpf)) => Inherited::Without,
+            (None, _) => Inherited::Unchanged,
+        };
+        environment.prepare(&self.arguments.variables, inherited);
+        if library.is_some() && self.report.has_asan_runtime() {
+            environment.allow_before_asan();
+        }
+        let error = become_it(&self.path, &self.arguments.program, environment.entries());
+        output::complain(&format!(
+            "{} can't be executed: {error}",
+            self.path.display()
+        ));
+        Ok(if error.kind() == ErrorKind::NotFound {
+            exit::NOT_FOUND
+        } else {
+            exit::NOT_EXECUTABLE
+        })
+    }
+
+    /// Chooses the way, or says why there is none.
+    fn choose(&self) -> Option<Way> {
+        let shown = &self.shown;
+        let against =
+            match select::decide(self.arguments.engine, &self.report, &self.settings, shown) {
+                Ok((engine, reason)) => {
+                    debug!("engine {engine}: {reason}");
+                    return Some(Way::By(engine));
+                }
+                Err(against) => against,
+            };
+        for problem in &against {
+            output::complain(problem);
+        }
+        if self.arguments.anyway {
+            output::warn(&format!("{shown} is started anyway"));
+            return Some(Way::Plain);
+        }
+        output::complain(&format!(
+            "so {shown} was not started; `reuseaddr run --anyway` starts it as it is"
+        ));
+        None
+    }
+
+    /// How LD_PRELOAD is to name the library, if it is to be there.
+    fn library(&self, way: Way) -> Option<PathBuf> {
+        match way {
+            Way::By(Engine::Preload) => self.report.preload.clone(),
+            // What it starts may be dynamic, and the library then serves that. No library is for what is traced itself.
+            Way::By(Engine::Trace)
+                if is_static(&self.path) || select::is_past_libc(&self.report) =>
+            {
+                self.libraries.as_ref().and_then(Libraries::for_children)
+            }
+            _ => None,
         }
     }
-    for problem in &against {
-        output::complain(problem);
+
+    /// Has a tracer look at what a preloaded program starts, where that can't be known yet. Without one it starts all the same.
+    fn follow_children(&mut self, has_library: bool) {
+        if self.report.certain || !self.report.starts_something() {
+            return;
+        }
+        let may_follow = self.arguments.engine.is_none()
+            && self.report.follows
+            && select::not_while_traced(&self.settings).is_none();
+        if !may_follow {
+            debug!("what it starts was not looked at; with --engine trace that is served too");
+            return;
+        }
+        debug!("what it starts was not looked at: a tracer follows it");
+        if let Err(error) = self.begin_to_trace(has_library) {
+            debug!("{}", trace::explain(&error, &self.shown));
+        }
     }
-    if arguments.anyway {
-        output::warn(&format!("{shown} is started anyway"));
-        return Some(Way::Plain);
+
+    /// Has this process traced, or else waits for its ports; false if nothing is to be started.
+    fn trace(&mut self, has_library: bool) -> bool {
+        if let Some(tracer) = trace::traced_by_run() {
+            output::warn(&format!(
+                "reuseaddr (pid {tracer}) traces {} already, with the options of the first `run`",
+                self.shown
+            ));
+            return true;
+        }
+        let ports = port_list::listed(&self.settings.ports);
+        let (is_known, longest) = (!self.settings.ports.all(), patience(&self.settings));
+        let Err(error) = self.begin_to_trace(has_library) else {
+            return true;
+        };
+        let why = trace::explain(&error, &self.shown);
+        // It may have nothing to be served.
+        if self.arguments.engine.is_none() && select::is_past_libc(&self.report) {
+            debug!("{why}");
+            return true;
+        }
+        if self.arguments.engine.is_none() && is_known {
+            output::warn(&format!("{why}; so `run` waits for its ports"));
+            wait::until_free(&ports, longest);
+            return true;
+        }
+        output::complain(&why);
+        self.starts_anyway("; with --ports PORT `run` waits until it can bind its port")
     }
-    output::complain(&format!(
-        "so {shown} was not started; `reuseaddr run --anyway` starts it as it is"
-    ));
-    None
+
+    fn begin_to_trace(&mut self, has_library: bool) -> io::Result<()> {
+        /// So many ports and no more are each expected to listen: of a wide range, some will.
+        const MOST_PORTS: usize = 16;
+        let ports = port_list::listed(&self.settings.ports);
+        let terms = Terms {
+            ports: (ports.len() <= MOST_PORTS).then(|| ports.iter().copied().collect()),
+            quiet: self.arguments.trace_quiet.0,
+            limit: self.arguments.trace_limit.0,
+        };
+        let libraries = self.libraries.as_ref().filter(|_| has_library);
+        let preloaded = libraries.map(|libraries| Preloaded {
+            starts_others: wrapper::starts_others,
+            kinds: libraries.kinds(),
+        });
+        // The tracer has them for as long as it lives; nothing here asks for them again.
+        let settings = mem::replace(&mut self.settings, Box::new(Settings::DEFAULT));
+        trace::begin(settings, terms, preloaded)
+    }
+
+    /// Attaches programs in the kernel; false if nothing is to be started.
+    fn attach(&self) -> bool {
+        let Err(error) = bpf::start::begin(&self.settings) else {
+            return true;
+        };
+        output::complain(&format!("bpf: {error:#}"));
+        self.starts_anyway("")
+    }
+
+    /// Says that it is started all the same, or that it was not; whether it is.
+    fn starts_anyway(&self, otherwise: &str) -> bool {
+        let shown = &self.shown;
+        if self.arguments.anyway {
+            output::warn(&format!("{shown} is started anyway"));
+        } else {
+            output::complain(&format!("so {shown} was not started{otherwise}"));
+        }
+        self.arguments.anyway
+    }
 }
 
-/// What of the settings can't be had from a tracer.
-fn not_while_traced(settings: &Settings) -> Option<String> {
-    (settings.linger == Linger::Zero).then(|| {
-        "linger zero is for the engine preload: it resets connections when they are closed, and by then the tracer has let \
-         go. --linger graceful works"
-            .into()
-    })
+/// Whether a file is a program without a dynamic linker.
+fn is_static(path: &Path) -> bool {
+    Elf::read(path).is_ok_and(|elf| elf.is_some_and(|elf| elf.interpreter.is_none()))
 }
 
 /// How long `wait` waits.
@@ -349,55 +373,6 @@ fn patience(settings: &Settings) -> Duration {
         0 => wait::LONGEST,
         milliseconds => Duration::from_millis(milliseconds.into()),
     }
-}
-
-/// When a tracer is to detach.
-fn terms(arguments: &Arguments, settings: &Settings) -> Terms {
-    /// So many ports and no more are each expected to listen: of a wide range, some will.
-    const MOST_PORTS: usize = 16;
-    let ports = port_list::listed(&settings.ports);
-    Terms {
-        ports: (ports.len() <= MOST_PORTS).then(|| ports.iter().copied().collect()),
-        quiet: arguments.trace_quiet.0,
-        limit: arguments.trace_limit.0,
-    }
-}
-
-/// Has this process traced, or else waits for its ports; false if nothing is to be started.
-fn traced(
-    arguments: &Arguments,
-    settings: Box<Settings>,
-    preloaded: Option<Preloaded>,
-    shown: &str,
-) -> bool {
-    if let Some(tracer) = trace::traced_by_run() {
-        output::warn(&format!(
-            "reuseaddr (pid {tracer}) traces {shown} already, with the options of the first `run`"
-        ));
-        return true;
-    }
-    let ports = port_list::listed(&settings.ports);
-    let longest = patience(&settings);
-    let terms = terms(arguments, &settings);
-    let known = !settings.ports.all();
-    let Err(error) = trace::begin(settings, terms, preloaded) else {
-        return true;
-    };
-    let why = trace::explain(&error, shown);
-    if arguments.engine.is_none() && known {
-        output::warn(&format!("{why}; so `run` waits for its ports"));
-        wait::until_free(&ports, longest);
-        return true;
-    }
-    output::complain(&why);
-    if arguments.anyway {
-        output::warn(&format!("{shown} is started anyway"));
-        return true;
-    }
-    output::complain(&format!(
-        "so {shown} was not started; with --ports PORT `run` waits until it can bind its port"
-    ));
-    false
 }
 
 /// Ends what earlier runs left. Where that can't be, it says so, and the program is started all the same: it may bind

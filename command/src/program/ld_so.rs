@@ -1,9 +1,10 @@
 //! The dynamic linker's own answer: whether it takes the library into a program, and what else it loads.
 
-use super::report::{Reach, Report};
+use super::finding::{Note, Problem, Reach};
+use super::report::Report;
 use crate::library::elf::Elf;
 use crate::library::layout::Spelling;
-use crate::output::{list, readable};
+use crate::output::readable;
 use crate::program::search::file_name;
 use log::debug;
 use std::collections::BTreeSet;
@@ -48,18 +49,18 @@ pub(super) fn dry_run(
                     break;
                 }
                 Ok((_, complaint)) => {
-                    why = Some(format!(
-                        "the dynamic linker leaves the library out{}{complaint}",
-                        if complaint.is_empty() { "" } else { ": " }
-                    ));
+                    why = Some(Problem::LeftOut { complaint });
                 }
                 Err(error) => {
-                    why = Some(format!("{} can't be run: {error}", interpreter.display()));
+                    why = Some(Problem::LinkerFails {
+                        linker: interpreter.to_owned(),
+                        error: error.to_string(),
+                    });
                 }
             }
         }
         if let Some(why) = why.filter(|_| report.preload.is_none()) {
-            report.problem(why);
+            report.add(why);
         }
     } else if let Some(by_path) = spellings.last() {
         report.preload = Some(by_path.preload.clone());
@@ -130,12 +131,9 @@ fn reach(files: &[(PathBuf, Calls)]) -> Reach {
     if callers.iter().any(|file| !incidental(file)) {
         Reach::Calls
     } else if let Some(file) = callers.first() {
-        Reach::May(format!(
-            "of what it loads at start, only {} calls bind, which has uses of its own for that",
-            file_name(file)
-        ))
+        Reach::ByLibrary(file_name(file))
     } else if files.iter().any(|(_, calls)| calls.loads) {
-        Reach::May("nothing that it loads at start calls bind, and what it loads later may".into())
+        Reach::ByLoading
     } else if files.iter().any(|(_, calls)| calls.starts) {
         Reach::ByStarting
     } else {
@@ -175,33 +173,17 @@ fn list_loaded(
 }
 
 fn describe_imports(report: &mut Report) {
-    if report.imports.contains_key("bind") {
-        let names: Vec<String> = report
-            .imports
-            .keys()
-            .map(|name| (*name).to_owned())
-            .collect();
-        report.note(format!(
-            "it and the libraries that it loads at start call {}",
-            list(&names)
-        ));
-    } else {
-        report.note(match report.reach {
-            Reach::InNoWay => {
-                "neither it nor a library that it loads at start can call libc's bind: if it binds a port, it is by \
-                 system calls of its own, past the library"
-            }
-            Reach::ByStarting => {
-                "neither it nor a library that it loads at start calls bind; what it starts may"
-            }
-            _ => "neither it nor a library that it loads at start calls bind; what it loads or starts later may",
-        });
+    if !report.imports.contains_key("bind") {
+        report.add(Note::NoBind(report.reach.clone()));
         return;
     }
-    report.note(if report.imports.contains_key("setsockopt") {
-        "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` shows it for a running process"
+    let names = report.imports.keys().map(|name| (*name).to_owned());
+    let calls = Note::Calls(names.collect());
+    report.add(calls);
+    report.add(if report.imports.contains_key("setsockopt") {
+        Note::MaySetOption
     } else {
-        "nothing that it loads at start calls setsockopt, so it sets no SO_REUSEADDR by itself"
+        Note::NeverSetsOption
     });
 }
 

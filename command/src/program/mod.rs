@@ -1,6 +1,8 @@
 //! Programs: whether the library works in one, and starting it.
 
 pub(crate) mod exec;
+pub(crate) mod explain;
+pub(crate) mod finding;
 pub(crate) mod inspect;
 mod ld_so;
 mod ld_so_predicted;
@@ -10,4 +12,5 @@ pub(crate) mod report;
 mod script;
 pub(crate) mod search;
 pub(crate) mod select;
+mod started;
 pub(crate) mod wrapper;

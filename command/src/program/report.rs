@@ -1,42 +1,21 @@
 //! What was found about a program or process.
 
+use super::explain;
+use super::finding::{Finding, Note, Problem, Reach, Untraceable};
 use crate::engine::{Choice, Engine};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// How much something matters.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
-    /// The library does not work.
-    Problem,
-    /// It works, and something about it should be known.
-    Note,
-}
-
-/// One thing that was found.
-#[derive(Debug, Serialize)]
-pub(crate) struct Finding {
-    pub(crate) level: Level,
-    pub(crate) text: String,
-}
-
 /// What was found about a program or process.
 #[derive(Debug, Default, Serialize)]
-#[allow(clippy::struct_excessive_bools)] // Independent findings, each asked for by name.
+#[allow(clippy::struct_excessive_bools)] // Independent answers, each asked for by name.
 pub(crate) struct Report {
     /// The program's file, or that of the process.
     pub(crate) program: Option<String>,
     pub(crate) pid: Option<u32>,
     /// Whether the library works in it.
     pub(crate) works: bool,
-    /// Whether the process has it loaded.
-    #[serde(skip)]
-    pub(crate) loaded: bool,
-    /// Whether its listeners carry the option though no engine is at work.
-    #[serde(skip)]
-    pub(crate) needs_nothing: bool,
     /// What LD_PRELOAD has to be so that the dynamic linker takes the library into the program.
     pub(crate) preload: Option<PathBuf>,
     /// The file that it then takes.
@@ -48,35 +27,15 @@ pub(crate) struct Report {
     /// Whether it starts something that could not be looked at beforehand.
     #[serde(skip)]
     pub(crate) starts_unseen: bool,
-    /// Whether a process that runs already starts that.
-    #[serde(skip)]
-    pub(crate) starts_elsewhere: bool,
     /// Whether a tracer follows what it starts, and handles what the library can't enter.
     pub(crate) follows: bool,
     /// Whether all that the answer depends on could be looked at.
     pub(crate) certain: bool,
-    /// Whether AddressSanitizer's shared runtime is in the program.
-    #[serde(skip)]
-    pub(crate) has_asan_runtime: bool,
     /// How `run` starts the program; `None` if it does not, and of a process that nobody attends to.
     pub(crate) engine: Option<Choice>,
     /// The engine that root can have for it, where the other one only waits.
     pub(crate) alternative: Option<Choice>,
-    /// Why the program can't be traced.
-    #[serde(skip)]
-    pub(crate) untraceable: Vec<String>,
-    /// Why it is better not traced, unless that is asked for.
-    #[serde(skip)]
-    pub(crate) deals_with_others: Option<String>,
-    /// Whether it could be served by the library, if there was one.
-    #[serde(skip)]
-    pub(crate) needs_library: bool,
-    /// Whether the library could serve it, if there was a place for it: that is to be mended, and not to be got around.
-    #[serde(skip)]
-    pub(crate) placeless: bool,
-    /// Whether nothing can be done for it.
-    #[serde(skip)]
-    pub(crate) hopeless: bool,
+    #[serde(serialize_with = "explain::serialize")]
     pub(crate) findings: Vec<Finding>,
     /// Programs that run it, if it is a script.
     pub(crate) interpreters: Vec<String>,
@@ -87,22 +46,6 @@ pub(crate) struct Report {
     pub(crate) variables: BTreeMap<String, String>,
     /// TCP sockets of the process that have a port.
     pub(crate) sockets: Vec<Socket>,
-}
-
-/// How a program comes to libc's `bind`, which the library is in front of.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Reach {
-    /// It was not looked for.
-    #[default]
-    Unknown,
-    /// The program calls it, or a library that is there for that.
-    Calls,
-    /// It may, and this is all that is known.
-    May(String),
-    /// By another program alone, which it may start.
-    ByStarting,
-    /// In no way: if it binds a port, it is by system calls of its own.
-    InNoWay,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,43 +70,114 @@ pub(crate) struct Socket {
 }
 
 impl Report {
-    pub(crate) fn problem(&mut self, text: impl Into<String>) {
-        self.findings.push(Finding {
-            level: Level::Problem,
-            text: text.into(),
-        });
+    pub(crate) fn add(&mut self, finding: impl Into<Finding>) {
+        self.findings.push(finding.into());
     }
 
-    /// Takes over what was found about the program that this one starts.
-    pub(crate) fn take_over(&mut self, inner: Self) {
+    /// Takes over what was found about the program that this one, a wrapper, starts. What the wrapper itself calls is nobody's
+    /// concern.
+    pub(crate) fn take_over(&mut self, wrapper: &str, program: PathBuf, inner: Self) {
+        self.findings
+            .retain(|finding| !matches!(finding, Finding::Note(_)));
+        self.add(Note::Starts {
+            wrapper: wrapper.into(),
+            program,
+        });
         self.findings.extend(inner.findings);
-        self.untraceable.extend(inner.untraceable);
-        self.deals_with_others = inner.deals_with_others;
-        self.needs_library |= inner.needs_library;
-        self.placeless |= inner.placeless;
-        self.hopeless |= inner.hopeless;
         self.starts_unseen |= inner.starts_unseen;
-        self.starts_elsewhere |= inner.starts_elsewhere;
         self.reach = inner.reach;
         self.preload = inner.preload.or(self.preload.take());
         self.library = inner.library.or(self.library.take());
         self.interpreters = inner.interpreters;
         self.format = inner.format;
         self.imports = inner.imports;
-        self.has_asan_runtime = inner.has_asan_runtime;
     }
 
-    /// Something that keeps every engine from doing anything.
-    pub(crate) fn hopeless(&mut self, text: impl Into<String>) {
-        self.hopeless = true;
-        self.problem(text);
+    fn has(&self, is_it: impl Fn(&Finding) -> bool) -> bool {
+        self.findings.iter().any(is_it)
     }
 
-    pub(crate) fn note(&mut self, text: impl Into<String>) {
-        self.findings.push(Finding {
-            level: Level::Note,
-            text: text.into(),
-        });
+    /// Whether nothing was found that keeps the library out.
+    pub(crate) fn is_good(&self) -> bool {
+        self.problems().next().is_none()
+    }
+
+    /// Everything that keeps the library out, in words.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
+        let is_problem =
+            |finding: &&Finding| matches!(finding, Finding::Problem(_) | Finding::Hopeless(_));
+        self.findings
+            .iter()
+            .filter(is_problem)
+            .map(ToString::to_string)
+    }
+
+    /// Everything about the program that keeps a tracer away, in words.
+    pub(crate) fn untraceable(&self) -> impl Iterator<Item = String> {
+        let keeps_away = |finding: &&Finding| matches!(finding, Finding::Untraceable(why) if !matches!(why, Untraceable::Exempt(_)));
+        self.findings
+            .iter()
+            .filter(keeps_away)
+            .map(ToString::to_string)
+    }
+
+    /// Why it is better not traced, unless that is asked for.
+    pub(crate) fn deals_with_others(&self) -> Option<String> {
+        let is_exempt =
+            |finding: &&Finding| matches!(finding, Finding::Untraceable(Untraceable::Exempt(_)));
+        self.findings
+            .iter()
+            .find(is_exempt)
+            .map(ToString::to_string)
+    }
+
+    /// What is worth telling, in words: what keeps a tracer away is the reason for an engine where it matters.
+    pub(crate) fn told(&self) -> impl Iterator<Item = String> {
+        let is_told = |finding: &&Finding| !matches!(finding, Finding::Untraceable(_));
+        self.findings
+            .iter()
+            .filter(is_told)
+            .map(ToString::to_string)
+    }
+
+    /// Whether no engine can do anything, or something has to be mended first.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.has(|it| {
+            matches!(
+                it,
+                Finding::Hopeless(_) | Finding::Problem(Problem::NoPlace(_))
+            )
+        })
+    }
+
+    /// Whether it could be served by the library, if there was one.
+    pub(crate) fn needs_library(&self) -> bool {
+        self.has(|it| matches!(it, Finding::Problem(Problem::NoLibrary)))
+    }
+
+    /// Whether AddressSanitizer's shared runtime is in the program.
+    pub(crate) fn has_asan_runtime(&self) -> bool {
+        self.has(|it| matches!(it, Finding::Note(Note::AddressSanitizer { .. })))
+    }
+
+    /// Whether it is there to start something that was not looked at.
+    pub(crate) fn starts_something(&self) -> bool {
+        self.starts_unseen || self.reach == Reach::ByStarting
+    }
+
+    /// Whether a process that runs already starts that.
+    pub(crate) fn starts_elsewhere(&self) -> bool {
+        self.has(|it| matches!(it, Finding::Note(Note::StartsElsewhere { .. })))
+    }
+
+    /// Whether the process has the library loaded.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.has(|it| matches!(it, Finding::Note(Note::Mapped { .. })))
+    }
+
+    /// Whether the process's listeners carry the option though no engine is at work.
+    pub(crate) fn needs_nothing(&self) -> bool {
+        self.has(|it| matches!(it, Finding::Note(Note::ListenersCarryOption)))
     }
 
     /// What root can type where nothing else serves the program.
@@ -180,25 +194,5 @@ impl Report {
         self.engine
             .as_ref()
             .is_some_and(|choice| choice.name == engine)
-    }
-
-    /// Whether it is there to start something that was not looked at.
-    pub(crate) fn starts_something(&self) -> bool {
-        self.starts_unseen || self.reach == Reach::ByStarting
-    }
-
-    /// Whether nothing was found that keeps the library out.
-    pub(crate) fn is_good(&self) -> bool {
-        self.findings
-            .iter()
-            .all(|finding| finding.level != Level::Problem)
-    }
-
-    /// Everything that keeps the library out.
-    pub(crate) fn problems(&self) -> impl Iterator<Item = &str> {
-        self.findings
-            .iter()
-            .filter(|finding| finding.level == Level::Problem)
-            .map(|finding| finding.text.as_str())
     }
 }

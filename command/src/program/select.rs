@@ -1,7 +1,9 @@
 //! Which engine is for a program.
 
-use super::report::{Reach, Report};
+use super::finding::Reach;
+use super::report::Report;
 use crate::engine::{Choice, Engine, bpf, trace};
+use libreuse_rules::settings::{Linger, Settings};
 
 /// Chooses the least intrusive engine that works for a program, after what was found out about it, and says how certain that
 /// is.
@@ -16,7 +18,7 @@ pub(super) fn choose(report: &mut Report) {
     let starts_unseen = report.starts_something();
     report.follows = is_preload
         && starts_unseen
-        && !report.starts_elsewhere
+        && !report.starts_elsewhere()
         && untraceable.is_none()
         && !trace::would_stay();
     report.certain = !is_preload || (!starts_unseen && report.reach == Reach::Calls);
@@ -31,15 +33,16 @@ pub(super) fn choose(report: &mut Report) {
 
 /// Why the program can't be traced.
 pub(crate) fn untraceable(report: &Report) -> Option<String> {
-    let known = report.untraceable.first().cloned();
-    known
-        .or_else(|| report.deals_with_others.clone())
+    report
+        .untraceable()
+        .next()
+        .or_else(|| report.deals_with_others())
         .or_else(trace::forbidden)
 }
 
 fn engine(report: &Report, untraceable: Option<&str>) -> Option<Choice> {
     let problem = report.problems().next();
-    if problem.is_some() && (report.hopeless || report.placeless) {
+    if report.is_hopeless() {
         return None;
     }
     Some(match (problem, untraceable) {
@@ -53,5 +56,66 @@ fn engine(report: &Report, untraceable: Option<&str>) -> Option<Choice> {
         ),
         (Some(problem), None) => Choice::new(Engine::Trace, problem),
         (Some(_), Some(untraceable)) => Choice::new(Engine::Wait, untraceable),
+    })
+}
+
+/// Decides by which engine a program is started, with the reason: by the one that was asked for, or else by the one that was
+/// chosen.
+///
+/// # Errors
+///
+/// What is against it, in words.
+pub(crate) fn decide(
+    asked: Option<Engine>,
+    report: &Report,
+    settings: &Settings,
+    shown: &str,
+) -> Result<(Engine, String), Vec<String>> {
+    match (asked, &report.engine) {
+        (Some(Engine::Preload), _) if !report.is_good() => Err(report.problems().collect()),
+        (Some(Engine::Trace), _) if report.untraceable().next().is_some() => {
+            Err(report.untraceable().collect())
+        }
+        (Some(engine), _) => Ok((engine, "it was asked for".into())),
+        (None, None) => Err(report.problems().collect()),
+        (None, Some(choice)) => match missing(choice, report, settings, shown) {
+            None => Ok((choice.name, choice.reason.clone())),
+            Some(missing) => {
+                let mut against: Vec<String> = report.problems().collect();
+                if choice.name == Engine::Wait {
+                    against.push(choice.reason.clone());
+                    against.extend(report.as_root(shown));
+                }
+                against.push(missing);
+                Err(against)
+            }
+        },
+    }
+}
+
+/// What the chosen engine lacks.
+fn missing(choice: &Choice, report: &Report, settings: &Settings, shown: &str) -> Option<String> {
+    match choice.name {
+        // It is served in no other way, and may have nothing to be served.
+        Engine::Trace if is_past_libc(report) => None,
+        Engine::Trace => not_while_traced(settings),
+        Engine::Wait if settings.ports.all() => Some(format!(
+            "with --ports PORT `run` waits until {shown} can bind its port"
+        )),
+        _ => None,
+    }
+}
+
+/// Whether a program is one that the dynamic linker takes the library into, in vain: it never calls libc's `bind`.
+pub(crate) fn is_past_libc(report: &Report) -> bool {
+    report.reach == Reach::InNoWay && report.is_good()
+}
+
+/// What of the settings can't be had from a tracer.
+pub(crate) fn not_while_traced(settings: &Settings) -> Option<String> {
+    (settings.linger == Linger::Zero).then(|| {
+        "linger zero is for the engine preload: it resets connections when they are closed, and by then the tracer has let \
+         go. --linger graceful works"
+            .into()
     })
 }

@@ -1,0 +1,270 @@
+//! What was found, in words.
+
+use super::finding::{Finding, Hopeless, Note, Problem, Reach, Untraceable};
+use crate::output::list;
+use crate::process::credentials::Gain;
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&match self {
+            Self::Problem(problem) => of_problem(problem),
+            Self::Hopeless(hopeless) => of_hopeless(hopeless),
+            Self::Untraceable(untraceable) => of_untraceable(untraceable),
+            Self::Note(note) => of_note(note),
+        })
+    }
+}
+
+/// A finding as JSON has it.
+#[derive(Serialize)]
+struct Told {
+    /// `problem`: the library does not work. `note`: it works, and this should be known.
+    level: &'static str,
+    text: String,
+}
+
+/// Writes all but what keeps a tracer away, which is the reason for an engine where it matters.
+pub(super) fn serialize<S: Serializer>(
+    findings: &[Finding],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut sequence = serializer.serialize_seq(None)?;
+    for finding in findings {
+        let level = match finding {
+            Finding::Problem(_) | Finding::Hopeless(_) => "problem",
+            Finding::Note(_) => "note",
+            Finding::Untraceable(_) => continue,
+        };
+        let text = finding.to_string();
+        sequence.serialize_element(&Told { level, text })?;
+    }
+    sequence.end()
+}
+
+fn of_problem(problem: &Problem) -> String {
+    match problem {
+        Problem::Go { program } => format!(
+            "{program} is a Go program: Go calls the kernel without libc, so that nothing can be interposed. Its net \
+             package sets SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` \
+             says why"
+        ),
+        Problem::Static { program } => format!(
+            "{program} is statically linked: there is no dynamic linker that would load the library"
+        ),
+        Problem::NoLibrary => "the library is not installed".into(),
+        Problem::NoLibraryOfItsKind {
+            program,
+            kind,
+            there,
+        } => format!(
+            "{program} is {kind}, and the library is here for {there}. Install the one for that machine as well \
+             (libreuse.so(8)), or name it with --library"
+        ),
+        Problem::OtherLinker { program, linker } => format!(
+            "{program} asks for the dynamic linker {}, which is neither glibc's nor musl's",
+            linker.display()
+        ),
+        Problem::Privileged { program, gain } => of_gain(program, *gain),
+        Problem::SecureDomain {
+            program,
+            domain,
+            rule,
+        } => format!(
+            "SELinux starts {program} in {domain}, where the dynamic linker ignores LD_PRELOAD unless a policy module says \
+             `{rule}`"
+        ),
+        Problem::NoPlace(why) => why.clone(),
+        Problem::LeftOut { complaint } => format!(
+            "the dynamic linker leaves the library out{}{complaint}",
+            if complaint.is_empty() { "" } else { ": " }
+        ),
+        Problem::LinkerFails { linker, error } => {
+            format!("{} can't be run: {error}", linker.display())
+        }
+        Problem::ShebangDropsLibrary { script } => format!(
+            "the first line of {} makes env drop LD_PRELOAD",
+            script.display()
+        ),
+        Problem::ScriptDropsLibrary { script, line } => {
+            format!("{} takes LD_PRELOAD away, {line}", script.display())
+        }
+        Problem::WrapperDropsLibrary { wrapper } => {
+            format!("{wrapper} is told to take LD_PRELOAD away from what it starts")
+        }
+        Problem::NotInRoot { program, root } => format!(
+            "{} becomes the root of {program}, and the library is not in there",
+            root.display()
+        ),
+        Problem::NotChosen => "LIBREUSE_PROGRAMS leaves this program out".into(),
+        Problem::StaticAndUntraced => {
+            "it is statically linked, and no tracer is there: `reuseaddr run` traces such a program until it listens, and \
+             its listeners say whether that was so"
+                .into()
+        }
+        Problem::NotLoaded { given: None } => {
+            "LD_PRELOAD was not set when it started. Start it with `reuseaddr run`".into()
+        }
+        Problem::NotLoaded { given: Some(value) } => format!(
+            "LD_PRELOAD was {value} when it started, and the library was left out: `reuseaddr check` on its program may say \
+             why"
+        ),
+        Problem::ListenerPastLibrary { local, port } => format!(
+            "the listener on {local} was opened past the library: by system calls that the program makes without libc, or \
+             by another process. Start it with `reuseaddr run --engine trace`; until then `reuseaddr arm {port}` prepares \
+             the next start"
+        ),
+    }
+}
+
+fn of_gain(program: &str, gain: Gain) -> String {
+    match gain {
+        Gain::User(uid) => format!(
+            "{program} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {uid}"
+        ),
+        Gain::Group(gid) => format!(
+            "{program} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid {gid}"
+        ),
+        Gain::Capabilities => format!(
+            "{program} has file capabilities, and the dynamic linker ignores LD_PRELOAD in it. Take them away \
+             (`setcap -r`) and give the capability otherwise: AmbientCapabilities= in a unit, `setpriv --ambient-caps`, \
+             or net.ipv4.ip_unprivileged_port_start for low ports"
+        ),
+    }
+}
+
+fn of_hopeless(hopeless: &Hopeless) -> String {
+    match hopeless {
+        Hopeless::NoProgram(why) => why.clone(),
+        Hopeless::DropsLibrary { wrapper } if wrapper == "su" => {
+            "su takes LD_PRELOAD away from what it starts. Write `run` behind it: `su USER -c 'reuseaddr run PROGRAM'`"
+                .into()
+        }
+        Hopeless::DropsLibrary { wrapper } => format!(
+            "{wrapper} takes LD_PRELOAD away from what it starts. Write it in front: `{wrapper} reuseaddr run PROGRAM`"
+        ),
+        Hopeless::StartedElsewhere { wrapper } => format!(
+            "{wrapper} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
+            if ["systemd-run", "systemctl", "service", "invoke-rc.d"].contains(&wrapper.as_str()) {
+                ", or `reuseaddr systemd UNIT`"
+            } else {
+                ""
+            }
+        ),
+    }
+}
+
+fn of_untraceable(untraceable: &Untraceable) -> String {
+    match untraceable {
+        Untraceable::UnknownMachine { program, kind } => {
+            format!("{program} is {kind}, whose system calls the tracer does not know")
+        }
+        Untraceable::LosesPrivileges { program } => format!(
+            "{program} gives whoever starts it more rights (setuid, setgid or file capabilities), and the kernel takes them \
+             from a program that is traced"
+        ),
+        Untraceable::Exempt(why) => why.clone(),
+        Untraceable::OtherDomainByInit { program, domain } => format!(
+            "SELinux starts {program} in {domain}, which systemd would not start it in by way of `reuseaddr run`"
+        ),
+        Untraceable::ForbiddenDomain { program, domain } => {
+            format!("SELinux starts {program} in {domain}, and lets nobody trace it from here")
+        }
+    }
+}
+
+fn of_note(note: &Note) -> String {
+    match note {
+        Note::NoShebang { script } => format!(
+            "{} has no #! line: /bin/sh runs it, as shells do",
+            script.display()
+        ),
+        Note::Script {
+            script,
+            interpreter,
+        } => format!(
+            "{} is a script, which {} runs",
+            script.display(),
+            interpreter.display()
+        ),
+        Note::Wraps { line } => format!(
+            "it wraps another program, which inherits the library and was not looked at ({line}). Check that one too{}",
+            if line.contains("pyenv") {
+                ": `reuseaddr check \"$(pyenv which NAME)\"`"
+            } else {
+                ""
+            }
+        ),
+        Note::Starts { wrapper, program } => format!("{wrapper} starts {}", program.display()),
+        Note::StartsUnknown { wrapper, program } => {
+            format!("{wrapper} starts {program}, which was not found and so not looked at")
+        }
+        Note::StartsElsewhere { wrapper } => format!(
+            "{wrapper} has a server that runs already start it, with that one's environment. Put `reuseaddr run` in front \
+             of the program itself"
+        ),
+        Note::Unreadable(why) | Note::SocketsUnreadable(why) => why.clone(),
+        Note::AddressSanitizer { program } => format!(
+            "{program} is built with AddressSanitizer, whose runtime wants to come first: `run` sets \
+             ASAN_OPTIONS=verify_asan_link_order=0"
+        ),
+        Note::SystemWide { entry } => format!(
+            "/etc/ld.so.preload has {} loaded into every program, setuid ones as well",
+            entry.display()
+        ),
+        Note::Carried { file } => format!(
+            "the library is the one that this command carries, as {}",
+            file.display()
+        ),
+        Note::UnknownDomain { program } => format!(
+            "SELinux does not say in which domain it starts {program}: in another one than its starter's the dynamic linker \
+             may ignore LD_PRELOAD"
+        ),
+        Note::Calls(names) => format!(
+            "it and the libraries that it loads at start call {}",
+            list(names)
+        ),
+        Note::NoBind(reach) => of_reach(reach),
+        Note::MaySetOption => {
+            "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` shows it for a running process".into()
+        }
+        Note::NeverSetsOption => {
+            "nothing that it loads at start calls setsockopt, so it sets no SO_REUSEADDR by itself".into()
+        }
+        Note::Mapped { file } => format!("{file} is mapped"),
+        Note::Attached { group } => format!("programs are attached at {group}"),
+        Note::NoVariables => {
+            "no LIBREUSE_ variable was set when it started, so the defaults hold".into()
+        }
+        Note::Variable { name, value } => format!("{name}={value}"),
+        Note::WrongVariable(complaint) => format!("{complaint}. The default holds"),
+        Note::ListenersCarryOption => {
+            "its listeners carry SO_REUSEADDR: it sets that itself, or a tracer did before it detached. The next start can \
+             bind over what this one leaves behind"
+                .into()
+        }
+    }
+}
+
+/// Where nothing that the program loads at start calls `bind`, what does.
+pub(crate) fn of_reach(reach: &Reach) -> String {
+    match reach {
+        Reach::Unknown | Reach::Calls => "it was not looked for who calls bind".into(),
+        Reach::ByLibrary(file) => format!(
+            "of what it loads at start, only {file} calls bind, which has uses of its own for that"
+        ),
+        Reach::ByLoading => {
+            "neither it nor a library that it loads at start calls bind; what it loads or starts later may".into()
+        }
+        Reach::ByStarting => {
+            "neither it nor a library that it loads at start calls bind; what it starts may".into()
+        }
+        Reach::InNoWay => {
+            "neither it nor a library that it loads at start can call libc's bind: if it binds a port, it is by system calls \
+             of its own, past the library"
+                .into()
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What can be found about a program or a process: what decides on its engine, and what should be known of it. The words are in
+//! `explain`.
+
+use crate::process::credentials::Gain;
+use std::path::PathBuf;
+
+/// One thing that was found.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    Problem(Problem),
+    Hopeless(Hopeless),
+    Untraceable(Untraceable),
+    Note(Note),
+}
+
+/// What keeps the library out of a program, or the program's calls from it.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    Go {
+        program: String,
+    },
+    Static {
+        program: String,
+    },
+    /// The library is neither installed nor carried.
+    NoLibrary,
+    NoLibraryOfItsKind {
+        program: String,
+        kind: String,
+        there: String,
+    },
+    OtherLinker {
+        program: String,
+        linker: PathBuf,
+    },
+    /// The kernel calls it more trusted than its caller (`AT_SECURE`).
+    Privileged {
+        program: String,
+        gain: Gain,
+    },
+    /// SELinux starts it in a domain of its own, with `AT_SECURE`.
+    SecureDomain {
+        program: String,
+        domain: String,
+        rule: String,
+    },
+    /// There is no place for the library that the command carries: that is to be mended, and not to be got around.
+    NoPlace(String),
+    /// The dynamic linker's own answer.
+    LeftOut {
+        complaint: String,
+    },
+    LinkerFails {
+        linker: PathBuf,
+        error: String,
+    },
+    ShebangDropsLibrary {
+        script: PathBuf,
+    },
+    ScriptDropsLibrary {
+        script: PathBuf,
+        line: String,
+    },
+    WrapperDropsLibrary {
+        wrapper: String,
+    },
+    NotInRoot {
+        program: String,
+        root: PathBuf,
+    },
+    /// Of a process: `LIBREUSE_PROGRAMS` does not name it.
+    NotChosen,
+    /// Of a process: it was started without a tracer.
+    StaticAndUntraced,
+    /// Of a process: what LD_PRELOAD was.
+    NotLoaded {
+        given: Option<String>,
+    },
+    /// Of a process: a listener that does not carry the option, though the library is there.
+    ListenerPastLibrary {
+        local: String,
+        port: u16,
+    },
+}
+
+/// What keeps every engine from doing anything.
+#[derive(Debug)]
+pub(crate) enum Hopeless {
+    /// It can't be read, or is nothing that can be executed.
+    NoProgram(String),
+    /// It starts others without LD_PRELOAD, whatever its arguments are.
+    DropsLibrary { wrapper: String },
+    /// It has others started by somebody else.
+    StartedElsewhere { wrapper: String },
+}
+
+/// What keeps a tracer away.
+#[derive(Debug)]
+pub(crate) enum Untraceable {
+    UnknownMachine {
+        program: String,
+        kind: String,
+    },
+    /// The kernel takes its privileges from it.
+    LosesPrivileges {
+        program: String,
+    },
+    /// It traces, or starts containers: better not, unless that is asked for.
+    Exempt(String),
+    /// systemd would start it in another domain by way of `run`.
+    OtherDomainByInit {
+        program: String,
+        domain: String,
+    },
+    ForbiddenDomain {
+        program: String,
+        domain: String,
+    },
+}
+
+/// What should be known.
+#[derive(Debug)]
+pub(crate) enum Note {
+    NoShebang {
+        script: PathBuf,
+    },
+    Script {
+        script: PathBuf,
+        interpreter: PathBuf,
+    },
+    /// A script's last line that starts another program.
+    Wraps {
+        line: String,
+    },
+    Starts {
+        wrapper: String,
+        program: PathBuf,
+    },
+    StartsUnknown {
+        wrapper: String,
+        program: String,
+    },
+    /// A process that runs already starts it.
+    StartsElsewhere {
+        wrapper: String,
+    },
+    Unreadable(String),
+    AddressSanitizer {
+        program: String,
+    },
+    /// /etc/ld.so.preload names the library.
+    SystemWide {
+        entry: PathBuf,
+    },
+    Carried {
+        file: PathBuf,
+    },
+    UnknownDomain {
+        program: String,
+    },
+    /// The hooked functions that the program and its libraries call.
+    Calls(Vec<String>),
+    /// None of them calls `bind`.
+    NoBind(Reach),
+    MaySetOption,
+    NeverSetsOption,
+    /// Of a process: the library.
+    Mapped {
+        file: String,
+    },
+    /// Of a process: programs in the kernel, at this control group.
+    Attached {
+        group: String,
+    },
+    NoVariables,
+    Variable {
+        name: String,
+        value: String,
+    },
+    WrongVariable(String),
+    SocketsUnreadable(String),
+    /// Of a process with no engine at work: its listeners carry the option.
+    ListenersCarryOption,
+}
+
+/// How a program comes to libc's `bind`, which the library is in front of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// It was not looked for.
+    #[default]
+    Unknown,
+    /// The program calls it, or a library that is there for that.
+    Calls,
+    /// A library calls it that has uses of its own for that.
+    ByLibrary(String),
+    /// It loads libraries later, which may.
+    ByLoading,
+    /// By another program alone, which it may start.
+    ByStarting,
+    /// In no way: if it binds a port, it is by system calls of its own.
+    InNoWay,
+}
+
+impl From<Problem> for Finding {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Hopeless> for Finding {
+    fn from(hopeless: Hopeless) -> Self {
+        Self::Hopeless(hopeless)
+    }
+}
+
+impl From<Untraceable> for Finding {
+    fn from(untraceable: Untraceable) -> Self {
+        Self::Untraceable(untraceable)
+    }
+}
+
+impl From<Note> for Finding {
+    fn from(note: Note) -> Self {
+        Self::Note(note)
+    }
+}

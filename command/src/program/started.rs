@@ -1,0 +1,157 @@
+//! What a wrapper starts: that program is what matters, and not the wrapper.
+
+use super::finding::{Hopeless, Note, Problem};
+use super::report::Report;
+use super::search::{file_name, find_program};
+use super::wrapper::{self, Start};
+use crate::library::elf::Elf;
+use crate::library::layout::Spelling;
+use crate::library::libraries::Libraries;
+use crate::output::readable;
+use crate::process::credentials::Credentials;
+use crate::process::selinux;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Finds whether a program of this name has others started by somebody else, or without the library whatever its arguments
+/// are: then there is nothing to be done for it.
+pub(super) fn by_name(
+    path: &Path,
+    arguments: &[OsString],
+    who: &Credentials,
+    report: &mut Report,
+) -> bool {
+    const OF_THE_SYSTEM: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
+    let wrapper = file_name(path);
+    let is_login = |argument: &OsString| ["-", "-l", "--login"].iter().any(|it| argument == it);
+    let of_the_system = OF_THE_SYSTEM
+        .iter()
+        .any(|folder| path.parent() == Some(Path::new(folder)));
+    let hopeless = match wrapper.as_str() {
+        "su" if who.uid == 0 && !arguments.iter().any(is_login) => return false,
+        "su" | "sudo" | "doas" | "pkexec" => Hopeless::DropsLibrary { wrapper },
+        // Anybody's own program may be called so.
+        "at" | "batch" | "service" if !of_the_system => return false,
+        "systemd-run" | "systemctl" | "service" | "invoke-rc.d" | "at" | "batch" | "docker"
+        | "podman" | "ssh" => Hopeless::StartedElsewhere { wrapper },
+        _ => return false,
+    };
+    // What else was found, as that it is setuid, is advice to start it otherwise.
+    report.findings.clear();
+    report.add(hopeless);
+    true
+}
+
+/// The program that a wrapper starts.
+pub(super) struct Started {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) who: Credentials,
+    /// Its root, if that is another one.
+    pub(super) root: Option<PathBuf>,
+}
+
+/// Finds what a program starts that is there to start another, as its arguments have it.
+pub(super) fn follow(
+    path: &Path,
+    arguments: &[OsString],
+    who: &Credentials,
+    report: &mut Report,
+) -> Option<Started> {
+    let wrapper = file_name(path);
+    let start = wrapper::start(&wrapper, arguments)?;
+    if start.drops_library {
+        report.add(Problem::WrapperDropsLibrary {
+            wrapper: wrapper.clone(),
+        });
+    }
+    report.starts_unseen |= start.other_files;
+    let who = started_as(path, who, &start);
+    let Some((name, arguments)) = start.program.split_first() else {
+        report.starts_unseen = true;
+        if start.elsewhere {
+            report.add(Note::StartsElsewhere { wrapper });
+        }
+        return None;
+    };
+    let found = match &start.root {
+        Some(root) => Ok(in_root(root, name)),
+        None => find_program(name),
+    };
+    let Ok(program) = found else {
+        report.starts_unseen = true;
+        report.add(Note::StartsUnknown {
+            wrapper,
+            program: readable(name.as_bytes()),
+        });
+        return None;
+    };
+    Some(Started {
+        program,
+        arguments: arguments.to_vec(),
+        who,
+        root: start.root,
+    })
+}
+
+/// Who starts the program, where these start the wrapper.
+fn started_as(wrapper: &Path, who: &Credentials, start: &Start) -> Credentials {
+    let id = |name: &Option<OsString>, own| name.as_ref().map_or(own, |name| Credentials::id(name));
+    Credentials {
+        uid: id(&start.user, who.uid),
+        gid: id(&start.group, who.gid),
+        no_new_privileges: who.no_new_privileges || start.no_new_privileges,
+        domain: who.domain.behind(
+            selinux::start(wrapper, &who.domain, who.no_new_privileges),
+            start.context.clone(),
+        ),
+    }
+}
+
+/// A program of a new root, as it is found from here. The first folder of the usual PATH that has it is taken.
+fn in_root(root: &Path, program: &OsStr) -> PathBuf {
+    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    if program.as_bytes().contains(&b'/') {
+        return below(Path::new(program));
+    }
+    [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .map(|folder| below(&Path::new(folder).join(program)))
+    .find(|path| path.exists())
+    .unwrap_or_else(|| below(Path::new(program)))
+}
+
+/// Looks at a program that has another root.
+pub(super) fn below_root(path: &Path, root: &Path, libraries: Option<&Libraries>) -> Report {
+    let mut report = Report {
+        starts_unseen: true,
+        ..Report::default()
+    };
+    let program = path.display().to_string();
+    let is_there = |elf: &Elf| {
+        let entry = libraries.and_then(Libraries::for_children);
+        entry.is_some_and(|entry| {
+            Spelling::expansions(&entry, elf.class)
+                .any(|file| root.join(file.strip_prefix("/").unwrap_or(&file)).exists())
+        })
+    };
+    match Elf::read(path) {
+        Ok(Some(elf)) if elf.go => report.add(Problem::Go { program }),
+        Ok(Some(elf)) if elf.interpreter.is_none() => report.add(Problem::Static { program }),
+        Ok(Some(elf)) if !is_there(&elf) => report.add(Problem::NotInRoot {
+            program,
+            root: root.to_owned(),
+        }),
+        Ok(_) => {}
+        Err(error) => report.add(Note::Unreadable(format!("{error:#}"))),
+    }
+    report
+}
