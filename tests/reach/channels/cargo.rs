@@ -2,6 +2,7 @@
 
 use super::{Row, Tried, it_works};
 use crate::systems::{project, succeed};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,8 +75,8 @@ fn crates() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The libraries that a build of the command has made on its way, by their kinds.
-fn libraries(target: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+/// The libraries that the last build of the command has made on its way, by their kinds.
+fn libraries(target: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let listing = succeed(Command::new("find").arg(target).args([
         "-path",
         "*/out/library/*/release/libreuse.so",
