@@ -160,6 +160,12 @@ impl Assembler {
         self.wide(to, MAP_VALUE, map.as_raw_fd(), offset);
     }
 
+    /// Jumps.
+    pub(crate) fn jump(&mut self, to: &'static str) {
+        self.jumps.push((self.code.len(), to));
+        self.push(JMP, R0, R0, 0, 0);
+    }
+
     /// Jumps if it is so of a register and a number.
     pub(crate) fn jump_if(
         &mut self,

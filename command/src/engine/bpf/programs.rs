@@ -2,10 +2,14 @@
 //!
 //! | at | does |
 //! |---|---|
-//! | `bind4`, `bind6` | sets SO_REUSEADDR, if the port was listened on and nobody has this very address bound who does not listen yet |
-//! | `post_bind4`, `post_bind6` | notes that this socket has the address bound |
-//! | `listen` | sets SO_REUSEADDR, notes the port, and forgets that the socket is merely bound |
-//! | `release` | forgets that the socket has the address bound |
+//! | `bind4`, `bind6` | if the port was listened on: claims this very address, and sets SO_REUSEADDR unless another socket that does not listen yet has claimed it |
+//! | `post_bind4`, `post_bind6` | claims the address that a bind without a port got |
+//! | `listen` | sets SO_REUSEADDR, notes the port, and gives up the claim |
+//! | `release` | gives up the claim |
+//!
+//! The claim is made before the bind, since two sockets on two processors may bind in the same instant: of those one claims
+//! the address. No hook sees a bind that failed, so a claim lasts until its socket listens, binds again or is closed; whoever
+//! binds the address meanwhile binds as without us.
 //!
 //! The flag can't be put back after `bind`: no hook between that and `listen` may. So a bind that
 //! might not need it has it as well; the second gate keeps it from binding beside a copy of itself
@@ -119,6 +123,7 @@ mod context {
     pub(super) const BIND_PORT: i16 = 24;
     pub(super) const BIND_TYPE: i16 = 32;
     pub(super) const BIND_PROTOCOL: i16 = 36;
+    pub(super) const BIND_SOCKET: i16 = 64;
 
     pub(super) const SOCK_TYPE: i16 = 8;
     pub(super) const SOCK_PROTOCOL: i16 = 12;
@@ -137,6 +142,13 @@ fn bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>
     a.copy(R6, R1);
     only(&mut a, context::BIND_TYPE, SOCK_STREAM);
     only(&mut a, context::BIND_PROTOCOL, TCP);
+    a.load(Size::Double, R8, R6, context::BIND_SOCKET);
+    a.jump_if(R8, Jump::Equal, 0, OUT);
+    // A socket that is bound keeps its claim: the kernel refuses it a second bind.
+    a.load(Size::Word, R1, R8, context::SOCK_PORT);
+    a.jump_if(R1, Jump::NotEqual, 0, OUT);
+    give_up_claim(&mut a, bound, "unclaimed");
+    a.label("unclaimed");
     a.load(Size::Word, R7, R6, context::BIND_PORT);
     a.network_to_host(R7);
     a.compute(Arithmetic::And, R7, 0xffff);
@@ -146,11 +158,16 @@ fn bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>
         Family::V6 => context::BIND_ADDRESS6,
     };
     key(&mut a, family, address);
+    claim(&mut a, ports, bound, "contested")?;
+    a.label("claimed");
+    reuse_address(&mut a);
+    a.jump(OUT);
+    a.label("contested");
     a.map(R1, bound.by_address.as_fd());
     pointer(&mut a, R2, KEY);
     a.call(Helper::MapLookup);
-    a.jump_if(R0, Jump::NotEqual, 0, OUT);
-    reuse_address(&mut a);
+    // Without room for the claim: it is a gate less, and no reason to refuse a restart.
+    a.jump_if(R0, Jump::Equal, 0, "claimed");
     end(a)
 }
 
@@ -167,6 +184,14 @@ fn post_bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruc
         Family::V6 => context::SOCK_ADDRESS6,
     };
     key(&mut a, family, address);
+    a.copy(R8, R6);
+    claim(&mut a, ports, bound, OUT)?;
+    end(a)
+}
+
+/// Claims the address whose key is on the stack for the socket in `R8`; goes elsewhere if another one has claimed it, or
+/// there is no room. Who is there first keeps it: a second one is there by options of their own.
+fn claim(a: &mut Assembler, ports: &Ports, bound: &Bound, otherwise: &'static str) -> Result<()> {
     a.copy(R1, R6);
     a.call(Helper::GetSocketCookie);
     a.store(Size::Double, STACK, HOLDER, R0);
@@ -175,23 +200,23 @@ fn post_bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruc
     a.store_number(Size::Word, STACK, HOLDER_INSTANCE, instance);
     a.store_number(Size::Word, STACK, HOLDER_INSTANCE + 4, 0);
     a.map(R1, bound.by_address.as_fd());
-    pointer(&mut a, R2, KEY);
-    pointer(&mut a, R3, HOLDER);
-    // Whoever is there already has the address: a second one is there by options of their own.
+    pointer(a, R2, KEY);
+    pointer(a, R3, HOLDER);
     a.set(R4, IF_NONE);
     a.call(Helper::MapUpdate);
-    a.jump_if(R0, Jump::NotEqual, 0, OUT);
+    a.jump_if(R0, Jump::NotEqual, 0, otherwise);
     a.map(R1, bound.by_socket.as_fd());
-    a.copy(R2, R6);
-    pointer(&mut a, R3, KEY);
+    a.copy(R2, R8);
+    pointer(a, R3, KEY);
     a.set(R4, CREATE);
     a.call(Helper::StorageGet);
-    a.jump_if(R0, Jump::NotEqual, 0, OUT);
+    a.jump_if(R0, Jump::NotEqual, 0, "stored");
     // Without memory for it nobody would ever take the entry away.
     a.map(R1, bound.by_address.as_fd());
-    pointer(&mut a, R2, KEY);
+    pointer(a, R2, KEY);
     a.call(Helper::MapDelete);
-    end(a)
+    a.label("stored");
+    Ok(())
 }
 
 fn listen(ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
@@ -206,19 +231,24 @@ fn listen(ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
     a.set_bits(R1, 0, R3);
     a.load(Size::Double, R8, R6, context::OPS_SOCKET);
     a.jump_if(R8, Jump::Equal, 0, OUT);
+    give_up_claim(&mut a, bound, OUT);
+    end(a)
+}
+
+/// Takes away the claim of the socket in `R8`, and goes on; goes elsewhere if it has none.
+fn give_up_claim(a: &mut Assembler, bound: &Bound, none: &'static str) {
     a.map(R1, bound.by_socket.as_fd());
     a.copy(R2, R8);
     a.set(R3, 0);
     a.set(R4, 0);
     a.call(Helper::StorageGet);
-    a.jump_if(R0, Jump::Equal, 0, OUT);
+    a.jump_if(R0, Jump::Equal, 0, none);
     a.copy(R9, R0);
-    forget_address(&mut a, bound, "storage");
+    forget_address(a, bound, "storage");
     a.label("storage");
     a.map(R1, bound.by_socket.as_fd());
     a.copy(R2, R8);
     a.call(Helper::StorageDelete);
-    end(a)
 }
 
 fn release(bound: &Bound) -> Result<Vec<Instruction>> {
