@@ -112,6 +112,26 @@ impl Elf {
             .any(|name| ld_preload::is_asan_runtime(Path::new(name)))
     }
 
+    /// Whether nothing in its process can call libc's `bind`, as far as this file tells: it takes
+    /// none, loads and starts nothing, and has no library beside those of the C library itself.
+    pub(crate) fn cannot_call_bind(&self) -> bool {
+        const OF_C: [&str; 8] = [
+            "ld-",
+            "libc.",
+            "libdl.",
+            "libgcc_s.",
+            "libm.",
+            "libpthread.",
+            "librt.",
+            "libutil.",
+        ];
+        let is_of_c = |name: &String| OF_C.iter().any(|begin| name.starts_with(begin));
+        !self.imports.contains("bind")
+            && !self.loads
+            && !self.starts
+            && self.needed.iter().all(is_of_c)
+    }
+
     /// Whether both can be in one process.
     pub(crate) fn fits(&self, other: &Self) -> bool {
         self.class == other.class && self.machine == other.machine

@@ -157,7 +157,8 @@ impl Preloaded {
         !(self.starts_others)(&called) && self.serves(tid)
     }
 
-    /// Whether the dynamic linker takes the library into what a tracee has just become.
+    /// Whether the dynamic linker takes the library into what a tracee has just become, and that
+    /// may call it.
     fn serves(&self, tid: Tid) -> bool {
         let Ok(Some(elf)) = Elf::read(&PathBuf::from(format!("/proc/{tid}/exe"))) else {
             return false;
@@ -168,6 +169,7 @@ impl Preloaded {
             .any(|(class, machine)| *class == elf.class && *machine == elf.machine);
         let root = PathBuf::from(format!("/proc/{tid}/root"));
         fits && !elf.go
+            && !elf.cannot_call_bind()
             && !is_secure(tid, elf.class)
             && is_in_environment_of(tid, |entry| match elf.libc() {
                 // In another root or mount namespace it need not be there.
