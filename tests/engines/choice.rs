@@ -248,7 +248,7 @@ fn waits_where_nobody_may_trace() {
     wait_until("the warning", || {
         server
             .stderr_so_far()
-            .contains("the kernel lets nobody trace")
+            .contains("a seccomp filter forbids to trace")
     });
     drop(server);
     let finished = Program::new(&sandbox)
