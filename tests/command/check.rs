@@ -331,8 +331,12 @@ fn says_what_is_missing() {
 const ATTENDED: &str = r#"
 #include <stdio.h>
 #include <string.h>
-int main(void) {
+#include <sys/socket.h>
+int main(int argc, char **argv) {
     char line[4096];
+    /* A program that calls bind, as servers do. */
+    if (argc > 9)
+        return bind(0, (void *)argv, 0);
     int libraries = 0, tracer = -1;
     FILE *file = fopen("/proc/self/maps", "r");
     while (file && fgets(line, sizeof line, file))

@@ -73,9 +73,13 @@ fn says_of_a_hidden_process_that_it_is_there() {
     let command = command.display();
     let pid = running.pid();
     let as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
-    for (mount, of_whom) in [
-        ("mount -t proc -o hidepid=2 proc /proc", as_nobody),
-        ("mount -t tmpfs none /proc", ""),
+    for (mount, of_whom, seen) in [
+        (
+            "mount -t proc -o hidepid=2 proc /proc",
+            as_nobody,
+            "a process of root",
+        ),
+        ("mount -t tmpfs none /proc", "", "an unseen holder of root"),
     ] {
         let finished =
             where_proc_is(mount, &format!("{of_whom} {command} arm --pid {pid} 2>&1")).run();
@@ -85,7 +89,7 @@ fn says_of_a_hidden_process_that_it_is_there() {
         );
         let finished = where_proc_is(mount, &format!("{of_whom} {command} status 5000 2>&1")).run();
         assert_eq!(code(&finished), 1, "{finished:#?}");
-        assert_says(&finished.stdout, "a process of root");
+        assert_says(&finished.stdout, seen);
         assert_says(&finished.stdout, "no option takes a port from a listener");
     }
     let finished = nobody()

@@ -314,7 +314,7 @@ fn says_more_when_asked() {
     assert_eq!(quiet.stderr, "");
     let loud = reuseaddr(["-v", "status", "5000"]).run();
     assert!(
-        loud.stderr.contains("sock_diag tells of 0 sockets"),
+        loud.stderr.contains("sock_diag reports 0 sockets"),
         "{loud:#?}"
     );
 }
@@ -325,7 +325,7 @@ fn names_what_is_wrong_with_ports() {
         ("0", "port 0"),
         ("65536", "no port above 65535"),
         ("http:", "expected"),
-        ("53/udp", "only TCP"),
+        ("53/sctp", "sctp has no ports"),
         ("example.com:80", "not an address of this machine"),
         ("9-8", "from high to low"),
         ("", "empty"),

@@ -466,7 +466,7 @@ listener.setblocking(False)
 while evict.poll() is None or select.select([listener], [], [], 0.2)[0]:
     try: listener.accept()[0].close(); seen += 1
     except BlockingIOError: pass
-print(there > 0, left() > there - 50, seen <= os.cpu_count(), evict.returncode, seen, there, left())
+print(there > 0, left() > there - 50, seen <= 4 * os.cpu_count(), evict.returncode, seen, there, left())
 ",
     )
     .argument(program(&["setpriv"]))

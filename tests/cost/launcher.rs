@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use support::{Folder, Program, program, reuseaddr_as_it_ships, shim};
 
-const PROGRAM: &str = "/bin/true";
+/// A program that calls libc's `bind`: of one that does not, `run` has to look at the libraries.
+const PROGRAM: &str = "/usr/bin/python3";
 const NOBODY: u32 = 65534;
 
 /// Which library the launcher takes.

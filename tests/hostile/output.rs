@@ -42,7 +42,7 @@ fn writes_into_no_file_that_has_the_inode_number_and_the_birth_of_stderr() {
         // Where the program makes its files.
         let mounted = Command::new("mount")
             .args(["-o", "loop"])
-            .args([&image, Path::new("/tmp")])
+            .args([&image, Path::new("/var/tmp")])
             .output()
             .expect("mount runs");
         if !mounted.status.success() {

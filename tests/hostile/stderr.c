@@ -25,12 +25,12 @@ static void write_data(const char *path) {
 }
 
 static void data_in_place_of_stderr(void) {
-    char path[] = "/tmp/libreuse-data-XXXXXX";
+    char path[] = "/var/tmp/libreuse-data-XXXXXX";
     CHECK(close(2) == 0);
     CHECK(mkstemp(path) == 2);
     write_data(path);
     // By dup2, which no hook sees.
-    char other[] = "/tmp/libreuse-data-XXXXXX";
+    char other[] = "/var/tmp/libreuse-data-XXXXXX";
     int fd = mkstemp(other);
     CHECK(dup2(fd, 2) == 2);
     write_data(other);
@@ -49,7 +49,7 @@ static void data_with_the_inode_of_stderr(int at_once) {
              (tick.tv_sec - before.st_ctim.tv_sec) * 1000000000 + tick.tv_nsec - before.st_ctim.tv_nsec < 20000000);
     CHECK(close(2) == 0);
     for (int i = 0; i < 20; i++) {
-        char path[] = "/tmp/libreuse-data-XXXXXX";
+        char path[] = "/var/tmp/libreuse-data-XXXXXX";
         CHECK(mkstemp(path) == 2);
         CHECK(fstat(2, &now) == 0);
         write_data(path);
@@ -92,13 +92,13 @@ int main(int argc, char **argv) {
             again(argv, "again");
         }
         call_every_hook();
-        char path[] = "/tmp/libreuse-data-XXXXXX";
+        char path[] = "/var/tmp/libreuse-data-XXXXXX";
         CHECK(mkstemp(path) == 2);
         write_data(path);
         CHECK(unlink(path) == 0);
     } else if (strcmp(what, "inode") == 0 || strcmp(what, "inode at once") == 0) {
         if (!there) {
-            char path[] = "/tmp/libreuse-data-XXXXXX";
+            char path[] = "/var/tmp/libreuse-data-XXXXXX";
             int fd = mkstemp(path);
             CHECK(unlink(path) == 0 && dup2(fd, 2) == 2 && close(fd) == 0);
             again(argv, "again");

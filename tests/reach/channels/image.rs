@@ -17,7 +17,8 @@ struct Storage(Folder);
 
 impl Storage {
     fn new(name: &str) -> Self {
-        Self(Folder::new(name))
+        // Podman takes no path of more than 50 characters.
+        Self(Folder::for_other_users(name))
     }
 
     fn tool(&self, name: &str) -> Program {

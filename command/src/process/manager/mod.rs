@@ -3,6 +3,7 @@
 
 pub(crate) mod container;
 mod find;
+mod shell_loop;
 mod supervisor;
 pub(crate) mod unit;
 

@@ -1,6 +1,7 @@
 //! Supervisors among the parents of a process: those that start it again when it has ended.
 
 use super::find::Member;
+use super::shell_loop::starts_in_a_loop;
 use super::{Manager, Parent, Supervise};
 use crate::process::holders::Holder;
 use crate::process::users;
@@ -57,11 +58,16 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
         })?;
         return Some(supervisord(holder, child.pid));
     }
+    // A script's loop starts what is below it again, as far as that are shells.
+    let mut below_a_shell = true;
     chain.windows(2).find_map(|pair| {
         let [child, parent] = pair else { return None };
+        below_a_shell &= child.pid == holder.pid || is_shell(child);
         // What somebody has started from a session of his own, over ssh for one, is not the
         // supervisor's.
-        (child.session == holder.session).then(|| supervisor(parent, child, holder))?
+        (child.session == holder.session)
+            .then(|| supervisor(parent, child, holder))?
+            .filter(|found| below_a_shell || !matches!(found, Manager::Loop(_)))
     })
 }
 
@@ -117,7 +123,7 @@ fn supervisor(parent: &Member, child: &Member, holder: &Member) -> Option<Manage
             on_change,
         }));
     }
-    (parent.session == holder.session && loops(parent)).then(|| {
+    (parent.session == holder.session && loops(parent, child)).then(|| {
         Manager::Loop(Parent {
             pid: parent.pid,
             name: parent.name.clone(),
@@ -144,9 +150,14 @@ fn directory(pid: i32) -> Option<String> {
     path.to_str().map(ToOwned::to_owned)
 }
 
-/// Whether a shell runs a script with a loop in it. That of a person at a terminal runs none.
-fn loops(shell: &Member) -> bool {
-    if !SHELLS.iter().any(|name| shell.is(name)) {
+fn is_shell(member: &Member) -> bool {
+    SHELLS.iter().any(|name| member.is(name))
+}
+
+/// Whether a shell runs a script with a loop that starts this child. That of a person at a
+/// terminal runs none.
+fn loops(shell: &Member, child: &Member) -> bool {
+    if !is_shell(shell) {
         return false;
     }
     let mut words = shell.arguments.iter().skip(1);
@@ -171,10 +182,13 @@ fn loops(shell: &Member) -> bool {
             break String::from_utf8_lossy(&text).into_owned();
         }
     };
-    text.lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
-        .flat_map(|line| line.split([' ', '\t', ';', '(', '{', '&', '|']))
-        .any(|word| matches!(word, "while" | "until" | "for" | "loop"))
+    let words = child.arguments.iter().take(3);
+    let names: Vec<&str> = words
+        .filter_map(|word| word.rsplit('/').next())
+        .chain([child.name.as_str()])
+        .filter(|name| !name.is_empty())
+        .collect();
+    starts_in_a_loop(&text, &names)
 }
 
 /// A variable of a process's environment, as it was started, if we may read it.

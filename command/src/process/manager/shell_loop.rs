@@ -1,0 +1,75 @@
+//! Whether the text of a shell script starts a program in a loop, so that it starts it again when
+//! it ends.
+
+/// Whether one of the script's loops has one of these names in its body, or executes what a
+/// variable holds, as in `while :; do "$@"; done`. A loop that reads options or a file, and a
+/// program that is started beside it, are none.
+pub(super) fn starts_in_a_loop(script: &str, names: &[&str]) -> bool {
+    let mut depth = 0_usize;
+    for command in commands(script) {
+        let mut words = command
+            .split_whitespace()
+            .map(|word| word.trim_matches(['"', '\'']))
+            .skip_while(|word| matches!(*word, "do" | "then" | "else" | "{" | "!" | "exec"))
+            .peekable();
+        let Some(&first) = words.peek() else { continue };
+        if matches!(first, "while" | "until" | "for" | "loop") {
+            depth += 1;
+        } else if matches!(first, "done" | "end") {
+            depth = depth.saturating_sub(1);
+        } else if depth > 0
+            && (first.starts_with('$') || words.any(|word| names.contains(&file_name(word))))
+        {
+            return true;
+        }
+    }
+    false
+}
+
+/// The last part of a path.
+fn file_name(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
+/// The simple commands of a script, without its comments.
+fn commands(script: &str) -> impl Iterator<Item = &str> {
+    script
+        .lines()
+        .map(|line| match line.find(" #") {
+            Some(comment) => &line[..comment],
+            None if line.starts_with('#') => "",
+            None => line,
+        })
+        .flat_map(|line| line.split([';', '&', '|', '(', ')']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_a_loop_that_starts_the_program_from_others() {
+        for (script, expected) in [
+            ("while :; do ./server 80; done", true),
+            ("while true\ndo\n  /srv/server\n  sleep 1\ndone", true),
+            (
+                "until ./server; do sleep 1; done\nwhile :; do exec ./server; done",
+                true,
+            ),
+            ("while :; do \"$@\"; done", true),
+            ("for n in 1 2 3; do\n  $COMMAND\ndone", true),
+            ("while true; do nohup ./server >log 2>&1; done", true),
+            ("while true\n  ./server\nend", true),
+            ("./server; exit 0", false),
+            ("for file in *.conf; do cat $file; done\n./server", false),
+            (
+                "while [ $# -gt 0 ]; do case \"$1\" in -v) v=1 ;; esac; shift; done\nexec ./server",
+                false,
+            ),
+            ("# while it runs: server\n./server", false),
+            ("", false),
+        ] {
+            assert_eq!(starts_in_a_loop(script, &["server"]), expected, "{script}");
+        }
+    }
+}
