@@ -258,7 +258,10 @@ fn may_be_killed_at_any_moment() {
         } else {
             assert!(line.contains("in use"), "{line}");
             refused += 1;
-            assert_eq!(server.finish().status.code(), Some(1));
+            // The program's, or that of `run`, which starts nothing if its tracer dies while it is
+            // being attached.
+            let code = server.finish().status.code();
+            assert!(matches!(code, Some(1 | 125)), "{code:?}");
         }
     }
     println!(
