@@ -204,7 +204,8 @@ pub(crate) fn ask(question: &str, instead: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         anyhow::bail!("without a terminal to ask on, {instead}");
     }
-    write!(io::stderr(), "{question} [y/N] ")?;
+    // In one write: an answer that is typed ahead is echoed between two.
+    io::stderr().write_all(format!("{question} [y/N] ").as_bytes())?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

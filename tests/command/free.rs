@@ -3,7 +3,6 @@
 use crate::{
     CONTAINER, Group, assert_says, code, json, nobody, reuseaddr, run, serve_once, server,
 };
-use std::time::Duration;
 use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_until,
 };
@@ -138,11 +137,6 @@ fn asks_on_a_terminal() {
             .argument(format!("{} free 5000", support::reuseaddr().display()))
             .argument("/dev/null")
             .start();
-        wait_until("the holder to be named", || {
-            terminal
-                .line_within(Duration::from_millis(1))
-                .is_some_and(|line| line.contains("python3"))
-        });
         terminal.say(answer);
         let finished = terminal.finish();
         assert_eq!(code(&finished), if ended { 0 } else { 2 }, "{finished:#?}");

@@ -195,8 +195,13 @@ fn what_a_loop_starts_again_is_not_called_free() {
     // The second way has no name that anybody knows.
     let script = format!("while :; do {server} 5000; done");
     let python = format!("import subprocess\nwhile True: subprocess.run(['{server}', '5000'])");
+    // It comes back at any moment: before `free` has looked, while it looks, and after it.
+    let slow = format!("while :; do {server} 5000; sleep 0.05; done");
+    let slower = format!("while :; do {server} 5000; sleep 0.5; done");
     for (words, told) in [
         (vec!["/bin/sh", "-c", &script], true),
+        (vec!["/bin/sh", "-c", &slow], true),
+        (vec!["/bin/sh", "-c", &slower], true),
         (vec!["/usr/bin/python3", "-I", "-c", &python], false),
     ] {
         // In the middle, so that the loop is no parent of the test's.

@@ -3,9 +3,9 @@
 use super::bindable::{Bind, Bindable, busy};
 use super::evict::{self, Choice, Eviction};
 use super::explain;
-use super::free_plan::{self, Plan, Whom};
+use super::free_plan::{self, Plan, Us, Whom};
 use super::port_list::PortSet;
-use super::respawn::look_again;
+use super::respawn::{self, look_again};
 use super::terminate::{Ending, Force};
 use super::wait::what_holds;
 use crate::net::sock_diag::{self, Which};
@@ -40,7 +40,12 @@ pub(crate) fn free(
     }
     let eviction = evict::evict(&ports.tcp, Choice::default(), false)?;
     if let Some(failure) = still_busy(ports, &eviction)? {
-        return Ok(Err(failure));
+        return Ok(Err(
+            match respawn::at_once(ports, &plan.asks, &Us::look())? {
+                Some(respawn) => Failure::Busy(explain::respawned(&respawn, ports)),
+                None => failure,
+            },
+        ));
     }
     if !plan.asks.is_empty() {
         if let Some(respawn) = look_again(ports, &plan.asks)? {

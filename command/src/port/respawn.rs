@@ -48,9 +48,8 @@ pub(crate) fn look_again(ports: &PortSet, asks: &[Ask]) -> Result<Option<Respawn
         asks.iter().map(|ask| suspect(ask, &us)).collect();
     let begin = Instant::now();
     loop {
-        if has_server(ports)? {
-            let (again, _) = holdings(ports)?;
-            return Ok(Some(respawn(&again, asks, &us)));
+        if let Some(respawn) = at_once(ports, asks, &us)? {
+            return Ok(Some(respawn));
         }
         let waited = begin.elapsed();
         // Of a parent that has ended too, nothing is to be expected.
@@ -67,6 +66,15 @@ pub(crate) fn look_again(ports: &PortSet, asks: &[Ask]) -> Result<Option<Respawn
         }
         pidfd::sleep([], OFTEN.min(longest.saturating_sub(waited)));
     }
+}
+
+/// Who holds the ports again by now, after all who held them have let go.
+pub(crate) fn at_once(ports: &PortSet, asks: &[Ask], us: &Us) -> Result<Option<Respawn>> {
+    if asks.is_empty() || !has_server(ports)? {
+        return Ok(None);
+    }
+    let (again, _) = holdings(ports)?;
+    Ok(Some(respawn(&again, asks, us)))
 }
 
 /// Whether somebody holds one of the ports as a server does.
