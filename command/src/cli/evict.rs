@@ -5,7 +5,7 @@ use crate::net::namespace;
 use crate::net::sock_diag::{Entry, Refusal};
 use crate::output::{self, count, list, paragraph};
 use crate::port::bindable::is_free;
-use crate::port::evict::{Choice, Eviction, evict, explain, is_alive, reasons};
+use crate::port::evict::{Eviction, Filter, evict, explain, is_alive, reasons};
 use crate::port::hint::as_root;
 use crate::port::port_list::{self as ports, PortList, spelled};
 use crate::process::holders::{Holder, Holders};
@@ -100,24 +100,24 @@ struct PerPort {
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     arguments.network.enter()?;
     let ports = ports::tcp(&arguments.ports)?;
-    let choice = Choice {
+    let filter = Filter {
         all_states: arguments.all_states,
         peer: arguments.peer,
         past_listeners: arguments.past_listeners,
         established: arguments.established,
     };
-    if arguments.established && !arguments.dry_run && !agreed(&ports, choice, arguments)? {
+    if arguments.established && !arguments.dry_run && !agreed(&ports, filter, arguments)? {
         return Ok(exit::FAILED);
     }
     if arguments.all_states && !arguments.dry_run {
         output::warn("--all-states: what the peers have not got yet is lost");
     }
-    let eviction = evict(&ports, choice, arguments.dry_run)?;
+    let eviction = evict(&ports, filter, arguments.dry_run)?;
     let answer = answer(&ports, &eviction, arguments.dry_run);
     if arguments.format.json {
         output::print_json(&answer, false)?;
     } else {
-        output::print(&text(&answer, &reasons(&eviction.obstacles)))?;
+        output::print(&text(&answer, &reasons(&eviction.reset_errors)))?;
     }
     if arguments.dry_run {
         return Ok(exit::YES);
@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !eviction.left.is_empty() {
         output::complain(&explain(&eviction, &arguments.spelled(&ports)));
     }
-    let unfinished = unfinished(&eviction, choice);
+    let unfinished = unfinished(&eviction, filter);
     if let Some(states) = &unfinished {
         output::complain(&format!(
             "{states} left, whose peers have not got everything yet. To end that too, and lose what they have not got:\n    \
@@ -146,8 +146,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 }
 
 /// Asks twice whether connections that are alive are to be reset, if there are any.
-fn agreed(ports: &[u16], choice: Choice, arguments: &Arguments) -> Result<bool> {
-    let found = evict(ports, choice, true)?.found;
+fn agreed(ports: &[u16], filter: Filter, arguments: &Arguments) -> Result<bool> {
+    let found = evict(ports, filter, true)?.found;
     let alive: Vec<&Entry> = found.iter().filter(|entry| is_alive(entry)).collect();
     let Some(first) = alive.first() else {
         return Ok(true);
@@ -191,10 +191,10 @@ fn agreed(ports: &[u16], choice: Choice, arguments: &Arguments) -> Result<bool> 
 }
 
 /// The leftovers that only `--all-states` ends: `1 FIN_WAIT1 is`.
-fn unfinished(eviction: &Eviction, choice: Choice) -> Option<String> {
+fn unfinished(eviction: &Eviction, filter: Filter) -> Option<String> {
     let mut numbers = BTreeMap::new();
     for entry in &eviction.spared {
-        if !choice.all_states && choice.may_become(entry) {
+        if !filter.all_states && filter.may_become(entry) {
             *numbers.entry(entry.state.name()).or_insert(0) += 1;
         }
     }
@@ -228,9 +228,9 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
             Refusal::Other(code) => format!("errno {code}"),
         }),
         obstacles: eviction
-            .obstacles
+            .reset_errors
             .iter()
-            .map(|(obstacle, &number)| (obstacle.name(), number))
+            .map(|(error, &number)| (error.name(), number))
             .collect(),
         ports: ports
             .iter()

@@ -6,9 +6,9 @@ use crate::output::{self, list, paragraph};
 use crate::port::bindable::{busy, is_free, is_free_for_udp};
 use crate::port::explain::{self, Mood, is};
 use crate::port::free::{Failure, denied, free};
-use crate::port::free_plan::{self, Ask, Plan, Whom};
+use crate::port::free_plan::{self, ExitRequest, MayAsk, Plan};
 use crate::port::port_list::{self as ports, PortList, PortSet};
-use crate::port::terminate::{Ending, Force};
+use crate::port::terminate::{Force, Terminator};
 use crate::process::manager::Manager;
 use crate::process::{signal, tree};
 use anyhow::{Context, Result};
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         ))?;
         return done(arguments, &ports, &Plan::default(), &[], exit::YES);
     }
-    let plan = free_plan::plan(&busy, Whom::Everybody)?;
+    let plan = free_plan::plan(&busy, MayAsk::Everybody)?;
     let asked = asked(arguments, &ports);
     let refusals: Vec<String> = plan
         .refusals
@@ -131,9 +131,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let force = arguments.force();
     let goes_on = refusals.is_empty() && !arguments.dry_run && arguments.yes;
     let mood = if goes_on { Mood::Is } else { Mood::Would };
-    for ask in &plan.asks {
-        sentence(&explain::ask(ask, &force, mood))?;
-        say(&tree::described(&ask.holders()))?;
+    for request in &plan.requests {
+        sentence(&explain::ask(request, &force, mood))?;
+        say(&tree::described(&request.holders()))?;
     }
     for refusal in &refusals {
         output::complain(refusal);
@@ -141,12 +141,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !refusals.is_empty() {
         return done(exit::FAILED);
     }
-    if let (true, Some(why)) = (plan.asks.is_empty(), denied(&busy)?) {
+    if let (true, Some(why)) = (plan.requests.is_empty(), denied(&busy)?) {
         output::complain(&why);
         return done(exit::FAILED);
     }
     if arguments.dry_run {
-        if plan.asks.is_empty() {
+        if plan.requests.is_empty() {
             sentence(&format!(
                 "{} held by no process: leftovers would be evicted.",
                 is(&busy)
@@ -154,9 +154,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
         return done(exit::YES);
     }
-    let mut ending = None;
-    if !plan.asks.is_empty() {
-        ending = Some(Ending::new(&plan.asks).context(
+    let mut terminator = None;
+    if !plan.requests.is_empty() {
+        terminator = Some(Terminator::new(&plan.requests).context(
             "the processes can't be held by a pidfd, without which others might be terminated in their place \
              (pidfd_open(2), Linux 5.3)",
         )?);
@@ -164,7 +164,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             return done(exit::FAILED);
         }
     }
-    match free(&plan, ending, &busy, force)? {
+    match free(&plan, terminator, &busy, force)? {
         Err(Failure::Busy(why)) => {
             output::complain(&why);
             done(exit::NO)
@@ -200,7 +200,7 @@ fn asked(arguments: &Arguments, ports: &PortSet) -> String {
 
 /// Asks on the terminal.
 fn agreed(plan: &Plan) -> Result<bool> {
-    let names: Vec<String> = plan.asks.iter().map(Ask::named).collect();
+    let names: Vec<String> = plan.requests.iter().map(ExitRequest::named).collect();
     output::ask(
         &format!("Terminate {}?", list(&names)),
         "--yes is needed to terminate them; --dry-run shows them",
@@ -219,7 +219,7 @@ fn done(
         let answer = Answer {
             network_namespace: namespace::namespace(),
             dry_run: arguments.dry_run,
-            asked: plan.asks.iter().map(Asked::new).collect(),
+            asked: plan.requests.iter().map(Asked::new).collect(),
             refusals: refusals.to_vec(),
             ports: ports
                 .tcp
@@ -242,20 +242,20 @@ fn done(
 }
 
 impl Asked {
-    fn new(ask: &Ask) -> Self {
-        let holders = ask.holders();
+    fn new(request: &ExitRequest) -> Self {
+        let holders = request.holders();
         let eldest = holders.first();
         Self {
-            ports: ask.ports().iter().map(|port| port.number).collect(),
+            ports: request.ports().iter().map(|port| port.number).collect(),
             pids: holders.iter().map(|holder| holder.pid).collect(),
             name: eldest.map_or(String::new(), |holder| holder.name.clone()),
-            user: eldest.map_or(String::new(), |holder| holder.who.user()),
-            command_line: eldest.map_or_else(Vec::new, |holder| holder.who.command_line.clone()),
-            unit: match ask.stopped_by() {
+            user: eldest.map_or(String::new(), |holder| holder.info.user()),
+            command_line: eldest.map_or_else(Vec::new, |holder| holder.info.command_line.clone()),
+            unit: match request.stopped_by() {
                 Some(Manager::Unit(unit)) => Some(unit.name.clone()),
                 _ => None,
             },
-            manager: ask.manager().cloned(),
+            manager: request.manager().cloned(),
         }
     }
 }

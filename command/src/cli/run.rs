@@ -10,7 +10,7 @@ use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
 use crate::library::variables::Variables;
 use crate::output::{self, readable};
-use crate::port::evict::{self, Choice};
+use crate::port::evict::{self, Filter};
 use crate::port::free;
 use crate::port::port_list;
 use crate::process::credentials::Credentials;
@@ -378,7 +378,7 @@ fn patience(settings: &Settings) -> Duration {
 /// Ends what earlier runs left. Where that can't be, it says so, and the program is started all the same: it may bind
 /// over it.
 fn clear(ports: &[u16]) -> Result<()> {
-    let eviction = evict::evict(ports, Choice::default(), false)?;
+    let eviction = evict::evict(ports, Filter::default(), false)?;
     if eviction.left.is_empty() {
         debug!("{} leftovers evicted", eviction.found.len());
     } else {

@@ -8,9 +8,9 @@ use crate::output::screen::{Frame, Screen};
 use crate::output::{self, count, list, paragraph};
 use crate::port::cause::ManagerOf;
 use crate::port::diagnosis::{Verdict, verdict};
-use crate::port::direction::Judge;
+use crate::port::direction::Directions;
 use crate::port::hint::Scope;
-use crate::port::port_list::{self as ports, PortList, PortSet, Target, spelled};
+use crate::port::port_list::{self as ports, PortList, PortOrProgram, PortSet, spelled};
 use crate::port::socket::{Socket, UdpSocket};
 use crate::port::table::listing;
 use crate::process::holders::Holders;
@@ -34,7 +34,7 @@ use std::time::Duration;
 pub(crate) struct Arguments {
     /// Ports, or names of programs: 49200, 8000-8100, localhost:8080, http, node
     #[arg(value_name = "PORT")]
-    targets: Vec<Target>,
+    targets: Vec<PortOrProgram>,
 
     /// Bind this address for the diagnosis, not all addresses
     #[arg(long, value_name = "ADDRESS")]
@@ -145,8 +145,8 @@ fn title(arguments: &Arguments) -> String {
         .targets
         .iter()
         .map(|target| match target {
-            Target::Ports(ports) => ports::all(std::slice::from_ref(ports)).spelled(),
-            Target::Program(name) => name.clone(),
+            PortOrProgram::Ports(ports) => ports::all(std::slice::from_ref(ports)).spelled(),
+            PortOrProgram::Program(name) => name.clone(),
         })
         .collect();
     format!("{}  reuseaddr status {}", time_of_day(), what.join(" "))
@@ -155,13 +155,13 @@ fn title(arguments: &Arguments) -> String {
 }
 
 /// The ports that were named, and those of the programs that were; `None` if nothing was.
-fn wanted(targets: &[Target]) -> Result<Option<PortSet>> {
+fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
     let mut lists: Vec<PortList> = Vec::new();
     let mut programs: Vec<&str> = Vec::new();
     for target in targets {
         match target {
-            Target::Ports(list) => lists.push(list.clone()),
-            Target::Program(name) => programs.push(name),
+            PortOrProgram::Ports(list) => lists.push(list.clone()),
+            PortOrProgram::Program(name) => programs.push(name),
         }
     }
     let named = ports::all(&lists);
@@ -175,7 +175,7 @@ fn wanted(targets: &[Target]) -> Result<Option<PortSet>> {
                 .iter()
                 .filter(|entry| {
                     let mut holders = holders.of(entry.inode).iter();
-                    holders.any(|holder| holder.who.is_called(program, &holder.name))
+                    holders.any(|holder| holder.info.is_called(program, &holder.name))
                 })
                 .map(|entry| entry.local.port())
                 .collect();
@@ -204,7 +204,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
     let udp = sock_diag::udp(&named);
     let inodes = entries.iter().chain(&udp).map(|entry| entry.inode);
     let holders = Holders::find(inodes);
-    let judge = Judge::new(&entries, sock_diag::listeners()?);
+    let directions = Directions::new(&entries, sock_diag::listeners()?);
 
     let mut by_port = BTreeMap::<u16, (Vec<Socket>, Vec<UdpSocket>)>::new();
     for &port in &named {
@@ -212,7 +212,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
     }
     for entry in &entries {
         let (tcp, _) = by_port.entry(entry.local.port()).or_default();
-        tcp.push(Socket::new(entry, &judge, &holders));
+        tcp.push(Socket::new(entry, &directions, &holders));
     }
     for entry in &udp {
         let (_, udp) = by_port.entry(entry.local.port()).or_default();
@@ -229,7 +229,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
     } else {
         ManagerOf::new()
     };
-    let handed_out = sysctl::handed_out();
+    let ephemeral = sysctl::ephemeral_ports();
     let number = by_port.len();
     let mut progress = Progress::begin();
     let judged = by_port
@@ -248,7 +248,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
             let verdict = wanted
                 .tcp
                 .contains(&port)
-                .then(|| verdict(port, &in_question, probes, &handed_out, scope, &managers));
+                .then(|| verdict(port, &in_question, probes, &ephemeral, scope, &managers));
             (port, (sockets, udp), verdict)
         });
     let mut answer = answer(judged);

@@ -3,7 +3,7 @@
 use super::exit;
 use crate::output::{self, BAD, paragraph, styled};
 use crate::port::port_list::{self as ports, PortList};
-use crate::process::info::Who;
+use crate::process::info::ProcessInfo;
 use crate::sys::localtime::time_of_day;
 use crate::watch::finding::{self, Finding};
 use crate::watch::repeats::{Due, Repeats};
@@ -56,7 +56,7 @@ struct Event<'a> {
     pid: i32,
     name: &'a str,
     #[serde(flatten)]
-    who: &'a Who,
+    info: &'a ProcessInfo,
     network_namespace: Option<&'a str>,
     call: &'static str,
     protocol: Protocol,
@@ -135,7 +135,7 @@ impl Units {
     }
 
     fn have(&self, seen: &Seen) -> bool {
-        let unit = seen.known.who.unit.as_ref();
+        let unit = seen.known.info.unit.as_ref();
         self.0.is_empty() || unit.is_some_and(|unit| self.0.contains(unit))
     }
 }
@@ -160,7 +160,7 @@ fn report(due: &Due, arguments: &Arguments, repeats: &mut Repeats) -> Result<()>
             time_ms: u64::try_from(since.as_millis())?,
             pid: seen.pid,
             name: &seen.name,
-            who: &seen.known.who,
+            info: &seen.known.info,
             network_namespace: seen.known.network.as_ref().map(|(_, name)| name.as_str()),
             call: seen.call.name(),
             protocol: seen.protocol,

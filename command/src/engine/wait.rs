@@ -3,7 +3,7 @@
 
 use crate::output;
 use crate::port::bindable::Bind;
-use crate::port::evict::{self, Choice};
+use crate::port::evict::{self, Filter};
 use crate::port::port_list::spelled;
 use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
         if evicted.is_none_or(|then| then.elapsed() > AGAIN) {
             let is_first = evicted.replace(Instant::now()).is_none();
             // What it may not clear it has to wait for.
-            let came = evict::evict(ports, Choice::default(), false);
+            let came = evict::evict(ports, Filter::default(), false);
             if is_first || came.is_ok_and(|came| came.left.len() < came.found.len()) {
                 return Meanwhile::Acted;
             }

@@ -1,7 +1,7 @@
 //! The libraries that this command carries, and where it puts them so that programs can load them.
 
 use super::elf::Elf;
-use super::layout::{self, NAME, unspeakable};
+use super::layout::{self, NAME, invalid_in_preload};
 use super::ld_preload;
 use super::store::Folder;
 use crate::output::readable;
@@ -65,7 +65,7 @@ fn put_in(place: &Path, libraries: &[Embedded]) -> Result<PathBuf, String> {
     // Another process may be removing what it takes for old.
     const TRIES: usize = 3;
     let folder = Folder::open(place)?;
-    if let Some(byte) = unspeakable(folder.path()) {
+    if let Some(byte) = invalid_in_preload(folder.path()) {
         return Err(format!(
             "has {byte} in its path, which LD_PRELOAD can't carry"
         ));

@@ -1,7 +1,7 @@
 //! The library as it is installed.
 
 use super::elf::{Elf, HOOKED};
-use super::layout::{NAME, unspeakable};
+use super::layout::{NAME, invalid_in_preload};
 use crate::output::readable;
 use anyhow::{Result, bail};
 use log::trace;
@@ -21,7 +21,7 @@ impl Installed {
     /// Looks at a file.
     pub(super) fn at(path: PathBuf) -> Result<Self> {
         let shown = readable(path.as_os_str().as_bytes());
-        if let Some(what) = unspeakable(&path) {
+        if let Some(what) = invalid_in_preload(&path) {
             bail!(
                 "LD_PRELOAD can't carry {shown}: there is {what} in the path. Put {NAME} somewhere else"
             );

@@ -9,14 +9,14 @@ pub(crate) const NAME: &str = "libreuse.so";
 
 /// A way to name the library in LD_PRELOAD.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Spelling {
+pub(crate) struct PreloadPath {
     /// What LD_PRELOAD holds.
     pub(crate) preload: PathBuf,
     /// The files of which the dynamic linker then takes one.
     pub(crate) files: Vec<PathBuf>,
 }
 
-impl Spelling {
+impl PreloadPath {
     /// Whether the file depends on what the dynamic linker puts in the place of `$LIB`.
     pub(crate) fn varies(&self) -> bool {
         self.preload
@@ -34,7 +34,7 @@ impl Spelling {
 
     /// The paths that an entry of LD_PRELOAD stands for, for programs of this class.
     pub(crate) fn expansions(entry: &Path, class: u8) -> impl Iterator<Item = PathBuf> {
-        let folders = if class == 64 { LIB_WIDE } else { LIB_NARROW };
+        let folders = if class == 64 { LIB_64 } else { LIB_32 };
         let text = entry.to_string_lossy().into_owned();
         folders
             .into_iter()
@@ -52,7 +52,7 @@ impl Spelling {
 
 /// What LD_PRELOAD can't carry of a path, in words: entries are separated by spaces or colons,
 /// nothing escapes either, and `$ORIGIN` and the like expand (ld.so(8)).
-pub(super) fn unspeakable(path: &Path) -> Option<String> {
+pub(super) fn invalid_in_preload(path: &Path) -> Option<String> {
     let mut bytes = path.as_os_str().as_bytes().iter();
     let byte = bytes.find(|byte| b" :$".contains(byte) || byte.is_ascii_control())?;
     Some(match byte {
@@ -65,8 +65,8 @@ pub(super) fn unspeakable(path: &Path) -> Option<String> {
 
 /// What glibc's dynamic linkers put in the place of `$LIB`, for 64-bit and for 32-bit programs: on
 /// Debian, on Red Hat and SUSE, on Arch. Debian's libc6-i386 has it as on Arch.
-const LIB_WIDE: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
-const LIB_NARROW: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
+const LIB_64: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
+const LIB_32: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
 
 /// What a dynamic linker puts in the place of `$LIB` whose own file is this, if it is where
 /// distributions have it: the folder that it is installed in itself (`DL_DST_LIB` in glibc's
@@ -74,17 +74,17 @@ const LIB_NARROW: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
 pub(crate) fn lib_of(interpreter: &Path) -> Option<&'static str> {
     let below = interpreter.parent()?.strip_prefix("/").ok()?;
     let below = below.strip_prefix("usr").unwrap_or(below);
-    LIB_WIDE
+    LIB_64
         .into_iter()
-        .chain(LIB_NARROW)
+        .chain(LIB_32)
         .find(|lib| below == Path::new(lib))
 }
 
 /// `/usr/$LIB/libreuse.so` for the libraries of 64-bit and 32-bit programs that are where `$LIB`
 /// leads.
-pub(crate) fn common_spelling(wide: &Path, narrow: &Path) -> Option<PathBuf> {
-    let prefix = above(wide, &LIB_WIDE)?;
-    (above(narrow, &LIB_NARROW)? == prefix).then(|| prefix.join("$LIB").join(NAME))
+pub(crate) fn common_preload_path(of_64_bit: &Path, of_32_bit: &Path) -> Option<PathBuf> {
+    let prefix = above(of_64_bit, &LIB_64)?;
+    (above(of_32_bit, &LIB_32)? == prefix).then(|| prefix.join("$LIB").join(NAME))
 }
 
 /// The folder from which one of these leads to the library's.
@@ -101,20 +101,20 @@ fn above<'a>(library: &'a Path, below: &[&str]) -> Option<&'a Path> {
 /// nothing that it takes.
 struct Tree {
     name: &'static str,
-    wide: &'static [&'static str],
-    narrow: &'static [&'static str],
+    of_64_bit: &'static [&'static str],
+    of_32_bit: &'static [&'static str],
 }
 
 const TREES: [Tree; 2] = [
     Tree {
         name: "multiarch",
-        wide: &["lib/x86_64-linux-gnu", "lib"],
-        narrow: &["lib/i386-linux-gnu", "lib32"],
+        of_64_bit: &["lib/x86_64-linux-gnu", "lib"],
+        of_32_bit: &["lib/i386-linux-gnu", "lib32"],
     },
     Tree {
         name: "biarch",
-        wide: &["lib64"],
-        narrow: &["lib"],
+        of_64_bit: &["lib64"],
+        of_32_bit: &["lib"],
     },
 ];
 
@@ -124,9 +124,9 @@ impl Tree {
         // not find.
         const TO_THE_LETTER: &[&str] = &["$LIB"];
         let (to_the_letter, folders) = if class == 64 {
-            (TO_THE_LETTER, self.wide)
+            (TO_THE_LETTER, self.of_64_bit)
         } else {
-            (&[][..], self.narrow)
+            (&[][..], self.of_32_bit)
         };
         to_the_letter
             .iter()
@@ -145,12 +145,12 @@ pub(crate) fn files(class: u8, alone: bool) -> Vec<PathBuf> {
 }
 
 /// How LD_PRELOAD names what [`files`] has put below the folder, the best way first.
-pub(crate) fn spellings(folder: &Path, class: u8, alone: bool) -> Vec<Spelling> {
+pub(crate) fn preload_paths(folder: &Path, class: u8, alone: bool) -> Vec<PreloadPath> {
     if alone {
-        return vec![Spelling::plain(folder.join(NAME))];
+        return vec![PreloadPath::plain(folder.join(NAME))];
     }
     let below = |file| folder.join(file);
-    let by_tree = TREES.iter().map(|tree| Spelling {
+    let by_tree = TREES.iter().map(|tree| PreloadPath {
         preload: below(Path::new(tree.name).join("$LIB").join(NAME)),
         files: tree.files(class).map(below).collect(),
     });
@@ -158,7 +158,7 @@ pub(crate) fn spellings(folder: &Path, class: u8, alone: bool) -> Vec<Spelling> 
         .iter()
         .flat_map(|tree| tree.files(class))
         .last()
-        .map(|file| Spelling::plain(below(file)));
+        .map(|file| PreloadPath::plain(below(file)));
     by_tree.chain(by_path).collect()
 }
 
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn spells_both_libraries_by_one_path_where_the_dynamic_linkers_do() {
-        for (wide, narrow, common) in [
+        for (of_64_bit, of_32_bit, common) in [
             (
                 "/usr/lib/x86_64-linux-gnu/libreuse.so",
                 "/usr/lib/i386-linux-gnu/libreuse.so",
@@ -193,17 +193,17 @@ mod tests {
             ("/usr/bin/libreuse.so", "/usr/lib32/libreuse.so", None),
         ] {
             assert_eq!(
-                common_spelling(Path::new(wide), Path::new(narrow)),
+                common_preload_path(Path::new(of_64_bit), Path::new(of_32_bit)),
                 common.map(PathBuf::from)
             );
         }
     }
 
-    /// Each pair of dynamic linkers finds both kinds by one spelling, and by no earlier one a
+    /// Each pair of dynamic linkers finds both kinds by one path, and by no earlier one a
     /// library of the other kind.
     #[test]
     fn puts_both_kinds_where_every_system_looks() {
-        for (wide, narrow) in [
+        for (of_64_bit, of_32_bit) in [
             ("lib/x86_64-linux-gnu", "lib/i386-linux-gnu"),
             ("lib/x86_64-linux-gnu", "lib32"),
             ("lib64", "lib"),
@@ -211,22 +211,29 @@ mod tests {
         ] {
             // The first tree in which a linker finds its own kind where its `$LIB` leads.
             let taken = |class: u8, lib: &str| {
-                spellings(Path::new("/x"), class, false)
+                preload_paths(Path::new("/x"), class, false)
                     .into_iter()
-                    .find(|spelling| {
-                        let expanded = spelling.preload.display().to_string();
+                    .find(|preload_path| {
+                        let expanded = preload_path.preload.display().to_string();
                         let expanded = PathBuf::from(expanded.replace("$LIB", lib));
-                        spelling.files.contains(&expanded)
+                        preload_path.files.contains(&expanded)
                     })
-                    .expect("a spelling")
+                    .expect("a path")
                     .preload
             };
-            assert!(taken(64, wide).to_string_lossy().contains("$LIB"));
-            assert_eq!(taken(64, wide), taken(32, narrow), "{wide} {narrow}");
+            assert!(taken(64, of_64_bit).to_string_lossy().contains("$LIB"));
+            assert_eq!(
+                taken(64, of_64_bit),
+                taken(32, of_32_bit),
+                "{of_64_bit} {of_32_bit}"
+            );
         }
         // And a program for musl has it by the same.
-        for spelling in spellings(Path::new("/x"), 64, false) {
-            assert!(spelling.files.contains(&spelling.preload), "{spelling:?}");
+        for preload_path in preload_paths(Path::new("/x"), 64, false) {
+            assert!(
+                preload_path.files.contains(&preload_path.preload),
+                "{preload_path:?}"
+            );
         }
         let both = |class| files(class, false);
         assert!(both(64).iter().all(|file| !both(32).contains(file)));

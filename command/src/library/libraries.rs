@@ -4,7 +4,7 @@
 use super::elf::Elf;
 use super::embedded::{self, Embedded};
 use super::installed::{self, Installed};
-use super::layout::{self, NAME, Spelling, common_spelling};
+use super::layout::{self, NAME, PreloadPath, common_preload_path};
 use crate::output::{self, list};
 use anyhow::{Result, anyhow, bail};
 use log::debug;
@@ -117,11 +117,11 @@ impl Libraries {
     /// How LD_PRELOAD names them for what a program may start, which is of any kind; `None` if
     /// there is no place for them.
     pub(crate) fn for_children(&self) -> Option<PathBuf> {
-        let spellings = self.spellings(self.all.first()?).ok()?;
-        spellings
+        let preload_paths = self.preload_paths(self.all.first()?).ok()?;
+        preload_paths
             .into_iter()
             .next()
-            .map(|spelling| spelling.preload)
+            .map(|preload_path| preload_path.preload)
     }
 
     /// The width and machine of the programs that there is one for.
@@ -161,7 +161,7 @@ impl Libraries {
     /// # Errors
     ///
     /// There is no place for it.
-    pub(crate) fn spellings(&self, library: &Library) -> Result<Vec<Spelling>> {
+    pub(crate) fn preload_paths(&self, library: &Library) -> Result<Vec<PreloadPath>> {
         let path = match &library.source {
             Source::Installed(path) => path,
             Source::Embedded(_) => {
@@ -169,7 +169,7 @@ impl Libraries {
                 let put = self.put.get_or_init(|| embedded::put(&embedded));
                 let folder = put.as_ref().map_err(|why| anyhow!("{why}"))?;
                 let alone = embedded.len() == 1;
-                return Ok(layout::spellings(folder, library.elf.class, alone));
+                return Ok(layout::preload_paths(folder, library.elf.class, alone));
             }
         };
         let common = self.all.iter().find_map(|other| {
@@ -177,16 +177,16 @@ impl Libraries {
                 return None;
             };
             match (library.elf.class, other.elf.class) {
-                (64, 32) => common_spelling(path, other_path),
-                (32, 64) => common_spelling(other_path, path),
+                (64, 32) => common_preload_path(path, other_path),
+                (32, 64) => common_preload_path(other_path, path),
                 _ => None,
             }
         });
-        let common = common.map(|preload| Spelling {
+        let common = common.map(|preload| PreloadPath {
             preload,
             files: vec![path.clone()],
         });
-        let by_path = Spelling::plain(path.clone());
+        let by_path = PreloadPath::plain(path.clone());
         Ok(common.into_iter().chain([by_path]).collect())
     }
 
@@ -198,8 +198,10 @@ impl Libraries {
             Source::Installed(path) => Some(path.clone()),
             Source::Embedded(_) => {
                 let alone = self.embedded().len() == 1;
-                let spellings = layout::spellings(folder, first.elf.class, alone);
-                spellings.last().map(|spelling| spelling.preload.clone())
+                let preload_paths = layout::preload_paths(folder, first.elf.class, alone);
+                preload_paths
+                    .last()
+                    .map(|preload_path| preload_path.preload.clone())
             }
         }
     }

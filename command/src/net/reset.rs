@@ -26,7 +26,7 @@ use std::time::Duration;
 
 /// Why a leftover can't be ended from its peer's side.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Obstacle {
+pub(crate) enum ResetError {
     /// The peer's address is not one of this host's.
     Remote,
     /// A program listens there, and would see an empty connection.
@@ -43,7 +43,7 @@ pub(crate) enum Obstacle {
     Other(i32),
 }
 
-impl Obstacle {
+impl ResetError {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Remote => "remote".into(),
@@ -65,7 +65,7 @@ pub(crate) struct Resetter {
     protected: bool,
     /// Whether foreign addresses can be bound too (`ip_nonlocal_bind`), in IPv4 and in IPv6.
     binds_foreign: [bool; 2],
-    handed_out: RangeInclusive<u16>,
+    ephemeral: RangeInclusive<u16>,
     /// Which addresses are this host's, as far as that was asked.
     here: HashMap<SocketAddr, bool>,
 }
@@ -81,30 +81,30 @@ impl Resetter {
                 sysctl::is_on("net.ipv4.ip_nonlocal_bind"),
                 sysctl::is_on("net.ipv6.ip_nonlocal_bind"),
             ],
-            handed_out: sysctl::handed_out(),
+            ephemeral: sysctl::ephemeral_ports(),
             here: HashMap::new(),
         })
     }
 
     /// What is known to be in the way before anything is sent.
-    pub(crate) fn obstacle(&mut self, entry: &Entry) -> Option<Obstacle> {
+    pub(crate) fn error(&mut self, entry: &Entry) -> Option<ResetError> {
         if !matches!(entry.state, State::TimeWait | State::FinWait2) {
-            return Some(Obstacle::State);
+            return Some(ResetError::State);
         }
         // FIN_WAIT2 listens to a reset all the same (net/ipv4/tcp_minisocks.c).
         if self.protected && entry.state == State::TimeWait {
-            return Some(Obstacle::Protected);
+            return Some(ResetError::Protected);
         }
         let (local, peer) = ends(entry);
         if !self.is_here(local, peer) {
-            return Some(Obstacle::Remote);
+            return Some(ResetError::Remote);
         }
         // The server of a connection that this side has opened: its port can't be bound while it
         // lives.
         if self.listens(peer) {
-            return Some(Obstacle::PeerInUse);
+            return Some(ResetError::PeerInUse);
         }
-        (!self.past_listeners && self.listens(local)).then_some(Obstacle::Listener)
+        (!self.past_listeners && self.listens(local)).then_some(ResetError::Listener)
     }
 
     fn listens(&self, address: SocketAddr) -> bool {
@@ -132,12 +132,12 @@ impl Resetter {
         &mut self,
         entries: &[Entry],
         tell: impl FnMut(usize),
-    ) -> Vec<Option<Obstacle>> {
+    ) -> Vec<Option<ResetError>> {
         /// Fewer are done before a second thread has begun.
         const WORTH_A_THREAD: usize = 500;
-        let known: Vec<Option<Obstacle>> =
-            entries.iter().map(|entry| self.obstacle(entry)).collect();
-        let work: Vec<(&Entry, Option<Obstacle>)> = entries.iter().zip(known).collect();
+        let known: Vec<Option<ResetError>> =
+            entries.iter().map(|entry| self.error(entry)).collect();
+        let work: Vec<(&Entry, Option<ResetError>)> = entries.iter().zip(known).collect();
         let threads = thread::available_parallelism()
             .map_or(1, usize::from)
             .min(8)
@@ -166,12 +166,12 @@ impl Resetter {
 
     fn reset_each(
         &self,
-        work: &[(&Entry, Option<Obstacle>)],
+        work: &[(&Entry, Option<ResetError>)],
         heard: &AtomicBool,
         tried: &AtomicUsize,
         mut tell: impl FnMut(usize),
-    ) -> Vec<Option<Obstacle>> {
-        let each = |&(entry, known): &(&Entry, Option<Obstacle>)| {
+    ) -> Vec<Option<ResetError>> {
+        let each = |&(entry, known): &(&Entry, Option<ResetError>)| {
             if known.is_some() {
                 return known;
             }
@@ -186,9 +186,9 @@ impl Resetter {
                     heard.store(true, Ordering::Relaxed);
                     None
                 }
-                Err(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) => Some(Obstacle::PeerInUse),
-                Err(Errno::ACCESS) => Some(Obstacle::PeerPrivileged),
-                Err(error) => Some(Obstacle::Other(error.raw_os_error())),
+                Err(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) => Some(ResetError::PeerInUse),
+                Err(Errno::ACCESS) => Some(ResetError::PeerPrivileged),
+                Err(error) => Some(ResetError::Other(error.raw_os_error())),
             }
         };
         let tell = |_: &_| tell(tried.fetch_add(1, Ordering::Relaxed) + 1);
@@ -205,7 +205,7 @@ impl Resetter {
         match bind(&socket, &peer) {
             // Connections from the peer's port to elsewhere, or their own TIME_WAIT, keep it from
             // `bind`, and not from a `connect` that chooses it.
-            Err(Errno::ADDRINUSE) if self.handed_out.contains(&peer.port()) => {
+            Err(Errno::ADDRINUSE) if self.ephemeral.contains(&peer.port()) => {
                 sockopt::set_port_of_connect(socket.as_fd(), peer.port())
                     .map_err(|_| Errno::ADDRINUSE)?;
                 peer.set_port(0);
@@ -224,7 +224,9 @@ impl Resetter {
 
 /// Whether `TIME_WAIT` between these ends, the local one first, can be ended without any right, as
 /// far as that can be told beforehand.
-pub(crate) fn takes_no_right(ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>) -> bool {
+pub(crate) fn needs_no_privileges(
+    ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>,
+) -> bool {
     let Ok(mut resetter) = Resetter::new(false) else {
         return false;
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::RangeInclusive;
 
 /// The ports that the kernel hands out by itself: an outgoing connection may sit on any of them.
-pub(crate) fn handed_out() -> RangeInclusive<u16> {
+pub(crate) fn ephemeral_ports() -> RangeInclusive<u16> {
     let range = || {
         let text = read("net.ipv4.ip_local_port_range")?;
         let mut ends = text.split_whitespace().map(str::parse::<u16>);

@@ -8,19 +8,19 @@ use textwrap::core::display_width;
 #[derive(Clone, Copy)]
 pub(crate) struct Column {
     pub(crate) header: &'static str,
-    pub(crate) gives: Gives,
+    pub(crate) shrink: Shrink,
 }
 
 /// How a column gives room. The least of the ranks gives first.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub(crate) enum Gives {
+pub(crate) enum Shrink {
     Never,
     /// It is cut, but to no less than this, and stays.
     Cut(usize),
     /// It goes.
-    Goes(u8),
+    Drop(u8),
     /// It is cut to no less than this first, and goes then.
-    CutThenGoes(usize, u8),
+    CutThenDrop(usize, u8),
 }
 
 const GAP: usize = 2;
@@ -83,23 +83,23 @@ fn excess(shown: &[(usize, Column, usize)], width: usize) -> Option<usize> {
 /// Takes room from the column that gives first; whether any did.
 fn give(shown: &mut Vec<(usize, Column, usize)>, excess: usize) -> bool {
     let next = (0..shown.len())
-        .filter(|&at| match shown[at].1.gives {
-            Gives::Never => false,
-            Gives::Cut(least) => shown[at].2 > least,
-            Gives::Goes(_) | Gives::CutThenGoes(..) => true,
+        .filter(|&at| match shown[at].1.shrink {
+            Shrink::Never => false,
+            Shrink::Cut(least) => shown[at].2 > least,
+            Shrink::Drop(_) | Shrink::CutThenDrop(..) => true,
         })
-        .min_by_key(|&at| match shown[at].1.gives {
-            Gives::Goes(rank) | Gives::CutThenGoes(_, rank) => rank,
-            Gives::Cut(_) | Gives::Never => u8::MAX,
+        .min_by_key(|&at| match shown[at].1.shrink {
+            Shrink::Drop(rank) | Shrink::CutThenDrop(_, rank) => rank,
+            Shrink::Cut(_) | Shrink::Never => u8::MAX,
         });
     let Some(at) = next else { return false };
     let (_, column, width) = &mut shown[at];
-    match column.gives {
-        Gives::Cut(least) => *width = width.saturating_sub(excess).max(least),
-        Gives::CutThenGoes(least, _) if *width > least => {
+    match column.shrink {
+        Shrink::Cut(least) => *width = width.saturating_sub(excess).max(least),
+        Shrink::CutThenDrop(least, _) if *width > least => {
             *width = width.saturating_sub(excess).max(least);
         }
-        Gives::Goes(_) | Gives::CutThenGoes(..) | Gives::Never => {
+        Shrink::Drop(_) | Shrink::CutThenDrop(..) | Shrink::Never => {
             shown.remove(at);
         }
     }
@@ -113,19 +113,19 @@ mod tests {
     const COLUMNS: [Column; 4] = [
         Column {
             header: "STATE",
-            gives: Gives::Never,
+            shrink: Shrink::Never,
         },
         Column {
             header: "PEER",
-            gives: Gives::Goes(1),
+            shrink: Shrink::Drop(1),
         },
         Column {
             header: "HELD BY",
-            gives: Gives::Cut(7),
+            shrink: Shrink::Cut(7),
         },
         Column {
             header: "COMMAND",
-            gives: Gives::CutThenGoes(8, 0),
+            shrink: Shrink::CutThenDrop(8, 0),
         },
     ];
 

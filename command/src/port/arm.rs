@@ -8,7 +8,7 @@ use crate::output;
 use crate::output::progress::Progress;
 use crate::process::holders::Holders;
 use crate::process::info;
-use crate::process::sockets::{Theirs, each_socket, why_not};
+use crate::process::sockets::{ProcessSocket, each_socket, why_not};
 use crate::sys::sockopt;
 use anyhow::{Context, Result};
 use procfs::process::Process;
@@ -185,7 +185,7 @@ fn arm_all(
 }
 
 /// Sets the options on one socket.
-fn arm_one(job: &Job<'_>, socket: &Theirs, name: &str, pid: i32) -> Armed {
+fn arm_one(job: &Job<'_>, socket: &ProcessSocket, name: &str, pid: i32) -> Armed {
     let mut armed = Armed {
         pid,
         name: name.to_owned(),

@@ -109,7 +109,7 @@ pub(crate) fn listening(
         // What holds it for a container is no server itself.
         if holders
             .iter()
-            .all(|holder| holder.who.container.is_none() && is_engine(managers.get(&holder.pid)))
+            .all(|holder| holder.info.container.is_none() && is_engine(managers.get(&holder.pid)))
         {
             return (Kind::Listening, summary, advice);
         }
@@ -265,7 +265,7 @@ pub(crate) fn connected(
     connection: &Socket,
     number: usize,
     leftovers: &[&Socket],
-    handed_out: &RangeInclusive<u16>,
+    ephemeral: &RangeInclusive<u16>,
     scope: Scope,
 ) -> Found {
     let peer = connection
@@ -280,7 +280,7 @@ pub(crate) fn connected(
     };
     let mut advice = see_as_root(port, connection, scope);
     if connection.direction == Some(Direction::Outbound) {
-        let was_given = handed_out.contains(&port);
+        let was_given = ephemeral.contains(&port);
         if was_given {
             advice.push(reserve(port, scope));
         }
@@ -314,7 +314,7 @@ pub(crate) fn connected(
 pub(crate) fn left_behind(
     port: u16,
     leftovers: &[&Socket],
-    handed_out: &RangeInclusive<u16>,
+    ephemeral: &RangeInclusive<u16>,
     scope: Scope,
 ) -> Found {
     let outbound = leftovers
@@ -363,16 +363,16 @@ pub(crate) fn left_behind(
         && leftovers
             .iter()
             .all(|socket| matches!(socket.state, State::TimeWait | State::FinWait2));
-    let takes_no_right = scope.pid.is_none()
+    let needs_no_privileges = scope.pid.is_none()
         && leftovers
             .iter()
             .all(|socket| socket.state == State::TimeWait)
-        && reset::takes_no_right(
+        && reset::needs_no_privileges(
             leftovers
                 .iter()
                 .filter_map(|socket| Some((socket.local.into(), socket.peer?.into()))),
         );
-    let is_evicted = takes_no_right || (by_kernel && scope.pid.is_none());
+    let is_evicted = needs_no_privileges || (by_kernel && scope.pid.is_none());
     let mut advice = Vec::new();
     if is_evicted {
         advice.push(advise(
@@ -384,7 +384,7 @@ pub(crate) fn left_behind(
             "clears the leftovers at once",
         ));
     }
-    if !takes_no_right {
+    if !needs_no_privileges {
         advice.push(advise(
             format!("reuseaddr run --wait {}s PROGRAM", seconds_to_wait(left)),
             if untimed.is_empty() {
@@ -413,7 +413,7 @@ pub(crate) fn left_behind(
             "clears the rest too; what the peer has not got yet is lost",
         ));
     }
-    if outbound > 0 && handed_out.contains(&port) {
+    if outbound > 0 && ephemeral.contains(&port) {
         advice.push(reserve(port, scope));
     }
     (Kind::Leftover, summary, advice)

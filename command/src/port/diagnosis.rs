@@ -159,7 +159,7 @@ pub(crate) fn verdict(
     port: u16,
     sockets: &[&Socket],
     probes: Vec<Probe>,
-    handed_out: &RangeInclusive<u16>,
+    ephemeral: &RangeInclusive<u16>,
     scope: Scope,
     managers: &ManagerOf,
 ) -> Verdict {
@@ -216,7 +216,7 @@ pub(crate) fn verdict(
             connection,
             connections.len(),
             &leftovers,
-            handed_out,
+            ephemeral,
             scope,
         )
     } else if leftovers.is_empty() {
@@ -224,7 +224,7 @@ pub(crate) fn verdict(
                        is connected. The program that has it open has to go first.";
         (Kind::Unknown, summary.into(), Vec::new())
     } else {
-        cause::left_behind(port, &leftovers, handed_out, scope)
+        cause::left_behind(port, &leftovers, ephemeral, scope)
     };
 
     let timed = !leftovers.is_empty()

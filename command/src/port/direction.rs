@@ -20,14 +20,14 @@ pub(crate) enum Direction {
 }
 
 /// Tells who opened a connection, which the kernel does not say.
-pub(crate) struct Judge {
+pub(crate) struct Directions {
     listeners: HashMap<u16, Vec<Entry>>,
-    handed_out: RangeInclusive<u16>,
+    ephemeral: RangeInclusive<u16>,
     /// Local addresses with several connections from one peer.
     shared: HashSet<(SocketAddr, IpAddr)>,
 }
 
-impl Judge {
+impl Directions {
     pub(crate) fn new(entries: &[Entry], listeners: Vec<Entry>) -> Self {
         let mut by_port = HashMap::<u16, Vec<Entry>>::new();
         for listener in listeners {
@@ -44,7 +44,7 @@ impl Judge {
             .collect();
         Self {
             listeners: by_port,
-            handed_out: sysctl::handed_out(),
+            ephemeral: sysctl::ephemeral_ports(),
             shared,
         }
     }
@@ -63,8 +63,8 @@ impl Judge {
             return Direction::Outbound;
         }
         match (
-            self.handed_out.contains(&local.port()),
-            self.handed_out.contains(&peer.port()),
+            self.ephemeral.contains(&local.port()),
+            self.ephemeral.contains(&peer.port()),
         ) {
             // The kernel does not hand this port out, so somebody has chosen it.
             (false, _) => Direction::Inbound,

@@ -1,7 +1,7 @@
 //! Ends what earlier runs left on a port, and looks again to see what is really gone.
 
 use super::hint;
-use crate::net::reset::{Obstacle, Resetter};
+use crate::net::reset::{ResetError, Resetter};
 use crate::net::sock_diag::{self, Entry, Refusal, State, Which};
 use crate::output::count;
 use crate::output::progress::Progress;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Which leftovers are to go.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Choice {
+pub(crate) struct Filter {
     pub(crate) all_states: bool,
     pub(crate) peer: Option<IpAddr>,
     /// Whether a listener may see empty connections.
@@ -23,7 +23,7 @@ pub(crate) struct Choice {
     pub(crate) established: bool,
 }
 
-impl Choice {
+impl Filter {
     fn has(&self, entry: &Entry) -> bool {
         if is_alive(entry) {
             return self.established && self.has_peer(entry);
@@ -65,7 +65,7 @@ pub(crate) struct Eviction {
     pub(crate) refusal: Option<Refusal>,
     /// Why it could not be done without the kernel's help: how many of what is left. Of a dry run,
     /// of what was found.
-    pub(crate) obstacles: BTreeMap<Obstacle, usize>,
+    pub(crate) reset_errors: BTreeMap<ResetError, usize>,
 }
 
 /// How long leftovers may take to become what can be ended, where the peers are alive: a round
@@ -85,7 +85,7 @@ const LOOKS: u32 = 3;
 /// `TIME_WAIT`, a new entry in the kernel's table, which a look at the table may miss both times.
 /// So it looks until nothing is left to end, and nothing that may become so, or until the time is
 /// up: a server that lives leaves more behind without end.
-pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Eviction> {
+pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Eviction> {
     let deadline = Instant::now() + SETTLING;
     let mut found = HashMap::new();
     let mut asked = HashSet::new();
@@ -98,9 +98,9 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
         // only.
         let (mut left, spared): (Vec<Entry>, Vec<Entry>) = sock_diag::dump(Which::These(ports))?
             .into_iter()
-            .partition(|entry| choice.has(entry));
+            .partition(|entry| filter.has(entry));
         looks += 1;
-        let settled = left.is_empty() && !spared.iter().any(|entry| choice.may_become(entry));
+        let settled = left.is_empty() && !spared.iter().any(|entry| filter.may_become(entry));
         let late = looks > LOOKS && Instant::now() > deadline;
         if late {
             // What has come since is another matter.
@@ -113,36 +113,36 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
                 .or_insert_with(|| entry.clone());
         }
         if dry_run {
-            let mut resetter = Resetter::new(choice.past_listeners)?;
+            let mut resetter = Resetter::new(filter.past_listeners)?;
             in_the_way.extend(
                 left.iter()
                     .filter(|entry| !is_alive(entry))
-                    .filter_map(|entry| Some((entry.identity(), resetter.obstacle(entry)?))),
+                    .filter_map(|entry| Some((entry.identity(), resetter.error(entry)?))),
             );
         }
         let is_hopeless = |entry: &Entry| {
             // A peer that has just been told of the end may be about to close its own.
             in_the_way
                 .get(&entry.identity())
-                .is_some_and(|&obstacle| obstacle != Obstacle::PeerInUse)
+                .is_some_and(|&error| error != ResetError::PeerInUse)
         };
         let hopeless = !left.is_empty() && left.iter().all(is_hopeless);
         // Only the kernel ends what is alive.
-        let refused = choice.established && refusal.is_some();
+        let refused = filter.established && refusal.is_some();
         if dry_run || settled || late || hopeless || refused {
-            let mut obstacles = BTreeMap::new();
-            for obstacle in left
+            let mut reset_errors = BTreeMap::new();
+            for error in left
                 .iter()
                 .filter_map(|entry| in_the_way.get(&entry.identity()))
             {
-                *obstacles.entry(*obstacle).or_insert(0) += 1;
+                *reset_errors.entry(*error).or_insert(0) += 1;
             }
             return Ok(Eviction {
                 found: found.into_values().collect(),
                 left,
                 spared,
                 refusal,
-                obstacles,
+                reset_errors,
             });
         }
         if left.is_empty() {
@@ -155,17 +155,17 @@ pub(crate) fn evict(ports: &[u16], choice: Choice, dry_run: bool) -> Result<Evic
                     progress.tell(|| format!("{asked} of {all} are to be destroyed by the kernel"));
                 })?;
             }
-            if refusal.is_some() && !choice.established {
+            if refusal.is_some() && !filter.established {
                 left.retain(|entry| !is_hopeless(entry));
                 debug!("{} are to be ended from their peers' side", left.len());
                 let all = left.len();
-                let came_of_it = Resetter::new(choice.past_listeners)?.reset(&left, |done| {
+                let came_of_it = Resetter::new(filter.past_listeners)?.reset(&left, |done| {
                     progress.tell(|| format!("{done} of {all} are reset from their peers' side"));
                 });
                 in_the_way.extend(
                     left.iter()
                         .zip(came_of_it)
-                        .filter_map(|(entry, obstacle)| Some((entry.identity(), obstacle?))),
+                        .filter_map(|(entry, error)| Some((entry.identity(), error?))),
                 );
             }
         }
@@ -183,11 +183,11 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
         .filter_map(|entry| entry.left_ms)
         .max()
         .unwrap_or(60_000);
-    let mut reasons = reasons(&eviction.obstacles);
+    let mut reasons = reasons(&eviction.reset_errors);
     let silent = eviction
         .left
         .len()
-        .saturating_sub(eviction.obstacles.values().sum());
+        .saturating_sub(eviction.reset_errors.values().sum());
     let mut root = None;
     match eviction.refusal {
         None => reasons.push(
@@ -234,13 +234,13 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
 }
 
 /// What was in the way of ending them from their peers' side.
-pub(crate) fn reasons(obstacles: &BTreeMap<Obstacle, usize>) -> Vec<String> {
-    obstacles
+pub(crate) fn reasons(reset_errors: &BTreeMap<ResetError, usize>) -> Vec<String> {
+    reset_errors
         .iter()
-        .map(|(obstacle, &number)| {
+        .map(|(error, &number)| {
             let have = count(number, "has", "have");
-            match obstacle {
-                Obstacle::Remote => {
+            match error {
+                ResetError::Remote => {
                     let peers = if number == 1 {
                         "its peer on another host"
                     } else {
@@ -248,25 +248,25 @@ pub(crate) fn reasons(obstacles: &BTreeMap<Obstacle, usize>) -> Vec<String> {
                     };
                     format!("{have} {peers}")
                 }
-                Obstacle::Listener => format!(
+                ResetError::Listener => format!(
                     "{have} a listener on the port, whose program would see an empty connection for each: \
                      --past-listeners ends them all the same"
                 ),
-                Obstacle::Protected => format!(
+                ResetError::Protected => format!(
                     "{} protected from a reset: net.ipv4.tcp_rfc1337 is set",
                     count(number, "is", "are")
                 ),
-                Obstacle::PeerInUse => format!(
+                ResetError::PeerInUse => format!(
                     "{have} a peer on this host whose port is in use, most often since the peer has not closed its end"
                 ),
-                Obstacle::PeerPrivileged => {
+                ResetError::PeerPrivileged => {
                     format!("{have} a peer whose port only root may bind")
                 }
-                Obstacle::State => format!(
+                ResetError::State => format!(
                     "{} neither in TIME_WAIT nor in FIN_WAIT2",
                     count(number, "is", "are")
                 ),
-                Obstacle::Other(code) => format!(
+                ResetError::Other(code) => format!(
                     "{number} could not be reset: {}",
                     std::io::Error::from_raw_os_error(*code)
                 ),

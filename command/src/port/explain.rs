@@ -1,9 +1,9 @@
 //! The words of `free`: whom it asks, why not, and what came of it.
 
-use super::free_plan::{Ask, Holding, Plan, Port, Refusal, Way};
+use super::free_plan::{ExitRequest, Holding, Method, Plan, Port, Refusal};
 use super::port_list::PortSet;
 use super::respawn::Respawn;
-use super::terminate::{Came, Force};
+use super::terminate::{Force, Termination};
 use crate::output::{list, seconds};
 use crate::process::cgroup::Container;
 use crate::process::holders::{Holder, sees_all};
@@ -30,8 +30,9 @@ pub(crate) fn is(ports: &PortSet) -> String {
 }
 
 /// Who is to exit, and how.
-pub(crate) fn ask(ask: &Ask, force: &Force, mood: Mood) -> String {
-    let (udp, tcp): (Vec<Port>, Vec<Port>) = ask.ports().into_iter().partition(|port| port.is_udp);
+pub(crate) fn ask(request: &ExitRequest, force: &Force, mood: Mood) -> String {
+    let (udp, tcp): (Vec<Port>, Vec<Port>) =
+        request.ports().into_iter().partition(|port| port.is_udp);
     let numbers = |ports: Vec<Port>| ports.into_iter().map(|port| port.number).collect();
     let ports = PortSet {
         tcp: numbers(tcp),
@@ -50,8 +51,8 @@ pub(crate) fn ask(ask: &Ask, force: &Force, mood: Mood) -> String {
             format!("It {be} asked to exit ({name}).")
         }
     };
-    let how = match &ask.way {
-        Way::Manager(Manager::Unit(unit)) => {
+    let how = match &request.method {
+        Method::Manager(Manager::Unit(unit)) => {
             let restart = unit
                 .restart()
                 .map_or(String::new(), |policy| format!(" (Restart={policy})"));
@@ -62,26 +63,26 @@ pub(crate) fn ask(ask: &Ask, force: &Force, mood: Mood) -> String {
                 manager.stop_command()
             )
         }
-        Way::Manager(manager) => format!(
+        Method::Manager(manager) => format!(
             "It is managed by {}, which would start it again. It {be} stopped by that: `{}`.",
             manager.words(),
             manager.stop_command()
         ),
-        Way::SignalDespite(manager) => format!(
+        Method::SignalDespite(manager) => format!(
             "{} But {} may start it again {}: `{}` stops that.",
             signal(),
             manager.words(),
             manager.occasion(),
             manager.stop_command()
         ),
-        Way::Signal => signal(),
+        Method::Signal => signal(),
     };
-    let holders = ask.holders();
+    let holders = request.holders();
     let own = getuid().as_raw();
     let others: BTreeSet<String> = holders
         .iter()
-        .filter(|holder| holder.who.uid != Some(own))
-        .map(|holder| holder.who.user())
+        .filter(|holder| holder.info.uid != Some(own))
+        .map(|holder| holder.info.user())
         .collect();
     let whose = if others.is_empty() {
         String::new()
@@ -91,28 +92,28 @@ pub(crate) fn ask(ask: &Ask, force: &Force, mood: Mood) -> String {
     };
     let state = holders
         .first()
-        .and_then(|holder| holder.who.state.words())
+        .and_then(|holder| holder.info.state.words())
         .map_or(String::new(), |state| format!(", {state}"));
     format!(
         "{} held by {}{whose}{state}. {how}",
         is(&ports),
-        ask.named()
+        request.named()
     )
 }
 
 /// What may become of ports that are free now: whoever has started their holder may do it again.
 pub(crate) fn outlook(plan: &Plan) -> String {
     let again: Vec<String> = plan
-        .asks
+        .requests
         .iter()
-        .filter_map(|ask| match &ask.way {
-            Way::SignalDespite(manager) => Some(format!(
+        .filter_map(|request| match &request.method {
+            Method::SignalDespite(manager) => Some(format!(
                 " But {} may start it again {}: `{}` stops that.",
                 manager.words(),
                 manager.occasion(),
                 manager.stop_command()
             )),
-            Way::Signal | Way::Manager(_) => None,
+            Method::Signal | Method::Manager(_) => None,
         })
         .collect();
     again.concat()
@@ -163,7 +164,7 @@ pub(crate) fn refusal(refusal: &Refusal, asked: &str) -> String {
         Refusal::Container(holding, manager) => format!(
             "{}{}\n    {}",
             holds(holding),
-            if holding.holder.who.container.is_some() {
+            if holding.holder.info.container.is_some() {
                 format!(
                     ", and runs in container {}{}: stop the container",
                     container(holding, manager),
@@ -187,7 +188,7 @@ pub(crate) fn refusal(refusal: &Refusal, asked: &str) -> String {
         Refusal::OtherUser(holding) => format!(
             "{}, and belongs to user {}{}",
             holds(holding),
-            holding.holder.who.user(),
+            holding.holder.info.user(),
             sudo()
         ),
         Refusal::Managed(holdings, manager) => {
@@ -213,7 +214,7 @@ fn policy(manager: &Manager) -> String {
 }
 
 fn container(holding: &Holding, manager: &Manager) -> String {
-    let short = holding.holder.who.container.as_ref().map(Container::short);
+    let short = holding.holder.info.container.as_ref().map(Container::short);
     match short {
         Some(short) if !manager.target().is_empty() && !short.contains(&manager.target()) => {
             format!("{} {}", manager.kind(), manager.target())
@@ -251,26 +252,26 @@ fn holds(holding: &Holding) -> String {
 }
 
 /// Why processes did not exit.
-pub(crate) fn came(came: &Came, ports: &PortSet, force: &Force) -> Option<String> {
+pub(crate) fn came(came: &Termination, ports: &PortSet, force: &Force) -> Option<String> {
     Some(match came {
-        Came::Ended => return None,
-        Came::Stubborn(who) if force.kill => format!(
+        Termination::Done => return None,
+        Termination::Stubborn(who) if force.kill => format!(
             "{who} was killed and has not exited: the kernel is still at work for it, see its state in `ps`"
         ),
-        Came::Stubborn(who) => format!(
+        Termination::Stubborn(who) => format!(
             "{who} has not exited within {} of {}; with --kill it would be killed\n    \
              reuseaddr free --kill {}",
             seconds(force.grace),
             force.signal_name(),
             ports.spelled()
         ),
-        Came::Taken(respawn) => format!(
+        Termination::Taken(respawn) => format!(
             "{} has taken the port meanwhile{}\n{}",
             tree::named(&respawn.holders),
             started(respawn, ports),
             tree::described(&respawn.holders)
         ),
-        Came::Refused(why) => why.clone(),
+        Termination::Refused(why) => why.clone(),
     })
 }
 

@@ -1,12 +1,12 @@
 //! Frees ports: has their holders exit, clears what they leave, and looks again.
 
 use super::bindable::{Bind, Bindable, busy};
-use super::evict::{self, Choice, Eviction};
+use super::evict::{self, Eviction, Filter};
 use super::explain;
-use super::free_plan::{self, Plan, Us, Whom};
+use super::free_plan::{self, MayAsk, Plan, Us};
 use super::port_list::PortSet;
 use super::respawn::{self, look_again};
-use super::terminate::{Ending, Force};
+use super::terminate::{Force, Terminator};
 use super::wait::what_holds;
 use crate::net::sock_diag::{self, Which};
 use crate::net::sysctl;
@@ -29,26 +29,26 @@ pub(crate) enum Failure {
 /// Has the holders of the plan exit, evicts what they leave on these ports, and looks again.
 pub(crate) fn free(
     plan: &Plan,
-    ending: Option<Ending>,
+    terminator: Option<Terminator>,
     ports: &PortSet,
     force: Force,
 ) -> Result<Result<(), Failure>> {
-    if let Some(ending) = ending {
-        if let Some(why) = terminate(plan, ending, ports, force)? {
+    if let Some(terminator) = terminator {
+        if let Some(why) = terminate(plan, terminator, ports, force)? {
             return Ok(Err(Failure::Busy(why)));
         }
     }
-    let eviction = evict::evict(&ports.tcp, Choice::default(), false)?;
+    let eviction = evict::evict(&ports.tcp, Filter::default(), false)?;
     if let Some(failure) = still_busy(ports, &eviction)? {
         return Ok(Err(
-            match respawn::at_once(ports, &plan.asks, &Us::look())? {
+            match respawn::at_once(ports, &plan.requests, &Us::look())? {
                 Some(respawn) => Failure::Busy(explain::respawned(&respawn, ports)),
                 None => failure,
             },
         ));
     }
-    if !plan.asks.is_empty() {
-        if let Some(respawn) = look_again(ports, &plan.asks)? {
+    if !plan.requests.is_empty() {
+        if let Some(respawn) = look_again(ports, &plan.requests)? {
             return Ok(Err(Failure::Busy(explain::respawned(&respawn, ports))));
         }
     }
@@ -62,26 +62,26 @@ pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
     if busy.is_empty() {
         return Ok(());
     }
-    let plan = free_plan::plan(&busy, Whom::Own)?;
+    let plan = free_plan::plan(&busy, MayAsk::OwnProcesses)?;
     for refusal in &plan.refusals {
         output::warn(&explain::refusal(refusal, &busy.spelled()));
     }
     if !plan.refusals.is_empty() {
         return Ok(());
     }
-    for ask in &plan.asks {
-        output::tell(&format!("reuseaddr: {} is asked to exit", ask.named()));
+    for request in &plan.requests {
+        output::tell(&format!("reuseaddr: {} is asked to exit", request.named()));
     }
     let force = Force {
         signal: Signal::TERM,
         grace: Duration::from_secs(5),
         kill: false,
     };
-    if let Some(why) = terminate(&plan, Ending::new(&plan.asks)?, &busy, force)? {
+    if let Some(why) = terminate(&plan, Terminator::new(&plan.requests)?, &busy, force)? {
         output::warn(&why);
         return Ok(());
     }
-    let eviction = evict::evict(&busy.tcp, Choice::default(), false)?;
+    let eviction = evict::evict(&busy.tcp, Filter::default(), false)?;
     if let Some(Failure::Busy(why)) = still_busy(&busy, &eviction)? {
         output::warn(&why);
     }
@@ -89,15 +89,24 @@ pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
 }
 
 /// Has those exit whom the plan names; returns why that did not succeed.
-fn terminate(plan: &Plan, ending: Ending, ports: &PortSet, force: Force) -> Result<Option<String>> {
+fn terminate(
+    plan: &Plan,
+    terminator: Terminator,
+    ports: &PortSet,
+    force: Force,
+) -> Result<Option<String>> {
     let mut progress = Progress::begin();
-    for manager in plan.asks.iter().filter_map(|ask| ask.stopped_by()) {
+    for manager in plan
+        .requests
+        .iter()
+        .filter_map(|request| request.stopped_by())
+    {
         let tell = || progress.tell(|| format!("Waiting for {} to stop", manager.target()));
         if let Err(error) = manager.stop(tell) {
             return Ok(Some(format!("{error:#}")));
         }
     }
-    let came = ending.run(ports, force, &plan.asks, |alive| {
+    let came = terminator.run(ports, force, &plan.requests, |alive| {
         let holders: Vec<_> = alive.iter().map(|holding| holding.holder.clone()).collect();
         progress.tell(|| format!("Waiting for {} to exit", tree::named(&holders)));
     })?;

@@ -8,7 +8,7 @@ use super::port_list::PortSet;
 use crate::net::sock_diag::{self, Entry, State, Which};
 use crate::process::cgroup::{self, Place};
 use crate::process::holders::{Holder, Holders};
-use crate::process::info::Who;
+use crate::process::info::ProcessInfo;
 use crate::process::manager::{Manager, Managers};
 use crate::process::tree;
 use anyhow::Result;
@@ -40,15 +40,15 @@ impl fmt::Display for Port {
 
 /// Processes that exit together.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ExitRequest {
     /// The eldest first.
     pub(crate) holdings: Vec<Holding>,
-    pub(crate) way: Way,
+    pub(crate) method: Method,
 }
 
 /// Who asks processes to exit.
 #[derive(Debug)]
-pub(crate) enum Way {
+pub(crate) enum Method {
     /// A signal.
     Signal,
     /// A signal, although this may start them again.
@@ -57,7 +57,7 @@ pub(crate) enum Way {
     Manager(Manager),
 }
 
-impl Ask {
+impl ExitRequest {
     /// `python3 (pid 12 and 4 children)`.
     pub(crate) fn named(&self) -> String {
         tree::named(&self.holders())
@@ -80,17 +80,17 @@ impl Ask {
 
     /// The manager that stops them.
     pub(crate) fn stopped_by(&self) -> Option<&Manager> {
-        match &self.way {
-            Way::Manager(manager) => Some(manager),
-            Way::Signal | Way::SignalDespite(_) => None,
+        match &self.method {
+            Method::Manager(manager) => Some(manager),
+            Method::Signal | Method::SignalDespite(_) => None,
         }
     }
 
     /// Whoever starts them again, or would.
     pub(crate) fn manager(&self) -> Option<&Manager> {
-        match &self.way {
-            Way::Manager(manager) | Way::SignalDespite(manager) => Some(manager),
-            Way::Signal => None,
+        match &self.method {
+            Method::Manager(manager) | Method::SignalDespite(manager) => Some(manager),
+            Method::Signal => None,
         }
     }
 }
@@ -98,7 +98,7 @@ impl Ask {
 /// Who has to exit.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) asks: Vec<Ask>,
+    pub(crate) requests: Vec<ExitRequest>,
     /// Whom nobody may ask.
     pub(crate) refusals: Vec<Refusal>,
 }
@@ -120,17 +120,17 @@ pub(crate) enum Refusal {
     Container(Holding, Manager),
     /// It belongs to another user.
     OtherUser(Holding),
-    /// Only its manager can stop it for good, and that is left to whoever asks.
+    /// Only its manager can stop it for good, and that is left to the user.
     Managed(Vec<Holding>, Manager),
 }
 
 /// Whom it may ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Whom {
+pub(crate) enum MayAsk {
     /// Whoever we may, and managers.
     Everybody,
     /// Our user's processes that have no manager.
-    Own,
+    OwnProcesses,
 }
 
 /// A port whose holder can't be seen, and the user that it belongs to.
@@ -177,12 +177,12 @@ pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
 }
 
 /// Finds out who has to exit for the ports to be free.
-pub(crate) fn plan(ports: &PortSet, whom: Whom) -> Result<Plan> {
+pub(crate) fn plan(ports: &PortSet, may_ask: MayAsk) -> Result<Plan> {
     let (holdings, unseen) = holdings(ports)?;
     let us = Us::look();
     let mut managers = Managers::look();
     let mut plan = Plan {
-        asks: Vec::new(),
+        requests: Vec::new(),
         refusals: unseen
             .into_iter()
             .map(|(port, uid)| Refusal::Unseen { port, uid })
@@ -207,7 +207,7 @@ pub(crate) fn plan(ports: &PortSet, whom: Whom) -> Result<Plan> {
             Some(manager) if manager.is_engine() => {
                 plan.refusals.push(Refusal::Container(holding, manager));
             }
-            _ if may_not_signal(&holding, whom) => {
+            _ if may_not_signal(&holding, may_ask) => {
                 plan.refusals.push(Refusal::OtherUser(holding));
             }
             Some(manager) => match by_manager.iter_mut().find(|(known, _)| *known == manager) {
@@ -219,27 +219,28 @@ pub(crate) fn plan(ports: &PortSet, whom: Whom) -> Result<Plan> {
     }
     for (manager, holdings) in by_manager {
         if !manager.is_certain() {
-            plan.asks
-                .extend(families(holdings, || Way::SignalDespite(manager.clone())));
-        } else if whom == Whom::Own || !manager.stops_it_alone() {
+            plan.requests.extend(families(holdings, || {
+                Method::SignalDespite(manager.clone())
+            }));
+        } else if may_ask == MayAsk::OwnProcesses || !manager.stops_it_alone() {
             plan.refusals.push(Refusal::Managed(holdings, manager));
         } else {
-            plan.asks.push(Ask {
+            plan.requests.push(ExitRequest {
                 holdings,
-                way: Way::Manager(manager),
+                method: Method::Manager(manager),
             });
         }
     }
-    plan.asks.extend(families(unmanaged, || Way::Signal));
+    plan.requests.extend(families(unmanaged, || Method::Signal));
     Ok(plan)
 }
 
 /// Those who descend from one another together, the eldest first.
-fn families(holdings: Vec<Holding>, way: impl Fn() -> Way) -> Vec<Ask> {
+fn families(holdings: Vec<Holding>, method: impl Fn() -> Method) -> Vec<ExitRequest> {
     let pids: BTreeSet<i32> = holdings.iter().map(|holding| holding.holder.pid).collect();
     let mut families = BTreeMap::<i32, Vec<Holding>>::new();
     for holding in holdings {
-        let above = &holding.holder.who.ancestors;
+        let above = &holding.holder.info.ancestors;
         let eldest = above
             .iter()
             .rev()
@@ -252,9 +253,9 @@ fn families(holdings: Vec<Holding>, way: impl Fn() -> Way) -> Vec<Ask> {
         .into_iter()
         .map(|(eldest, mut holdings)| {
             holdings.sort_by_key(|holding| (holding.holder.pid != eldest, holding.holder.pid));
-            Ask {
+            ExitRequest {
                 holdings,
-                way: way(),
+                method: method(),
             }
         })
         .collect()
@@ -270,7 +271,7 @@ pub(crate) struct Us {
 impl Us {
     pub(crate) fn look() -> Self {
         let pid = getpid().as_raw_nonzero().get();
-        let ancestors = Who::is(pid).ancestors;
+        let ancestors = ProcessInfo::of_pid(pid).ancestors;
         Self {
             pid,
             ancestors: ancestors.iter().map(|parent| parent.pid).collect(),
@@ -288,7 +289,7 @@ impl Us {
     /// Why this process is not asked to exit, whoever wants it.
     fn refuses(&self, holding: &Holding) -> Option<Refusal> {
         let Holding { holder, .. } = holding;
-        let who = &holder.who;
+        let who = &holder.info;
         let is_systemd = holder.name == "systemd";
         if holder.pid == 1 {
             return Some(if is_systemd {
@@ -313,7 +314,7 @@ impl Us {
         match manager {
             Manager::Unit(unit) => {
                 self.place.unit.as_ref() == Some(&unit.name)
-                    && self.place.of_user == holder.who.user_unit
+                    && self.place.of_user == holder.info.user_unit
             }
             // A loop or a watcher that has started us waits for us; a supervisor has other programs
             // too.
@@ -326,8 +327,8 @@ impl Us {
 }
 
 /// Whether we may not signal it: another user's is root's, and root asks first.
-fn may_not_signal(holding: &Holding, whom: Whom) -> bool {
+fn may_not_signal(holding: &Holding, may_ask: MayAsk) -> bool {
     let own = geteuid();
-    let is_ours = holding.holder.who.uid == Some(own.as_raw());
-    !is_ours && (!own.is_root() || whom == Whom::Own)
+    let is_ours = holding.holder.info.uid == Some(own.as_raw());
+    !is_ours && (!own.is_root() || may_ask == MayAsk::OwnProcesses)
 }

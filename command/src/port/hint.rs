@@ -65,7 +65,7 @@ impl Scope {
 /// A command that takes the holders' own right, or root's.
 pub(crate) fn as_owner(holders: &[Holder], command: &str) -> String {
     let own = getuid();
-    let is_ours = |holder: &Holder| holder.who.uid == Some(own.as_raw());
+    let is_ours = |holder: &Holder| holder.info.uid == Some(own.as_raw());
     if holders.iter().all(is_ours) {
         command.to_owned()
     } else {

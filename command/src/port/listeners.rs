@@ -1,6 +1,6 @@
 //! Waits until something listens on ports.
 
-use super::direction::Judge;
+use super::direction::Directions;
 use super::socket::Socket;
 use crate::net::sock_diag::{self, Entry, State, Which};
 use crate::process::holders::Holders;
@@ -48,11 +48,11 @@ pub(crate) fn listeners_named(
 ) -> Result<Vec<(u16, String)>> {
     let listeners = listeners(ports, address)?;
     let holders = Holders::find(listeners.iter().map(|entry| entry.inode));
-    let judge = Judge::new(&listeners, Vec::new());
+    let directions = Directions::new(&listeners, Vec::new());
     let mut named: Vec<(u16, String)> = listeners
         .iter()
         .map(|entry| {
-            let socket = Socket::new(entry, &judge, &holders);
+            let socket = Socket::new(entry, &directions, &holders);
             (entry.local.port(), socket.held_by())
         })
         .collect();

@@ -175,12 +175,12 @@ fn service(name: &str) -> Option<u16> {
 
 /// What is looked at: ports, or those of a program.
 #[derive(Clone, Debug)]
-pub(crate) enum Target {
+pub(crate) enum PortOrProgram {
     Ports(PortList),
     Program(String),
 }
 
-impl FromStr for Target {
+impl FromStr for PortOrProgram {
     type Err = String;
 
     fn from_str(text: &str) -> StdResult<Self, String> {
@@ -321,11 +321,15 @@ mod tests {
             ("8080", false),
             ("8080/tcp", false),
         ] {
-            let target = text.parse::<Target>().unwrap();
-            assert_eq!(matches!(target, Target::Program(_)), program, "{text}");
+            let target = text.parse::<PortOrProgram>().unwrap();
+            assert_eq!(
+                matches!(target, PortOrProgram::Program(_)),
+                program,
+                "{text}"
+            );
         }
         for text in ["99999", "9-8", "a:b", "a/b", "a,b", "http://example.com"] {
-            assert!(text.parse::<Target>().is_err(), "{text}");
+            assert!(text.parse::<PortOrProgram>().is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Looks again after ports were freed: whether somebody has started their holder again.
 
-use super::free_plan::{Ask, Holding, Us, holdings};
+use super::free_plan::{ExitRequest, Holding, Us, holdings};
 use super::hint::as_root;
 use super::port_list::PortSet;
 use super::wait::has_listener_or_bound;
@@ -42,13 +42,15 @@ const SHELLS: [&str; 6] = ["bash", "zsh", "fish", "sh", "dash", "ksh"];
 const OFTEN: Duration = Duration::from_millis(25);
 
 /// Watches the ports for as long as whoever may start the holders again needs.
-pub(crate) fn look_again(ports: &PortSet, asks: &[Ask]) -> Result<Option<Respawn>> {
+pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Option<Respawn>> {
     let us = Us::look();
-    let suspects: Vec<(Option<Handle>, Duration)> =
-        asks.iter().map(|ask| suspect(ask, &us)).collect();
+    let suspects: Vec<(Option<Handle>, Duration)> = requests
+        .iter()
+        .map(|request| suspect(request, &us))
+        .collect();
     let begin = Instant::now();
     loop {
-        if let Some(respawn) = at_once(ports, asks, &us)? {
+        if let Some(respawn) = at_once(ports, requests, &us)? {
             return Ok(Some(respawn));
         }
         let waited = begin.elapsed();
@@ -69,12 +71,16 @@ pub(crate) fn look_again(ports: &PortSet, asks: &[Ask]) -> Result<Option<Respawn
 }
 
 /// Who holds the ports again by now, after all who held them have let go.
-pub(crate) fn at_once(ports: &PortSet, asks: &[Ask], us: &Us) -> Result<Option<Respawn>> {
-    if asks.is_empty() || !has_server(ports)? {
+pub(crate) fn at_once(
+    ports: &PortSet,
+    requests: &[ExitRequest],
+    us: &Us,
+) -> Result<Option<Respawn>> {
+    if requests.is_empty() || !has_server(ports)? {
         return Ok(None);
     }
     let (again, _) = holdings(ports)?;
-    Ok(Some(respawn(&again, asks, us)))
+    Ok(Some(respawn(&again, requests, us)))
 }
 
 /// Whether somebody holds one of the ports as a server does.
@@ -85,15 +91,15 @@ fn has_server(ports: &PortSet) -> Result<bool> {
 }
 
 /// The process that may start these again, and how long that may take.
-fn suspect(ask: &Ask, us: &Us) -> (Option<Handle>, Duration) {
+fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
     let handle = |pid| Handle::open(pid).ok();
-    if let Some(manager) = ask.manager() {
+    if let Some(manager) = request.manager() {
         return (manager.pid().and_then(handle), SUPERVISOR);
     }
-    let parent = ask
+    let parent = request
         .holdings
         .first()
-        .and_then(|holding| holding.holder.who.ancestors.first());
+        .and_then(|holding| holding.holder.info.ancestors.first());
     // A person at a shell starts nothing by himself; a loop that he has typed does so at once.
     let is_prompt = |pid| info::arguments(pid).len() <= 1;
     match parent {
@@ -108,7 +114,7 @@ fn suspect(ask: &Ask, us: &Us) -> (Option<Handle>, Duration) {
 }
 
 /// Who holds the ports again, as far as can be told who has started that.
-pub(super) fn respawn(again: &[Holding], asks: &[Ask], us: &Us) -> Respawn {
+pub(super) fn respawn(again: &[Holding], requests: &[ExitRequest], us: &Us) -> Respawn {
     let holders: Vec<Holder> = again.iter().map(|holding| holding.holder.clone()).collect();
     let by = holders.first().and_then(|holder| {
         let ports: Vec<u16> = again
@@ -117,19 +123,19 @@ pub(super) fn respawn(again: &[Holding], asks: &[Ask], us: &Us) -> Respawn {
             .collect();
         let manager = Managers::look().of(holder, &ports, &holders);
         manager.map(Starter::Manager).or_else(|| {
-            let before: Vec<i32> = asks
+            let before: Vec<i32> = requests
                 .iter()
-                .flat_map(Ask::holders)
+                .flat_map(ExitRequest::holders)
                 .flat_map(|holder| {
                     holder
-                        .who
+                        .info
                         .ancestors
                         .iter()
                         .map(|it| it.pid)
                         .collect::<Vec<_>>()
                 })
                 .collect();
-            let common = holder.who.ancestors.iter().find(|parent| {
+            let common = holder.info.ancestors.iter().find(|parent| {
                 parent.pid != 1 && before.contains(&parent.pid) && !us.descend_from(parent.pid)
             })?;
             Some(Starter::Process {

@@ -1,6 +1,6 @@
 //! A socket with all that is known of it: what the kernel tells, who holds it, who opened it.
 
-use super::direction::{Direction, Judge};
+use super::direction::{Direction, Directions};
 use crate::net::sock_diag::{Entry, State};
 use crate::process::holders::{Holder, Holders};
 use crate::process::{sockets, tree, users};
@@ -70,7 +70,7 @@ impl fmt::Display for Endpoint {
 
 impl Socket {
     /// What is known of an entry of the kernel's table.
-    pub(crate) fn new(entry: &Entry, judge: &Judge, holders: &Holders) -> Self {
+    pub(crate) fn new(entry: &Entry, directions: &Directions, holders: &Holders) -> Self {
         let connected = !matches!(entry.state, State::Listen | State::Bound);
         Self {
             state: entry.state,
@@ -81,7 +81,7 @@ impl Socket {
                 .map(|only| !only && entry.local.ip().is_unspecified()),
             local: entry.local.into(),
             peer: connected.then(|| entry.peer.into()),
-            direction: connected.then(|| judge.direction(entry)),
+            direction: connected.then(|| directions.direction(entry)),
             leftover: entry.is_leftover(),
             left_ms: entry.left_ms,
             reuse_address: None,

@@ -3,28 +3,28 @@
 use super::direction::Direction;
 use super::socket::{Endpoint, Socket};
 use crate::net::sock_diag::State;
-use crate::output::table::{Column, Gives, table};
-use crate::process::info::{Who, spelled_age};
+use crate::output::table::{Column, Shrink, table};
+use crate::process::info::{ProcessInfo, spelled_age};
 use crate::process::tree;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 const COLUMNS: [Column; 11] = [
-    column("STATE", Gives::Never),
-    column("SOCKETS", Gives::Goes(6)),
-    column("LOCAL", Gives::Never),
-    column("PEER", Gives::CutThenGoes(15, 5)),
-    column("OPENED", Gives::Goes(4)),
-    column("LEFT", Gives::Goes(7)),
-    column("HELD BY", Gives::Cut(12)),
-    column("USER", Gives::Goes(2)),
-    column("AGE", Gives::Goes(1)),
-    column("UNIT", Gives::Goes(3)),
-    column("COMMAND", Gives::CutThenGoes(20, 0)),
+    column("STATE", Shrink::Never),
+    column("SOCKETS", Shrink::Drop(6)),
+    column("LOCAL", Shrink::Never),
+    column("PEER", Shrink::CutThenDrop(15, 5)),
+    column("OPENED", Shrink::Drop(4)),
+    column("LEFT", Shrink::Drop(7)),
+    column("HELD BY", Shrink::Cut(12)),
+    column("USER", Shrink::Drop(2)),
+    column("AGE", Shrink::Drop(1)),
+    column("UNIT", Shrink::Drop(3)),
+    column("COMMAND", Shrink::CutThenDrop(20, 0)),
 ];
 
-const fn column(header: &'static str, gives: Gives) -> Column {
-    Column { header, gives }
+const fn column(header: &'static str, shrink: Shrink) -> Column {
+    Column { header, shrink }
 }
 
 /// Sockets that differ in nothing that matters.
@@ -95,7 +95,7 @@ pub(crate) fn listing<'a>(
 fn cells(key: Key, row: &Row<'_>, several: bool) -> Vec<String> {
     let holders = row.first.map_or(&[][..], |socket| &socket.holders);
     let eldest = tree::eldest(holders);
-    let who = eldest.first().map(|holder| &*holder.who);
+    let who = eldest.first().map(|holder| &*holder.info);
     vec![
         key.state.name().into(),
         if several {
@@ -114,11 +114,11 @@ fn cells(key: Key, row: &Row<'_>, several: bool) -> Vec<String> {
         .into(),
         left(&row.left),
         key.held_by,
-        who.map_or_else(String::new, Who::user),
+        who.map_or_else(String::new, ProcessInfo::user),
         who.and_then(|who| who.age_s)
             .map_or_else(String::new, spelled_age),
-        who.map_or_else(String::new, Who::place),
-        who.map_or_else(String::new, Who::command),
+        who.map_or_else(String::new, ProcessInfo::place),
+        who.map_or_else(String::new, ProcessInfo::command),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Terminates processes: by a signal that asks them to exit and time to do it, and only if that was
 //! asked for, by SIGKILL.
 
-use super::free_plan::{Ask, Holding, Us, holdings};
+use super::free_plan::{ExitRequest, Holding, Us, holdings};
 use super::port_list::PortSet;
 use super::respawn::{Respawn, respawn};
 use crate::process::holders::Holder;
@@ -35,9 +35,9 @@ impl Force {
 
 /// What came of it.
 #[derive(Debug)]
-pub(crate) enum Came {
+pub(crate) enum Termination {
     /// Nobody has a listener or a bound socket there any more.
-    Ended,
+    Done,
     /// These have not ended.
     Stubborn(String),
     /// Somebody who was not asked has the port now.
@@ -52,7 +52,7 @@ const OFTEN: Duration = Duration::from_millis(100);
 const SHORTEST: Duration = Duration::from_millis(2);
 
 /// A process that is to end.
-struct Doomed {
+struct TargetProcess {
     handle: Handle,
     asked: bool,
     /// It is the manager itself, which holds sockets for what it manages: it gets no signal at all.
@@ -61,37 +61,37 @@ struct Doomed {
 
 /// The processes that are to end. They are found before anybody is asked whether they should: what
 /// was shown, and no other, is ended.
-pub(crate) struct Ending {
-    doomed: BTreeMap<i32, Doomed>,
+pub(crate) struct Terminator {
+    targets: BTreeMap<i32, TargetProcess>,
 }
 
-impl Ending {
+impl Terminator {
     /// Takes hold of those who are to get a signal. Who has ended meanwhile is left out.
-    pub(crate) fn new(asks: &[Ask]) -> Result<Self, Errno> {
-        let mut ending = Self {
-            doomed: BTreeMap::new(),
+    pub(crate) fn new(requests: &[ExitRequest]) -> Result<Self, Errno> {
+        let mut terminator = Self {
+            targets: BTreeMap::new(),
         };
-        for ask in asks {
-            for holding in &ask.holdings {
-                match ending.add(holding, ask.stopped_by()) {
+        for request in requests {
+            for holding in &request.holdings {
+                match terminator.add(holding, request.stopped_by()) {
                     Err(Errno::SRCH) | Ok(()) => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(ending)
+        Ok(terminator)
     }
 
     /// Takes hold of a process; one that its manager has asked gets no signal but SIGKILL.
     fn add(&mut self, holding: &Holding, stopped_by: Option<&Manager>) -> Result<(), Errno> {
         let pid = holding.holder.pid;
         let handle = Handle::open_holder(pid, &holding.inodes)?;
-        let doomed = Doomed {
+        let target = TargetProcess {
             handle,
             asked: stopped_by.is_some(),
             spared: stopped_by.is_some_and(|manager| manager.pid() == Some(pid)),
         };
-        self.doomed.insert(pid, doomed);
+        self.targets.insert(pid, target);
         Ok(())
     }
 
@@ -101,9 +101,9 @@ impl Ending {
         mut self,
         ports: &PortSet,
         force: Force,
-        asks: &[Ask],
+        requests: &[ExitRequest],
         mut tell: impl FnMut(&[Holding]),
-    ) -> Result<Came> {
+    ) -> Result<Termination> {
         // From the first signal on, however long it took to find them.
         let mut deadline: Option<Instant> = None;
         let mut killed = false;
@@ -112,42 +112,46 @@ impl Ending {
             let (alive, _) = holdings(ports)?;
             let strangers = self.adopt(&alive);
             if !strangers.is_empty() {
-                return Ok(Came::Taken(respawn(&strangers, asks, &Us::look())));
+                return Ok(Termination::Taken(respawn(
+                    &strangers,
+                    requests,
+                    &Us::look(),
+                )));
             }
             if alive.is_empty() {
-                return Ok(Came::Ended);
+                return Ok(Termination::Done);
             }
             tell(&alive);
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if late && (killed || !force.kill) {
-                return Ok(Came::Stubborn(named(&alive)));
+                return Ok(Termination::Stubborn(named(&alive)));
             }
             let pids: BTreeSet<i32> = alive.iter().map(|holding| holding.holder.pid).collect();
             for Holding { holder, .. } in &alive {
-                let above = &holder.who.ancestors;
+                let above = &holder.info.ancestors;
                 let is_eldest = !above.iter().any(|parent| pids.contains(&parent.pid));
-                let Some(doomed) = self.doomed.get_mut(&holder.pid) else {
+                let Some(target) = self.targets.get_mut(&holder.pid) else {
                     continue;
                 };
-                let signal = if doomed.spared {
+                let signal = if target.spared {
                     continue;
                 } else if late {
                     Signal::KILL
-                } else if is_eldest && !doomed.asked {
+                } else if is_eldest && !target.asked {
                     force.signal
                 } else {
                     continue;
                 };
-                doomed.asked = true;
+                target.asked = true;
                 debug!("signal {} to process {}", signal.as_raw(), holder.pid);
-                let sent = doomed.handle.signal(signal).and_then(|()| {
+                let sent = target.handle.signal(signal).and_then(|()| {
                     // One that is stopped acts on it only when it is resumed.
-                    doomed.handle.signal(Signal::CONT)
+                    target.handle.signal(Signal::CONT)
                 });
                 match sent {
                     Ok(()) | Err(Errno::SRCH) => {}
                     Err(error) => {
-                        return Ok(Came::Refused(format!(
+                        return Ok(Termination::Refused(format!(
                             "{} (pid {}) can't be signalled: {error}",
                             holder.name, holder.pid
                         )));
@@ -171,13 +175,13 @@ impl Ending {
     fn adopt(&mut self, alive: &[Holding]) -> Vec<Holding> {
         let mut strangers = Vec::new();
         for holding in alive {
-            if self.doomed.contains_key(&holding.holder.pid) {
+            if self.targets.contains_key(&holding.holder.pid) {
                 continue;
             }
-            let above = &holding.holder.who.ancestors;
+            let above = &holding.holder.info.ancestors;
             let is_child = above
                 .iter()
-                .any(|parent| self.doomed.contains_key(&parent.pid));
+                .any(|parent| self.targets.contains_key(&parent.pid));
             match is_child.then(|| self.add(holding, None)) {
                 Some(Ok(()) | Err(Errno::SRCH)) => {}
                 _ => strangers.push(holding.clone()),
@@ -188,8 +192,8 @@ impl Ending {
 
     /// Sleeps, or until one of them has ended.
     fn sleep(&mut self, pids: &BTreeSet<i32>, time: Duration) {
-        let watched = self.doomed.iter().filter(|(pid, _)| pids.contains(pid));
-        pidfd::sleep(watched.map(|(_, doomed)| &doomed.handle), time);
+        let watched = self.targets.iter().filter(|(pid, _)| pids.contains(pid));
+        pidfd::sleep(watched.map(|(_, target)| &target.handle), time);
     }
 }
 

@@ -3,7 +3,7 @@
 //! that is closed.
 
 use super::bindable::{Bind, Bindable};
-use super::direction::Judge;
+use super::direction::Directions;
 use super::socket::Socket;
 use crate::net::sock_diag::{self, State, Which};
 use crate::output::count;
@@ -89,19 +89,19 @@ pub(crate) fn wait(
         if busy.is_empty() {
             return Ok(End::Free);
         }
-        let (mut obstacles, changed) = look(wish, &busy, &mut watched)?;
+        let (mut found, changed) = look(wish, &busy, &mut watched)?;
         if let (true, Some(address)) = (absent, wish.bind.address) {
-            obstacles.text = format!("{address}, which this machine does not have");
+            found.text = format!("{address}, which this machine does not have");
         }
-        let meanwhile = tell(&obstacles.text);
+        let meanwhile = tell(&found.text);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
-            return Ok(End::TimeIsUp(obstacles.text));
+            return Ok(End::TimeIsUp(found.text));
         }
         if changed {
             pause = SHORTEST;
         }
-        let sleep = match obstacles.timed {
+        let sleep = match found.timed {
             _ if meanwhile == Meanwhile::Acted => SHORTEST,
             Some(timed) => timed.clamp(SHORTEST, LONGEST_WHILE_TIMED),
             None => pause,
@@ -122,22 +122,22 @@ fn with_sockets(ports: &[u16]) -> Result<BTreeSet<u16>> {
 }
 
 /// What is in the way of some ports.
-struct Obstacles {
+struct InTheWay {
     text: String,
     /// When the first of the ports is free, if time alone frees them all.
     timed: Option<Duration>,
 }
 
-fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(Obstacles, bool)> {
+fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(InTheWay, bool)> {
     /// Of thousands of ports nobody reads more than the first.
     const SHOWN: usize = 3;
     let entries = sock_diag::dump(Which::These(busy))?;
     let changed = watched.watch(entries.iter().map(|entry| entry.inode));
-    let judge = Judge::new(&entries, Vec::new());
+    let directions = Directions::new(&entries, Vec::new());
     let mut by_port: BTreeMap<u16, Vec<Socket>> =
         busy.iter().map(|&port| (port, Vec::new())).collect();
     for entry in &entries {
-        let socket = Socket::new(entry, &judge, &watched.holders);
+        let socket = Socket::new(entry, &directions, &watched.holders);
         if wish
             .bind
             .address
@@ -165,7 +165,7 @@ fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(Obstacle
         .and_then(|times| times.into_iter().min())
         .map(|milliseconds| Duration::from_millis(milliseconds.into()));
     Ok((
-        Obstacles {
+        InTheWay {
             text: text.join(", "),
             timed,
         },

@@ -2,7 +2,7 @@
 //! inherited a listener and was forgotten holds the port as well as the parent did.
 
 use crate::output::readable;
-use crate::process::info::{Common, Who};
+use crate::process::info::{ProcCache, ProcessInfo};
 use crate::sys::kcmp;
 use procfs::process::Process;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
@@ -26,7 +26,7 @@ pub(crate) struct Holder {
     pub(crate) descriptor: i32,
     /// Whoever holds thousands of sockets is one process all the same.
     #[serde(flatten)]
-    pub(crate) who: Arc<Who>,
+    pub(crate) info: Arc<ProcessInfo>,
 }
 
 /// Who holds what, as far as we may see.
@@ -83,8 +83,8 @@ fn search(wanted: &HashSet<u64>, sockets: Sockets) -> Vec<(Holder, Held)> {
         .map_or(1, NonZero::get)
         .min(MOST_THREADS)
         .min(pids.len().div_ceil(FEW));
-    let (next, common) = (AtomicUsize::new(0), Common::default());
-    let look = || look_through(&pids, &next, wanted, &common, sockets);
+    let (next, cache) = (AtomicUsize::new(0), ProcCache::default());
+    let look = || look_through(&pids, &next, wanted, &cache, sockets);
     thread::scope(|scope| {
         // Where there may be no more threads, those that there are do it.
         let others: Vec<_> = (1..threads)
@@ -103,7 +103,7 @@ fn look_through(
     pids: &[i32],
     next: &AtomicUsize,
     wanted: &HashSet<u64>,
-    common: &Common,
+    cache: &ProcCache,
     sockets: Sockets,
 ) -> Vec<(Holder, Held)> {
     let mut found = Vec::new();
@@ -115,7 +115,7 @@ fn look_through(
         held.sort_unstable_by_key(|&(_, inode)| inode);
         held.dedup_by_key(|&mut (_, inode)| inode);
         if !held.is_empty() {
-            found.push((describe(pid, common), held));
+            found.push((describe(pid, cache), held));
         }
     }
     found
@@ -211,15 +211,15 @@ fn sockets_in(path: &str) -> Result<Vec<(i32, u64)>, Errno> {
     Ok(found)
 }
 
-fn describe(pid: i32, common: &Common) -> Holder {
+fn describe(pid: i32, cache: &ProcCache) -> Holder {
     let process = Process::new(pid).ok();
     let stat = process.as_ref().and_then(|process| process.stat().ok());
-    let who = process.map(|process| Who::of(&process, stat.as_ref(), common));
+    let info = process.map(|process| ProcessInfo::of(&process, stat.as_ref(), cache));
     Holder {
         pid,
         parent: stat.as_ref().map_or(0, |stat| stat.ppid),
         name: stat.map_or_else(|| "?".into(), |stat| readable(stat.comm.as_bytes())),
         descriptor: -1,
-        who: Arc::new(who.unwrap_or_default()),
+        info: Arc::new(info.unwrap_or_default()),
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A process, as a person would ask about it.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub(crate) struct Who {
+pub(crate) struct ProcessInfo {
     pub(crate) uid: Option<u32>,
     /// The name that /etc/passwd has for the uid.
     pub(crate) user: Option<String>,
@@ -26,7 +26,7 @@ pub(crate) struct Who {
     pub(crate) executable: Option<String>,
     /// The working directory, if we may know it.
     pub(crate) directory: Option<String>,
-    pub(crate) state: State,
+    pub(crate) state: ProcessState,
     pub(crate) age_s: Option<u64>,
     /// The systemd unit, if it is a service.
     pub(crate) unit: Option<String>,
@@ -42,7 +42,7 @@ pub(crate) struct Who {
 /// Whether a process can act (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum State {
+pub(crate) enum ProcessState {
     #[default]
     Running,
     /// By SIGSTOP, SIGTSTP (Ctrl-Z), SIGTTIN or SIGTTOU: it acts on nothing but SIGCONT and
@@ -54,7 +54,7 @@ pub(crate) enum State {
     MainThreadEnded,
 }
 
-impl State {
+impl ProcessState {
     fn of(stat: &Stat) -> Self {
         match stat.state {
             'T' => Self::Stopped,
@@ -83,17 +83,23 @@ pub(crate) struct Ancestor {
     pub(crate) name: String,
 }
 
-impl Who {
+impl ProcessInfo {
     /// What is known of a process. One that has ended meanwhile is nobody.
-    pub(crate) fn is(pid: i32) -> Self {
+    pub(crate) fn of_pid(pid: i32) -> Self {
         Process::new(pid).map_or_else(
             |_| Self::default(),
-            |process| Self::of(&process, process.stat().ok().as_ref(), &Common::default()),
+            |process| {
+                Self::of(
+                    &process,
+                    process.stat().ok().as_ref(),
+                    &ProcCache::default(),
+                )
+            },
         )
     }
 
     /// What is known of a process beside its `stat`.
-    pub(super) fn of(process: &Process, stat: Option<&Stat>, common: &Common) -> Self {
+    pub(super) fn of(process: &Process, stat: Option<&Stat>, cache: &ProcCache) -> Self {
         let uid = process.uid().ok();
         let place = fs::read(format!("/proc/{}/cgroup", process.pid()))
             .map(|text| cgroup::read(&String::from_utf8_lossy(&text)))
@@ -110,12 +116,12 @@ impl Who {
                 .cwd()
                 .ok()
                 .map(|path| readable(path.as_os_str().as_bytes())),
-            state: stat.map_or_else(State::default, State::of),
-            age_s: stat.and_then(|stat| common.age(stat.starttime)),
+            state: stat.map_or_else(ProcessState::default, ProcessState::of),
+            age_s: stat.and_then(|stat| cache.age(stat.starttime)),
             unit: place.unit,
             user_unit: place.of_user,
             container: place.container,
-            ancestors: stat.map_or_else(Vec::new, |stat| common.ancestors(stat.ppid)),
+            ancestors: stat.map_or_else(Vec::new, |stat| cache.ancestors(stat.ppid)),
             tracer: tracer(process),
         }
     }
@@ -246,14 +252,14 @@ fn raw_arguments(pid: i32) -> Vec<Vec<u8>> {
 
 /// What many processes have in common, and is read once for all of them.
 #[derive(Debug, Default)]
-pub(super) struct Common {
+pub(super) struct ProcCache {
     /// Names and parents; `None` of a process that had ended.
     parents: Mutex<HashMap<i32, Option<(String, i32)>>>,
     /// For how many seconds the machine has been up.
     uptime: OnceLock<Option<u64>>,
 }
 
-impl Common {
+impl ProcCache {
     fn ancestors(&self, mut parent: i32) -> Vec<Ancestor> {
         /// Longer than any chain that means something; pids that change while they are read may
         /// make a ring.
@@ -347,10 +353,10 @@ mod tests {
 
     #[test]
     fn programs_are_found_by_the_names_that_people_have_for_them() {
-        let who = |command: &[&str], executable: &str| Who {
+        let who = |command: &[&str], executable: &str| ProcessInfo {
             command_line: command.iter().map(ToString::to_string).collect(),
             executable: Some(executable.into()),
-            ..Who::default()
+            ..ProcessInfo::default()
         };
         for (command, executable, shown, wanted, expected) in [
             (

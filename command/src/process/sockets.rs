@@ -15,14 +15,14 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 /// A TCP socket of another process.
-pub(crate) struct Theirs {
+pub(crate) struct ProcessSocket {
     pub(crate) fd: OwnedFd,
     pub(crate) listening: bool,
     pub(crate) local: SocketAddr,
     pub(crate) peer: Option<SocketAddr>,
 }
 
-impl Theirs {
+impl ProcessSocket {
     /// Whether it carries the flag.
     pub(crate) fn reuses_address(&self) -> bool {
         socket_reuseaddr(&self.fd).unwrap_or(false)
@@ -34,7 +34,7 @@ impl Theirs {
 /// is. An error if we may not look at them at all.
 pub(crate) fn each_socket(
     process: &Process,
-    mut show: impl FnMut(u64, &Theirs),
+    mut show: impl FnMut(u64, &ProcessSocket),
 ) -> Result<(), Errno> {
     let pid = Pid::from_raw(process.pid()).ok_or(Errno::SRCH)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
@@ -88,7 +88,7 @@ pub(crate) fn flags(pid: i32, number: i32, inode: u64) -> Option<Flags> {
     })
 }
 
-fn tcp(fd: OwnedFd) -> Option<Theirs> {
+fn tcp(fd: OwnedFd) -> Option<ProcessSocket> {
     let family = socket_domain(&fd).ok()?;
     let protocol = socket_protocol(&fd).ok()?;
     let is_tcp = matches!(family, AddressFamily::INET | AddressFamily::INET6)
@@ -99,7 +99,7 @@ fn tcp(fd: OwnedFd) -> Option<Theirs> {
         .ok()
         .and_then(|peer| SocketAddr::try_from(peer?).ok());
     let listening = socket_acceptconn(&fd).unwrap_or(false);
-    (is_tcp && local.port() != 0).then_some(Theirs {
+    (is_tcp && local.port() != 0).then_some(ProcessSocket {
         fd,
         listening,
         local,

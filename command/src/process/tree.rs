@@ -3,7 +3,7 @@
 
 use crate::output;
 use crate::process::holders::Holder;
-use crate::process::info::{Who, spelled_age};
+use crate::process::info::{ProcessInfo, spelled_age};
 
 /// A process that holds a socket, with those below it that hold the same.
 struct Family<'a> {
@@ -16,7 +16,7 @@ struct Family<'a> {
 fn families(holders: &[Holder]) -> Vec<Family<'_>> {
     let above = |holder: &Holder| -> Vec<i32> {
         holder
-            .who
+            .info
             .ancestors
             .iter()
             .map(|parent| parent.pid)
@@ -121,8 +121,8 @@ pub(crate) fn described(holders: &[Holder]) -> String {
     let eldest = eldest(holders);
     let mut text = String::new();
     for holder in eldest.iter().take(FEW) {
-        let who = &holder.who;
-        if **who == Who::default() {
+        let who = &holder.info;
+        if **who == ProcessInfo::default() {
             continue;
         }
         let mut facts = vec![format!("pid {}", holder.pid)];

@@ -8,7 +8,7 @@ use super::script::{self, Shebang};
 use super::{ld_so, ld_so_predicted, select, started, wrapper};
 use crate::engine::trace::{self, exempt};
 use crate::library::elf::Elf;
-use crate::library::layout::Spelling;
+use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::library::libraries::{Libraries, Library};
 use crate::process::credentials::{Credentials, Gain, gains};
@@ -193,17 +193,17 @@ fn judge(
         .then(ld_preload::system_wide)
         .flatten();
     if let Some(entry) = of_the_system {
-        let spelling = Spelling::plain(entry.clone());
+        let preload_path = PreloadPath::plain(entry.clone());
         report.add(Note::SystemWide { entry });
-        ld_so::dry_run(path, elf, interpreter, &[spelling], report);
+        ld_so::dry_run(path, elf, interpreter, &[preload_path], report);
         // It is there without LD_PRELOAD.
         report.preload = None;
         return Ok(());
     }
     more_rights(&shown, &gains, report);
     without_environment(&shown, start, report);
-    match libraries.spellings(library) {
-        Ok(spellings) => take_library(path, elf, library, &spellings, question, report),
+    match libraries.preload_paths(library) {
+        Ok(preload_paths) => take_library(path, elf, library, &preload_paths, question, report),
         Err(error) => report.add(Problem::NoPlace(error.to_string())),
     }
     Ok(())
@@ -243,33 +243,33 @@ fn fitting<'a>(
     Some((linker, libraries, library))
 }
 
-/// Finds by which spelling the dynamic linker takes the library into the program: from the files where they leave no doubt,
+/// Finds by which path the dynamic linker takes the library into the program: from the files where they leave no doubt,
 /// and else by asking it.
 fn take_library(
     path: &Path,
     elf: &Elf,
     library: &Library,
-    spellings: &[Spelling],
+    preload_paths: &[PreloadPath],
     question: Question,
     report: &mut Report,
 ) {
-    report.library = spellings
+    report.library = preload_paths
         .last()
         .and_then(|by_path| by_path.files.first().cloned());
     let settled = match question {
-        Question::HowToStart => ld_so_predicted::taken(elf, library.elf(), spellings),
+        Question::HowToStart => ld_so_predicted::taken(elf, library.elf(), preload_paths),
         Question::Everything => None,
     };
     // Who starts others need not call it.
     let is_clear = elf.imports.contains("bind") || wrapper::starts_others(&file_name(path));
-    if let Some((spelling, file)) = settled.filter(|_| is_clear) {
-        report.preload = Some(spelling.preload.clone());
+    if let Some((preload_path, file)) = settled.filter(|_| is_clear) {
+        report.preload = Some(preload_path.preload.clone());
         report.library = Some(file.to_owned());
         if elf.imports.contains("bind") {
             report.reach = Reach::Calls;
         }
     } else if let Some(interpreter) = &elf.interpreter {
-        ld_so::dry_run(path, elf, interpreter, spellings, report);
+        ld_so::dry_run(path, elf, interpreter, preload_paths, report);
     }
     if let Some(file) = report.library.clone().filter(|_| library.is_embedded()) {
         report.add(Note::Carried { file });

@@ -3,7 +3,7 @@
 use super::finding::{Note, Problem, Reach};
 use super::report::Report;
 use crate::library::elf::Elf;
-use crate::library::layout::Spelling;
+use crate::library::layout::PreloadPath;
 use crate::output::readable;
 use crate::program::search::file_name;
 use log::debug;
@@ -21,7 +21,7 @@ pub(super) fn dry_run(
     path: &Path,
     elf: &Elf,
     interpreter: &Path,
-    spellings: &[Spelling],
+    preload_paths: &[PreloadPath],
     report: &mut Report,
 ) {
     let mut files = vec![(path.to_owned(), Calls::of(elf))];
@@ -31,13 +31,14 @@ pub(super) fn dry_run(
         .is_ok_and(|metadata| metadata.uid() == 0)
     {
         let mut why = None;
-        for spelling in spellings {
+        for preload_path in preload_paths {
             // A system-wide entry may be a name that the dynamic linker searches for.
-            let is_ours =
-                |file: &PathBuf| spelling.files.contains(file) || is_searched_for(spelling, file);
-            match list_loaded(interpreter, path, &spelling.preload) {
+            let is_ours = |file: &PathBuf| {
+                preload_path.files.contains(file) || is_searched_for(preload_path, file)
+            };
+            match list_loaded(interpreter, path, &preload_path.preload) {
                 Ok((loaded, _)) if loaded.iter().any(is_ours) => {
-                    report.preload = Some(spelling.preload.clone());
+                    report.preload = Some(preload_path.preload.clone());
                     report.library = loaded.iter().find(|file| is_ours(file)).cloned();
                     let others = loaded
                         .into_iter()
@@ -62,7 +63,7 @@ pub(super) fn dry_run(
         if let Some(why) = why.filter(|_| report.preload.is_none()) {
             report.add(why);
         }
-    } else if let Some(by_path) = spellings.last() {
+    } else if let Some(by_path) = preload_paths.last() {
         report.preload = Some(by_path.preload.clone());
     }
     report.reach = reach(&files);
@@ -141,8 +142,8 @@ fn reach(files: &[(PathBuf, Calls)]) -> Reach {
     }
 }
 
-fn is_searched_for(spelling: &Spelling, file: &Path) -> bool {
-    spelling.preload.is_relative() && file.file_name() == spelling.preload.file_name()
+fn is_searched_for(preload_path: &PreloadPath, file: &Path) -> bool {
+    preload_path.preload.is_relative() && file.file_name() == preload_path.preload.file_name()
 }
 
 /// The files that the dynamic linker would load with this LD_PRELOAD, and what it complains of.

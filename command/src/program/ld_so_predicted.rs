@@ -2,7 +2,7 @@
 //! takes longer than everything else that is done before a program is started.
 
 use crate::library::elf::Elf;
-use crate::library::layout::{Spelling, lib_of};
+use crate::library::layout::{PreloadPath, lib_of};
 use crate::sys::mmap::maps_as_code;
 use std::env;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ const LINKERS: [(&str, u8, &str); 3] = [
     ("arm64", 64, "/lib/ld-linux-aarch64.so.1"),
 ];
 
-/// The spelling by which the dynamic linker takes the library into a program, and the file; `None`
+/// The preload_path by which the dynamic linker takes the library into a program, and the file; `None`
 /// if it has to be asked.
 ///
 /// A program that can't be started for want of something else is not found out: the linker itself
@@ -26,8 +26,8 @@ const LINKERS: [(&str, u8, &str); 3] = [
 pub(super) fn taken<'a>(
     program: &Elf,
     library: &Elf,
-    spellings: &'a [Spelling],
-) -> Option<(&'a Spelling, &'a Path)> {
+    preload_paths: &'a [PreloadPath],
+) -> Option<(&'a PreloadPath, &'a Path)> {
     let interpreter = program.interpreter.as_deref()?;
     let is_usual = LINKERS.iter().any(|&(machine, class, path)| {
         machine == program.machine && class == program.class && Path::new(path) == interpreter
@@ -38,16 +38,16 @@ pub(super) fn taken<'a>(
     }
     let interpreter = glibcs(interpreter)?;
     // The first that leads to a file of its own, as the linker is asked for one after the other.
-    for spelling in spellings {
-        let lib = if spelling.varies() {
+    for preload_path in preload_paths {
+        let lib = if preload_path.varies() {
             lib_of(&interpreter)?
         } else {
             ""
         };
-        if let Some(file) = spelling.file(lib) {
+        if let Some(file) = preload_path.file(lib) {
             // A file system may be mounted noexec, and a security module may forbid it.
             let is_mapped = File::open(file).is_ok_and(|file| maps_as_code(file.as_fd()));
-            return is_mapped.then_some((spelling, file));
+            return is_mapped.then_some((preload_path, file));
         }
     }
     None

@@ -5,7 +5,7 @@ use super::report::Report;
 use super::search::{file_name, find_program};
 use super::wrapper::{self, Start};
 use crate::library::elf::Elf;
-use crate::library::layout::Spelling;
+use crate::library::layout::PreloadPath;
 use crate::library::libraries::Libraries;
 use crate::output::readable;
 use crate::process::credentials::Credentials;
@@ -139,7 +139,7 @@ pub(super) fn below_root(path: &Path, root: &Path, libraries: Option<&Libraries>
     let is_there = |elf: &Elf| {
         let entry = libraries.and_then(Libraries::for_children);
         entry.is_some_and(|entry| {
-            Spelling::expansions(&entry, elf.class)
+            PreloadPath::expansions(&entry, elf.class)
                 .any(|file| root.join(file.strip_prefix("/").unwrap_or(&file)).exists())
         })
     };

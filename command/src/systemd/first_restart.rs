@@ -5,7 +5,7 @@ use super::properties::Properties;
 use crate::net::sock_diag;
 use crate::output::{self, count};
 use crate::port::arm::{self, Job, Kind};
-use crate::port::evict::{self, Choice};
+use crate::port::evict::{self, Filter};
 use crate::port::port_list::spelled;
 use crate::process::holders;
 use anyhow::Result;
@@ -57,7 +57,7 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
         // It carries the flag by itself, or by us, and so does what it leaves.
         return Ok(Outlook::Free);
     }
-    let eviction = evict::evict(ports, Choice::default(), false)?;
+    let eviction = evict::evict(ports, Filter::default(), false)?;
     let mut done = Vec::new();
     if armed > 0 {
         done.push(format!(

@@ -7,8 +7,8 @@ use crate::net::{namespace, probe, sysctl};
 use crate::output::{list, paragraph};
 use crate::port::cause::ManagerOf;
 use crate::port::diagnosis::{Verdict, verdict};
-use crate::port::direction::Judge;
-use crate::port::evict::{self, Choice};
+use crate::port::direction::Directions;
+use crate::port::evict::{self, Filter};
 use crate::port::hint::Scope;
 use crate::port::socket::{Socket, UdpSocket};
 use crate::process::holders::Holders;
@@ -63,7 +63,7 @@ fn find_here(seen: &Seen, pid: Option<i32>, evict: bool) -> Result<Finding> {
     }
     let verdict = judge(port, pid, wanted(seen.address.ip()))?;
     let evicted = if evict {
-        let eviction = evict::evict(ports, Choice::default(), false)?;
+        let eviction = evict::evict(ports, Filter::default(), false)?;
         Some(eviction.found.len().saturating_sub(eviction.left.len()))
     } else {
         None
@@ -93,10 +93,10 @@ fn judge(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Verdict
         pid: pid.and_then(|pid| u32::try_from(holder.unwrap_or(pid)).ok()),
         address,
     };
-    let judge = Judge::new(&entries, sock_diag::listeners()?);
+    let directions = Directions::new(&entries, sock_diag::listeners()?);
     let mut sockets: Vec<Socket> = entries
         .iter()
-        .map(|entry| Socket::new(entry, &judge, &holders))
+        .map(|entry| Socket::new(entry, &directions, &holders))
         .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
         .collect();
     sockets.iter_mut().for_each(Socket::look_at_flags);
@@ -116,7 +116,7 @@ fn judge(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Verdict
         port,
         &in_question,
         probes,
-        &sysctl::handed_out(),
+        &sysctl::ephemeral_ports(),
         scope,
         &by_pid,
     ))

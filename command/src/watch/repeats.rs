@@ -25,7 +25,7 @@ struct Key {
 impl Key {
     fn of(seen: &Seen) -> Self {
         Self {
-            place: seen.known.who.place(),
+            place: seen.known.info.place(),
             name: seen.name.clone(),
             network: seen.known.network.as_ref().map(|(_, name)| name.clone()),
             protocol: seen.protocol,

@@ -2,7 +2,7 @@
 
 use crate::engine::bpf::failures::{Call, Failure, Failures};
 use crate::output;
-use crate::process::info::Who;
+use crate::process::info::ProcessInfo;
 use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -44,7 +44,7 @@ pub(crate) struct Seen {
 /// What was found out about its process.
 #[derive(Debug)]
 pub(crate) struct Known {
-    pub(crate) who: Who,
+    pub(crate) info: ProcessInfo,
     /// Its network namespace, as a file and by name.
     pub(crate) network: Option<(OwnedFd, String)>,
 }
@@ -175,10 +175,10 @@ impl Known {
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         );
-        let mut who = Who::is(failure.pid);
-        who.uid.get_or_insert(failure.uid);
+        let mut info = ProcessInfo::of_pid(failure.pid);
+        info.uid.get_or_insert(failure.uid);
         Self {
-            who,
+            info,
             network: network.ok().and_then(|file| {
                 let name = namespace(&file)?;
                 Some((file, name))
@@ -227,11 +227,11 @@ impl Seen {
 
     /// The unit or container, the program and its process: `web.service: python3 (pid 4711)`.
     pub(crate) fn title(&self) -> String {
-        let place = match self.known.who.place() {
+        let place = match self.known.info.place() {
             place if place.is_empty() => place,
             place => format!("{place}: "),
         };
-        let user = match self.known.who.user() {
+        let user = match self.known.info.user() {
             user if user.is_empty() || user == "root" => String::new(),
             user => format!(", user {user}"),
         };
@@ -253,7 +253,7 @@ impl Seen {
 
     /// What it was started as, on a line of its own.
     pub(crate) fn command(&self) -> String {
-        match self.known.who.command() {
+        match self.known.info.command() {
             command if command.is_empty() => command,
             command => output::line("  ", &command),
         }

@@ -6,7 +6,7 @@ use super::maps::Ports;
 use crate::net::namespace;
 use crate::net::sock_diag::{self, State, Which};
 use crate::port::arm::{self, Job};
-use crate::port::direction::{Direction, Judge};
+use crate::port::direction::{Direction, Directions};
 use crate::process::sockets::each_socket;
 use anyhow::Result;
 use log::debug;
@@ -71,7 +71,7 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
     }
     let mut found = Found::default();
     let entries = sock_diag::dump(Which::All)?;
-    let judge = Judge::new(&entries, sock_diag::listeners()?);
+    let judge = Directions::new(&entries, sock_diag::listeners()?);
     // Also what somebody still holds open: it is in the way as well. What a client has is in
     // nobody's.
     let left = entries

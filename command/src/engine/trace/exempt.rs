@@ -4,7 +4,7 @@
 
 use super::ptrace::{self, Tid};
 use crate::library::elf::Elf;
-use crate::library::layout::Spelling;
+use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
 use crate::process::selinux::{self, Domain, Start};
@@ -174,7 +174,7 @@ impl Preloaded {
             && is_in_environment_of(tid, |entry| match elf.libc() {
                 // In another root or mount namespace it need not be there.
                 Some("glibc") => {
-                    Spelling::expansions(entry, elf.class).any(|path| exists_below(&root, &path))
+                    PreloadPath::expansions(entry, elf.class).any(|path| exists_below(&root, &path))
                 }
                 // musl expands nothing.
                 Some("musl") => exists_below(&root, entry),

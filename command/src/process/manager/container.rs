@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// A container, as far as it is known.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Target {
+pub(crate) struct ContainerRef {
     /// The name that its engine has for it.
     name: Option<String>,
     id: Option<String>,
@@ -27,7 +27,7 @@ pub(crate) struct Target {
     port: Option<u16>,
 }
 
-impl Target {
+impl ContainerRef {
     /// As its engine's commands take it.
     pub(super) fn to_type(&self) -> String {
         self.name
@@ -69,9 +69,9 @@ fn short_id(id: &str) -> String {
 
 /// The manager of what is in a container, by its control group.
 pub(super) fn of(container: &cgroup::Container, uid: Option<u32>) -> Manager {
-    let mut name = Target {
+    let mut name = ContainerRef {
         id: Some(container.id.clone()),
-        ..Target::default()
+        ..ContainerRef::default()
     };
     match container.runtime {
         "docker" => {
@@ -129,7 +129,7 @@ impl Engine {
     /// The engine for whose container a process holds a port, by the name that it shows, of its
     /// file, or as which it was started.
     pub(super) fn publishing(holder: &Holder) -> Option<Self> {
-        let who = &holder.who;
+        let who = &holder.info;
         let started_as = who.command_line.first().map(String::as_str);
         let names = [
             Some(holder.name.as_str()),
@@ -152,13 +152,13 @@ impl Engine {
 
     /// The container for which a process holds one of these ports.
     pub(super) fn container_on(self, holder: &Holder, ports: &[u16]) -> Manager {
-        let uid = holder.who.uid.filter(|&uid| uid != 0);
-        let mut name = Target {
+        let uid = holder.info.uid.filter(|&uid| uid != 0);
+        let mut name = ContainerRef {
             uid,
             port: ports.first().copied(),
-            ..Target::default()
+            ..ContainerRef::default()
         };
-        let words = &holder.who.command_line;
+        let words = &holder.info.command_line;
         let after = |option: &str| {
             let position = words.iter().position(|word| word == option)?;
             words.get(position + 1).cloned()
@@ -180,7 +180,7 @@ impl Engine {
             .iter()
             .find_map(|&port| engine.publisher_of(port, uid))
         {
-            name = Target {
+            name = ContainerRef {
                 uid,
                 port: name.port,
                 ..found
@@ -202,7 +202,7 @@ impl Engine {
     }
 
     /// Asks the engine for what is not known of a container yet.
-    fn complete(self, name: &mut Target) {
+    fn complete(self, name: &mut ContainerRef) {
         let key = name.to_type();
         if self == Self::Cri || key.is_empty() {
             return;
@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// The container that publishes a port.
-    fn publisher_of(self, port: u16, uid: Option<u32>) -> Option<Target> {
+    fn publisher_of(self, port: u16, uid: Option<u32>) -> Option<ContainerRef> {
         let mut name = self
             .get("/containers/json", uid)
             .and_then(|answer| named_by_socket(&answer, port))
@@ -239,7 +239,7 @@ impl Engine {
         Some(name)
     }
 
-    fn named_by_command(self, port: u16, uid: Option<u32>) -> Option<Target> {
+    fn named_by_command(self, port: u16, uid: Option<u32>) -> Option<ContainerRef> {
         let text = match self {
             Self::Docker => self.run(
                 &[
@@ -258,9 +258,9 @@ impl Engine {
             Self::Cri => return None,
         };
         let name = text.lines().next()?.split_whitespace().next()?;
-        Some(Target {
+        Some(ContainerRef {
             name: Some(name.to_owned()),
-            ..Target::default()
+            ..ContainerRef::default()
         })
     }
 
@@ -328,7 +328,7 @@ impl Engine {
 }
 
 /// The container that publishes a port, of an answer to `/containers/json`.
-fn named_by_socket(answer: &Value, port: u16) -> Option<Target> {
+fn named_by_socket(answer: &Value, port: u16) -> Option<ContainerRef> {
     let container = answer.as_array()?.iter().find(|container| {
         container["Ports"].as_array().is_some_and(|ports| {
             ports
@@ -337,10 +337,10 @@ fn named_by_socket(answer: &Value, port: u16) -> Option<Target> {
         })
     })?;
     let name = container["Names"][0].as_str();
-    Some(Target {
+    Some(ContainerRef {
         name: name.map(|name| name.trim_start_matches('/').to_owned()),
         id: container["Id"].as_str().map(ToOwned::to_owned),
-        ..Target::default()
+        ..ContainerRef::default()
     })
 }
 

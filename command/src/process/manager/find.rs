@@ -72,7 +72,7 @@ impl Managers {
 
     /// The supervisor of a process, whatever unit or container it is in.
     pub(crate) fn supervisor_of(pid: i32) -> Option<Manager> {
-        let ancestors = info::Who::is(pid).ancestors;
+        let ancestors = info::ProcessInfo::of_pid(pid).ancestors;
         let pids = std::iter::once(pid).chain(ancestors.iter().map(|parent| parent.pid));
         supervisor::of(&pids.map_while(Member::new).collect::<Vec<_>>(), &[])
     }
@@ -87,9 +87,9 @@ impl Managers {
         if let Some(engine) = Engine::publishing(holder) {
             return Some(engine.container_on(holder, ports));
         }
-        let container = holder.who.container.as_ref();
+        let container = holder.info.container.as_ref();
         if let Some(container) = container.filter(|it| self.ours.as_ref() != Some(*it)) {
-            return Some(container::of(container, holder.who.uid));
+            return Some(container::of(container, holder.info.uid));
         }
         let chain = chain(holder);
         if let Some(manager) = supervisor::of(&chain, others) {
@@ -101,7 +101,7 @@ impl Managers {
 
     /// The unit that a process is in, whether it is the unit's own program or one of many.
     pub(crate) fn unit(&mut self, holder: &Holder) -> Option<Unit> {
-        let who: &Arc<info::Who> = &holder.who;
+        let who: &Arc<info::ProcessInfo> = &holder.info;
         let name = who.unit.clone()?;
         let user = who.uid.filter(|_| who.user_unit);
         let unit = self
@@ -115,7 +115,7 @@ impl Managers {
 /// The process and those above it, the nearest first.
 fn chain(holder: &Holder) -> Vec<Member> {
     std::iter::once(holder.pid)
-        .chain(holder.who.ancestors.iter().map(|parent| parent.pid))
+        .chain(holder.info.ancestors.iter().map(|parent| parent.pid))
         .map_while(Member::new)
         .collect()
 }

@@ -26,11 +26,11 @@ pub(crate) enum Manager {
     /// systemd, by the service.
     Unit(Unit),
     /// A container's engine, by the container.
-    Docker(container::Target),
-    Podman(container::Target),
-    Lxc(container::Target),
-    Machined(container::Target),
-    Cri(container::Target),
+    Docker(container::ContainerRef),
+    Podman(container::ContainerRef),
+    Lxc(container::ContainerRef),
+    Machined(container::ContainerRef),
+    Cri(container::ContainerRef),
     /// supervisord, by the program; the options are those that supervisorctl needs to reach it.
     /// None if it has no control socket.
     Supervisord {
