@@ -237,6 +237,8 @@ fn alike(text: &str) -> Vec<String> {
         }
     }
     for (one, other) in [
+        // Of several connections, if a second ends between them.
+        ("N-N s", "N s"),
         ("N h old", "N s old"),
         ("N min old", "N s old"),
         ("user me", "user root"),

@@ -287,10 +287,10 @@ fn sends_the_signal_that_is_asked_for() {
         (&["--signal", "1"], libc::SIGHUP),
         (&[], libc::SIGTERM),
     ] {
-        // Python's own handler of SIGINT would be an exception.
+        // Python's own handler of SIGINT would be an exception; nohup(1) and a shell's background ignore some.
         let text = crate::SERVER.replacen(
             "try:",
-            "import signal\nsignal.signal(2, signal.SIG_DFL)\ntry:",
+            "import signal\nfor number in 1, 2, 3, 15: signal.signal(number, signal.SIG_DFL)\ntry:",
             1,
         );
         let mut holder = Program::python(&text).argument("5000").start();

@@ -245,10 +245,10 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
                 .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
                 .collect();
             let probes = probe::probe(port, scope.address);
-            let verdict = wanted
-                .tcp
-                .contains(&port)
-                .then(|| verdict(port, &in_question, probes, &ephemeral, scope, &managers));
+            // In order, and perhaps all there are.
+            let is_tcp = wanted.tcp.binary_search(&port).is_ok();
+            let verdict =
+                is_tcp.then(|| verdict(port, &in_question, probes, &ephemeral, scope, &managers));
             (port, (sockets, udp), verdict)
         });
     let mut answer = answer(judged);
