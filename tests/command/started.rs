@@ -4,7 +4,8 @@
 use crate::check::{build, witnessed};
 use crate::{assert_says, check, code, json, run, script};
 use std::fs;
-use support::{Folder, Program, program};
+use std::os::unix::fs::PermissionsExt;
+use support::{Folder, Program, compile_c, program};
 
 #[test]
 fn follows_scripts_to_what_runs_them() {
@@ -181,19 +182,49 @@ fn follows_commands_that_start_another() {
     // Root's su keeps the environment, unless it is to log in.
     assert_eq!(code(&check().arguments(["su", "nobody"]).run()), 0);
     assert_eq!(code(&check().arguments(["su", "-", "nobody"]).run()), 1);
-    let folder = Folder::new("sudo");
-    let sudo = script(
-        &folder,
-        "sudo",
-        &fs::read("/usr/bin/true").expect("it is there"),
-    );
-    assert_says(
-        &run().argument(&sudo).argument("true").run().stderr,
-        "sudo reuseaddr run PROGRAM",
-    );
-    // Anybody's program may have the name of one that has others started.
+}
+
+/// Anybody's program may have the name of one that has others started: its file decides.
+#[test]
+fn knows_who_has_others_started_by_the_file() {
+    let folder = Folder::new("elsewhere");
+    let text = "#include <stdio.h>\nint main(int count, char **arguments) { (void)arguments; return count > 9 && puts(WORD); }";
+    for (name, word, setuid, says) in [
+        ("sudo", "", true, "sudo reuseaddr run PROGRAM"),
+        ("podman", "/sys/fs/cgroup", false, "by somebody else"),
+        ("docker", "cgroup", false, "by somebody else"),
+        ("ssh", "SSH-2.0-it", false, "by somebody else"),
+        (
+            "systemctl",
+            "org.freedesktop.systemd1",
+            false,
+            "systemd UNIT",
+        ),
+    ] {
+        let word = format!("-DWORD=\"{word}\"");
+        let program = folder.copy(
+            compile_c(&format!("elsewhere-{name}"), text, &[&word]),
+            name,
+        );
+        let mode = if setuid { 0o4755 } else { 0o755 };
+        fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let refused = run().argument(&program).argument("true").run();
+        assert_eq!(code(&refused), 125, "{refused:#?}");
+        assert_says(&refused.stderr, says);
+        // Whoever knows better has the last word.
+        if !setuid {
+            let options = ["--engine", "preload"];
+            let preloaded = run().arguments(options).argument(&program).run();
+            assert_eq!(code(&preloaded), 0, "{preloaded:#?}");
+        }
+        // The control: a program of that name that does nothing of the kind.
+        fs::remove_file(&program).expect("it is ours");
+        let program = folder.copy("/usr/bin/true", name);
+        assert_eq!(code(&run().argument(&program).run()), 0, "{name}");
+    }
     let batch = folder.copy("/usr/bin/true", "batch");
     assert_eq!(code(&run().argument(&batch).run()), 0);
+    // The one that there is.
     assert_eq!(
         code(&run().arguments(["/usr/bin/systemd-run", "true"]).run()),
         125

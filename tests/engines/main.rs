@@ -12,6 +12,7 @@ mod linkage;
 mod release;
 mod room;
 mod selinux;
+mod tracers;
 mod wait;
 mod wrappers;
 mod yama;

@@ -43,7 +43,7 @@ pub(crate) fn program(
     if let Err(error) = look(path, libraries, who, question, &mut report) {
         report.add(Hopeless::NoProgram(format!("{error:#}")));
     }
-    if !started::by_name(path, arguments, who, &mut report) {
+    if !started::elsewhere(path, arguments, who, &mut report) {
         if let Some(next) = started::follow(path, arguments, who, &mut report) {
             let inner = match &next.root {
                 Some(root) => started::below_root(&next.program, root, libraries),

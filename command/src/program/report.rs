@@ -1,7 +1,7 @@
 //! What was found about a program or process.
 
 use super::explain;
-use super::finding::{Finding, Note, Problem, Reach, Untraceable};
+use super::finding::{Finding, Hopeless, Note, Problem, Reach, Untraceable};
 use crate::engine::{Choice, Engine};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -168,6 +168,17 @@ impl Report {
     /// Whether a process that runs already starts that.
     pub(crate) fn starts_elsewhere(&self) -> bool {
         self.has(|it| matches!(it, Finding::Note(Note::StartsElsewhere { .. })))
+    }
+
+    /// Whether there is nothing against the library, but that somebody else starts what matters: whoever asks for the engine
+    /// has the last word.
+    pub(crate) fn only_starts_elsewhere(&self) -> bool {
+        self.findings.iter().all(|it| {
+            matches!(
+                it,
+                Finding::Hopeless(Hopeless::StartedElsewhere { .. }) | Finding::Note(_)
+            )
+        })
     }
 
     /// Whether the process has the library loaded.

@@ -26,7 +26,7 @@ pub(super) fn choose(report: &mut Report) {
         &report.engine,
         Some(choice) if matches!(choice.name, Engine::Preload | Engine::Trace)
     );
-    if !report.is_good() {
+    if !report.is_good() && !report.only_starts_elsewhere() {
         report.preload = None;
     }
 }
@@ -72,7 +72,9 @@ pub(crate) fn decide(
     shown: &str,
 ) -> Result<(Engine, String), Vec<String>> {
     match (asked, &report.engine) {
-        (Some(Engine::Preload), _) if !report.is_good() => Err(report.problems().collect()),
+        (Some(Engine::Preload), _) if !report.is_good() && report.preload.is_none() => {
+            Err(report.problems().collect())
+        }
         (Some(Engine::Trace), _) if report.untraceable().next().is_some() => {
             Err(report.untraceable().collect())
         }

@@ -4,6 +4,7 @@ use super::finding::{Hopeless, Note, Problem};
 use super::report::Report;
 use super::search::{file_name, find_program};
 use super::wrapper::{self, Start};
+use crate::engine::trace::exempt;
 use crate::library::elf::Elf;
 use crate::library::layout::PreloadPath;
 use crate::library::libraries::Libraries;
@@ -12,11 +13,12 @@ use crate::process::credentials::Credentials;
 use crate::process::selinux;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Finds whether a program of this name has others started by somebody else, or without the library whatever its arguments
-/// are: then there is nothing to be done for it.
-pub(super) fn by_name(
+/// Finds whether a program has others started by somebody else, or without the library whatever its arguments are: then there
+/// is nothing to be done for it. Its name is a hint, and its file decides: anybody's own program may be called so.
+pub(super) fn elsewhere(
     path: &Path,
     arguments: &[OsString],
     who: &Credentials,
@@ -25,22 +27,40 @@ pub(super) fn by_name(
     const OF_THE_SYSTEM: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
     let wrapper = file_name(path);
     let is_login = |argument: &OsString| ["-", "-l", "--login"].iter().any(|it| argument == it);
-    let of_the_system = OF_THE_SYSTEM
-        .iter()
-        .any(|folder| path.parent() == Some(Path::new(folder)));
-    let hopeless = match wrapper.as_str() {
-        "su" if who.uid == 0 && !arguments.iter().any(is_login) => return false,
-        "su" | "sudo" | "doas" | "pkexec" => Hopeless::DropsLibrary { wrapper },
-        // Anybody's own program may be called so.
-        "at" | "batch" | "service" if !of_the_system => return false,
-        "systemd-run" | "systemctl" | "service" | "invoke-rc.d" | "at" | "batch" | "docker"
-        | "podman" | "ssh" => Hopeless::StartedElsewhere { wrapper },
-        _ => return false,
+    let of_the_system = || {
+        OF_THE_SYSTEM
+            .iter()
+            .any(|folder| path.parent() == Some(Path::new(folder)))
     };
+    let is_elsewhere = match wrapper.as_str() {
+        "su" if who.uid == 0 && !arguments.iter().any(is_login) => return false,
+        "su" | "sudo" | "doas" | "pkexec" if is_setuid(path) => {
+            report.findings.clear();
+            report.add(Hopeless::DropsLibrary { wrapper });
+            return true;
+        }
+        "at" | "batch" | "service" => of_the_system(),
+        "systemd-run" | "systemctl" => exempt::mentions(path, b"systemd"),
+        "invoke-rc.d" => exempt::mentions(path, b"init.d"),
+        // What a client says first (RFC 4253).
+        "ssh" => exempt::mentions(path, b"SSH-"),
+        "docker" | "podman" => exempt::starts_containers(path),
+        _ => false,
+    };
+    if !is_elsewhere {
+        return false;
+    }
+    let hopeless = Hopeless::StartedElsewhere { wrapper };
     // What else was found, as that it is setuid, is advice to start it otherwise.
     report.findings.clear();
     report.add(hopeless);
     true
+}
+
+fn is_setuid(path: &Path) -> bool {
+    const SETUID: u32 = 0o4000;
+    path.metadata()
+        .is_ok_and(|file| file.permissions().mode() & SETUID != 0)
 }
 
 /// The program that a wrapper starts.

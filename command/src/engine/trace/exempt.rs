@@ -73,6 +73,18 @@ fn may_trace(file: &[u8]) -> bool {
     !is_go(file) && (has(file, b"ptrace") || has(file, b"PTRACE"))
 }
 
+/// Whether a program's file has this in it.
+pub(crate) fn mentions(path: &Path, word: &[u8]) -> bool {
+    fs::read(path).is_ok_and(|file| has(&file, word))
+}
+
+/// Whether a program of such a name starts containers, or is a script that calls one that does, as
+/// `docker` of the package podman-docker is.
+pub(crate) fn starts_containers(path: &Path) -> bool {
+    fs::read(path)
+        .is_ok_and(|file| may_contain(&file) || (file.starts_with(b"#!") && has(&file, b"podman")))
+}
+
 /// Whether a file is one of the Go programs that start containers, or speaks of cgroups(7), as the
 /// others do.
 fn may_contain(file: &[u8]) -> bool {

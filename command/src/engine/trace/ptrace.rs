@@ -192,9 +192,9 @@ pub(super) fn stay_stopped(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_LISTEN, tid, 0, 0)
 }
 
-/// Lets go of a tracee that is in a stop.
-pub(super) fn let_go_of(tid: Tid) -> io::Result<()> {
-    request(libc::PTRACE_DETACH, tid, 0, 0)
+/// Detaches from a tracee that is in a stop, with this signal if it is not 0.
+pub(super) fn let_go_of(tid: Tid, signal: libc::c_int) -> io::Result<()> {
+    request(libc::PTRACE_DETACH, tid, 0, as_data(signal))
 }
 
 /// What an event says beside its kind: of an exec, the number that the thread had.

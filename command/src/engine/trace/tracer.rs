@@ -1,5 +1,6 @@
 //! The tracer's work: what is done at each stop of the program's.
 
+mod handover;
 mod interrupted;
 mod worker;
 
@@ -247,7 +248,13 @@ impl Tracer {
             }
             Some(Call::Exec { folder, path }) if exempt::is_let_alone(tid, folder, path) => {
                 self.forget(tid);
-                return ptrace::let_go_of(tid);
+                return ptrace::let_go_of(tid, 0);
+            }
+            Some(Call::Trace {
+                request,
+                tid: other,
+            }) => {
+                return self.makes_way(tid, request, other);
             }
             // Whoever waits for it, as systemd does for the start of a daemon, finds no tracer.
             Some(Call::Exit) if tid == self.program && self.progress.listens() => {
@@ -384,7 +391,7 @@ impl Tracer {
             && (exempt::deals_with_others(tid)
                 || library.is_some_and(|library| library.is_enough_for(tid)))
         {
-            return ptrace::let_go_of(tid);
+            return ptrace::let_go_of(tid, 0);
         }
         if self.attends(tid) {
             log::speak_for(tid);

@@ -54,6 +54,11 @@ pub(super) enum Call {
         folder: i32,
         path: u64,
     },
+    /// ptrace(2), of a thread as the caller numbers it.
+    Trace {
+        request: u64,
+        tid: i32,
+    },
     /// Of the whole process.
     Exit,
     /// A handler of signals returns to where it was called.
@@ -154,6 +159,10 @@ fn native_call(entry: &Entry) -> Option<Call> {
         libc::SYS_execveat => Call::Exec {
             folder: int(a),
             path: b,
+        },
+        libc::SYS_ptrace => Call::Trace {
+            request: a,
+            tid: int(b),
         },
         libc::SYS_exit_group => Call::Exit,
         libc::SYS_rt_sigreturn => Call::SignalReturn,

@@ -36,6 +36,10 @@ fn call_32(tid: Tid, entry: &Entry) -> Option<Call> {
             folder: int(a),
             path: b,
         },
+        26 => Call::Trace {
+            request: a,
+            tid: int(b),
+        },
         119 | 173 => Call::SignalReturn,
         252 => Call::Exit,
         361 => Call::Bind {
