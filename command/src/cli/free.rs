@@ -4,7 +4,7 @@ use super::{exit, options};
 use crate::net::namespace;
 use crate::output::{self, list, paragraph};
 use crate::port::bindable::{busy, is_free, is_free_for_udp};
-use crate::port::explain::{self, Mood, is};
+use crate::port::explain::free::{self as explain, Mood, is};
 use crate::port::free::{Failure, denied, free};
 use crate::port::free_plan::{self, ExitRequest, MayAsk, Plan};
 use crate::port::port_list::{self as ports, PortList, PortSet};

@@ -1,20 +1,19 @@
-//! Who holds a port, and whether it can be bound: the kernel's table, with owners, and a verdict.
+//! Who holds a port, and whether it can be bound: the kernel's table, with owners, and a diagnosis.
 
 use super::{exit, options};
 use crate::net::sock_diag::{self, State, Which};
-use crate::net::{namespace, probe, sysctl};
+use crate::net::{namespace, sysctl};
 use crate::output::progress::Progress;
 use crate::output::screen::{Frame, Screen};
 use crate::output::{self, count, list, paragraph};
-use crate::port::cause::ManagerOf;
-use crate::port::diagnosis::{Verdict, verdict};
+use crate::port::diagnosis::{Diagnosis, Surroundings, diagnose};
 use crate::port::direction::Directions;
 use crate::port::hint::Scope;
 use crate::port::port_list::{self as ports, PortList, PortOrProgram, PortSet, spelled};
 use crate::port::socket::{Socket, UdpSocket};
 use crate::port::table::listing;
 use crate::process::holders::Holders;
-use crate::process::manager::Managers;
+use crate::process::manager::{ByPid, Managers};
 use crate::sys::localtime::time_of_day;
 use crate::sys::signals;
 use anyhow::{Result, bail};
@@ -62,21 +61,22 @@ struct Answer {
     ports: Vec<PerPort>,
     /// Of the holders, who have them in JSON.
     #[serde(skip)]
-    managers: ManagerOf,
+    managers: ByPid,
 }
 
 #[derive(Debug, Serialize)]
 struct PerPort {
     port: u16,
-    verdict: Option<Verdict>,
+    #[serde(rename = "verdict")]
+    diagnosis: Option<Diagnosis>,
     sockets: Vec<Socket>,
     udp: Vec<UdpSocket>,
 }
 
 impl PerPort {
     fn is_busy(&self) -> bool {
-        match &self.verdict {
-            Some(verdict) => !verdict.is_free(),
+        match &self.diagnosis {
+            Some(diagnosis) => !diagnosis.is_free(),
             // A UDP port, if it was named.
             None => !self.udp.is_empty(),
         }
@@ -224,56 +224,41 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
             by_port.into_iter().map(|(port, found)| (port, found, None)),
         ));
     };
-    let managers = if wanted.len() <= MANY_PORTS {
-        managers(&by_port)
+    let is_long = wanted.len() <= MANY_PORTS;
+    let held = by_port.iter().flat_map(|(&port, (tcp, udp))| {
+        let tcp = tcp.iter().map(|socket| &socket.holders);
+        let holders = tcp.chain(udp.iter().map(|socket| &socket.holders));
+        holders.map(move |holders| (port, holders.as_slice()))
+    });
+    let managers = if is_long {
+        Managers::of_all(held)
     } else {
-        ManagerOf::new()
+        ByPid::new()
     };
-    let ephemeral = sysctl::ephemeral_ports();
+    let around = Surroundings {
+        scope,
+        ephemeral: sysctl::ephemeral_ports(),
+        managers,
+    };
     let number = by_port.len();
     let mut progress = Progress::begin();
-    let judged = by_port
-        .into_iter()
-        .enumerate()
-        .map(|(position, (port, (mut sockets, udp)))| {
-            progress.tell(|| format!("{position} of {number} ports"));
-            if wanted.len() <= MANY_PORTS {
-                sockets.iter_mut().for_each(Socket::look_at_flags);
-            }
-            let in_question: Vec<&Socket> = sockets
-                .iter()
-                .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
-                .collect();
-            let probes = probe::probe(port, scope.address);
-            // In order, and perhaps all there are.
-            let is_tcp = wanted.tcp.binary_search(&port).is_ok();
-            let verdict =
-                is_tcp.then(|| verdict(port, &in_question, probes, &ephemeral, scope, &managers));
-            (port, (sockets, udp), verdict)
-        });
-    let mut answer = answer(judged);
-    answer.managers = managers;
+    let diagnosed =
+        by_port
+            .into_iter()
+            .enumerate()
+            .map(|(position, (port, (mut sockets, udp)))| {
+                progress.tell(|| format!("{position} of {number} ports"));
+                if is_long {
+                    sockets.iter_mut().for_each(Socket::look_at_flags);
+                }
+                // In order, and perhaps all there are.
+                let is_tcp = wanted.tcp.binary_search(&port).is_ok();
+                let diagnosis = is_tcp.then(|| diagnose(port, &sockets, &around));
+                (port, (sockets, udp), diagnosis)
+            });
+    let mut answer = answer(diagnosed);
+    answer.managers = around.managers;
     Ok(answer)
-}
-
-/// The managers of all who hold a socket on these ports.
-fn managers(by_port: &BTreeMap<u16, (Vec<Socket>, Vec<UdpSocket>)>) -> ManagerOf {
-    let mut managers = Managers::look();
-    let mut found = ManagerOf::new();
-    let mut seen = BTreeSet::new();
-    for (&port, (tcp, udp)) in by_port {
-        let of_tcp = tcp.iter().map(|socket| &socket.holders);
-        for holders in of_tcp.chain(udp.iter().map(|socket| &socket.holders)) {
-            for holder in holders.iter().filter(|holder| seen.insert(holder.pid)) {
-                found.extend(
-                    managers
-                        .of(holder, &[port], holders)
-                        .map(|manager| (holder.pid, manager)),
-                );
-            }
-        }
-    }
-    found
 }
 
 /// The answer as `--json` has it: each process is described once, and referred to by its pid from
@@ -304,15 +289,15 @@ fn as_json(answer: &Answer) -> Result<Value> {
 }
 
 fn answer(
-    ports: impl Iterator<Item = (u16, (Vec<Socket>, Vec<UdpSocket>), Option<Verdict>)>,
+    ports: impl Iterator<Item = (u16, (Vec<Socket>, Vec<UdpSocket>), Option<Diagnosis>)>,
 ) -> Answer {
     Answer {
         network_namespace: namespace::namespace(),
-        managers: ManagerOf::new(),
+        managers: ByPid::new(),
         ports: ports
-            .map(|(port, (sockets, udp), verdict)| PerPort {
+            .map(|(port, (sockets, udp), diagnosis)| PerPort {
                 port,
-                verdict,
+                diagnosis,
                 sockets,
                 udp,
             })
@@ -345,8 +330,8 @@ fn text(answer: &Answer, named: bool, scope: Scope) -> String {
     }
     let mut text = String::new();
     for port in &answer.ports {
-        if let Some(verdict) = &port.verdict {
-            text += &verdict.text(port.port);
+        if let Some(diagnosis) = &port.diagnosis {
+            text += &diagnosis.text(port.port);
         }
         text += &udp(port);
     }
@@ -361,7 +346,7 @@ fn udp(port: &PerPort) -> String {
         .map(|socket| format!("{} at {}", socket.held_by(), socket.local))
         .collect();
     if holders.is_empty() {
-        return if port.verdict.is_some() {
+        return if port.diagnosis.is_some() {
             String::new()
         } else {
             paragraph("", "", &format!("UDP port {} is free.", port.port))
@@ -374,7 +359,7 @@ fn udp(port: &PerPort) -> String {
         &format!(
             "UDP port {}{} is held by {}.",
             port.port,
-            if port.verdict.is_some() {
+            if port.diagnosis.is_some() {
                 ", which is another one,"
             } else {
                 ""
@@ -393,22 +378,22 @@ fn summary(answer: &Answer, scope: Scope) -> String {
     let mut told = Vec::new();
     let mut free = 0;
     for port in &answer.ports {
-        let Some(verdict) = &port.verdict else {
+        let Some(diagnosis) = &port.diagnosis else {
             continue;
         };
-        match verdict.common() {
+        match diagnosis.common() {
             Some(common) if port.sockets.is_empty() => {
                 alike.entry(common).or_default().push(port.port);
             }
-            _ if verdict.is_free() => free += 1,
-            _ => told.push((port.port, verdict)),
+            _ if diagnosis.is_free() => free += 1,
+            _ => told.push((port.port, diagnosis)),
         }
     }
-    for (port, verdict) in &told {
+    for (port, diagnosis) in &told {
         text += &if told.len() <= FEW {
-            verdict.text(*port)
+            diagnosis.text(*port)
         } else {
-            verdict.sentence(*port)
+            diagnosis.sentence(*port)
         };
     }
     if told.len() > FEW {

@@ -2,7 +2,7 @@
 
 use super::bindable::{Bind, Bindable, busy};
 use super::evict::{self, Eviction, Filter};
-use super::explain;
+use super::explain::free as explain;
 use super::free_plan::{self, MayAsk, Plan, Us};
 use super::port_list::PortSet;
 use super::respawn::{self, look_again};

@@ -1,21 +1,26 @@
-//! The next command to type.
+//! The next commands to type, for each cause.
 
+use super::cause::{self, Bound, Cause, Connected, Leftovers, Listening};
+use super::direction::Direction;
 use super::socket::Socket;
-use crate::net::sysctl;
+use crate::net::sock_diag::State;
+use crate::net::{reset, sysctl};
 use crate::output::typed;
 use crate::process::holders::Holder;
+use crate::process::manager::{ByPid, Manager};
+use crate::process::tree;
 use rustix::process::{geteuid, getuid};
 use serde::Serialize;
 use std::net::IpAddr;
 
-/// A command to type, and what it is good for.
+/// A command to type, and what it does.
 #[derive(Debug, Serialize)]
-pub(crate) struct Advice {
+pub(crate) struct Hint {
     pub(crate) command: String,
     pub(crate) purpose: String,
 }
 
-/// Whose ports are looked at, so that a command that is advised looks at the same.
+/// Whose ports are looked at, so that the hints look at the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scope {
     /// A process in the network in question, if that is not ours.
@@ -82,11 +87,192 @@ pub(crate) fn as_root(command: &str) -> String {
     }
 }
 
-pub(crate) fn advise(command: impl Into<String>, purpose: impl Into<String>) -> Advice {
-    Advice {
+fn hint(command: impl Into<String>, purpose: impl Into<String>) -> Hint {
+    Hint {
         command: typed::command_line(&command.into()),
         purpose: purpose.into(),
     }
+}
+
+/// The hints for a cause, best first. `managers` are those of the holders.
+pub(crate) fn hints(cause: &Cause, port: u16, scope: Scope, managers: &ByPid) -> Vec<Hint> {
+    match cause {
+        Cause::Free { .. } | Cause::NoAddress | Cause::Unknown => Vec::new(),
+        Cause::Privileged { .. } => privileged(port, scope),
+        Cause::Listening(it) => listening(it, port, scope, managers),
+        Cause::Bound(Bound {
+            sockets, holders, ..
+        }) => {
+            let mut hints = see_as_root(port, sockets, scope);
+            hints.extend(stop(port, holders, scope, managers));
+            hints
+        }
+        Cause::Reusable { .. } => vec![hint(
+            "reuseaddr run PROGRAM",
+            "starts PROGRAM, whose bind succeeds at once",
+        )],
+        Cause::Connected(it) => connected(it, port, scope),
+        Cause::Leftovers(it) => leftovers(it, port, scope),
+    }
+}
+
+fn privileged(port: u16, scope: Scope) -> Vec<Hint> {
+    let lower = format!("sysctl -w net.ipv4.ip_unprivileged_port_start={port}");
+    vec![
+        hint(scope.status(&port.to_string()), "finds out as root"),
+        hint(
+            scope.as_root(&lower),
+            "lets every program bind it; file capabilities (setcap) would keep the library out",
+        ),
+    ]
+}
+
+fn listening(it: &Listening, port: u16, scope: Scope, managers: &ByPid) -> Vec<Hint> {
+    let mut hints = see_as_root(port, &it.sockets, scope);
+    if let Some(systemd) = it.holders.iter().find(|holder| holder.name == "systemd") {
+        let user = if systemd.pid == 1 { "" } else { " --user" };
+        hints.push(hint(
+            format!("systemctl{user} list-sockets"),
+            "shows which socket unit has bound it: stop that one to free the port",
+        ));
+        return hints;
+    }
+    if it.holders.is_empty() {
+        return hints;
+    }
+    if it.may_be_shared() {
+        hints.push(hint(
+            "reuseaddr run --reuseport on PROGRAM",
+            "starts another copy that shares the port",
+        ));
+    }
+    hints.extend(stop(port, &it.holders, scope, managers));
+    // A process that publishes a container's port is no server itself.
+    let is_proxy = |holder: &Holder| {
+        let manager = managers.get(&holder.pid);
+        holder.info.container.is_none() && manager.is_some_and(Manager::is_engine)
+    };
+    if !it.holders.iter().all(is_proxy) {
+        hints.push(restart(it, port, scope));
+    }
+    hints
+}
+
+/// What makes the next start of a listener's program succeed.
+fn restart(it: &Listening, port: u16, scope: Scope) -> Hint {
+    if it.carries_reuse_address() {
+        let purpose = if it.has_leftovers {
+            "once it has exited: gets the port, unless some of the above lack SO_REUSEADDR"
+        } else {
+            "once it has exited: gets the port at once"
+        };
+        hint("reuseaddr run PROGRAM", purpose)
+    } else {
+        let purpose = if it.has_leftovers {
+            "if it is to be restarted: what it leaves behind from then on is in nobody's way"
+        } else {
+            "if it is to be restarted: then `reuseaddr run` gets the port at once"
+        };
+        hint(scope.arm(port, &it.holders), purpose)
+    }
+}
+
+/// How the holders are stopped: by their manager, which would start them again, or else by `free`.
+fn stop(port: u16, holders: &[Holder], scope: Scope, managers: &ByPid) -> Vec<Hint> {
+    let mut hints: Vec<Hint> = Vec::new();
+    let mut unmanaged = Vec::new();
+    for holder in tree::eldest(holders) {
+        let manager = managers.get(&holder.pid);
+        if let Some(manager) = manager {
+            let command = manager.stop_command();
+            if !hints.iter().any(|given| given.command == command) {
+                hints.push(hint(command, manager.purpose()));
+            }
+        }
+        if holder.pid != 1 && manager.is_none_or(|manager| !manager.is_certain()) {
+            unmanaged.push(holder.clone());
+        }
+    }
+    if let Some(first) = unmanaged.first() {
+        let command = format!("reuseaddr free {port}");
+        let command = match scope.pid {
+            Some(_) => scope.as_root(&command),
+            None => as_owner(&unmanaged, &command),
+        };
+        let purpose = format!("stops {} (if it should no longer be running)", first.name);
+        hints.push(hint(command, purpose));
+    }
+    hints
+}
+
+fn connected(it: &Connected, port: u16, scope: Scope) -> Vec<Hint> {
+    let mut hints = see_as_root(port, &[it.first], scope);
+    if it.is_ephemeral {
+        hints.push(reserve(port, scope));
+    }
+    let purpose = if it.first.direction == Some(Direction::Outbound) {
+        "sets SO_REUSEADDR on the connection: then `reuseaddr run` gets the port at once"
+    } else {
+        "sets SO_REUSEADDR on what is open: then `reuseaddr run` gets the port at once"
+    };
+    hints.push(hint(scope.arm(port, &it.first.holders), purpose));
+    hints
+}
+
+fn leftovers(it: &Leftovers, port: u16, scope: Scope) -> Vec<Hint> {
+    let sockets = &it.sockets;
+    let is_common = |socket: &&Socket| matches!(socket.state, State::TimeWait | State::FinWait2);
+    let needs_no_privileges = scope.pid.is_none() && can_be_reset(sockets);
+    let can_be_destroyed =
+        scope.pid.is_none() && getuid().is_root() && sockets.iter().all(is_common);
+    let mut hints = Vec::new();
+    if needs_no_privileges || can_be_destroyed {
+        hints.push(hint(
+            format!("reuseaddr run --evict --ports {port} PROGRAM"),
+            "clears the leftovers, and starts PROGRAM",
+        ));
+        hints.push(hint(
+            format!("reuseaddr evict {port}"),
+            "clears the leftovers at once",
+        ));
+    }
+    if !needs_no_privileges {
+        let seconds = seconds_to_wait(cause::longest(sockets).unwrap_or(60_000));
+        let purpose = if sockets.iter().all(|socket| socket.left_ms.is_some()) {
+            "starts PROGRAM now; its bind waits for the port, this once"
+        } else {
+            "starts PROGRAM now; its bind waits so long for the port, which may not be enough"
+        };
+        hints.push(hint(
+            format!("reuseaddr run --wait {seconds}s PROGRAM"),
+            purpose,
+        ));
+        if !can_be_destroyed && sockets.iter().any(is_common) {
+            hints.push(hint(
+                scope.evict("", port),
+                "clears TIME_WAIT and FIN_WAIT2 at once",
+            ));
+        }
+    }
+    if !sockets.iter().all(is_common) {
+        hints.push(hint(
+            scope.evict(" --all-states", port),
+            "clears the rest too; what the peer has not got yet is lost",
+        ));
+    }
+    if it.is_ephemeral {
+        hints.push(reserve(port, scope));
+    }
+    hints
+}
+
+/// Whether all of these can be cleared from their peers' side.
+fn can_be_reset(leftovers: &[&Socket]) -> bool {
+    let ends = leftovers
+        .iter()
+        .filter_map(|socket| Some((socket.local.into(), socket.peer?.into())));
+    let mut states = leftovers.iter().map(|socket| socket.state);
+    states.all(|state| state == State::TimeWait) && reset::needs_no_privileges(ends)
 }
 
 /// How long `--wait` should be for what has so long to go: TIME_WAIT ends up to two seconds after
@@ -95,10 +281,11 @@ pub(crate) fn seconds_to_wait(left_ms: u32) -> u32 {
     (left_ms.div_ceil(1000) + 3).next_multiple_of(5)
 }
 
-/// Without rights we see that somebody holds a socket, and not who.
-pub(crate) fn see_as_root(port: u16, socket: &Socket, scope: Scope) -> Vec<Advice> {
-    if socket.holders.is_empty() && socket.inode != 0 && !getuid().is_root() {
-        vec![advise(
+/// Without privileges we see that somebody holds a socket, and not who.
+fn see_as_root(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Hint> {
+    let is_hidden = |socket: &&Socket| socket.holders.is_empty() && socket.inode != 0;
+    if sockets.iter().any(is_hidden) && !getuid().is_root() {
+        vec![hint(
             scope.status(&port.to_string()),
             "shows which process that is",
         )]
@@ -108,10 +295,10 @@ pub(crate) fn see_as_root(port: u16, socket: &Socket, scope: Scope) -> Vec<Advic
 }
 
 /// How to keep outgoing connections off a port.
-pub(crate) fn reserve(port: u16, scope: Scope) -> Advice {
+fn reserve(port: u16, scope: Scope) -> Hint {
     let reserved = sysctl::read("net.ipv4.ip_local_reserved_ports").unwrap_or_default();
     let separator = if reserved.is_empty() { "" } else { "," };
-    advise(
+    hint(
         scope.as_root(&format!(
             "sysctl -w net.ipv4.ip_local_reserved_ports={reserved}{separator}{port}"
         )),

@@ -2,7 +2,7 @@
 
 pub(crate) mod arm;
 pub(crate) mod bindable;
-pub(crate) mod cause;
+mod cause;
 pub(crate) mod diagnosis;
 pub(crate) mod direction;
 pub(crate) mod evict;

@@ -3,10 +3,9 @@
 
 use super::seen::{Protocol, Seen};
 use crate::net::sock_diag::{self, Which};
-use crate::net::{namespace, probe, sysctl};
+use crate::net::{namespace, sysctl};
 use crate::output::{list, paragraph};
-use crate::port::cause::ManagerOf;
-use crate::port::diagnosis::{Verdict, verdict};
+use crate::port::diagnosis::{Diagnosis, Surroundings, diagnose};
 use crate::port::direction::Directions;
 use crate::port::evict::{self, Filter};
 use crate::port::hint::Scope;
@@ -24,8 +23,9 @@ use std::thread;
 /// What is in the way.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Finding {
-    /// The verdict of `status`, of TCP.
-    pub(crate) verdict: Option<Verdict>,
+    /// The diagnosis of `status`, of TCP.
+    #[serde(rename = "verdict")]
+    pub(crate) diagnosis: Option<Diagnosis>,
     /// Who holds the port, of UDP.
     pub(crate) udp: Vec<UdpSocket>,
     /// How many leftovers have been cleared.
@@ -61,7 +61,7 @@ fn find_here(seen: &Seen, pid: Option<i32>, evict: bool) -> Result<Finding> {
             ..Finding::default()
         });
     }
-    let verdict = judge(port, pid, wanted(seen.address.ip()))?;
+    let diagnosis = diagnosis(port, pid, wanted(seen.address.ip()))?;
     let evicted = if evict {
         let eviction = evict::evict(ports, Filter::default(), false)?;
         Some(eviction.found.len().saturating_sub(eviction.left.len()))
@@ -69,7 +69,7 @@ fn find_here(seen: &Seen, pid: Option<i32>, evict: bool) -> Result<Finding> {
         None
     };
     Ok(Finding {
-        verdict: Some(verdict),
+        diagnosis: Some(diagnosis),
         evicted: evicted.filter(|&number| number > 0),
         ..Finding::default()
     })
@@ -80,9 +80,9 @@ fn wanted(address: IpAddr) -> Option<IpAddr> {
     Some(address.to_canonical()).filter(|address| !address.is_unspecified())
 }
 
-/// The verdict that `status` gives. `pid` is a process in the network namespace, if that is not
+/// The diagnosis that `status` gives. `pid` is a process in the network namespace, if that is not
 /// ours.
-fn judge(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Verdict> {
+fn diagnosis(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Diagnosis> {
     let entries = sock_diag::dump(Which::These(&[port]))?;
     let holders = Holders::find(entries.iter().map(|entry| entry.inode));
     // Who could not bind has often gone when somebody types the command.
@@ -100,34 +100,21 @@ fn judge(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Verdict
         .filter(|socket| scope.address.is_none_or(|address| socket.meets(address)))
         .collect();
     sockets.iter_mut().for_each(Socket::look_at_flags);
-    let in_question: Vec<&Socket> = sockets.iter().collect();
-    let mut managers = Managers::look();
-    let mut by_pid = ManagerOf::new();
-    for socket in &sockets {
-        for holder in &socket.holders {
-            if !by_pid.contains_key(&holder.pid) {
-                let manager = managers.of(holder, &[port], &socket.holders);
-                by_pid.extend(manager.map(|manager| (holder.pid, manager)));
-            }
-        }
-    }
-    let probes = probe::probe(port, scope.address);
-    Ok(verdict(
-        port,
-        &in_question,
-        probes,
-        &sysctl::ephemeral_ports(),
+    let held = sockets.iter().map(|socket| (port, &*socket.holders));
+    let around = Surroundings {
         scope,
-        &by_pid,
-    ))
+        ephemeral: sysctl::ephemeral_ports(),
+        managers: Managers::of_all(held),
+    };
+    Ok(diagnose(port, &sockets, &around))
 }
 
 impl Finding {
     /// What is in the way, and the next command to type.
     pub(crate) fn text(&self, seen: &Seen) -> String {
         let port = seen.address.port();
-        let mut text = match &self.verdict {
-            Some(verdict) => verdict.brief(port),
+        let mut text = match &self.diagnosis {
+            Some(diagnosis) => diagnosis.brief(port),
             None if seen.protocol == Protocol::Udp => self.udp_text(port),
             None => String::new(),
         };
@@ -142,11 +129,11 @@ impl Finding {
         text
     }
 
-    /// Which verdict it is: as long as that is the same, one line is enough for what happens again.
+    /// Which diagnosis it is: as long as that is the same, one line is enough for what happens again.
     pub(crate) fn kind(&self) -> String {
-        self.verdict
+        self.diagnosis
             .as_ref()
-            .map_or_else(String::new, Verdict::kind_name)
+            .map_or_else(String::new, |diagnosis| format!("{:?}", diagnosis.kind()))
     }
 
     fn udp_text(&self, port: u16) -> String {

@@ -2,12 +2,12 @@
 
 use super::container::{self, Engine};
 use super::unit::Unit;
-use super::{Manager, supervisor};
+use super::{ByPid, Manager, supervisor};
 use crate::process::cgroup;
 use crate::process::holders::Holder;
 use crate::process::info;
 use procfs::process::{Process, Stat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 
@@ -75,6 +75,20 @@ impl Managers {
         let ancestors = info::ProcessInfo::of_pid(pid).ancestors;
         let pids = std::iter::once(pid).chain(ancestors.iter().map(|parent| parent.pid));
         supervisor::of(&pids.map_while(Member::new).collect::<Vec<_>>(), &[])
+    }
+
+    /// The managers of all who hold sockets: each socket's port, and its holders.
+    pub(crate) fn of_all<'a>(sockets: impl IntoIterator<Item = (u16, &'a [Holder])>) -> ByPid {
+        let mut managers = Self::look();
+        let mut seen = BTreeSet::new();
+        let mut found = ByPid::new();
+        for (port, holders) in sockets {
+            for holder in holders.iter().filter(|holder| seen.insert(holder.pid)) {
+                let manager = managers.of(holder, &[port], holders);
+                found.extend(manager.map(|manager| (holder.pid, manager)));
+            }
+        }
+        found
     }
 
     /// The manager of a process that holds these ports, with the others that hold them.

@@ -1,12 +1,13 @@
 //! The words of `free`: whom it asks, why not, and what came of it.
 
-use super::free_plan::{ExitRequest, Holding, Method, Plan, Port, Refusal};
-use super::port_list::PortSet;
-use super::respawn::Respawn;
-use super::terminate::{Force, Termination};
+use super::unseen;
 use crate::output::{list, seconds};
+use crate::port::free_plan::{ExitRequest, Holding, Method, Plan, Port, Refusal};
+use crate::port::port_list::PortSet;
+use crate::port::respawn::Respawn;
+use crate::port::terminate::{Force, Termination};
 use crate::process::cgroup::Container;
-use crate::process::holders::{Holder, sees_all};
+use crate::process::holders::Holder;
 use crate::process::manager::Manager;
 use crate::process::{tree, users};
 use rustix::process::{geteuid, getuid};
@@ -221,17 +222,6 @@ fn container(holding: &Holding, manager: &Manager) -> String {
         }
         Some(short) => short,
         None => manager.target(),
-    }
-}
-
-/// Why root sees nobody who holds a socket.
-pub(crate) fn unseen() -> &'static str {
-    if sees_all() {
-        "No process has a descriptor of it: io_uring may have registered it, or it is on its way through \
-         a Unix socket"
-    } else {
-        "No process that can be seen from this PID namespace has a descriptor of it: it may be in another \
-         one, perhaps a container"
     }
 }
 
