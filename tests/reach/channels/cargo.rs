@@ -1,6 +1,6 @@
 //! crates.io: `cargo install --locked reuseaddr` from the crates as they are published, and nothing else of ours.
 
-use super::{Row, Tried, it_works};
+use super::{Row, Tried, is_recording, it_works, timed};
 use crate::systems::{project, succeed};
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,21 +32,17 @@ pub(super) fn install() -> &'static Row {
         if root.exists() {
             fs::remove_dir_all(&root).expect("ours");
         }
-        // As users have it, but that it is not optimised, which takes a third of the time.
-        succeed(
-            cargo()
-                .args([
-                    "install",
-                    "--quiet",
-                    "--debug",
-                    "--locked",
-                    "reuseaddr",
-                    "--root",
-                ])
-                .arg(&root)
-                .arg("--target-dir")
-                .arg(folder().join("target")),
-        );
+        let target = folder().join("target");
+        let mut install = cargo();
+        install.args(["install", "--quiet", "--locked", "reuseaddr", "--root"]);
+        install.arg(&root).arg("--target-dir").arg(&target);
+        if is_recording() {
+            fs::remove_dir_all(&target).ok();
+        } else {
+            // As users have it, but that it is not optimised, which takes a third of the time.
+            install.arg("--debug");
+        }
+        let took = timed(|| drop(succeed(&mut install)));
         it_works(&Program::new(root.join("bin/reuseaddr")));
         succeed(
             cargo()
@@ -58,6 +54,7 @@ pub(super) fn install() -> &'static Row {
             channel: "crates.io",
             typed: "cargo install --locked reuseaddr",
             bytes: crates().iter().map(|file| super::size(file)).sum(),
+            took,
         }
     })
 }

@@ -1,6 +1,6 @@
 //! The image: its entry point is the command, others copy the library out of it, and it holds both processors'.
 
-use super::{Row, Tried, date_of_the_release, file, size};
+use super::{Row, Tried, date_of_the_release, file, size, timed};
 use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{Layer, System, release, succeed};
 use std::fs;
@@ -68,7 +68,7 @@ pub(super) fn image() -> &'static Row {
     ROW.get_or_init(|| {
         let storage = Storage::new("image");
         own_network();
-        storage.pull(&[]);
+        let took = timed(|| drop(storage.pull(&[])));
         let name = concat!("localhost/reuseaddr:", env!("CARGO_PKG_VERSION"));
 
         // With the command's name in front, and without.
@@ -102,6 +102,7 @@ pub(super) fn image() -> &'static Row {
             channel: "a registry of images",
             typed: "COPY --from=reuseaddr /lib/libreuse.so /usr/lib/",
             bytes: size(&archive()),
+            took,
         }
     })
 }
@@ -226,24 +227,4 @@ fn the_same_files_give_the_same_image() {
     }
     succeed(&mut command);
     assert!(fs::read(archive()).expect("the image") == fs::read(again).expect("the image"));
-}
-
-/// Each line of the init container that docs/containers.md has, and of what loads what it brings.
-#[test]
-fn the_component_for_kustomize_is_what_the_page_says() {
-    let read = |name: &str| fs::read_to_string(support::project().join(name)).expect("a file");
-    let page = read("docs/containers.md");
-    let yaml = page
-        .split("```yaml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .expect("YAML");
-    let component = read("packaging/kustomize/kustomization.yaml");
-    let mut rest = component.as_str();
-    for line in yaml.lines().map(str::trim) {
-        rest = rest
-            .split_once(line)
-            .unwrap_or_else(|| panic!("{line} is not in the component, or not there"))
-            .1;
-    }
 }

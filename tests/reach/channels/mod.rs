@@ -4,7 +4,9 @@
 //! and removed again.
 
 mod cargo;
+mod forge;
 mod image;
+mod kustomize;
 mod npm;
 mod python;
 mod systems;
@@ -15,6 +17,7 @@ use crate::systems::{System, dist, release, succeed};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use support::{Program, own_network};
 
 /// What came of a channel: a row of the table in docs/install.md.
@@ -25,6 +28,20 @@ struct Row {
     typed: &'static str,
     /// Of what is fetched.
     bytes: u64,
+    /// What its client took to install it, out of files of this machine.
+    took: Duration,
+}
+
+/// How long something takes.
+fn timed(what: impl FnOnce()) -> Duration {
+    let begun = Instant::now();
+    what();
+    begun.elapsed()
+}
+
+/// Whether the table is to be written, and not compared: times are those of users then.
+fn is_recording() -> bool {
+    std::env::var_os("LIBREUSE_TEST_WRITE").is_some()
 }
 
 /// The row of a channel, which is tried once, whoever asks first.

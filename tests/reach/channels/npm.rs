@@ -1,6 +1,6 @@
 //! npm's packages: by npm, pnpm and both kinds of yarn, from a registry of our own on this machine.
 
-use super::{Row, Tried, date_of_the_release, file, it_works, shell, size};
+use super::{Row, Tried, date_of_the_release, file, it_works, shell, size, timed};
 use crate::systems::{release, succeed, toolchains};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -147,7 +147,7 @@ fn try_out(name: &str, typed: &'static str, install: &str, remove: &str) -> Row 
     let folder = project(name);
     own_network();
     registry();
-    by(folder.path(), install).run().succeeded();
+    let took = timed(|| drop(by(folder.path(), install).run().succeeded()));
     let command = folder.join("project/node_modules/.bin/reuseaddr");
     // That for the other processor is left out.
     let modules = succeed(
@@ -172,6 +172,7 @@ fn try_out(name: &str, typed: &'static str, install: &str, remove: &str) -> Row 
         channel: "npm",
         typed,
         bytes: archives()[..2].iter().map(|archive| size(archive)).sum(),
+        took,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The wheel: by pip, pipx and uv, on this machine and for one that has musl alone.
 
-use super::{Row, Tried, alone, date_of_the_release, file, it_works, shell, size};
+use super::{Row, Tried, alone, date_of_the_release, file, it_works, shell, size, timed};
 use crate::alpine::Root;
 use crate::restart::port_after_crash;
 use crate::systems::{dist, release, succeed, toolchains};
@@ -28,7 +28,7 @@ fn try_out(name: &str, typed: &'static str, install: &str, bin: &str, remove: &s
         // What is fetched would be found by its name, and not by its path.
         shell(folder.path(), &commands).with("UV_OFFLINE", "1")
     };
-    alone(&lines(install));
+    let took = timed(|| alone(&lines(install)));
     let command = folder.join(bin);
     it_works(&Program::new(&command));
     lines(remove).run().succeeded();
@@ -37,6 +37,7 @@ fn try_out(name: &str, typed: &'static str, install: &str, bin: &str, remove: &s
         channel: "PyPI",
         typed,
         bytes: size(&wheel()),
+        took,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The packages of Debian, Red Hat and Arch, and the tarball, in a root file system of their own.
 
-use super::{Row, Tried, file, it_becomes_the_program, shell, size};
+use super::{Row, Tried, file, it_becomes_the_program, shell, size, timed};
 use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{Layer, System, command_package, package, release, succeed};
 use std::fs;
@@ -22,7 +22,7 @@ fn try_out(
 ) -> Row {
     let layer = Layer::new(&format!("channel-{name}"), ":");
     let before = layer.program("sh").arguments(["-c", FIND]).output();
-    layer.changed_from_outside(install);
+    let took = timed(|| layer.changed_from_outside(install));
     let legacy = System::Old.compile("legacy", LEGACY, &[]);
     let port =
         |words: &[&str]| port_after_crash(&layer.program("env").arguments(words).argument(&legacy));
@@ -41,6 +41,7 @@ fn try_out(
         channel,
         typed,
         bytes: files.iter().map(|file| size(file)).sum(),
+        took,
     }
 }
 
@@ -125,20 +126,21 @@ pub(super) fn arch() -> &'static Row {
         folder.copy(&tarball, tarball.file_name().expect("a name").to_str().expect("UTF-8"));
         fs::write(folder.join("pacman.conf"), "[options]\nSigLevel = Never\n").expect("ours");
         // makepkg is for ordinary users.
-        let made = shell(
+        let recipe = shell(
             folder.path(),
             "chown -R 65534:65534 .\n\
              setpriv --reuid=65534 --regid=65534 --clear-groups makepkg --nodeps --noconfirm >&2\n\
              setpriv --reuid=65534 --regid=65534 --clear-groups makepkg --printsrcinfo | grep -q 'pkgname = reuseaddr-bin'\n\
              echo $PWD/reuseaddr-bin-*.pkg.tar.*",
-        )
-        .output();
+        );
+        let mut made = String::new();
+        let making = timed(|| made = recipe.output());
         let pacman = format!(
             "pacman --root \"$1\" --dbpath \"$1/var/lib/pacman\" --cachedir {0} --logfile {0}/log --config {0}/pacman.conf \
              --hookdir {0} --noconfirm",
             folder.path().display()
         );
-        try_out(
+        let row = try_out(
             "arch",
             "Arch",
             "makepkg -si",
@@ -151,7 +153,11 @@ pub(super) fn arch() -> &'static Row {
                 &format!("{pacman} --remove reuseaddr-bin"),
             ],
             "libreuse.so",
-        )
+        );
+        Row {
+            took: making + row.took,
+            ..row
+        }
     })
 }
 
