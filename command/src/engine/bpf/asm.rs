@@ -67,6 +67,7 @@ pub(crate) enum Helper {
     GetName = 16,
     GetSocketCookie = 46,
     SetSockOpt = 49,
+    GetSockOpt = 57,
     StorageGet = 107,
     StorageDelete = 108,
     ReadFromUser = 112,

@@ -7,9 +7,10 @@
 //! | `listen` | sets SO_REUSEADDR, notes the port, and gives up the claim |
 //! | `release` | gives up the claim |
 //!
-//! The claim is made before the bind, since two sockets on two processors may bind in the same instant: of those one claims
-//! the address. No hook sees a bind that failed, so a claim lasts until its socket listens, binds again or is closed; whoever
-//! binds the address meanwhile binds as without us.
+//! The claim is made before the bind, since two sockets on two processors may bind in the same
+//! instant: of those one claims the address. No hook sees a bind that failed, so a claim lasts until
+//! its socket listens, binds again or is closed; whoever binds the address meanwhile binds as
+//! without us.
 //!
 //! The flag can't be put back after `bind`: no hook between that and `listen` may. So a bind that
 //! might not need it has it as well; the second gate keeps it from binding beside a copy of itself
@@ -116,51 +117,97 @@ const HOLDER: i16 = -48;
 const HOLDER_INSTANCE: i16 = HOLDER + 8;
 const VALUE: i16 = -56;
 
-/// `struct bpf_sock_addr`, `struct bpf_sock` and `struct bpf_sock_ops` of linux/bpf.h.
-mod context {
-    pub(super) const BIND_ADDRESS4: i16 = 4;
-    pub(super) const BIND_ADDRESS6: i16 = 8;
-    pub(super) const BIND_PORT: i16 = 24;
-    pub(super) const BIND_TYPE: i16 = 32;
-    pub(super) const BIND_PROTOCOL: i16 = 36;
-    pub(super) const BIND_SOCKET: i16 = 64;
+/// Where a context has what we ask of a socket.
+struct Layout {
+    kind: i16,
+    protocol: i16,
+    port: i16,
+    /// The port is in network order.
+    is_port_swapped: bool,
+    address4: i16,
+    address6: i16,
+}
 
-    pub(super) const SOCK_TYPE: i16 = 8;
-    pub(super) const SOCK_PROTOCOL: i16 = 12;
-    pub(super) const SOCK_ADDRESS4: i16 = 24;
-    pub(super) const SOCK_ADDRESS6: i16 = 28;
-    pub(super) const SOCK_PORT: i16 = 44;
+/// `struct bpf_sock_addr` of linux/bpf.h: of a socket that is about to be bound.
+const ADDRESS: Layout = Layout {
+    kind: 32,
+    protocol: 36,
+    port: 24,
+    is_port_swapped: true,
+    address4: 4,
+    address6: 8,
+};
+const ADDRESS_SOCKET: i16 = 64;
 
-    pub(super) const OPS_OP: i16 = 0;
-    pub(super) const OPS_PORT: i16 = 68;
-    pub(super) const OPS_SOCKET: i16 = 184;
-    pub(super) const OPS_LISTEN: i32 = 11;
+/// `struct bpf_sock`.
+const SOCKET: Layout = Layout {
+    kind: 8,
+    protocol: 12,
+    port: 44,
+    is_port_swapped: false,
+    address4: 24,
+    address6: 28,
+};
+
+/// `struct bpf_sock_ops`.
+mod ops {
+    pub(super) const OP: i16 = 0;
+    pub(super) const PORT: i16 = 68;
+    pub(super) const SOCKET: i16 = 184;
+    /// BPF_SOCK_OPS_TCP_LISTEN_CB
+    pub(super) const LISTEN: i32 = 11;
+}
+
+impl Layout {
+    /// Begins a program, with the context in `R6`, which goes on for TCP alone.
+    fn begin(&self) -> Assembler {
+        let mut a = Assembler::new();
+        a.copy(R6, R1);
+        only(&mut a, self.kind, SOCK_STREAM);
+        only(&mut a, self.protocol, TCP);
+        a
+    }
+
+    /// Claims the context's address for the socket in `R8`, with the port in `R7`; goes on if it
+    /// is claimed, elsewhere if it can't be, and nowhere if the port was not listened on.
+    fn claim(
+        &self,
+        a: &mut Assembler,
+        ports: &Ports,
+        bound: &Bound,
+        family: Family,
+        otherwise: &'static str,
+    ) -> Result<()> {
+        a.load(Size::Word, R7, R6, self.port);
+        if self.is_port_swapped {
+            a.network_to_host(R7);
+        }
+        a.compute(Arithmetic::And, R7, 0xffff);
+        only_if_set(a, ports, 0);
+        key(
+            a,
+            family,
+            match family {
+                Family::V4 => self.address4,
+                Family::V6 => self.address6,
+            },
+        );
+        claim(a, ports, bound, otherwise)
+    }
 }
 
 fn bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>> {
-    let mut a = Assembler::new();
-    a.copy(R6, R1);
-    only(&mut a, context::BIND_TYPE, SOCK_STREAM);
-    only(&mut a, context::BIND_PROTOCOL, TCP);
-    a.load(Size::Double, R8, R6, context::BIND_SOCKET);
+    let mut a = ADDRESS.begin();
+    a.load(Size::Double, R8, R6, ADDRESS_SOCKET);
     a.jump_if(R8, Jump::Equal, 0, OUT);
     // A socket that is bound keeps its claim: the kernel refuses it a second bind.
-    a.load(Size::Word, R1, R8, context::SOCK_PORT);
+    a.load(Size::Word, R1, R8, SOCKET.port);
     a.jump_if(R1, Jump::NotEqual, 0, OUT);
     give_up_claim(&mut a, bound, "unclaimed");
     a.label("unclaimed");
-    a.load(Size::Word, R7, R6, context::BIND_PORT);
-    a.network_to_host(R7);
-    a.compute(Arithmetic::And, R7, 0xffff);
-    only_if_set(&mut a, ports, 0);
-    let address = match family {
-        Family::V4 => context::BIND_ADDRESS4,
-        Family::V6 => context::BIND_ADDRESS6,
-    };
-    key(&mut a, family, address);
-    claim(&mut a, ports, bound, "contested")?;
+    ADDRESS.claim(&mut a, ports, bound, family, "contested")?;
     a.label("claimed");
-    reuse_address(&mut a);
+    reuse_address(&mut a, OUT);
     a.jump(OUT);
     a.label("contested");
     a.map(R1, bound.by_address.as_fd());
@@ -172,25 +219,15 @@ fn bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>
 }
 
 fn post_bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>> {
-    let mut a = Assembler::new();
-    a.copy(R6, R1);
-    only(&mut a, context::SOCK_TYPE, SOCK_STREAM);
-    only(&mut a, context::SOCK_PROTOCOL, TCP);
-    a.load(Size::Word, R7, R6, context::SOCK_PORT);
-    a.compute(Arithmetic::And, R7, 0xffff);
-    only_if_set(&mut a, ports, 0);
-    let address = match family {
-        Family::V4 => context::SOCK_ADDRESS4,
-        Family::V6 => context::SOCK_ADDRESS6,
-    };
-    key(&mut a, family, address);
+    let mut a = SOCKET.begin();
     a.copy(R8, R6);
-    claim(&mut a, ports, bound, OUT)?;
+    SOCKET.claim(&mut a, ports, bound, family, OUT)?;
     end(a)
 }
 
-/// Claims the address whose key is on the stack for the socket in `R8`; goes elsewhere if another one has claimed it, or
-/// there is no room. Who is there first keeps it: a second one is there by options of their own.
+/// Claims the address whose key is on the stack for the socket in `R8`; goes elsewhere if another
+/// one has claimed it, or there is no room. Who is there first keeps it: a second one is there by
+/// options of their own.
 fn claim(a: &mut Assembler, ports: &Ports, bound: &Bound, otherwise: &'static str) -> Result<()> {
     a.copy(R1, R6);
     a.call(Helper::GetSocketCookie);
@@ -222,14 +259,15 @@ fn claim(a: &mut Assembler, ports: &Ports, bound: &Bound, otherwise: &'static st
 fn listen(ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
     let mut a = Assembler::new();
     a.copy(R6, R1);
-    only(&mut a, context::OPS_OP, context::OPS_LISTEN);
-    a.load(Size::Word, R7, R6, context::OPS_PORT);
+    only(&mut a, ops::OP, ops::LISTEN);
+    a.load(Size::Word, R7, R6, ops::PORT);
     a.compute(Arithmetic::And, R7, 0xffff);
     only_if_set(&mut a, ports, ALLOWED);
-    reuse_address(&mut a);
+    reuse_address(&mut a, "set");
+    a.label("set");
     bit(&mut a, ports, 0);
     a.set_bits(R1, 0, R3);
-    a.load(Size::Double, R8, R6, context::OPS_SOCKET);
+    a.load(Size::Double, R8, R6, ops::SOCKET);
     a.jump_if(R8, Jump::Equal, 0, OUT);
     give_up_claim(&mut a, bound, OUT);
     end(a)
@@ -252,10 +290,7 @@ fn give_up_claim(a: &mut Assembler, bound: &Bound, none: &'static str) {
 }
 
 fn release(bound: &Bound) -> Result<Vec<Instruction>> {
-    let mut a = Assembler::new();
-    a.copy(R6, R1);
-    only(&mut a, context::SOCK_TYPE, SOCK_STREAM);
-    only(&mut a, context::SOCK_PROTOCOL, TCP);
+    let mut a = SOCKET.begin();
     a.map(R1, bound.by_socket.as_fd());
     a.copy(R2, R6);
     a.set(R3, 0);
@@ -336,15 +371,25 @@ fn forget_address(a: &mut Assembler, bound: &Bound, otherwise: &'static str) {
     a.call(Helper::MapDelete);
 }
 
-/// Sets SO_REUSEADDR on the context's socket.
-fn reuse_address(a: &mut Assembler) {
+/// Sets SO_REUSEADDR on the context's socket, and goes on; goes elsewhere if it is set, as by
+/// TCP_REPAIR to a value that setsockopt(2) has not.
+fn reuse_address(a: &mut Assembler, already: &'static str) {
+    a.store_number(Size::Word, STACK, VALUE, 0);
+    reuse_address_by(a, Helper::GetSockOpt);
+    a.load(Size::Word, R1, STACK, VALUE);
+    a.jump_if(R1, Jump::NotEqual, 0, already);
     a.store_number(Size::Word, STACK, VALUE, 1);
+    reuse_address_by(a, Helper::SetSockOpt);
+}
+
+/// Reads or writes SO_REUSEADDR at `VALUE` on the stack.
+fn reuse_address_by(a: &mut Assembler, helper: Helper) {
     a.copy(R1, R6);
     a.set(R2, libc::SOL_SOCKET);
     a.set(R3, libc::SO_REUSEADDR);
     pointer(a, R4, VALUE);
     a.set(R5, 4);
-    a.call(Helper::SetSockOpt);
+    a.call(helper);
 }
 
 /// `to = ` this place on the stack
