@@ -6,7 +6,7 @@ use crate::engine::bpf::instance::{self, Life};
 use crate::engine::bpf::maps::Ports;
 use crate::engine::bpf::oci::{self, Hook};
 use crate::engine::bpf::record::{self, Record, Turn};
-use crate::engine::bpf::{own, pins, place, seed, selftest};
+use crate::engine::bpf::{own, pins, place, selftest, start};
 use crate::output::{self, count, paragraph};
 use crate::port::port_list::{self, PortList, spelled};
 use crate::systemd::command::Lasting;
@@ -161,17 +161,8 @@ fn attach(arguments: &Attach) -> Result<u8> {
             .as_ref()
             .is_none_or(|ports| ports.binary_search(&port).is_ok())
     };
-    instance::may()?;
-    let turn = Turn::take()?;
-    turn.prune(&hierarchy)?;
-    selftest::pass(&hierarchy)?;
-    let instance = instance::attach(&hierarchy, &group, Life::Lasting, allowed)?;
-    turn.write(&Record::new(
-        &group,
-        Life::Lasting,
-        ports.as_deref().map(spelled),
-    ))?;
-    let seeded = seed::seed(&hierarchy, &group, &instance.ports, allowed);
+    let (instance, seeded) =
+        start::attach(&hierarchy, &group, allowed, ports.as_deref().map(spelled))?;
     for why in &seeded.unarmed {
         output::warn(why);
     }
@@ -238,6 +229,7 @@ fn detach(arguments: &Detach) -> Result<u8> {
         .ok_or(error)
     })?;
     let turn = Turn::take()?;
+    turn.prune(&hierarchy)?;
     let remembered = record::all().iter().any(|record| record.group == group);
     let number = if hierarchy.folder(&group).exists() {
         instance::detach(&hierarchy, &group)?
@@ -246,6 +238,7 @@ fn detach(arguments: &Detach) -> Result<u8> {
     };
     pins::remove(&group)?;
     turn.remove(&group)?;
+    turn.remove_unused(&hierarchy)?;
     if number == 0 && !remembered {
         output::tell(&format!("bpf: nothing of ours was attached at {group}"));
         return Ok(exit::NO);
@@ -372,7 +365,11 @@ fn status(arguments: &Status) -> Result<u8> {
         let Ok(folder) = hierarchy.open(group) else {
             continue;
         };
-        let there = instance::attached(folder.as_fd())?;
+        let there = match instance::attached(group, folder.as_fd()) {
+            // It has gone meanwhile.
+            Err(_) if !hierarchy.folder(group).exists() => continue,
+            there => there?,
+        };
         if there.is_empty() {
             continue;
         }

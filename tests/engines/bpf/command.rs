@@ -216,14 +216,31 @@ fn run_becomes_the_program_in_a_group_of_its_own() {
         "{finished:#?}"
     );
     assert_eq!(finished.stderr, "");
-    // The next one removes it.
-    let _ = machine.inside(&group, &show).output();
+    let left = machine.folder(&group).join(format!("libreuse-run-{pid}"));
+    assert!(left.exists());
+    // Whatever is attached or detached next removes it, wherever that is.
+    let elsewhere = machine.group("elsewhere");
+    assert!(attach(&elsewhere).run().status.success());
+    assert!(!left.exists());
     assert!(
-        !machine
-            .folder(&group)
-            .join(format!("libreuse-run-{pid}"))
-            .exists()
+        below("/run/libreuse/bpf")
+            .iter()
+            .all(|name| !name.contains("run-"))
     );
+    // So does the next such start, and what is about everything.
+    for clears in [
+        machine.inside(&group, &show),
+        machine.detach_all_below(&group),
+    ] {
+        let started = machine.inside(&group, &show).start();
+        let left = machine
+            .folder(&group)
+            .join(format!("libreuse-run-{}", started.pid()));
+        let _ = started.finish();
+        assert!(left.exists());
+        let _ = clears.run();
+        assert!(!left.exists(), "{clears:?}");
+    }
     for entry in fs::read_dir(machine.folder(&group))
         .expect("the group")
         .flatten()

@@ -3,9 +3,11 @@
 
 use super::{Machine, attach, below, bpf, has_capabilities, is_root, kernel};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
-use support::{Folder, Program, program, reuseaddr};
+use support::{Folder, Program, compile_c, program, reuseaddr};
 
 /// Binds, listens and closes for as long as its stdin is open, and then says how often that failed.
 /// A try that succeeds at once when it is made again is one of the kernel's own rare refusals,
@@ -68,11 +70,16 @@ fn attach_may_be_killed_at_any_moment() {
     assert!(said.status.success(), "{said:#?}");
 }
 
+/// The same on one line, however it was wrapped.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A command that fails with one line, which has this in it.
 fn fails(command: &Program, says: &str) {
     let said = command.run();
     assert!(!said.status.success(), "{said:#?}");
-    let text = said.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = words(&said.stderr);
     assert!(text.contains(says), "{says}: {said:#?}");
     assert!(text.starts_with("reuseaddr: bpf: "), "{said:#?}");
 }
@@ -216,4 +223,261 @@ fn an_older_kernel_is_named() {
     // And a program by this engine is not started.
     let said = Program::python("print('started')").by("bpf").run();
     assert_eq!(said.status.code(), Some(125), "{said:#?}");
+}
+
+/// Runs what its arguments name where a seccomp filter refuses bpf(2), as those of container
+/// runtimes do, and as a kernel that is locked down refuses what it does not allow.
+const DENIES: &str = r"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int count, char **arguments) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof code / sizeof *code, code};
+    if (count < 2 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+        return 99;
+    execv(arguments[1], arguments + 1);
+    return 98;
+}
+";
+
+#[test]
+fn a_filter_that_refuses_bpf_leaves_the_program_as_it_is() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("filtered");
+    let denied =
+        |command: &Program| Program::new(compile_c("bpf-denied", DENIES, &[])).command(command);
+    let refusal = "root may not use bpf(2) here: CAP_BPF and CAP_NET_ADMIN are missing, or a seccomp filter forbids it";
+    fails(&denied(&attach(&group)), refusal);
+    let show = Program::python("print(open('/proc/self/cgroup').read().split('0::')[1], end='')");
+    let started = |options: &[&str]| {
+        Program::new(reuseaddr())
+            .arguments(["run", "--engine", "bpf"])
+            .arguments(options)
+            .argument("--")
+            .command(&show)
+    };
+    let refused = machine.inside(&group, &denied(&started(&[]))).run();
+    assert_eq!(refused.status.code(), Some(125), "{refused:#?}");
+    let anyway = machine
+        .inside(&group, &denied(&started(&["--anyway"])))
+        .run();
+    assert_eq!(anyway.stdout, format!("{group}\n"), "{anyway:#?}");
+    assert!(words(&anyway.stderr).contains(refusal), "{anyway:#?}");
+    assert_eq!(below("/sys/fs/bpf"), [""; 0]);
+    assert_eq!(below("/run/libreuse/bpf"), [""; 0]);
+    // The control: without the filter it has a group of its own.
+    let served = machine.inside(&group, &started(&[])).run();
+    assert!(served.stdout.contains("/libreuse-run-"), "{served:#?}");
+    assert!(machine.detach_all_below(&group).run().status.success());
+}
+
+#[test]
+fn locked_memory_is_no_limit_to_it() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("locked");
+    let limited = Program::new(program(&["prlimit"]))
+        .argument("--memlock=0:0")
+        .command(&attach(&group))
+        .run();
+    assert!(limited.status.success(), "{limited:#?}");
+}
+
+/// A group whose memory is limited to this much, under either version of control groups.
+fn limited(machine: &Machine, name: &str, bytes: u64) -> Option<PathBuf> {
+    let first = Path::new("/sys/fs/cgroup/memory");
+    let (folder, limit) = if first.join("memory.limit_in_bytes").exists() {
+        (first.join(name), "memory.limit_in_bytes")
+    } else {
+        // Where another has it, this can't be had.
+        fs::write(machine.root.join("cgroup.subtree_control"), "+memory").ok()?;
+        (machine.root.join(name), "memory.max")
+    };
+    fs::create_dir(&folder).ok()?;
+    fs::write(folder.join(limit), bytes.to_string()).ok()?;
+    Some(folder)
+}
+
+#[test]
+fn a_limit_of_memory_leaves_nothing_that_the_next_one_does_not_complete() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("short");
+    let mut binder = machine.inside(&group, &Program::python(BINDER)).start();
+    binder.expect("binding");
+    let mut failed = 0;
+    // From too little to be started with to enough for everything.
+    for kibibytes in (256..6144).step_by(256) {
+        let name = format!("libreuse-tests-{}-memory", std::process::id());
+        let Some(memory) = limited(&machine, &name, kibibytes * 1024) else {
+            eprintln!("skipped: no group can have its memory limited here");
+            break;
+        };
+        let short = Program::new(program(&["sh"]))
+            .arguments(["-c", "echo $$ >\"$0\" && exec \"$@\""])
+            .argument(memory.join("cgroup.procs"))
+            .command(&attach(&group))
+            .run();
+        // The kernel ends it, or it says what is missing.
+        if !short.status.success() {
+            failed += 1;
+            let says = words(&short.stderr);
+            assert!(
+                short.status.signal() == Some(libc::SIGKILL)
+                    || says.contains("not enough memory")
+                    || says.contains("not start itself")
+                    || says.contains("came to nothing"),
+                "{short:#?}"
+            );
+        }
+        support::wait_until("the group to be empty", || fs::remove_dir(&memory).is_ok());
+    }
+    eprintln!("attaches with too little memory: {failed}");
+    assert!(attach(&group).run().status.success());
+    let said = bpf(["status"]).run();
+    assert!(
+        said.stdout.contains(&format!("{group}: attached;")),
+        "{said:#?}"
+    );
+    binder.say("stop");
+    assert_eq!(binder.line(), "failed 0");
+}
+
+#[test]
+fn a_group_may_go_away_at_any_moment() {
+    /// As for the ones that are killed.
+    const LONGEST: u64 = 80_000;
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("gone");
+    let folder = machine.folder(&group);
+    let (mut gone, mut done) = (0, 0);
+    for number in 0..60_u64 {
+        let attaching = attach(&group).start();
+        thread::sleep(Duration::from_micros(number * 1_777 % LONGEST));
+        fs::remove_dir(&folder).expect("nobody is in it");
+        let said = attaching.finish();
+        if said.status.success() {
+            done += 1;
+            // It is remembered until it is taken back, by the name of what has gone.
+            assert!(bpf(["detach", "--cgroup", &group]).run().status.success());
+        } else {
+            gone += 1;
+            let says = words(&said.stderr);
+            assert!(
+                says.contains(&format!("bpf: the control group {group} is gone"))
+                    || says.contains(&format!("bpf: there is no control group {group}")),
+                "{said:#?}"
+            );
+            assert_eq!(below("/run"), [""; 0]);
+            assert_eq!(below("/sys/fs/bpf"), [""; 0]);
+        }
+        fs::create_dir(&folder).expect("root may make groups");
+    }
+    eprintln!("attached {done} times, gone before {gone} times");
+    let attached = attach(&group).run();
+    assert!(attached.status.success(), "{attached:#?}");
+}
+
+#[test]
+fn what_another_version_has_pinned_is_left_or_replaced() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    // Hash maps of numbers, in the places of an older version and of ours.
+    let text = r"
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+number = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
+for path in sys.argv[1:]:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    path = ctypes.create_string_buffer(path.encode())
+    kind = ctypes.create_string_buffer(struct.pack('=IIII', 1, 4, 4, 8).ljust(128, b'\0'), 128)
+    map = libc.syscall(number, 0, kind, 128)
+    pin = ctypes.create_string_buffer(struct.pack('=QI', ctypes.addressof(path), map).ljust(128, b'\0'), 128)
+    if map < 0 or libc.syscall(number, 6, pin, 128) < 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+";
+    let base = machine.group("older");
+    let group = machine.below(&format!("{base}/one"));
+    let other = machine.below(&format!("{base}/other"));
+    let ours = "/sys/fs/bpf/libreuse/v1";
+    let named = group.replace('/', "_2f");
+    let pinned = Program::python(text)
+        .argument("/sys/fs/bpf/libreuse/v0/bound")
+        .argument(format!("{ours}/bound"))
+        .argument(format!("{ours}/holder"))
+        .argument(format!("{ours}/{named}"))
+        .run();
+    assert!(pinned.status.success(), "{pinned:#?}");
+    fails(
+        &attach(&group),
+        "is of another version; `reuseaddr bpf detach --all` removes it",
+    );
+    // What all share is made again.
+    let attached = attach(&other).run();
+    assert!(attached.status.success(), "{attached:#?}");
+    let server = Program::python(
+        "
+for run in 1, 2:
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 5000))
+    print(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+    listener.listen()
+    listener.close()
+",
+    );
+    assert_eq!(machine.inside(&other, &server).output(), "0\n1\n");
+    assert!(machine.detach_all_below(&base).run().status.success());
+    assert_eq!(below("/sys/fs/bpf"), [""; 0]);
+    let attached = attach(&group).run();
+    assert!(attached.status.success(), "{attached:#?}");
+}
+
+#[test]
+fn mounts_the_file_system_that_it_needs() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("unmounted");
+    // Where it can't be mounted, that is what is said.
+    let nowhere = Program::new(program(&["unshare"]))
+        .arguments([
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t cgroup2 none /mnt && mount -t tmpfs -o ro none /sys/fs && exec \"$0\" bpf attach --cgroup \"$1\"",
+        ])
+        .argument(reuseaddr())
+        .argument(&group);
+    fails(&nowhere, "`mount -t bpf bpf /sys/fs/bpf`");
+    assert!(!below("/run").contains(&"libreuse".to_owned()));
+    let script = r#"
+        while grep -q " /sys/fs/bpf " /proc/self/mounts; do umount -l /sys/fs/bpf; done
+        "$0" bpf attach --cgroup "$1" && grep " /sys/fs/bpf " /proc/self/mounts
+    "#;
+    let said = Program::new(program(&["unshare"]))
+        .arguments(["--mount", "sh", "-c", script])
+        .argument(reuseaddr())
+        .argument(&group)
+        .run();
+    assert!(said.status.success(), "{said:#?}");
+    assert!(said.stdout.starts_with("bpf /sys/fs/bpf bpf "), "{said:#?}");
 }

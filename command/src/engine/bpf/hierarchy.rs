@@ -1,10 +1,11 @@
 //! The tree of control groups of version 2 (cgroups(7)): where it is, and which group a process is
 //! in.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use procfs::process::Process;
 use rustix::fs::{Mode, OFlags, open};
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +102,10 @@ impl Hierarchy {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .with_context(|| format!("the control group {group} can't be opened"))
+        .map_err(|error| match io::Error::from(error) {
+            error if error.kind() == io::ErrorKind::NotFound => gone(group),
+            error => anyhow!(error).context(format!("the control group {group} can't be opened")),
+        })
     }
 
     /// A group and those above it, the nearest first.
@@ -148,6 +152,11 @@ impl Hierarchy {
             })
             .collect()
     }
+}
+
+/// What is said of a group that was there a moment ago.
+pub(super) fn gone(group: &str) -> anyhow::Error {
+    anyhow!("the control group {group} is gone")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! that lasts are pinned, so that they are known to the next group of the same name, as a service
 //! has at each start.
 
-use super::hierarchy::Hierarchy;
+use super::hierarchy::{self, Hierarchy};
 use super::maps::Ports;
 use super::pins;
 use super::programs::Hook;
@@ -57,15 +57,31 @@ pub(crate) fn attach(
     life: Life,
     allowed: impl Fn(u16) -> bool,
 ) -> Result<Instance> {
-    let folder = hierarchy.open(group)?;
     nobody_keeps_us_out(hierarchy, group)?;
-    let bound = pins::bound()?;
-    let there = attached(folder.as_fd())?;
-    let ports = match life {
+    let remembered = match life {
         Life::Lasting => pins::ports(group)?,
         Life::Passing => None,
     };
-    let ports = match ports.or_else(|| ports_of(&there)) {
+    let is_new = remembered.is_none();
+    let attached = attach_over(remembered, hierarchy, group, life, allowed);
+    if attached.is_err() && is_new {
+        pins::remove(group)?;
+    }
+    attached
+}
+
+/// Does that over the ports that are remembered, if there are any.
+fn attach_over(
+    remembered: Option<Ports>,
+    hierarchy: &Hierarchy,
+    group: &str,
+    life: Life,
+    allowed: impl Fn(u16) -> bool,
+) -> Result<Instance> {
+    let folder = hierarchy.open(group)?;
+    let bound = pins::bound()?;
+    let there = attached(group, folder.as_fd())?;
+    let ports = match remembered.or_else(|| ports_of(&there)) {
         Some(ports) => ports,
         None => Ports::create().map_err(|error| refused(&error))?,
     };
@@ -114,7 +130,7 @@ pub(crate) fn attach(
 /// Detaches our programs from a group, and says how many there were.
 pub(crate) fn detach(hierarchy: &Hierarchy, group: &str) -> Result<usize> {
     let folder = hierarchy.open(group)?;
-    let there = attached(folder.as_fd())?;
+    let there = attached(group, folder.as_fd())?;
     // What acts goes first, and what forgets last.
     for old in there.iter().rev() {
         sys::detach(folder.as_fd(), old.program.as_fd(), old.hook.attach_type())
@@ -147,14 +163,14 @@ impl Attached {
 }
 
 /// Our programs at a group, in the order of attaching.
-pub(crate) fn attached(group: BorrowedFd<'_>) -> Result<Vec<Attached>> {
+pub(crate) fn attached(group: &str, folder: BorrowedFd<'_>) -> Result<Vec<Attached>> {
     let mut found = Vec::new();
     for hook in Hook::ALL {
-        let there = match sys::query(group, hook.attach_type()) {
+        let there = match sys::query(folder, hook.attach_type()) {
             Ok(there) => there,
             // A kernel that does not know the place has nothing there.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => continue,
-            Err(error) => return Err(refused(&error)),
+            Err(error) => return Err(not_attached(&error, group)),
         };
         for id in there.programs {
             // One that has gone meanwhile is not there.
@@ -251,7 +267,7 @@ pub(super) fn refused(error: &io::Error) -> anyhow::Error {
 
 fn not_attached(error: &io::Error, group: &str) -> anyhow::Error {
     match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV) => anyhow!("the control group {group} is gone"),
+        Some(libc::ENOENT | libc::ENODEV) => hierarchy::gone(group),
         Some(libc::E2BIG) => {
             anyhow!("{group} has as many programs attached as the kernel allows (64)")
         }

@@ -164,6 +164,21 @@ impl Bound {
         })
     }
 
+    /// Takes maps that are there; `None` if they are others.
+    pub(crate) fn open(by_address: OwnedFd, by_socket: OwnedFd) -> Option<Self> {
+        let is = |map: &OwnedFd, kind, key_size, value_size| {
+            MapInfo::of(map.as_fd()).is_ok_and(|info| {
+                (info.kind, info.key_size, info.value_size) == (kind, key_size, value_size)
+            })
+        };
+        let are_ours = is(&by_address, sys::MAP_HASH, KEY, HOLDER)
+            && is(&by_socket, sys::MAP_SK_STORAGE, 4, KEY);
+        are_ours.then_some(Self {
+            by_address,
+            by_socket,
+        })
+    }
+
     /// Forgets what an instance has noted, of which nobody will say that it is closed.
     pub(crate) fn forget(&self, instance: u32) -> io::Result<()> {
         let map = self.by_address.as_fd();

@@ -53,18 +53,28 @@ impl Drop for OwnGroup {
     }
 }
 
-/// Removes groups of ours in which nobody is: the kernel keeps those in which somebody is.
+/// Removes groups of ours below another, in which nobody is.
 pub(crate) fn remove_empty(hierarchy: &Hierarchy, below: &str, prefix: &str) {
     let entries = fs::read_dir(hierarchy.folder(below)).into_iter().flatten();
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
-        // One that was just made is empty as well, until its maker has moved somebody in.
-        let has_no_maker = number
-            .and_then(|number| number.parse::<u32>().ok())
-            .is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists());
-        if has_no_maker {
-            let _ = fs::remove_dir(entry.path());
+        if let Some(name) = entry.file_name().to_str() {
+            let group = format!("{}/{name}", below.trim_end_matches('/'));
+            remove_if_empty(hierarchy, &group, prefix);
         }
+    }
+}
+
+/// Removes a group of ours in which nobody is: the kernel keeps one in which somebody is.
+pub(super) fn remove_if_empty(hierarchy: &Hierarchy, group: &str, prefix: &str) {
+    let number = group
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.strip_prefix(prefix));
+    // One that was just made is empty as well, until its maker has moved somebody in.
+    let has_no_maker = number
+        .and_then(|number| number.parse::<u32>().ok())
+        .is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists());
+    if has_no_maker {
+        let _ = fs::remove_dir(hierarchy.folder(group));
     }
 }

@@ -31,8 +31,8 @@ pub(super) fn bound() -> Result<Bound> {
     }
     let bound = Bound::create().map_err(|error| refused(&error))?;
     let folder = folder()?;
-    // One of the two may be there alone, after somebody was killed between the two lines: then both
-    // are new.
+    // One of the two may be there alone, after somebody was killed between the two lines, or what
+    // is there is not ours: then both are new.
     for (map, name) in [
         (&bound.by_address, BY_ADDRESS),
         (&bound.by_socket, BY_SOCKET),
@@ -51,19 +51,19 @@ const BY_SOCKET: &str = "holder";
 /// The shared maps, if they are there.
 pub(super) fn bound_if_there() -> Option<Bound> {
     let open = |name| sys::open_pinned(&Path::new(FOLDER).join(VERSION).join(name)).ok();
-    Some(Bound {
-        by_address: open(BY_ADDRESS)?,
-        by_socket: open(BY_SOCKET)?,
-    })
+    Bound::open(open(BY_ADDRESS)?, open(BY_SOCKET)?)
 }
 
 /// The ports of an instance, if they are pinned.
 pub(super) fn ports(group: &str) -> Result<Option<Ports>> {
     let path = path_of(group)?;
     match sys::open_pinned(&path) {
-        Ok(map) => Ports::open(map)
-            .map(Some)
-            .with_context(|| format!("{} is not ours", path.display())),
+        Ok(map) => Ports::open(map).map(Some).with_context(|| {
+            format!(
+                "{} is of another version; `reuseaddr bpf detach --all` removes it",
+                path.display()
+            )
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(refused(&error).context(format!("{} can't be opened", path.display()))),
     }

@@ -3,14 +3,15 @@
 
 use super::hierarchy::Hierarchy;
 use super::instance::Life;
-use super::pins::group_to_name;
+use super::own;
+use super::pins::{self, group_to_name};
 use crate::port::port_list::{self, PortList};
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where the files are.
@@ -38,19 +39,27 @@ pub(crate) struct Turn {
 impl Turn {
     /// Waits until it is ours.
     pub(crate) fn take() -> Result<Self> {
-        let folder = folder()?;
-        let path = folder.join(LOCK);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            // Who can open it can keep us waiting.
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("{} can't be opened", path.display()))?;
-        flock(&lock, FlockOperation::LockExclusive)
-            .with_context(|| format!("{} can't be locked", path.display()))?;
-        Ok(Self { _lock: lock })
+        loop {
+            let path = folder()?.join(LOCK);
+            let lock = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                // Who can open it can keep us waiting.
+                .mode(0o600)
+                .open(&path)
+                .with_context(|| format!("{} can't be opened", path.display()))?;
+            flock(&lock, FlockOperation::LockExclusive)
+                .with_context(|| format!("{} can't be locked", path.display()))?;
+            // Whoever had it may have removed the file: then the next one locks another.
+            let is_locked = |there: fs::Metadata| {
+                lock.metadata()
+                    .is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+            };
+            if fs::symlink_metadata(&path).is_ok_and(is_locked) {
+                return Ok(Self { _lock: lock });
+            }
+        }
     }
 
     /// Tells others of an instance.
@@ -76,18 +85,30 @@ impl Turn {
         }
     }
 
-    /// Takes back what was told of groups that have gone with their instances.
+    /// Removes the groups of programs that `run` started and that have ended, and takes back what
+    /// was told of groups that have gone with their instances.
     pub(crate) fn prune(&self, hierarchy: &Hierarchy) -> Result<()> {
-        for record in all() {
-            if !record.lasting && !hierarchy.folder(&record.group).exists() {
+        for record in all().iter().filter(|record| !record.lasting) {
+            own::remove_if_empty(hierarchy, &record.group, own::RUN);
+            if !hierarchy.folder(&record.group).exists() {
                 self.remove(&record.group)?;
             }
         }
         Ok(())
     }
 
+    /// After something that failed: removes what nobody needs, if nothing is attached anywhere.
+    pub(crate) fn remove_unused(&self, hierarchy: &Hierarchy) -> Result<()> {
+        self.prune(hierarchy)?;
+        if all().is_empty() && pins::groups().is_empty() {
+            pins::remove_all()?;
+            self.remove_all()?;
+        }
+        Ok(())
+    }
+
     /// Takes back everything, and the folder.
-    pub(crate) fn remove_all(self) -> Result<()> {
+    pub(crate) fn remove_all(&self) -> Result<()> {
         match fs::remove_dir_all(FOLDER) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("{FOLDER} can't be removed"));

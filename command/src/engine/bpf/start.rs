@@ -1,10 +1,11 @@
 //! Has a program served that `run` is about to become: in a control group of its own, below ours.
 
 use super::hierarchy::Hierarchy;
-use super::instance::{self, Life};
+use super::instance::{self, Instance, Life};
 use super::own::{self, OwnGroup};
 use super::record::{Record, Turn};
-use super::{seed, selftest};
+use super::seed::{self, Seeded};
+use super::selftest;
 use crate::output;
 use crate::port::port_list::{listed, spelled};
 use anyhow::Result;
@@ -20,16 +21,18 @@ use rustix::process::geteuid;
 /// Why it can't be done; then this process is where it was, and nothing is left.
 pub(crate) fn begin(settings: &Settings) -> Result<()> {
     let hierarchy = Hierarchy::find()?;
-    instance::may()?;
-    let turn = Turn::take()?;
-    turn.prune(&hierarchy)?;
-    selftest::pass(&hierarchy)?;
+    let turn = ready(&hierarchy)?;
+    or_nothing(&hierarchy, &turn, begin_ours(&hierarchy, &turn, settings))
+}
+
+fn begin_ours(hierarchy: &Hierarchy, turn: &Turn, settings: &Settings) -> Result<()> {
     let pid = std::process::id();
     let above = above_ours(&Hierarchy::of_process(pid)?);
-    let group = OwnGroup::make(&hierarchy, &above, own::RUN, pid)?;
+    let group = OwnGroup::make(hierarchy, &above, own::RUN, pid)?;
     let allowed = |port: u16| settings.ports.contains(port);
     let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
-    for why in serve(&hierarchy, &turn, group.name(), allowed, ports)? {
+    let (_, seeded) = serve(hierarchy, turn, group.name(), Life::Passing, allowed, ports)?;
+    for why in seeded.unarmed {
         output::warn(&why);
     }
     group.take_in(pid)?;
@@ -45,10 +48,11 @@ pub(crate) fn begin(settings: &Settings) -> Result<()> {
 /// Why it can't be done; the container starts as it would have.
 pub(crate) fn begin_container(pid: u32) -> Result<String> {
     let hierarchy = Hierarchy::find()?;
-    instance::may()?;
-    let turn = Turn::take()?;
-    turn.prune(&hierarchy)?;
-    selftest::pass(&hierarchy)?;
+    let turn = ready(&hierarchy)?;
+    or_nothing(&hierarchy, &turn, begin_theirs(&hierarchy, &turn, pid))
+}
+
+fn begin_theirs(hierarchy: &Hierarchy, turn: &Turn, pid: u32) -> Result<String> {
     let theirs = Hierarchy::of_process(pid)?;
     let shared = Hierarchy::of_process(std::process::id())?;
     // Where the runtime goes by cgroup v1, it makes no group in version 2, and nobody else has one
@@ -57,13 +61,14 @@ pub(crate) fn begin_container(pid: u32) -> Result<String> {
     let made = if has_its_own {
         None
     } else {
-        Some(OwnGroup::make(&hierarchy, &theirs, own::RUN, pid)?)
+        Some(OwnGroup::make(hierarchy, &theirs, own::RUN, pid)?)
     };
     let name = made
         .as_ref()
         .map_or(theirs.as_str(), OwnGroup::name)
         .to_owned();
-    for why in serve(&hierarchy, &turn, &name, |_| true, None)? {
+    let (_, seeded) = serve(hierarchy, turn, &name, Life::Passing, |_| true, None)?;
+    for why in seeded.unarmed {
         debug!("{why}");
     }
     if let Some(group) = made {
@@ -73,20 +78,55 @@ pub(crate) fn begin_container(pid: u32) -> Result<String> {
     Ok(name)
 }
 
-/// Attaches the programs to a group for as long as it is there, and seeds their ports. Returns what
-/// could not be armed.
+/// Attaches the programs to a group for whoever typed its name, until it is detached.
+///
+/// # Errors
+///
+/// Why it can't be done; then nothing is left.
+pub(crate) fn attach(
+    hierarchy: &Hierarchy,
+    group: &str,
+    allowed: impl Fn(u16) -> bool + Copy + Sync,
+    ports: Option<String>,
+) -> Result<(Instance, Seeded)> {
+    let turn = ready(hierarchy)?;
+    let served = serve(hierarchy, &turn, group, Life::Lasting, allowed, ports);
+    or_nothing(hierarchy, &turn, served)
+}
+
+/// Takes a turn, where the kernel does what is needed.
+fn ready(hierarchy: &Hierarchy) -> Result<Turn> {
+    instance::may()?;
+    let turn = Turn::take()?;
+    turn.prune(hierarchy)?;
+    or_nothing(hierarchy, &turn, selftest::pass(hierarchy))?;
+    Ok(turn)
+}
+
+/// Leaves nothing of what has failed.
+fn or_nothing<T>(hierarchy: &Hierarchy, turn: &Turn, result: Result<T>) -> Result<T> {
+    if result.is_err()
+        && let Err(error) = turn.remove_unused(hierarchy)
+    {
+        debug!("{error:#}");
+    }
+    result
+}
+
+/// Attaches the programs to a group, and seeds their ports.
 fn serve(
     hierarchy: &Hierarchy,
     turn: &Turn,
     group: &str,
+    life: Life,
     allowed: impl Fn(u16) -> bool + Copy + Sync,
     ports: Option<String>,
-) -> Result<Vec<String>> {
-    let instance = instance::attach(hierarchy, group, Life::Passing, allowed)?;
+) -> Result<(Instance, Seeded)> {
+    let instance = instance::attach(hierarchy, group, life, allowed)?;
+    turn.write(&Record::new(group, life, ports))?;
     let seeded = seed::seed(hierarchy, group, &instance.ports, allowed);
-    turn.write(&Record::new(group, Life::Passing, ports))?;
     debug!("attached at {group}");
-    Ok(seeded.unarmed)
+    Ok((instance, seeded))
 }
 
 /// A program that was started so may start itself again: its groups lie beside one another, and do
@@ -129,9 +169,7 @@ pub(crate) fn try_here() -> Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }
-    instance::may()?;
-    let _turn = Turn::take()?;
-    selftest::pass(&hierarchy)
+    ready(&hierarchy).map(drop)
 }
 
 /// Whether this machine looks as if the engine worked here; only `run` and `bpf attach` test it.
