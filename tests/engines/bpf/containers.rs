@@ -1,6 +1,7 @@
 //! Containers that nobody may touch: a static server on the host's network, in a read-only root,
 //! for uid 65534 without a capability and with `no_new_privs`.
 
+use super::who::{are_in_the_manual, row, traced};
 use super::{Machine, attach, bpf};
 use crate::wait_until_accepted;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Folder, Program, TcpState, compile_c, own_network, reuseaddr, wait_for};
+use support::{Folder, Program, TcpState, compile_c, own_network, reuseaddr, shim, wait_for};
 
 /// A program that may not be here; then the test is skipped.
 fn found(name: &str) -> Option<PathBuf> {
@@ -94,15 +95,14 @@ fn serves_a_container_from_its_parent_and_by_the_hook() {
     };
     let folder = Folder::for_other_users("bpf-runc");
     let hook = json!({"path": reuseaddr(), "args": ["reuseaddr", "bpf", "oci"]});
-    for (name, hook, is_attached, expected) in [
-        ("nothing", None, false, "49201"),
-        ("parent", None, true, "49200"),
-        ("hooked", Some(hook), false, "49200"),
-    ] {
+    let library = folder.copy(shim(), "libreuse.so");
+    let mut ports = Vec::new();
+    for name in ["nothing", "preload", "trace", "parent", "hooked"] {
         let group = machine.group(name);
-        if is_attached {
+        if name == "parent" {
             assert!(attach(&group).run().status.success());
         }
+        let hook = Some(&hook).filter(|_| name == "hooked").cloned();
         let bundle = bundle(&folder, &runc, name, &group, hook);
         let run = |arguments: &[&str]| {
             Program::new(&runc)
@@ -111,9 +111,17 @@ fn serves_a_container_from_its_parent_and_by_the_hook() {
                 .arguments(arguments)
         };
         let container = run(&["run", "--bundle"]).argument(bundle).argument(name);
+        let container = match name {
+            "preload" => container.with("LD_PRELOAD", &library),
+            "trace" => traced(&container),
+            _ => container,
+        };
         let kill = run(&["kill", name, "KILL"]);
-        assert_eq!(second(&container, &kill), expected, "{name}");
+        ports.push(second(&container, &kill));
     }
+    let hooked = ports.pop();
+    assert_eq!(hooked.as_deref(), Some("49200"), "{ports:?}");
+    are_in_the_manual(&[row("a container from outside", &ports)]);
 }
 
 #[test]

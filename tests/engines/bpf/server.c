@@ -1,5 +1,6 @@
 /* A server that nobody can change: takes the first port that it can have, from FIRST on, and sets no option. With BARE it
- * makes system calls of its own, with URING it has io_uring make them, with LATE it listens somewhere else first. */
+ * makes system calls of its own, with URING it has io_uring make them, with LATE it first
+ * listens somewhere else for so many seconds. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -80,7 +81,7 @@ int main(void)
 
 #ifdef LATE
     served(5000);
-    sleep(2);
+    sleep(LATE);
 #endif
     while ((listener = served(port)) < 0)
         if (++port == FIRST + 10)
