@@ -6,8 +6,7 @@ use crate::{
 };
 use std::time::Instant;
 use support::{
-    Finished, Folder, Program, TcpState, count, own_network, program, slowness, sysctl, wait_for,
-    wait_until,
+    Finished, Folder, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
 };
 
 #[test]
@@ -302,18 +301,18 @@ fn clears_the_port_for_run() {
     assert_says(&finished.stderr, "--evict needs to know the ports");
 }
 
-/// Slowed down by a tracer that stops it at each system call, it takes longer than a second.
+/// A tracer has each of its calls of `connect` take 5 ms more, so that it takes longer than a second.
 #[test]
 fn says_on_a_terminal_how_far_it_is() {
     let folder = Folder::for_other_users("evict-slowly");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
-    let left = 20_000 / slowness() as usize;
+    let left = 500;
     let evict = |terminal: bool| {
         own_network();
         sysctl("net.ipv4.tcp_rfc1337", "0");
         fill_with_time_wait(5000, left);
         let slowly = format!(
-            "{} --follow-forks --output /dev/null {} evict 5000",
+            "{} --follow-forks --output /dev/null --inject=connect:delay_enter=5000 {} evict 5000",
             program(&["strace"]).display(),
             command.display()
         );

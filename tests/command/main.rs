@@ -30,9 +30,9 @@ mod words;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use support::{Finished, Folder, Program, Running, program, shim};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::{Finished, Program, Running, program, shim};
 
 /// The command, with these arguments.
 fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program {
@@ -172,22 +172,17 @@ for number in range({number}):
     support::wait_for(port, support::TcpState::TimeWait, number);
 }
 
-/// A script, executable.
-fn script(folder: &Folder, name: &str, text: &[u8]) -> PathBuf {
-    let path = folder.join(name);
-    fs::write(&path, text).expect("the folder is ours");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
-    path
-}
-
 /// The id of a container, as the runtimes make them.
 const CONTAINER: &str = "3f4e1c9a2b7d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7";
 
-/// A control group with a process in it: what systemd or a container's runtime makes.
+/// A control group with a process in it: what systemd or a container's runtime makes. It is below
+/// one of its own, since tests may run twice at once.
 struct Group(PathBuf);
 
 impl Group {
     fn with(pid: u32, name: &str) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // systemd's tree of version 1, or that of version 2.
         let folder = [
             "/sys/fs/cgroup/systemd",
@@ -198,6 +193,7 @@ impl Group {
         .map(PathBuf::from)
         .find(|path| path.join("cgroup.procs").is_file())
         .expect("control groups")
+        .join(format!("libreuse-test-{}-{number}", std::process::id()))
         .join(name);
         fs::create_dir_all(&folder).expect("root may make groups");
         fs::write(folder.join("cgroup.procs"), pid.to_string()).expect("and fill them");
@@ -208,13 +204,15 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // Gone is a process a moment after it was killed, and only an empty group can go.
-        let parent = self.0.with_file_name("cgroup.procs");
+        let Some(own) = self.0.parent() else { return };
+        let outside = own.with_file_name("cgroup.procs");
         for pid in fs::read_to_string(self.0.join("cgroup.procs"))
             .unwrap_or_default()
             .lines()
         {
-            let _ = fs::write(&parent, pid);
+            let _ = fs::write(&outside, pid);
         }
         let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(own);
     }
 }

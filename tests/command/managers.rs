@@ -17,7 +17,7 @@ while True: time.sleep(1)
 ";
 
 fn server(folder: &Folder) -> String {
-    let path = crate::script(folder, "server.py", SERVER.as_bytes());
+    let path = folder.script("server.py", SERVER.as_bytes());
     path.to_str().expect("UTF-8").to_owned()
 }
 
@@ -141,8 +141,7 @@ fn services(folder: &Folder) -> [String; 2] {
     [("web", 5000), ("other", 5001)].map(|(name, port)| {
         let service = folder.join(name);
         fs::create_dir(&service).expect("the folder is ours");
-        crate::script(
-            folder,
+        folder.script(
             &format!("{name}/run"),
             format!("#!/bin/sh\nexec {server} {port}\n").as_bytes(),
         );
@@ -256,9 +255,7 @@ fn one_program_of_a_unit_is_not_the_unit() {
     let server = server(&folder);
     fs::create_dir(folder.join("bin")).expect("the folder is ours");
     let main = folder.join("main");
-    crate::script(
-        &folder,
-        "bin/systemctl",
+    folder.script("bin/systemctl",
         format!(
             "#!/bin/sh\ncase \"$*\" in *MainPID*) cat {};; *Restart*) echo always;; *) echo asked: \"$*\" >> {};; esac\n",
             main.display(),
@@ -405,9 +402,7 @@ fn what_npm_has_of_supervisors_is_known() {
     let folder = Folder::new("nodemon");
     // pm2 and nodemon are no packages of Debian: what they are called stands in the processes' own
     // titles.
-    let script = crate::script(
-        &folder,
-        "nodemon",
+    let script = folder.script("nodemon",
         format!(
             "#!/usr/bin/python3 -I\nimport subprocess, sys\nchild = subprocess.Popen(['{}', '5000'])\nsys.stdin.read()\n",
             server(&folder)

@@ -1,6 +1,6 @@
 //! `run`: the program gets the library and what was asked for, or is not started.
 
-use crate::{assert_says, code, run, script};
+use crate::{assert_says, code, run};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -309,7 +309,7 @@ fn refuses_a_library_that_would_not_be_loaded() {
 #[test]
 fn starts_scripts_without_a_first_line() {
     let folder = Folder::new("bare-script");
-    let path = script(&folder, "bare", b"echo \"$0 $1\"\n");
+    let path = folder.script("bare", b"echo \"$0 $1\"\n");
     let seen = run().argument(&path).argument("argument").output();
     assert_eq!(seen.trim(), format!("{} argument", path.display()));
 }

@@ -2,7 +2,7 @@
 //! `timeout`.
 
 use crate::check::{build, witnessed};
-use crate::{assert_says, check, code, json, run, script};
+use crate::{assert_says, check, code, json, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use support::{Folder, Program, compile_c, program};
@@ -88,7 +88,7 @@ fn follows_scripts_to_what_runs_them() {
         ),
         ("by-static", &by_static, true, "statically linked"),
     ] {
-        let path = script(&folder, name, text.as_bytes());
+        let path = folder.script(name, text.as_bytes());
         let checked = check().argument(&path).run();
         assert_eq!(code(&checked), i32::from(!works), "{name}: {checked:#?}");
         assert_says(&checked.stdout, says);
@@ -99,17 +99,13 @@ fn follows_scripts_to_what_runs_them() {
     }
     // A script that is its own interpreter.
     let path = folder.join("loop");
-    script(
-        &folder,
-        "loop",
-        format!("#!{}\n", path.display()).as_bytes(),
-    );
+    folder.script("loop", format!("#!{}\n", path.display()).as_bytes());
     assert_eq!(code(&check().argument(&path).run()), 1);
     // Nothing at all.
-    let path = script(&folder, "noise", &[0, 159, 146, 150]);
+    let path = folder.script("noise", &[0, 159, 146, 150]);
     let checked = check().argument(&path).run();
     assert_says(&checked.stdout, "neither an ELF file nor a script");
-    let path = script(&folder, "damaged", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    let path = folder.script("damaged", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     assert_says(&check().argument(&path).run().stdout, "damaged ELF file");
 }
 
@@ -130,7 +126,7 @@ fn tells_wrappers_that_keep_the_library_from_those_that_drop_it() {
             "#!/bin/sh\nexport LD_PRELOAD={value}\nexec {}\n",
             witness.display()
         );
-        let wrapper = script(&folder, &format!("wrapper-{number}"), text.as_bytes());
+        let wrapper = folder.script(&format!("wrapper-{number}"), text.as_bytes());
         assert_eq!(witnessed(&wrapper), expected, "{value}");
         let checked = check().argument(&wrapper).run();
         let engine = if expected == "with" {

@@ -3,6 +3,7 @@
 use crate::build::scratch;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 /// A folder for the test alone, removed when the test is done.
@@ -38,13 +39,28 @@ impl Folder {
     }
 
     /// Puts a copy of a program or library there, for whoever reaches the folder.
-    pub fn copy(&self, file: impl AsRef<Path>, name: &str) -> PathBuf {
+    ///
+    /// Another process writes it. What this one has open for writing, a child of another test holds
+    /// open too until it executes something else, and meanwhile nobody can execute it ("Text file
+    /// busy").
+    pub fn copy(&self, file: impl AsRef<Path>, name: impl AsRef<Path>) -> PathBuf {
         let copy = self.join(name);
-        fs::copy(&file, &copy)
-            .unwrap_or_else(|error| panic!("{}: {error}", file.as_ref().display()));
+        let status = Command::new("cp")
+            .arg("--")
+            .args([file.as_ref(), &copy])
+            .status()
+            .expect("cp (coreutils) runs");
+        assert!(status.success(), "{}: {status}", file.as_ref().display());
         let everybody = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&copy, everybody).expect("the copy is ours");
         copy
+    }
+
+    /// Puts a program there, from its text.
+    pub fn script(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let source = self.join(format!("{name}.text"));
+        fs::write(&source, text).expect("the folder is ours");
+        self.copy(source, name)
     }
 }
 
