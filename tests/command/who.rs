@@ -161,6 +161,46 @@ fn tells_a_listener_that_carries_the_flag_from_one_that_does_not() {
     }
 }
 
+/// Under the number of the listener the program has another socket by the time that it is copied.
+#[test]
+fn takes_no_other_socket_for_the_listener() {
+    own_network();
+    let text = "
+def listener(port, reuses):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuses)
+    listener.bind(('127.0.0.1', port))
+    listener.listen()
+    return listener.detach()
+plain, other = listener(5000, 0), listener(5001, 1)
+print('ready')
+while sys.argv[1] == 'swaps':
+    os.dup2(plain, 100)
+    os.dup2(other, plain)
+    os.dup2(100, other)
+    os.close(100)
+sys.stdin.read()
+";
+    let flags = || {
+        let flag = |port| status(port)["sockets"][0]["reuse_address"].clone();
+        (flag(5000), flag(5001))
+    };
+    let mut still = Program::python(text).argument("stays").start();
+    still.expect("ready");
+    assert_eq!(flags(), (false.into(), true.into()));
+    still.kill();
+    let mut swapping = Program::python(text).argument("swaps").start();
+    swapping.expect("ready");
+    // What is not known is null.
+    let mut unknown = 0;
+    for _ in 0..30 {
+        let (plain, other) = flags();
+        assert!(plain != true && other != false, "{plain} {other}");
+        unknown += usize::from(plain.is_null()) + usize::from(other.is_null());
+    }
+    assert!(unknown > 0, "no copy was another socket's");
+}
+
 #[test]
 fn finds_the_ports_of_a_program() {
     own_network();

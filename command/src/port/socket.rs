@@ -28,6 +28,8 @@ pub(crate) struct Socket {
     pub(crate) reuse_port: Option<bool>,
     pub(crate) uid: u32,
     pub(crate) inode: u64,
+    #[serde(skip)]
+    cookie: u64,
     pub(crate) holders: Vec<Holder>,
 }
 
@@ -88,6 +90,7 @@ impl Socket {
             reuse_port: None,
             uid: entry.uid,
             inode: entry.inode,
+            cookie: entry.cookie(),
             holders: holders.of(entry.inode).to_vec(),
         }
     }
@@ -97,10 +100,9 @@ impl Socket {
         if self.peer.is_some() {
             return;
         }
-        let flags = self
-            .holders
-            .iter()
-            .find_map(|holder| sockets::flags(holder.pid, holder.descriptor, self.inode));
+        let flags = self.holders.iter().find_map(|holder| {
+            sockets::flags(holder.pid, holder.descriptor, self.inode, self.cookie)
+        });
         self.reuse_address = flags.map(|flags| flags.reuse_address);
         self.reuse_port = flags.map(|flags| flags.reuse_port);
     }

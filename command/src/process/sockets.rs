@@ -5,8 +5,8 @@ use procfs::process::Process;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
-    socket_acceptconn, socket_domain, socket_protocol, socket_reuseaddr, socket_reuseport,
-    socket_type,
+    socket_acceptconn, socket_cookie, socket_domain, socket_protocol, socket_reuseaddr,
+    socket_reuseport, socket_type,
 };
 use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getuid, pidfd_getfd, pidfd_open};
@@ -70,16 +70,21 @@ pub(crate) struct Flags {
     pub(crate) reuse_port: bool,
 }
 
-/// The flags of a socket that a process has under this number, if we may look.
-pub(crate) fn flags(pid: i32, number: i32, inode: u64) -> Option<Flags> {
+/// The flags of the socket that a process has under this number, if it is still the one with this
+/// inode and cookie (`SO_COOKIE`), and we may look.
+pub(crate) fn flags(pid: i32, number: i32, inode: u64, cookie: u64) -> Option<Flags> {
     // Of a socket that only another thread has open there is no number to copy.
     if number < 0 {
         return None;
     }
     let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     let fd = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok()?;
-    // The program may have closed it meanwhile, and opened something else.
-    if fstat(&fd).ok()?.st_ino != inode {
+    // The program may have closed it meanwhile, and opened something else. An inode's number has 32
+    // bits and comes again, a cookie never does. What sock_diag(7) lists of an MPTCP socket is a
+    // part of it, with a cookie of its own and the same inode.
+    let is_it = fstat(&fd).ok()?.st_ino == inode
+        && (socket_cookie(&fd) == Ok(cookie) || socket_protocol(&fd) == Ok(Some(ipproto::MPTCP)));
+    if !is_it {
         return None;
     }
     Some(Flags {

@@ -119,6 +119,11 @@ impl Entry {
         (self.local, self.peer, self.socket.cookie())
     }
 
+    /// The number that no other socket ever has (`SO_COOKIE`).
+    pub(crate) fn cookie(&self) -> u64 {
+        u64::from_ne_bytes(self.socket.cookie())
+    }
+
     /// The interface that it is bound to, or 0. Addresses of a link alone mean nothing without it.
     pub(crate) fn interface(&self) -> u32 {
         self.socket.interface()
