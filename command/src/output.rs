@@ -1,6 +1,7 @@
 //! How answers look: wrapped to the terminal, prose never wider than a hundred columns, coloured
 //! for a terminal only, as text for people and JSON for programs.
 
+mod keys;
 pub(crate) mod progress;
 pub(crate) mod screen;
 pub(crate) mod table;

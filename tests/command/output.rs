@@ -218,6 +218,76 @@ fn watches_on_a_screen_of_its_own_and_leaves_it() {
     watching.expect_containing("reuseaddr status 5000");
 }
 
+/// `q` ends it, and the terminal is as it was: with its echo, and line by line.
+#[test]
+fn the_letter_q_ends_watching() {
+    let text = r#"
+import os, pty, signal, sys, termios
+command, key = sys.argv[1:]
+pid, terminal = pty.fork()
+if pid == 0:
+    sys.stdin.readline()
+    os.execve(command, [command, 'status', '--watch', '5000'], {'PATH': '/usr/bin:/bin', 'TERM': 'xterm-256color'})
+signal.alarm(60)
+def modes():
+    modes = termios.tcgetattr(terminal)[3]
+    return bool(modes & termios.ECHO), bool(modes & termios.ICANON)
+output = b''
+def until(what):
+    global output
+    while what not in output:
+        output += os.read(terminal, 65536)
+    _, _, output = output.partition(what)
+before = modes()
+os.write(terminal, b'go\n')
+until(b'Port 5000 is')
+print(before, modes())
+os.write(terminal, key.encode())
+try:
+    while piece := os.read(terminal, 65536):
+        output += piece
+except OSError:
+    pass
+_, status = os.waitpid(pid, 0)
+print(modes(), output.endswith(b'[?25h\x1b[?1049l'), b'xyz' in output, os.waitstatus_to_exitcode(status))
+"#;
+    own_network();
+    let watch = |key| {
+        Program::new("/usr/bin/python3")
+            .arguments(["-I", "-c", text])
+            .argument(support::reuseaddr())
+            .argument(key)
+            .output()
+    };
+    let told = "(True, True) (False, False)\n(True, True) True False";
+    assert_eq!(watch("xyzq"), format!("{told} 0\n"));
+    // The control: Ctrl-C is no key that is read, but a signal.
+    assert_eq!(watch("xyz\u{3}"), format!("{told} -2\n"));
+}
+
+/// A terminal that can't move its cursor is shown one frame after another.
+#[test]
+fn watches_line_by_line_on_a_dumb_terminal() {
+    own_network();
+    let watch = |terminal| {
+        on_terminal_until(
+            (80, 24),
+            terminal,
+            "Port 5000 is",
+            &["status", "--watch", "5000"],
+        )
+    };
+    let dumb = watch("TERM=dumb");
+    assert!(
+        !dumb.contains("\x1b[?") && !dumb.contains("\x1b[H"),
+        "{dumb:?}"
+    );
+    let (time, _) = dumb.split_once("  reuseaddr status 5000").expect("a title");
+    assert_eq!(time.len(), "15:04:05".len(), "{dumb:?}");
+    assert!(dumb.trim_end().ends_with("ended by signal 2"), "{dumb:?}");
+    assert!(watch("TERM=xterm").starts_with("\x1b[?1049h"));
+}
+
 /// Ctrl-Z gives the screen back, and `fg` takes it again.
 #[test]
 fn stops_and_goes_on_as_a_job() {

@@ -130,11 +130,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 exit::YES
             });
         }
-        match &mut screen {
-            Some(screen) => screen.pause(Duration::from_secs(1)),
-            None => thread::sleep(Duration::from_secs(1)),
-        }
-        if output::reader_has_gone() {
+        let pause = Duration::from_secs(1);
+        let goes_on = screen.as_mut().map_or_else(
+            || {
+                thread::sleep(pause);
+                true
+            },
+            |screen| screen.pause(pause),
+        );
+        if !goes_on || output::reader_has_gone() {
             return Ok(exit::YES);
         }
     }

@@ -1,8 +1,9 @@
 //! The screen of `--watch`: the terminal's alternate one, which leaves what was there before as it
 //! was.
 
+use super::keys::Keys;
 use crate::output::{on_terminal, size};
-use crate::sys::signals::Signals;
+use crate::sys::signals::{News, Signals};
 use anstream::ColorChoice;
 use std::env;
 use std::io::{self, Write};
@@ -18,6 +19,7 @@ pub(crate) struct Frame<'a> {
 /// The alternate screen, until it is dropped.
 pub(crate) struct Screen {
     signals: Signals,
+    keys: Keys,
     /// What is there, so that a frame like the one before is not written again.
     shown: String,
 }
@@ -26,17 +28,20 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
 impl Screen {
-    /// Takes the terminal, if stdout is one with a cursor. From now on signals are noticed in
-    /// [`Screen::pause`] alone.
+    /// Takes the terminal, if stdout is one with a cursor. From now on signals and keys are noticed
+    /// in [`Screen::pause`] alone.
     pub(crate) fn take() -> Option<Self> {
         // A terminal that can't move its cursor shows one frame after another.
         if !on_terminal() || env::var_os("TERM").is_some_and(|name| name == "dumb") {
             return None;
         }
-        let signals = Signals::hold();
+        let signals = Signals::hold().ok()?;
+        let mut keys = Keys::default();
+        keys.take();
         write(ENTER);
         Some(Self {
             signals,
+            keys,
             shown: String::new(),
         })
     }
@@ -59,28 +64,38 @@ impl Screen {
     }
 
     /// Waits, but for no longer than until the terminal has another size; ends or stops the process
-    /// when it is told to.
-    pub(crate) fn pause(&mut self, time: Duration) {
-        match self.signals.wait(time) {
-            None => {}
-            Some(libc::SIGWINCH) => self.shown.clear(),
-            Some(libc::SIGTSTP) => {
-                write(LEAVE);
+    /// when it is told to. False if `q` was pressed.
+    pub(crate) fn pause(&mut self, time: Duration) -> bool {
+        self.keys.take();
+        match self.signals.wait(time, self.keys.are_read()) {
+            News::None => {}
+            News::Input => return !self.keys.quit(),
+            News::Signal(libc::SIGWINCH) => self.shown.clear(),
+            News::Signal(libc::SIGTSTP) => {
+                self.leave();
                 self.signals.stop();
+                self.keys.take();
                 write(ENTER);
                 self.shown.clear();
             }
-            Some(signal) => {
-                write(LEAVE);
+            News::Signal(signal) => {
+                self.leave();
                 self.signals.end_by(signal);
             }
         }
+        true
+    }
+
+    /// Gives the terminal back as it was.
+    fn leave(&mut self) {
+        write(LEAVE);
+        self.keys.give_back();
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        write(LEAVE);
+        self.leave();
     }
 }
 

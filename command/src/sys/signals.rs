@@ -1,13 +1,29 @@
-//! The signals of a terminal, waited for by `--watch` (sigtimedwait(2)), and those that terminate
+//! The signals of a terminal, waited for by `--watch` (signalfd(2)), and those that terminate
 //! process 1.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::c_int;
-use std::ptr;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
+use std::{io, ptr};
 
 /// The signals that end, stop or resize a program on a terminal, held back until they are waited
 /// for.
-pub(crate) struct Signals(libc::sigset_t);
+pub(crate) struct Signals {
+    set: libc::sigset_t,
+    /// Reads them (signalfd(2)).
+    fd: OwnedFd,
+}
+
+/// What a wait has come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum News {
+    /// Nothing yet.
+    None,
+    Signal(c_int),
+    /// There is something to be read from stdin.
+    Input,
+}
 
 impl Signals {
     const THESE: [c_int; 6] = [
@@ -20,23 +36,51 @@ impl Signals {
     ];
 
     /// Holds them back from this thread, the only one, from now on.
-    pub(crate) fn hold() -> Self {
+    pub(crate) fn hold() -> io::Result<Self> {
         let set = set_of(&Self::THESE);
+        // SAFETY: the set outlives the call, and -1 asks for a new descriptor.
+        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just opened it for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         // SAFETY: both pointers may be null, and the one that is not outlives the call.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
-        Self(set)
+        Ok(Self { set, fd })
     }
 
-    /// Waits for one of them, or until the time is up.
-    pub(crate) fn wait(&self, time: Duration) -> Option<c_int> {
-        let time = libc::timespec {
-            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+    /// Waits for one of them, or for stdin if that is asked for, or until the time is up.
+    pub(crate) fn wait(&self, time: Duration, input: bool) -> News {
+        let time = Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),
         };
-        // SAFETY: set and time outlive the call, and nobody asks for the details.
-        let signal =
-            unsafe { libc::sigtimedwait(&raw const self.0, ptr::null_mut(), &raw const time) };
-        (signal > 0).then_some(signal)
+        let stdin = io::stdin();
+        let mut fds = vec![PollFd::new(&self.fd, PollFlags::IN)];
+        if input {
+            fds.push(PollFd::new(&stdin, PollFlags::IN));
+        }
+        if poll(&mut fds, Some(&time)).is_err() {
+            return News::None;
+        }
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        if ready.next() == Some(true) {
+            return self.next().map_or(News::None, News::Signal);
+        }
+        if ready.next() == Some(true) {
+            return News::Input;
+        }
+        News::None
+    }
+
+    /// The first of those that wait.
+    fn next(&self) -> Option<c_int> {
+        // A struct signalfd_siginfo, which begins with the signal's number.
+        let mut details = [0; 128];
+        rustix::io::read(&self.fd, &mut details).ok()?;
+        let number = details.first_chunk().copied().map(u32::from_ne_bytes)?;
+        c_int::try_from(number).ok()
     }
 
     /// Stops this process, as Ctrl-Z does, until somebody lets it go on. Not where nobody could:
@@ -50,7 +94,7 @@ impl Signals {
         // stops.
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const this, ptr::null_mut()) };
         // SAFETY: as above.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.0, ptr::null_mut()) };
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.set, ptr::null_mut()) };
     }
 
     /// Ends this process by a signal that was waited for, so that whoever started it sees that.
@@ -60,7 +104,7 @@ impl Signals {
         // SAFETY: raise takes any number.
         unsafe { libc::raise(signal) };
         // SAFETY: both pointers may be null, and the one that is not outlives the call.
-        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) };
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.set, ptr::null_mut()) };
         std::process::exit(128 + signal)
     }
 }
