@@ -2,7 +2,7 @@
 //! /etc/ld.so.preload names.
 
 use crate::check::build;
-use crate::{assert_says, check, crash_after_serving, json, nobody, run};
+use crate::{assert_says, check, code, crash_after_serving, json, nobody, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -58,10 +58,15 @@ fn serves_programs_of_address_sanitizer() {
         "{preloaded:#?}"
     );
     let plain = Program::new(&server).argument("5000");
+    let by_hand = plain
+        .clone()
+        .with("LD_PRELOAD", support::shim())
+        .with("ASAN_OPTIONS", "verify_asan_link_order=0");
     let by_run = run().argument(&server).argument("5000");
     let with_runtime = by_run.clone().with("LD_PRELOAD", asan_runtime());
     for (program, expected) in [
         (&plain, "in use"),
+        (&by_hand, "listening"),
         (&by_run, "listening"),
         (&with_runtime, "listening"),
     ] {
@@ -69,10 +74,30 @@ fn serves_programs_of_address_sanitizer() {
         crash_after_serving(program, 5000);
         assert_eq!(program.start().line(), expected, "{program:?}");
     }
-    assert_says(
-        &check().argument(&server).run().stdout,
-        "is built with AddressSanitizer",
-    );
+    let checked = check().argument(&server).run().stdout;
+    assert_says(&checked, "is built with AddressSanitizer");
+    assert_says(&checked, "which LD_PRELOAD alone needs as well");
+}
+
+/// LeakSanitizer and a tracer exclude each other, which is said where it is asked for.
+#[test]
+fn says_that_leaks_are_not_looked_for_under_a_tracer() {
+    let traced = |options: &str| {
+        run()
+            .arguments(["-v", "--engine", "trace"])
+            .argument(asan_server())
+            .arguments(["0", "true"])
+            .with("ASAN_OPTIONS", options)
+            .run()
+    };
+    let finished = traced("");
+    assert_says(&finished.stderr, "LeakSanitizer fails under a tracer");
+    assert_ne!(code(&finished), 0, "{finished:#?}");
+    let finished = traced("detect_leaks=0");
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    // The control: by the library it works.
+    let finished = run().argument(asan_server()).arguments(["0", "true"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
 }
 
 /// What it starts has no runtime to look for leaks with.

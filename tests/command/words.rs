@@ -62,6 +62,37 @@ fn services_are_ports_for_every_command() {
     }
 }
 
+/// The library reads numbers alone, and gets those.
+#[test]
+fn services_and_urls_are_ports_for_run_and_systemd() {
+    own_network();
+    let variable = |words: &[&str]| {
+        let finished = reuseaddr(words).run();
+        let given = finished
+            .stdout
+            .split(['\n', '"'])
+            .find_map(|word| word.strip_prefix("LIBREUSE_PORTS="));
+        given.map_or(finished.stderr.clone(), ToOwned::to_owned)
+    };
+    for (ports, expected) in [
+        ("http-alt", "8080"),
+        ("localhost:8080,9000-9001", "8080,9000-9001"),
+        ("http://localhost:3000/", "3000"),
+        // The control: what the library reads by itself.
+        ("8080,9000-9001", "8080,9000-9001"),
+    ] {
+        assert_eq!(variable(&["run", "--ports", ports, "env"]), expected);
+        let unit = variable(&["systemd", "--ports", ports, "no-such-unit"]);
+        assert_eq!(unit, expected);
+    }
+    for wrong in ["no-such-service", "53/udp", "example.com:80"] {
+        assert_says(
+            &variable(&["run", "--ports", wrong, "env"]),
+            &format!("--ports={wrong}: expected ports and ranges"),
+        );
+    }
+}
+
 #[test]
 fn arm_shows_what_it_would_do_and_does_nothing() {
     own_network();

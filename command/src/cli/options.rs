@@ -2,9 +2,13 @@
 
 use crate::library::libraries::Libraries;
 use crate::net::namespace;
+use crate::port::port_list::{self, PortList};
 use crate::process::info;
 use anyhow::Result;
+use clap::Arg;
 use libreuse_rules::settings::Settings;
+use std::convert::Infallible;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,6 +26,23 @@ impl Library {
     pub(crate) fn find(&self) -> Result<Libraries> {
         Libraries::find(self.library.as_deref())
     }
+}
+
+/// The option `--ports` of [`Variables`](crate::library::variables::Variables), by the name of its
+/// variable.
+pub(crate) const PORTS: &str = "LIBREUSE_PORTS";
+
+/// Has an option for the library's ports take what every command takes as PORT. The library reads
+/// numbers and ranges alone, and gets those. What is no port it is given as it is, to say why.
+pub(crate) fn as_the_library_reads_ports(option: Arg) -> Arg {
+    let numbers = |text: &str| {
+        let ports = text
+            .parse::<PortList>()
+            .and_then(|list| port_list::tcp(&[list]).map_err(|error| format!("{error:#}")));
+        let spelled = ports.map_or_else(|_| text.to_owned(), |ports| port_list::spelled(&ports));
+        Ok::<_, Infallible>(OsString::from(spelled))
+    };
+    option.value_parser(numbers)
 }
 
 /// A duration: `500ms`, `60s`.

@@ -31,6 +31,7 @@ use std::time::Duration;
 /// Start a program so that it can bind its port again at once
 #[derive(Debug, clap::Args)]
 #[command(
+    mut_arg(options::PORTS, options::as_the_library_reads_ports),
     after_help = "`run` becomes PROGRAM: same process, same descriptors, its own exit code. If nothing can be done for \
     PROGRAM, or an option is wrong, it says why, starts nothing and exits with 125.\n\
     Example: reuseaddr run --wait 60s python3 server.py"
@@ -301,6 +302,13 @@ impl Start<'_> {
                 self.shown
             ));
             return true;
+        }
+        if self.report.has_asan_runtime() {
+            debug!(
+                "LeakSanitizer fails under a tracer: {} ends with an error if it ends before the tracer detaches, unless \
+                 ASAN_OPTIONS has detect_leaks=0",
+                self.shown
+            );
         }
         let ports = port_list::listed(&self.settings.ports);
         let (is_known, longest) = (!self.settings.ports.all(), patience(&self.settings));

@@ -21,7 +21,10 @@ use std::path::{Path, PathBuf};
 
 /// Print, install or remove a drop-in that runs a service with libreuse
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("action"))]
+#[command(
+    group = clap::ArgGroup::new("action"),
+    mut_arg(options::PORTS, options::as_the_library_reads_ports),
+)]
 pub(crate) struct Arguments {
     /// Write the drop-in where systemd finds it
     #[arg(long, group = "action")]

@@ -41,6 +41,7 @@ impl Engine {
                 "serve a bind by io_uring",
                 "reset connections (LIBREUSE_LINGER=zero)",
                 "be used under a debugger",
+                "serve programs that refuse to be traced: they exit",
             ],
             Self::Bpf => &[
                 "work without root, before Linux 6.1, or with cgroup v1 alone",

@@ -208,7 +208,8 @@ fn of_note(note: &Note) -> String {
         Note::Unreadable(why) | Note::SocketsUnreadable(why) => why.clone(),
         Note::AddressSanitizer { program } => format!(
             "{program} is built with AddressSanitizer, whose runtime wants to come first: `run` sets \
-             ASAN_OPTIONS=verify_asan_link_order=0"
+             ASAN_OPTIONS=verify_asan_link_order=0, which LD_PRELOAD alone needs as well. LeakSanitizer fails under \
+             --engine trace, unless ASAN_OPTIONS has detect_leaks=0"
         ),
         Note::SystemWide { entry } => format!(
             "/etc/ld.so.preload has {} loaded into every program, setuid ones as well",
