@@ -113,7 +113,10 @@ sys.stdin.readline()
     let finished = reuseaddr(["arm", "--pid", &pid]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
     assert_says(&finished.stdout, "1 socket armed.");
-    assert_says(&finished.stderr, "1 connection was not");
+    assert_says(
+        &finished.stderr,
+        "1 connection could not be armed: not accepted yet",
+    );
     running.say("").expect("accepted");
     let finished = reuseaddr(["arm", "--pid", &pid]).run();
     assert_eq!(code(&finished), 0, "{finished:#?}");

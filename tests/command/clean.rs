@@ -7,10 +7,10 @@ use std::path::Path;
 use support::{Folder, Program};
 
 /// An ordinary user with a home of his own, and the command in it.
-struct User(Folder);
+pub(crate) struct User(Folder);
 
 impl User {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = Folder::for_other_users(name);
         folder.copy(support::reuseaddr(), "reuseaddr");
         let own = Program::new("/bin/chown")
@@ -20,7 +20,11 @@ impl User {
         Self(folder)
     }
 
-    fn runs(&self, words: &[&str]) -> Program {
+    pub(crate) fn home(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn runs(&self, words: &[&str]) -> Program {
         nobody()
             .argument(self.0.join("reuseaddr"))
             .arguments(words)

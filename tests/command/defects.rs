@@ -26,11 +26,11 @@ fn arm_promises_nothing_where_time_wait_without_the_flag_is_there() {
     assert!(!finished.stdout.contains("at once with"), "{finished:#?}");
     assert_says(
         &finished.stdout,
-        "But 1 TIME_WAIT is there already, left behind without SO_REUSEADDR: the port is not free before it is gone, in",
+        "But 1 TIME_WAIT remains without SO_REUSEADDR: it blocks the port for",
     );
     assert_says(
         &finished.stdout,
-        "`reuseaddr evict 5000` ends that, or `reuseaddr run --wait",
+        "`reuseaddr evict 5000` clears it, or `reuseaddr run --wait",
     );
     running.kill();
     // It is as it says, before and after what it offers.

@@ -219,6 +219,23 @@ fn the_librarys_page_has_every_variable_and_no_mistake() {
     }
 }
 
+/// What the library prints at which level, as the page has it.
+#[test]
+fn the_librarys_page_has_the_level_of_each_message() {
+    let page = manual("libreuse.so", 8);
+    let (_, entry) = page.split_once("loaded: ...").expect("the message");
+    assert!(
+        entry.trim_start().starts_with("with LIBREUSE_LOG=debug"),
+        "{entry}"
+    );
+    let prints = |level: &str| {
+        let program = Program::new("/bin/true").with("LIBREUSE_LOG", level);
+        let finished = program.with("LD_PRELOAD", support::shim()).run();
+        finished.stderr.contains("]: loaded: ")
+    };
+    assert!(prints("debug") && !prints("info"));
+}
+
 #[test]
 fn messages_name_no_document_that_is_installed_nowhere() {
     let sources = support::project().join("command/src");

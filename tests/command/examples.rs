@@ -59,7 +59,7 @@ fn examples() -> Vec<Example> {
 }
 
 /// What is typed by the tests of this file.
-const TYPED: [&str; 20] = [
+const TYPED: [&str; 25] = [
     "python3 server.py",
     "reuseaddr status 49200",
     "reuseaddr run --evict --ports 49200 python3 server.py",
@@ -77,6 +77,11 @@ const TYPED: [&str; 20] = [
     "reuseaddr evict --established --dry-run --peer 192.0.2.7 8080",
     "reuseaddr evict 49200",
     "reuseaddr free 8080",
+    "reuseaddr free --dry-run --signal INT --force-after 10s 8080",
+    "reuseaddr free --dry-run 5353/udp",
+    "reuseaddr 5353/udp",
+    "reuseaddr http://localhost:8081/",
+    "reuseaddr clean --dry-run",
     "reuseaddr arm --dry-run 49200",
     "reuseaddr arm 49200",
     "reuseaddr systemd --linger graceful myd",
@@ -158,6 +163,19 @@ impl Desk {
         let finished = self.typed(command).run();
         for example in shown(section, command) {
             self.is_as_shown(&finished, &example);
+        }
+    }
+
+    /// The same of an example whose end is left out.
+    fn compare_beginning(&self, section: &str, command: &str) {
+        let finished = self.typed(command).run();
+        let came = alike(&format!("{}{}", finished.stderr, finished.stdout));
+        for example in shown(section, command) {
+            let (beginning, _) = example.shown.split_once('…').expect("a beginning");
+            assert!(
+                came.starts_with(&alike(beginning)),
+                "{came:#?} {example:#?}"
+            );
         }
     }
 
@@ -351,6 +369,12 @@ fn of_status_arm_and_evict() {
     desk.compare("## reuseaddr evict", "reuseaddr evict 49200");
 }
 
+const DATAGRAMS: &str = "import socket, sys
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.bind(('127.0.0.1', 5353))
+print('bound', flush=True)
+sys.stdin.read()";
+
 #[test]
 fn of_wait_and_free() {
     let desk = Desk::new("typed-free");
@@ -370,6 +394,20 @@ fn of_wait_and_free() {
     );
     desk.compare("## reuseaddr next", "reuseaddr next 8080");
     desk.compare("## reuseaddr wait", "reuseaddr wait --timeout 1s 8080");
+    let mut datagrams = desk
+        .typed("exec python3 -c \"$0\"")
+        .argument(DATAGRAMS)
+        .start();
+    datagrams.expect("bound");
+    for command in [
+        "reuseaddr free --dry-run --signal INT --force-after 10s 8080",
+        "reuseaddr free --dry-run 5353/udp",
+    ] {
+        desk.compare_beginning("## reuseaddr free", command);
+    }
+    let section = "## reuseaddr status";
+    desk.compare(section, "reuseaddr 5353/udp");
+    desk.compare(section, "reuseaddr http://localhost:8081/");
     let both = shown("", "reuseaddr free 8080");
     let example = &both[0];
     let mut terminal = desk
@@ -447,5 +485,20 @@ fn of_systemd() {
             .stdout
             .replace(&place, "/usr/local/lib/libreuse.so");
         assert_eq!(came.trim_end(), example.shown.trim_end(), "{example:#?}");
+    }
+}
+
+/// The folder's name is the library's version and a sum of it.
+#[test]
+fn of_clean() {
+    let user = crate::clean::User::new("typed-clean");
+    user.runs(&["run", "true"]).run().succeeded();
+    let command = "reuseaddr clean --dry-run";
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let came = user.runs(&words).output();
+    let came = came.replace(&user.home().display().to_string(), "/home/me");
+    for example in shown("## reuseaddr install", command) {
+        let without_sum = |text: &str| alike(text.trim_end().rsplit_once('-').expect("a sum").0);
+        assert_eq!(without_sum(&came), without_sum(&example.shown), "{came}");
     }
 }

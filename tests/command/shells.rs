@@ -1,6 +1,6 @@
 //! The completions, in the shells themselves: somebody types and presses the tabulator.
 
-use crate::{reuseaddr, server};
+use crate::{reuseaddr, serve_once, server};
 use std::fs;
 use std::os::unix::fs::symlink;
 use support::{Folder, Program, own_network};
@@ -38,6 +38,11 @@ os.kill(pid, 9)
 /// What becomes of each line when the tabulator is pressed.
 fn typed(shell: &[&str], setup: &str, lines: &[&str]) -> Vec<String> {
     let folder = Folder::new(&format!("shell-{}-{}", shell[0], setup.len()));
+    typed_in(&folder, shell, setup, lines)
+}
+
+/// The same, with this folder as the home.
+fn typed_in(folder: &Folder, shell: &[&str], setup: &str, lines: &[&str]) -> Vec<String> {
     symlink(support::reuseaddr(), folder.join("reuseaddr")).expect("the folder is ours");
     let script = folder.join("_reuseaddr");
     fs::write(&script, reuseaddr(["completions", shell[0]]).output()).expect("the folder is ours");
@@ -134,6 +139,34 @@ fn zsh_completes() {
         &["zsh", "-f", "-i"],
         "PS1='$ '; unsetopt zle_bracketed_paste prompt_sp; autoload -U compinit; compinit -u -D; . SCRIPT",
     );
+}
+
+/// zsh prints a dash before what a word means, and none for a word that needs no explanation.
+#[test]
+fn zsh_lists_words_without_a_dash() {
+    own_network();
+    let listed = |line: &str| {
+        let setup = "PS1='$ '; unsetopt zle_bracketed_paste prompt_sp; autoload -U compinit; compinit -u -D; . SCRIPT; \
+                     setopt list_ambiguous no_list_beep; _describe() { print -rl -- ${(P)2} > $HOME/described }";
+        let folder = Folder::new(&format!("described-{}", line.len()));
+        typed_in(&folder, &["zsh", "-f", "-i"], setup, &[line]);
+        fs::read_to_string(folder.join("described")).expect("what was described")
+    };
+    assert_eq!(listed("reuseaddr run --linger "), "off\ngraceful\nzero\n");
+    // The control: these have one.
+    assert!(listed("reuseaddr ").contains("\nstatus:"));
+}
+
+/// Of a peer's address there is no use in those that no connection has.
+#[test]
+fn peers_are_those_of_connections() {
+    own_network();
+    let mut running = server(5000).start();
+    running.expect("listening");
+    let offered = || reuseaddr(["complete", "--", "evict", "--peer", ""]).output();
+    assert_eq!(offered(), "");
+    serve_once(&mut running, 5000);
+    assert_eq!(offered(), "127.0.0.1\t1 connection\n");
 }
 
 #[test]

@@ -70,9 +70,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         output::complain(&unarmed(&ports)?);
     } else if answer.missed > 0 {
         output::complain(&format!(
-            "{} not: nobody has accepted what is there, or you may not look where it is held. What it leaves behind may \
-             keep the port from the next start, so arm once more when it has been accepted",
-            count(answer.missed, "connection was", "connections were"),
+            "{} could not be armed: not accepted yet, or held by a process that you may not inspect. It may block the next \
+             start: run `reuseaddr arm` again later",
+            count(answer.missed, "connection", "connections"),
         ));
     }
     Ok(code(&answer))
@@ -194,25 +194,24 @@ fn outlook(answer: &Arming, armed: usize) -> String {
         .sockets
         .iter()
         .any(|socket| socket.kind == Kind::Listener && socket.had_reuse_address);
+    let is_one = answer.leftovers.values().sum::<usize>() == 1;
+    let (remain, subject, block, object) = if is_one {
+        ("remains", "it", "blocks", "it")
+    } else {
+        ("remain", "they", "block", "them")
+    };
+    let (since, block) = if had {
+        (
+            ", perhaps from before the listener carried SO_REUSEADDR",
+            "may block",
+        )
+    } else {
+        (" without SO_REUSEADDR", block)
+    };
     text += &format!(
-        " But {} {} there already, left behind {}: the port is not free before {} gone, in {} s. Once the program has \
-         been stopped, `reuseaddr evict {port}` ends that, or `reuseaddr run --wait {}s PROGRAM` waits for it.",
+        " But {} {remain}{since}: {subject} {block} the port for {} s more. Once the program has been stopped, `reuseaddr \
+         evict {port}` clears {object}, or `reuseaddr run --wait {}s PROGRAM` waits for {object}.",
         list(&what),
-        if answer.leftovers.values().sum::<usize>() == 1 {
-            "is"
-        } else {
-            "are"
-        },
-        if had {
-            "perhaps before it carried SO_REUSEADDR"
-        } else {
-            "without SO_REUSEADDR"
-        },
-        if answer.leftovers.values().sum::<usize>() == 1 {
-            "it is"
-        } else {
-            "they are"
-        },
         left.div_ceil(1000),
         seconds_to_wait(left),
     );

@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::{Arg, Command};
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 
 /// Print what may stand at the end of a command line
 #[derive(Debug, clap::Args)]
@@ -158,6 +159,7 @@ fn values(argument: &Arg, current: &str, before: &str) -> Answer {
         "PID" => processes(),
         "PORT" | "PORTS" => ports(),
         "UNIT" => units(),
+        _ if argument.get_id() == "peer" => peers(),
         "ADDRESS" => plain(&["127.0.0.1", "0.0.0.0", "::1", "::"]),
         "WAIT" => plain(&["10s", "60s", "2m"]),
         name if name.contains('|') => plain(&name.split('|').collect::<Vec<_>>()),
@@ -212,6 +214,22 @@ fn ports() -> Vec<(String, String)> {
     found
         .into_iter()
         .map(|(port, meaning)| (port.to_string(), meaning))
+        .collect()
+}
+
+/// The addresses that connections are with, and how many there are.
+fn peers() -> Vec<(String, String)> {
+    let entries = sock_diag::dump(Which::All).unwrap_or_default();
+    let mut found = BTreeMap::<IpAddr, usize>::new();
+    for entry in entries.iter().filter(|entry| entry.peer.port() != 0) {
+        *found.entry(entry.peer.ip().to_canonical()).or_default() += 1;
+    }
+    found
+        .into_iter()
+        .map(|(peer, number)| {
+            let meaning = output::count(number, "connection", "connections");
+            (peer.to_string(), meaning)
+        })
         .collect()
 }
 

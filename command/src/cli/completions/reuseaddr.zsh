@@ -2,7 +2,7 @@
 # Completion of reuseaddr for zsh. The command itself knows what may stand where.
 _reuseaddr() {
     local -a answer shown
-    local line word
+    local line word meaning
     answer=("${(@f)$("${(Q)words[1]}" complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
     case ${answer[1]} in
     :files)
@@ -17,7 +17,9 @@ _reuseaddr() {
     *)
         for line in $answer; do
             word=${line%%$'\t'*}
-            shown+=("${word//:/\\:}:${line#*$'\t'}")
+            meaning=${line#*$'\t'}
+            # Without a meaning no colon: `_describe` would print a dash for it.
+            shown+=("${word//:/\\:}${meaning:+:$meaning}")
         done
         _describe reuseaddr shown
         ;;

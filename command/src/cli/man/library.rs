@@ -65,7 +65,7 @@ pub(super) fn page() -> String {
     page.term(
         "libreuse[PID]: loaded: ...",
         "",
-        "with `LIBREUSE_LOG=info`: the library is loaded, with these settings.",
+        "with `LIBREUSE_LOG=debug`: the library is loaded, with these settings.",
     );
     page.term(
         "libreuse[PID]: bind ADDRESS: ..., bound with SO_REUSEADDR",
