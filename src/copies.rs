@@ -124,7 +124,9 @@ unsafe fn has_the_note(file: &libc::dl_phdr_info) -> bool {
                 unsafe { slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(address), size) };
             // SAFETY: it is defined above, and never changes.
             let ours = unsafe { &NOTE };
-            notes.windows(NOTE_SIZE).any(|note| {
+            // Each begins with a word.
+            let places = notes.windows(NOTE_SIZE).step_by(4);
+            places.into_iter().any(|note| {
                 note.get(..VERSION_SIZE.start) == ours.get(..VERSION_SIZE.start)
                     && note.get(VERSION_SIZE.end..) == ours.get(VERSION_SIZE.end..)
             })

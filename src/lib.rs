@@ -14,6 +14,7 @@
 //! * `real` finds the functions that we interpose, and `copies` other copies of this library, by a
 //!   note that says its version too.
 //! * `sink` writes what is reported, without disturbing the host.
+//! * `memory` has what the compiler would call of libc by itself.
 //!
 //! The shim runs inside other people's processes: in signal handlers, in children of `vfork`, on
 //! small stacks, before its own constructor. It therefore has no standard library, allocates
@@ -47,6 +48,9 @@ mod hooks;
 mod listeners;
 #[allow(unsafe_code)] // Calls in: the loader's; and the program's environment.
 mod load;
+#[allow(unsafe_code)] // Calls in, from what the compiler makes of our code.
+#[cfg(not(any(debug_assertions, test)))]
+mod memory;
 #[allow(unsafe_code)] // Calls in, from code that went wrong; in the release build there is none.
 #[cfg(not(test))] // Lints look at a test build too, which brings a handler of its own.
 mod panic;

@@ -4,12 +4,13 @@
 
 use crate::{copies, errno, file, real, sink};
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char, c_long};
+use core::ffi::{CStr, c_char, c_ulong};
 use core::marker::PhantomData;
+use core::mem;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use libreuse_rules::report;
-use libreuse_rules::settings::{Complaint, PREFIX, Settings, VARIABLES};
+use libreuse_rules::settings::{Complaint, PREFIX, Programs, Settings, VARIABLES};
 
 static STORE: Store = Store {
     settings: UnsafeCell::new(Settings::UNSET),
@@ -52,10 +53,10 @@ pub(crate) fn settings() -> Option<&'static Settings> {
 fn before_our_constructor() -> Option<&'static Settings> {
     errno::kept(|| {
         // SAFETY: it takes nothing.
-        let process = unsafe { libc::getpid() };
+        let process = unsafe { libc::syscall(libc::SYS_getpid) };
         // SAFETY: it takes nothing.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) };
-        if thread == c_long::from(process) {
+        if thread == process {
             read_once();
         }
     });
@@ -110,7 +111,8 @@ fn read_once() {
     let environment = unsafe { Strings::borrow(environment) };
 
     let mut mistakes = false;
-    if !runs_with_more_rights_than_its_caller() {
+    let is_any_set = variables(&environment).next().is_some();
+    if is_any_set && !runs_with_more_rights_than_its_caller() {
         read(settings, &environment, &mut |_| mistakes = true);
     }
     if !chosen(settings) {
@@ -131,19 +133,35 @@ fn read_once() {
 }
 
 unsafe extern "C" {
-    // The names that both glibc and musl have, and that fewer programs define for themselves than
-    // `environ` and `program_invocation_name`, which are the same variables.
+    // The name that both glibc and musl have, and that fewer programs define for themselves than
+    // `environ`, which is the same variable.
     #[link_name = "__environ"]
     static mut ENVIRON: *const *const c_char;
-    #[link_name = "__progname_full"]
-    static mut NAME: *const c_char;
 }
 
 /// Whether the program is setuid or the like, where the caller's variables must count for nothing:
 /// the question that `secure_getenv(3)` asks.
 fn runs_with_more_rights_than_its_caller() -> bool {
-    // SAFETY: getauxval takes any number (getauxval(3)).
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+    // SAFETY: the type is that of the declaration in getauxval(3).
+    let getauxval: Option<Getauxval> = unsafe { mem::transmute(real::find(c"getauxval")) };
+    // SAFETY: getauxval takes any number.
+    let from_libc = getauxval.map(|getauxval| unsafe { getauxval(libc::AT_SECURE) });
+    from_libc.or_else(at_secure_of_the_kernel) != Some(0)
+}
+
+type Getauxval = unsafe extern "C" fn(c_ulong) -> c_ulong;
+
+/// `AT_SECURE` as the kernel has passed it to the program (proc(5)); `None` if it does not tell.
+fn at_secure_of_the_kernel() -> Option<c_ulong> {
+    const WORD: usize = size_of::<c_ulong>();
+    let mut room = [0; 1024];
+    let length = file::read_begin(c"/proc/self/auxv", &mut room);
+    let pairs = room.get(..length)?.chunks_exact(2 * WORD);
+    pairs.into_iter().find_map(|pair| {
+        let (kind, value) = pair.split_first_chunk::<WORD>()?;
+        let value = value.first_chunk::<WORD>()?;
+        (c_ulong::from_ne_bytes(*kind) == libc::AT_SECURE).then(|| c_ulong::from_ne_bytes(*value))
+    })
 }
 
 /// Takes every `LIBREUSE_` variable into the settings. Of two with the same name the first counts,
@@ -153,9 +171,6 @@ fn read(
     environment: &Strings<'_>,
     mut complain: &mut dyn FnMut(Complaint<'_>),
 ) {
-    if variables(environment).next().is_none() {
-        return;
-    }
     for variable in &VARIABLES {
         let named = |&(name, _): &(&[u8], &[u8])| name == variable.name.as_bytes();
         if let Some((name, value)) = variables(environment).find(named) {
@@ -176,9 +191,9 @@ fn read(
 fn variables<'a>(environment: &Strings<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     environment
         .clone()
-        .filter(|entry| entry.starts_with(PREFIX))
+        .filter(|entry| entry.begins(PREFIX))
         .filter_map(|entry| {
-            let mut halves = entry.splitn(2, |&byte| byte == b'=');
+            let mut halves = entry.bytes().splitn(2, |&byte| byte == b'=');
             Some((halves.next()?, halves.next()?))
         })
 }
@@ -192,28 +207,34 @@ fn chosen(settings: &Settings) -> bool {
         return true;
     }
     let mut room = [0; 4096];
-    programs.contains(file_name(script(&mut room)))
+    is_named_on_the_command_line(programs, &mut room)
         || programs.contains(file_name(executable(&mut room)))
 }
 
-/// The first of the program's arguments that is no option, as far as there is room for it. musl
-/// hands its constructors no arguments, so the kernel is asked (proc(5)).
-fn script(room: &mut [u8]) -> &[u8] {
+/// Whether the name that the program was started under is among them, or the first of its arguments
+/// that is no option, as far as there is room. musl hands its constructors no arguments, so the
+/// kernel is asked (proc(5)).
+fn is_named_on_the_command_line(programs: &Programs, room: &mut [u8]) -> bool {
     let length = file::read_begin(c"/proc/self/cmdline", room);
     let mut arguments = room
         .get(..length)
         .unwrap_or_default()
         .split(|&byte| byte == 0);
-    arguments.next();
-    arguments
-        .find(|word| !word.starts_with(b"-"))
-        .unwrap_or_default()
+    let started_as = arguments.next().unwrap_or_default();
+    let script = arguments.find(|word| !word.starts_with(b"-"));
+    programs.contains(file_name(started_as))
+        || programs.contains(file_name(script.unwrap_or_default()))
 }
 
-/// The program's `argv[0]`.
+/// The program's `argv[0]`, where the kernel need not be asked: as both glibc and musl have it.
+/// Fewer programs have this name than `program_invocation_name`, which is the same variable.
 fn started_as<'a>() -> &'a [u8] {
-    // SAFETY: libc has set it before it called the constructor.
-    let name = unsafe { NAME };
+    let place = real::find(c"__progname_full").cast::<*const c_char>();
+    if place.is_null() {
+        return &[];
+    }
+    // SAFETY: it is the variable of that name, which libc has set before it called the constructor.
+    let name = unsafe { place.read() };
     if name.is_null() {
         return &[];
     }
@@ -225,9 +246,11 @@ fn started_as<'a>() -> &'a [u8] {
 fn executable(room: &mut [u8]) -> &[u8] {
     // SAFETY: the kernel writes at most as many bytes as there is room for.
     let length = unsafe {
-        libc::readlink(
+        libc::syscall(
+            libc::SYS_readlinkat,
+            libc::AT_FDCWD,
             c"/proc/self/exe".as_ptr(),
-            room.as_mut_ptr().cast(),
+            room.as_mut_ptr(),
             room.len(),
         )
     };
@@ -262,9 +285,9 @@ impl Strings<'_> {
 }
 
 impl<'a> Iterator for Strings<'a> {
-    type Item = &'a [u8];
+    type Item = Entry<'a>;
 
-    fn next(&mut self) -> Option<&'a [u8]> {
+    fn next(&mut self) -> Option<Entry<'a>> {
         if self.next.is_null() {
             return None;
         }
@@ -275,7 +298,36 @@ impl<'a> Iterator for Strings<'a> {
         }
         // SAFETY: an entry was there, so there is another one or the end.
         self.next = unsafe { self.next.add(1) };
+        Some(Entry {
+            string,
+            strings: PhantomData,
+        })
+    }
+}
+
+/// A C string of such an array, whose length is not known yet: most are of no concern to us.
+struct Entry<'a> {
+    string: *const c_char,
+    strings: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Entry<'a> {
+    /// Whether it begins with these bytes, of which none is null.
+    fn begins(&self, with: &[u8]) -> bool {
+        let mut next = self.string.cast::<u8>();
+        with.iter().all(|&byte| {
+            // SAFETY: the string has not ended yet: what has been read was not its null byte.
+            let is_so = unsafe { next.read() } == byte;
+            if is_so {
+                // SAFETY: it was no null byte, so another one follows.
+                next = unsafe { next.add(1) };
+            }
+            is_so
+        })
+    }
+
+    fn bytes(&self) -> &'a [u8] {
         // SAFETY: an entry that is not null is a C string (see `borrow`).
-        Some(unsafe { CStr::from_ptr(string) }.to_bytes())
+        unsafe { CStr::from_ptr(self.string) }.to_bytes()
     }
 }

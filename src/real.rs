@@ -20,24 +20,51 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use core::{mem, ptr};
 use libc::{sockaddr, socklen_t};
 
-pub(crate) type Bind = unsafe extern "C" fn(c_int, *const sockaddr, socklen_t) -> c_int;
-pub(crate) type Close = unsafe extern "C" fn(c_int) -> c_int;
-pub(crate) type Connect = unsafe extern "C" fn(c_int, *const sockaddr, socklen_t) -> c_int;
-pub(crate) type Listen = unsafe extern "C" fn(c_int, c_int) -> c_int;
-pub(crate) type Setsockopt =
-    unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, socklen_t) -> c_int;
+type Connect = unsafe extern "C" fn(c_int, *const sockaddr, socklen_t) -> c_int;
+type Close = unsafe extern "C" fn(c_int) -> c_int;
+type Listen = unsafe extern "C" fn(c_int, c_int) -> c_int;
+type Setsockopt = unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, socklen_t) -> c_int;
 
-// SAFETY: each type is that of the function's declaration in its manual page, and of what stands in
-// for it.
-pub(crate) static BIND: Real<Bind> = unsafe { Real::new(c"bind", bind) };
-// SAFETY: as above.
-pub(crate) static CLOSE: Real<Close> = unsafe { Real::new(c"close", close) };
-// SAFETY: as above.
-pub(crate) static CONNECT: Real<Connect> = unsafe { Real::new(c"connect", connect) };
-// SAFETY: as above.
-pub(crate) static LISTEN: Real<Listen> = unsafe { Real::new(c"listen", listen) };
-// SAFETY: as above.
-pub(crate) static SETSOCKOPT: Real<Setsockopt> = unsafe { Real::new(c"setsockopt", setsockopt) };
+/// A function that we interpose.
+///
+/// # Safety
+///
+/// `Function` is a function pointer's type, and the function called `NAME` is of it.
+pub(crate) unsafe trait Interposed {
+    type Function: Copy;
+    const NAME: &CStr;
+    /// libc's, without dlsym.
+    const LIBCS: Self::Function;
+}
+
+macro_rules! interposed {
+    ($($marker:ident, $name:literal, $function:ty, $libcs:ident;)+) => {
+        $(
+            pub(crate) enum $marker {}
+
+            // SAFETY: the type is that of the declaration in the manual page.
+            unsafe impl Interposed for $marker {
+                type Function = $function;
+                const NAME: &CStr = $name;
+                const LIBCS: Self::Function = $libcs;
+            }
+        )+
+    };
+}
+
+interposed!(
+    BindCall, c"bind", Connect, bind;
+    CloseCall, c"close", Close, close;
+    ConnectCall, c"connect", Connect, connect;
+    ListenCall, c"listen", Listen, listen;
+    SetsockoptCall, c"setsockopt", Setsockopt, setsockopt;
+);
+
+pub(crate) static BIND: Real<BindCall> = Real::new();
+pub(crate) static CLOSE: Real<CloseCall> = Real::new();
+pub(crate) static CONNECT: Real<ConnectCall> = Real::new();
+pub(crate) static LISTEN: Real<ListenCall> = Real::new();
+pub(crate) static SETSOCKOPT: Real<SetsockoptCall> = Real::new();
 
 /// Looks all of them up, so that no hook need do it.
 pub(crate) fn resolve_all() {
@@ -48,28 +75,20 @@ pub(crate) fn resolve_all() {
     SETSOCKOPT.resolve();
 }
 
-/// A function that we interpose, of type `F`.
-pub(crate) struct Real<F> {
-    name: &'static CStr,
+/// Where the function behind ours is. What it is called is no part of it: the loader would have to
+/// adjust each pointer in a static when it starts a program.
+pub(crate) struct Real<I> {
     /// Null until it is looked up. Everybody who looks it up finds the same address, so this needs
     /// no lock, and neither a signal handler nor a forked child can find one held.
     address: AtomicPtr<c_void>,
-    function: PhantomData<F>,
-    /// libc's, without dlsym.
-    libcs: F,
+    function: PhantomData<I>,
 }
 
-impl<F: Copy> Real<F> {
-    /// # Safety
-    ///
-    /// * `F` is a function pointer type.
-    /// * The function called `name` is of that type.
-    const unsafe fn new(name: &'static CStr, libcs: F) -> Self {
+impl<I: Interposed> Real<I> {
+    const fn new() -> Self {
         Self {
-            name,
             address: AtomicPtr::new(ptr::null_mut()),
             function: PhantomData,
-            libcs,
         }
     }
 
@@ -78,44 +97,50 @@ impl<F: Copy> Real<F> {
     /// Before our constructor has run it is looked up here: other libraries' constructors may call
     /// us first.
     #[inline]
-    pub(crate) fn get(&self) -> F {
+    pub(crate) fn get(&self) -> I::Function {
         let mut address = self.address.load(Relaxed);
         if address.is_null() {
             address = self.resolve();
         }
-        // SAFETY: a function pointer is as large as an address, and this one is of type F (see
-        // `new`).
+        // SAFETY: a function pointer is as large as an address, and this one is of that type
+        // (see `Interposed`).
         unsafe { mem::transmute_copy(&address) }
     }
 
-    // Never inlined: tests/hostile/purity.rs asserts that no hook calls dlsym but by way of this.
-    #[cold]
-    #[inline(never)]
+    #[inline]
     fn resolve(&self) -> *mut c_void {
-        let mut address = look_up(self.name);
-        if address.is_null() {
-            // SAFETY: a function pointer is as large as an address (see `new`).
-            address = unsafe { mem::transmute_copy(&self.libcs) };
-        }
-        self.address.store(address, Relaxed);
-        address
+        // SAFETY: a function pointer is as large as an address (see `Interposed`).
+        let libcs = unsafe { mem::transmute_copy(&I::LIBCS) };
+        resolve(&self.address, I::NAME.as_ptr(), libcs)
     }
+}
+
+// Never inlined: tests/hostile/purity.rs asserts that no hook calls dlsym but by way of this.
+#[cold]
+#[inline(never)]
+fn resolve(place: &AtomicPtr<c_void>, name: *const c_char, libcs: *mut c_void) -> *mut c_void {
+    let mut address = look_up(name);
+    if address.is_null() {
+        address = libcs;
+    }
+    place.store(address, Relaxed);
+    address
 }
 
 /// The function behind ours, as dlsym finds it; null if there is no dlsym, or it finds none.
 #[inline]
-fn look_up(name: &CStr) -> *mut c_void {
+fn look_up(name: *const c_char) -> *mut c_void {
     // SAFETY: the loader filled it in before it called anything in this library.
     let Some(dlsym) = (unsafe { DLSYM }) else {
         return ptr::null_mut();
     };
     // SAFETY: the name is a C string. RTLD_NEXT asks from the caller of dlsym, which is this
     // library: what follows keeps the call from becoming a jump.
-    let mut address = unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    let mut address = unsafe { dlsym(libc::RTLD_NEXT, name) };
     if address.is_null() {
         // To musl, what is opened as a plug-in comes after all others, libc included: nothing is
         // behind it. SAFETY: as above.
-        address = unsafe { dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        address = unsafe { dlsym(libc::RTLD_DEFAULT, name) };
     }
     // A library in front that has a dlsym of its own, and passes the question on by an ordinary
     // call, asks from where it stands itself: next to that are we.
@@ -123,6 +148,16 @@ fn look_up(name: &CStr) -> *mut c_void {
         return ptr::null_mut();
     }
     address
+}
+
+/// What libc has under a name that we do not interpose; null if it has none, or there is no dlsym.
+pub(crate) fn find(name: &CStr) -> *mut c_void {
+    // SAFETY: the loader filled it in before it called anything in this library.
+    let Some(dlsym) = (unsafe { DLSYM }) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: the name is a C string.
+    unsafe { dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
@@ -224,21 +259,26 @@ macro_rules! socket_call {
     ($call:ident, $number:ident, $($argument:expr),+) => {
         libc::syscall(
             libc::SYS_socketcall,
-            $number,
-            [$($argument as c_long),+].as_ptr(),
+            crate::real::numbers::$number,
+            [$($argument as libc::c_long),+].as_ptr(),
         )
     };
 }
 
 /// Their numbers there (include/uapi/linux/net.h).
 #[cfg(any(target_arch = "x86", target_arch = "s390x"))]
-const SYS_BIND: c_int = 2;
-#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
-const SYS_CONNECT: c_int = 3;
-#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
-const SYS_LISTEN: c_int = 4;
-#[cfg(any(target_arch = "x86", target_arch = "s390x"))]
-const SYS_SETSOCKOPT: c_int = 14;
+pub(crate) mod numbers {
+    use core::ffi::c_int;
+
+    pub(crate) const SYS_BIND: c_int = 2;
+    pub(crate) const SYS_CONNECT: c_int = 3;
+    pub(crate) const SYS_LISTEN: c_int = 4;
+    pub(crate) const SYS_GETSOCKNAME: c_int = 6;
+    pub(crate) const SYS_SETSOCKOPT: c_int = 14;
+    pub(crate) const SYS_GETSOCKOPT: c_int = 15;
+}
+
+pub(crate) use socket_call;
 
 unsafe extern "C" fn close(fd: c_int) -> c_int {
     // SAFETY: the loader filled it in before it called anything in this library.

@@ -231,7 +231,7 @@ fn take_off(signal: c_int) {
         return;
     }
     // SAFETY: it takes nothing.
-    let process = unsafe { libc::getpid() };
+    let process = unsafe { libc::syscall(libc::SYS_getpid) };
     // SAFETY: as above.
     let thread = unsafe { libc::syscall(libc::SYS_gettid) };
     // SAFETY: three numbers, and a siginfo that outlives the call.

@@ -286,7 +286,9 @@ impl Path {
             if byte != b'%' {
                 path.push(byte)?;
             } else if bytes.next() == Some(&b'p') {
-                write!(path, "{}", Decimal(pid())).ok()?;
+                Decimal(pid())
+                    .digits()
+                    .try_for_each(|digit| path.push(digit))?;
             } else {
                 path.push(b'%')?;
             }
@@ -302,18 +304,11 @@ impl Path {
     }
 }
 
-impl Write for Path {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes()
-            .try_for_each(|byte| self.push(byte))
-            .ok_or(fmt::Error)
-    }
-}
-
 /// This process's number, asked for each time: a forked child has another one.
 fn pid() -> u32 {
-    // SAFETY: getpid takes nothing and cannot fail.
-    unsafe { libc::getpid() }.unsigned_abs()
+    // SAFETY: it takes nothing and cannot fail.
+    let pid = unsafe { libc::syscall(libc::SYS_getpid) };
+    u32::try_from(pid).unwrap_or(0)
 }
 
 /// Whether a write to `fd` would not block: nobody may be reading the pipe, or the terminal may be

@@ -1,10 +1,10 @@
 //! The program's sockets: their options, addresses and states.
 //!
-//! Each method is one system call, by the libc function of that name: another preloaded library may
-//! have its own. None of them is a cancellation point (pthreads(7)). They may change `errno`;
-//! whoever calls them puts it back.
+//! Each method is one system call; what sets an option is made by the function behind ours: another
+//! preloaded library may have its own. None of them is a cancellation point (pthreads(7)). They may
+//! change `errno`; whoever calls them puts it back.
 
-use crate::real;
+use crate::real::{self, socket_call};
 use core::ffi::{c_int, c_void};
 use core::mem;
 use libc::socklen_t;
@@ -39,12 +39,14 @@ impl Socket {
         // SAFETY: the kernel writes at most `length` bytes, which is the value's size, and callers
         // pick a T for which all bytes are values. Both outlive the call.
         let result = unsafe {
-            libc::getsockopt(
+            socket_call!(
+                SYS_getsockopt,
+                SYS_GETSOCKOPT,
                 self.0,
                 level,
                 name,
-                (&raw mut value).cast::<c_void>(),
-                &raw mut length,
+                &raw mut value,
+                &raw mut length
             )
         };
         (result == 0).then_some(value)
@@ -63,10 +65,12 @@ impl Facts for Socket {
         // SAFETY: the kernel writes at most `length` bytes, which is the buffer's size. Both
         // outlive the call.
         let result = unsafe {
-            libc::getsockname(
+            socket_call!(
+                SYS_getsockname,
+                SYS_GETSOCKNAME,
                 self.0,
-                (&raw mut bytes).cast::<c_void>().cast::<libc::sockaddr>(),
-                &raw mut length,
+                &raw mut bytes,
+                &raw mut length
             )
         };
         // An unnamed AF_UNIX address and the like decode to None.

@@ -339,25 +339,31 @@ fn write_v6(f: &mut fmt::Formatter<'_>, groups: [u16; 8]) -> fmt::Result {
 }
 
 /// A number in decimal, without the panic path that the integers' own `Display` has.
+#[derive(Clone, Copy)]
 pub struct Decimal(pub u32);
 
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Decimal {
+    /// Its digits, in ASCII.
+    pub fn digits(self) -> impl Iterator<Item = u8> {
         let mut digits = [0; 10];
         let mut rest = self.0;
         for digit in digits.iter_mut().rev() {
-            *digit = rest % 10;
+            *digit = b'0'.wrapping_add((rest % 10).to_le_bytes()[0]);
             rest /= 10;
         }
-        let leading = digits
-            .iter()
-            .take(9)
-            .take_while(|&&digit| digit == 0)
-            .count();
-        for digit in digits.into_iter().skip(leading) {
-            f.write_char(char::from_digit(digit, 10).unwrap_or('?'))?;
-        }
-        Ok(())
+        let last = digits.len().saturating_sub(1);
+        digits
+            .into_iter()
+            .enumerate()
+            .skip_while(move |&(place, digit)| digit == b'0' && place < last)
+            .map(|(_, digit)| digit)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.digits()
+            .try_for_each(|digit| f.write_char(char::from(digit)))
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::calls::Calls;
 use crate::endpoint::{Decimal, Endpoint};
 use crate::policy::{Ending, Options, Reason};
-use crate::settings::{Linger, Settings};
+use crate::settings::{Linger, Settings, Text};
 use core::fmt;
 use log::Level;
 
@@ -24,14 +24,17 @@ pub enum Function {
 }
 
 impl Function {
-    fn name(self) -> Plain {
-        Plain(match self {
-            Self::Bind => "bind",
-            Self::Listen => "listen",
-            Self::Connect => "connect",
-            Self::Setsockopt => "setsockopt",
-            Self::Close => "close",
-        })
+    /// Not by a `match`: the compiler would make that a table of pointers, each of which the loader
+    /// has to adjust when it starts a program.
+    fn name(self) -> &'static Text<10> {
+        static NAMES: [Text<10>; 5] = [
+            Text::of("bind"),
+            Text::of("listen"),
+            Text::of("connect"),
+            Text::of("setsockopt"),
+            Text::of("close"),
+        ];
+        NAMES.get(self as usize).unwrap_or(&Text::EMPTY)
     }
 
     /// Why options are set around it.

@@ -32,8 +32,21 @@ pub struct Setting {
     pub effect: &'static str,
     /// The values as an error message names them.
     accepts: &'static str,
-    /// Reads a value into the settings, and leaves them as they were when it can't.
-    parse: fn(&mut Settings, &[u8]) -> Result<(), Fault>,
+    /// What of the settings it is.
+    key: Key,
+}
+
+/// The variables, in the order of the table.
+#[derive(Clone, Copy)]
+enum Key {
+    ReuseAddress,
+    Linger,
+    Wait,
+    ReusePort,
+    Ports,
+    Programs,
+    Log,
+    LogFile,
 }
 
 /// What is wrong with a value, beyond its not being one of those that are accepted; may be empty.
@@ -47,13 +60,13 @@ const EMPTY_ENTRY: Fault = "an entry is empty";
 pub static SETTINGS: [Setting; TABLE.len()] = TABLE;
 
 /// What it takes to read a variable. The loader adjusts every pointer of a table when it starts a
-/// program, so that the library has this one, without the manual's words.
+/// program, so that the library has this one, without the manual's words and without pointers.
 #[derive(Clone, Copy)]
 pub struct Variable {
     /// Its full name.
-    pub name: &'static str,
-    accepts: &'static str,
-    parse: fn(&mut Settings, &[u8]) -> Result<(), Fault>,
+    pub name: Text<24>,
+    accepts: Text<80>,
+    key: Key,
 }
 
 /// The variables of [`SETTINGS`].
@@ -70,9 +83,9 @@ pub static VARIABLES: [Variable; TABLE.len()] = {
 impl Setting {
     const fn variable(&self) -> Variable {
         Variable {
-            name: self.name,
-            accepts: self.accepts,
-            parse: self.parse,
+            name: Text::of(self.name),
+            accepts: Text::of(self.accepts),
+            key: self.key,
         }
     }
 }
@@ -84,10 +97,7 @@ const TABLE: [Setting; 8] = [
         default: "`on`",
         effect: "let `bind` succeed over what an earlier run left behind",
         accepts: "on or off",
-        parse: |settings, value| {
-            settings.reuse_address = switch(value)?;
-            Ok(())
-        },
+        key: Key::ReuseAddress,
     },
     Setting {
         name: "LIBREUSE_LINGER",
@@ -95,15 +105,7 @@ const TABLE: [Setting; 8] = [
         default: "`off`",
         effect: "how TCP connections close: as always, mostly without TIME_WAIT, or by a reset that loses data",
         accepts: "off, graceful or zero",
-        parse: |settings, value| {
-            settings.linger = match value {
-                b"off" => Linger::Off,
-                b"graceful" => Linger::Graceful,
-                b"zero" => Linger::Zero,
-                _ => return Err(UNKNOWN),
-            };
-            Ok(())
-        },
+        key: Key::Linger,
     },
     Setting {
         name: "LIBREUSE_WAIT",
@@ -111,15 +113,7 @@ const TABLE: [Setting; 8] = [
         default: "`0`",
         effect: "how long `bind` waits for what an earlier run left; with `,listeners` for a live listener too",
         accepts: "a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
-        parse: |settings, value| {
-            let (duration, listeners) = match value.strip_suffix(b",listeners") {
-                Some(duration) => (duration, true),
-                None => (value, false),
-            };
-            settings.wait_ms = milliseconds(duration)?;
-            settings.wait_for_listeners = listeners;
-            Ok(())
-        },
+        key: Key::Wait,
     },
     Setting {
         name: "LIBREUSE_REUSEPORT",
@@ -127,10 +121,7 @@ const TABLE: [Setting; 8] = [
         default: "`off`",
         effect: "set SO_REUSEPORT as well: several live copies share the port",
         accepts: "on or off",
-        parse: |settings, value| {
-            settings.reuse_port = switch(value)?;
-            Ok(())
-        },
+        key: Key::ReusePort,
     },
     Setting {
         name: "LIBREUSE_PORTS",
@@ -138,7 +129,7 @@ const TABLE: [Setting; 8] = [
         default: "all",
         effect: "the local ports it acts on, up to 512 ranges",
         accepts: "ports and ranges such as 49200,8000-8100, from 1 to 65535",
-        parse: |settings, value| settings.ports.replace(value),
+        key: Key::Ports,
     },
     Setting {
         name: "LIBREUSE_PROGRAMS",
@@ -146,7 +137,7 @@ const TABLE: [Setting; 8] = [
         default: "all",
         effect: "the programs it acts in, by file name; `*` and `?` stand for any characters and for one",
         accepts: "program names such as myd,worker*, without directories",
-        parse: |settings, value| settings.programs.replace(value),
+        key: Key::Programs,
     },
     Setting {
         name: "LIBREUSE_LOG",
@@ -154,18 +145,7 @@ const TABLE: [Setting; 8] = [
         default: "`warn`",
         effect: "what it reports",
         accepts: "off, error, warn, info, debug or trace",
-        parse: |settings, value| {
-            settings.log = match value {
-                b"off" => LevelFilter::Off,
-                b"error" => LevelFilter::Error,
-                b"warn" => LevelFilter::Warn,
-                b"info" => LevelFilter::Info,
-                b"debug" => LevelFilter::Debug,
-                b"trace" => LevelFilter::Trace,
-                _ => return Err(UNKNOWN),
-            };
-            Ok(())
-        },
+        key: Key::Log,
     },
     Setting {
         name: "LIBREUSE_LOG_FILE",
@@ -173,18 +153,7 @@ const TABLE: [Setting; 8] = [
         default: "stderr",
         effect: "where it reports to",
         accepts: "an absolute path, in which %p stands for the pid and %% for a percent sign",
-        parse: |settings, value| {
-            if value.first() != Some(&b'/') {
-                return Err("not an absolute path");
-            }
-            let mut rest = value.iter();
-            while let Some(byte) = rest.next() {
-                if *byte == b'%' && !matches!(rest.next(), Some(b'p' | b'%')) {
-                    return Err("% is followed by neither p nor %");
-                }
-            }
-            settings.log_file.replace(value)
-        },
+        key: Key::LogFile,
     },
 ];
 
@@ -272,7 +241,62 @@ impl Settings {
         else {
             return Err(complain(None, "no such variable"));
         };
-        (variable.parse)(self, value).map_err(|fault| complain(Some(variable), fault))
+        self.read(variable.key, value)
+            .map_err(|fault| complain(Some(variable), fault))
+    }
+
+    /// Reads a value into the settings, and leaves them as they were when it can't.
+    fn read(&mut self, key: Key, value: &[u8]) -> Result<(), Fault> {
+        match key {
+            Key::ReuseAddress => {
+                self.reuse_address = switch(value)?;
+            }
+            Key::Linger => {
+                self.linger = match value {
+                    b"off" => Linger::Off,
+                    b"graceful" => Linger::Graceful,
+                    b"zero" => Linger::Zero,
+                    _ => return Err(UNKNOWN),
+                };
+            }
+            Key::Wait => {
+                let (duration, listeners) = match value.strip_suffix(b",listeners") {
+                    Some(duration) => (duration, true),
+                    None => (value, false),
+                };
+                self.wait_ms = milliseconds(duration)?;
+                self.wait_for_listeners = listeners;
+            }
+            Key::ReusePort => {
+                self.reuse_port = switch(value)?;
+            }
+            Key::Ports => self.ports.replace(value)?,
+            Key::Programs => self.programs.replace(value)?,
+            Key::Log => {
+                self.log = match value {
+                    b"off" => LevelFilter::Off,
+                    b"error" => LevelFilter::Error,
+                    b"warn" => LevelFilter::Warn,
+                    b"info" => LevelFilter::Info,
+                    b"debug" => LevelFilter::Debug,
+                    b"trace" => LevelFilter::Trace,
+                    _ => return Err(UNKNOWN),
+                };
+            }
+            Key::LogFile => {
+                if value.first() != Some(&b'/') {
+                    return Err("not an absolute path");
+                }
+                let mut rest = value.iter();
+                while let Some(byte) = rest.next() {
+                    if *byte == b'%' && !matches!(rest.next(), Some(b'p' | b'%')) {
+                        return Err("% is followed by neither p nor %");
+                    }
+                }
+                self.log_file.replace(value)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -298,11 +322,11 @@ impl fmt::Display for Complaint<'_> {
         let Some(variable) = self.variable else {
             for (position, variable) in VARIABLES.iter().enumerate() {
                 f.write_str(if position == 0 { "" } else { ", " })?;
-                f.write_str(variable.name)?;
+                variable.name.fmt(f)?;
             }
             return Ok(());
         };
-        f.write_str(variable.accepts)
+        variable.accepts.fmt(f)
     }
 }
 
