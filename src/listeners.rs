@@ -9,7 +9,7 @@ use crate::signals;
 use crate::socket::Socket;
 use core::ffi::{c_int, c_void};
 use core::{mem, ptr};
-use libreuse_rules::diag::{Message, Messages, Request, Wanted};
+use libreuse_rules::diag::{Message, Messages, Wanted};
 
 /// As much of an answer as is read at once: the hooks are called on small stacks, and the kernel's
 /// datagrams have 8 KiB or more.
@@ -32,15 +32,9 @@ pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     // nobody looks.
     signals::held(|| {
         // What is opened here is of the thread's network namespace, and reports of no other.
-        let netlink = Descriptor::of_netlink();
-        if let Some(netlink) =
-            netlink.filter(|netlink| is_of_one_network(socket, Socket(netlink.0)))
-        {
-            found = wanted
-                .requests()
-                .iter()
-                .any(|request| netlink.finds(request, wanted));
-        }
+        found = Descriptor::of_netlink().is_some_and(|netlink| {
+            is_of_one_network(socket, Socket(netlink.0)) && netlink.finds(wanted)
+        });
     });
     found
 }
@@ -86,9 +80,9 @@ impl Descriptor {
         fd.map(Self)
     }
 
-    /// Whether the sockets that answer a request are in the way of `wanted`.
-    fn finds(&self, request: &Request, wanted: &Wanted) -> bool {
-        let request = request.encode();
+    /// Whether a socket of the namespace is in the way of `wanted`.
+    fn finds(&self, wanted: &Wanted) -> bool {
+        let request = wanted.request();
         // SAFETY: the request outlives the call; no address, so that it goes to the kernel.
         let sent = unsafe {
             libc::syscall(

@@ -108,9 +108,11 @@ int main(int argc, char **argv) {
         refuse(SYS_clock_gettime);
         FAILS(bind(other, (struct sockaddr *)&taken, sizeof taken), EADDRINUSE);
     } else if (strcmp(what, "stopping") == 0) {
-        // A port that is bound, and never listened on: with a wait the handler comes while that goes on.
-        int held = tcp(), other = tcp();
+        // The port of a client's connection: with a wait the handler comes while that goes on.
+        int held = tcp(), other = tcp(), live = listener();
+        struct sockaddr_in there = at(port_of(live));
         SUCCEEDS(bind(held, AT(7001), IN));
+        SUCCEEDS(connect(held, (struct sockaddr *)&there, sizeof there));
         struct sigaction action = {.sa_handler = stop_the_clock};
         CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
         struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};

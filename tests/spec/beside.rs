@@ -2,7 +2,7 @@
 
 use crate::server::{PORT, Server};
 use std::fs;
-use support::{Program, TcpState, compile_c, own_network, shows_bound_sockets};
+use support::{Engine, Program, TcpState, compile_c, engine, own_network, shows_bound_sockets};
 
 /// A program that sets the option itself, and binds at `host` without listening yet.
 fn about_to_listen(host: &str) -> Program {
@@ -101,16 +101,14 @@ fn gives_a_lock_to_one_of_two_copies_that_start_in_step() {
     // Nobody gets it without the shim.
     assert_eq!(pairs.clone().argument(rounds).output(), "2000 0 0\n");
     let counted = pairs.shimmed().argument(rounds).output();
-    assert_one(&counted, "0\n");
-}
-
-/// Of none, one and both, never both, and what is left is `rest`. On a busy machine, and with a
-/// tracer that takes its time, each of the two often finds the other one in its way.
-fn assert_one(counted: &str, rest: &str) {
-    let mut counts = counted.splitn(3, ' ');
-    let one = counts.nth(1).and_then(|count| count.parse::<u32>().ok());
-    assert!(one > Some(0), "{counted}");
-    assert_eq!(counts.next(), Some(rest), "{counted}");
+    if engine() == Engine::Bpf {
+        assert!(
+            counted.ends_with(" 0\n") && !counted.starts_with("2000 "),
+            "{counted}"
+        );
+    } else {
+        assert_eq!(counted, "0 2000 0\n");
+    }
 }
 
 /// The other one's `bind` fails, as it does without the shim, and not its `listen`.
@@ -131,7 +129,14 @@ fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
             "0 1000 0, 0\n"
         };
         assert_eq!(copies.output(), expected);
-        assert_one(&copies.shimmed().output(), "0, 0\n");
+        let counted = copies.shimmed().output();
+        if leftovers && engine() == Engine::Trace {
+            // A quarter of a second after a copy has listened it detaches, be it between a `bind`
+            // and its `listen`. From then on nobody gets the port.
+            assert!(counted.contains(" 0, "), "{counted}");
+        } else {
+            assert_eq!(counted, "0 1000 0, 0\n");
+        }
     }
 }
 

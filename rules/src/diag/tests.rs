@@ -208,16 +208,24 @@ fn bears_answers_that_are_cut_off_or_nonsense() {
 
 #[test]
 fn asks_for_the_sockets_on_a_port() {
-    let [v4, v6] = wanted("127.0.0.1:4660")
-        .requests()
-        .map(|request| request.encode());
-    assert_eq!(v4[..4], 72_u32.to_ne_bytes());
+    let request = wanted("127.0.0.1:4660").request();
+    assert_eq!(request[..4], 76_u32.to_ne_bytes());
     assert_eq!(
-        v4[4..8],
+        request[4..8],
+        [18_u16.to_ne_bytes(), 0x301_u16.to_ne_bytes()].concat()
+    );
+    assert_eq!(request[20..22], [0x12, 0x34]);
+    assert_eq!(request[68..72], 0x2400_u32.to_ne_bytes());
+    let udp = Request::dump(AF_INET6, 0x2400)
+        .on_port(4660)
+        .of_udp()
+        .encode();
+    assert_eq!(udp[..4], 72_u32.to_ne_bytes());
+    assert_eq!(
+        udp[4..8],
         [20_u16.to_ne_bytes(), 0x301_u16.to_ne_bytes()].concat()
     );
-    assert_eq!((v4[16], v6[16], v4[17]), (AF_INET, AF_INET6, TCP));
-    assert_eq!(v4[20..24], 0x2400_u32.to_ne_bytes());
-    assert_eq!(v4[24..26], [0x12, 0x34]);
-    assert_eq!(Request::dump(AF_INET, 0).of_udp().encode()[17], UDP);
+    assert_eq!(udp[16..18], [AF_INET6, UDP]);
+    assert_eq!(udp[20..24], 0x2400_u32.to_ne_bytes());
+    assert_eq!(udp[24..26], [0x12, 0x34]);
 }

@@ -45,13 +45,9 @@ pub(crate) fn is_held(wanted: &Wanted, network: Option<u64>) -> io::Result<bool>
         return Ok(false);
     }
     let mut found = false;
-    for request in wanted.requests() {
-        match netlink.ask(&request, |socket| found |= wanted.is_held_by(&socket)) {
-            // No IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result?,
-        }
-    }
+    netlink.ask(&wanted.request(), |socket| {
+        found |= wanted.is_held_by(&socket);
+    })?;
     Ok(found)
 }
 
@@ -66,7 +62,9 @@ pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
     for family in FAMILIES {
         let request = which.of(Request::dump(family, u32::MAX).of_udp());
         // What has been read is right, whatever comes of the rest.
-        let _ = netlink.ask(&request, |socket| entries.extend(which.entry(&socket)));
+        let _ = netlink.ask(&request.encode(), |socket| {
+            entries.extend(which.entry(&socket))
+        });
     }
     entries.sort_by_key(|entry| (entry.local, entry.peer, entry.inode));
     entries
@@ -96,7 +94,9 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for family in FAMILIES {
         let request = which.of(Request::dump(family, states));
-        match netlink.ask(&request, |socket| entries.extend(which.entry(&socket))) {
+        match netlink.ask(&request.encode(), |socket| {
+            entries.extend(which.entry(&socket))
+        }) {
             // Without IPv6 there is nothing to read.
             Err(error) if error.kind() == io::ErrorKind::NotFound && family != FAMILIES[0] => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(

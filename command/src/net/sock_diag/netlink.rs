@@ -1,6 +1,6 @@
 //! Carries the messages of sock_diag(7) to the kernel and back, by a netlink socket (netlink(7)).
 
-use libreuse_rules::diag::{Message, Messages, Request, Socket};
+use libreuse_rules::diag::{Message, Messages, Socket};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
@@ -75,12 +75,8 @@ impl Netlink {
     ///
     /// `NotFound` if nobody in the kernel can answer for this family or protocol
     /// (`net/core/sock_diag.c`, `net/ipv4/inet_diag.c`).
-    pub(super) fn ask(
-        &mut self,
-        request: &Request,
-        mut take: impl FnMut(Socket),
-    ) -> io::Result<()> {
-        self.send(&request.encode())?;
+    pub(super) fn ask(&mut self, request: &[u8], mut take: impl FnMut(Socket)) -> io::Result<()> {
+        self.send(request)?;
         let mut end = None;
         while end.is_none() {
             self.receive(|message| match message {
@@ -104,7 +100,7 @@ impl AsFd for Netlink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use libreuse_rules::diag::FAMILIES;
+    use libreuse_rules::diag::{FAMILIES, Request};
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -113,7 +109,8 @@ mod tests {
     fn answer(request: Request) -> io::Result<()> {
         let (give, take) = mpsc::channel();
         thread::spawn(move || {
-            let answer = Netlink::open().and_then(|mut netlink| netlink.ask(&request, |_| ()));
+            let answer =
+                Netlink::open().and_then(|mut netlink| netlink.ask(&request.encode(), |_| ()));
             give.send(answer)
         });
         take.recv_timeout(Duration::from_secs(30))
