@@ -394,28 +394,38 @@ unit fails 5001 simple ""
 unit drifts 5100 simple "Environment=DRIFT=yes\n"
 unit simple 5210 simple ""; unit forking 5220 forking ""; unit notify 5230 notify ""
 unit hardened 5300 notify "User=nobody\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectSystem=strict\nReadWritePaths=/run\n"
+# A shell script starts it: by the library alone it drifts.
+printf '#!/bin/sh\nexec /opt/test/static-server "$@"\n' > start.sh; chmod 755 start.sh
+for name in scripted preloaded; do
+    unit $name 5240 simple "Environment=DRIFT=yes\n"
+    sed -i 's,/opt/test/static-server,/opt/test/start.sh,' /etc/systemd/system/$name.service
+done
+sed -i 's/5240/5250/; s,^Environment=.*,&\nEnvironment=LD_PRELOAD=/opt/test/libreuse.so,' /etc/systemd/system/preloaded.service
 touch /run/hardened; chmod 666 /run/hardened
 systemctl daemon-reload
-for name in simple forking notify hardened; do ./reuseaddr systemd --install $name 2>&1 | sed "s/^/$name install: /"; done
+for name in simple forking notify hardened scripted; do ./reuseaddr systemd --install $name 2>&1 | sed "s/^/$name install: /"; done
 systemctl daemon-reload
-cat /etc/systemd/system/notify.service.d/50-libreuse.conf
-for name in fails drifts simple forking notify hardened; do systemctl start $name || echo "$name did not start"; done
+cat /etc/systemd/system/notify.service.d/50-libreuse.conf /etc/systemd/system/scripted.service.d/50-libreuse.conf
+for name in fails drifts preloaded simple forking notify hardened scripted; do systemctl start $name || echo "$name did not start"; done
 # Again, with the drop-in in place.
 before=$(cat /etc/systemd/system/notify.service.d/50-libreuse.conf)
 ./reuseaddr systemd --install notify 2>/dev/null
 [ "$before" = "$(cat /etc/systemd/system/notify.service.d/50-libreuse.conf)" ] && echo "install is idempotent"
+before=$(cat /etc/systemd/system/scripted.service.d/50-libreuse.conf)
+./reuseaddr systemd --install scripted 2>/dev/null
+[ "$before" = "$(cat /etc/systemd/system/scripted.service.d/50-libreuse.conf)" ] && echo "and of a script"
 crash fails 0
 for n in 0 1 2; do
-    for name in drifts simple forking notify hardened; do
+    for name in drifts preloaded simple forking notify hardened scripted; do
         crash $name $n || { echo "$name $n: no start"; journalctl --no-pager -q -u $name | tail -n 30; exit; }
     done
 done
-for name in drifts simple forking notify hardened; do
+for name in drifts preloaded simple forking notify hardened scripted; do
     for try in $(seq 100); do [ "$(wc -l < /run/$name)" -ge 4 ] && break; sleep 0.1; done
 done
 sleep 1
-for name in fails drifts simple forking notify hardened; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
-for name in simple forking notify hardened; do
+for name in fails drifts preloaded simple forking notify hardened scripted; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
+for name in simple forking notify hardened scripted; do
     pid=$(systemctl show -P MainPID $name)
     for try in $(seq 100); do grep -q "^TracerPid:.0$" /proc/$pid/status && break; sleep 0.1; done
     echo "$name main: $(tr '\0' ' ' < /proc/$pid/cmdline) $(grep TracerPid /proc/$pid/status | tr '\t' ' ')"
@@ -439,8 +449,12 @@ fn brings_a_static_service_back_to_its_port() {
     has("fails: 5001");
     has("drifts: 5100 5101 5102 5103");
     has("ExecStart=/opt/test/reuseaddr run -- /opt/test/static-server 5230 notify notify");
+    has("preloaded: 5250 5251 5252 5253");
+    has("ExecStart=/opt/test/reuseaddr run -- /opt/test/start.sh 5240 scripted simple");
     has("install is idempotent");
+    has("and of a script");
     for (name, port, kind) in [
+        ("scripted", 5240, "simple"),
         ("simple", 5210, "simple"),
         ("forking", 5220, "forking"),
         ("notify", 5230, "notify"),

@@ -140,9 +140,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             for problem in reports.iter().flat_map(Report::problems) {
                 output::warn(&format!("ExecStart: {problem}"));
             }
-            for choice in reports.iter().filter_map(|report| report.engine.as_ref()) {
-                if choice.name != Engine::Preload {
-                    output::tell(&format!("ExecStart: the engine is {}", choice.name));
+            for report in &reports {
+                match &report.engine {
+                    Some(choice) if choice.name != Engine::Preload => {
+                        output::tell(&format!("ExecStart: the engine is {}", choice.name));
+                    }
+                    Some(_) if report.follows && report.starts_unseen => output::tell(
+                        "ExecStart: what it starts can't be known beforehand, so `reuseaddr run` follows that",
+                    ),
+                    _ => {}
                 }
             }
         }
@@ -177,27 +183,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
              printed all the same"
         );
     }
-    let is_traced = |report: &Report| {
-        report
-            .engine
-            .as_ref()
-            .is_some_and(|choice| choice.name == Engine::Trace)
-    };
-    let mut traced_by = None;
-    let starts = match &properties {
-        Some(properties) if reports.iter().any(is_traced) => {
-            let traced: Vec<&str> = reports
-                .iter()
-                .filter(|report| is_traced(report))
-                .filter_map(|report| report.program.as_deref())
-                .collect();
-            let command = Lasting::find(arguments.user)?;
-            let starts = traced_starts(properties, &traced, &command.path)?;
-            traced_by = Some(command);
-            starts
-        }
-        _ => Vec::new(),
-    };
+    let is_traced = |report: &Report| report.engine_is(Engine::Trace);
     let all_are_traced = !reports.is_empty() && reports.iter().all(is_traced);
     let mut preloads = reports
         .iter()
@@ -214,7 +200,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             other.display()
         ));
     }
-    let is_carried = libraries.carried() && library.starts_with(&home) && !all_are_traced;
+    let of_ours = libraries.carried() && library.starts_with(&home);
+    // What `run` would put somewhere is here already, and one that was named it has to be told.
+    let named = of_ours || arguments.library.library.is_some();
+    let by_run: Vec<(&str, Option<&Path>)> = reports
+        .iter()
+        .filter_map(|report| {
+            let follows = report.follows && report.starts_unseen;
+            let library = (follows && named).then_some(library.as_path());
+            let is_it = follows || is_traced(report);
+            Some((report.program.as_deref().filter(|_| is_it)?, library))
+        })
+        .collect();
+    let (command, starts) = match &properties {
+        Some(properties) if !by_run.is_empty() => {
+            let command = Lasting::find(arguments.user)?;
+            let starts = starts_by_run(properties, &by_run, &command.path)?;
+            (Some(command), starts)
+        }
+        _ => (None, Vec::new()),
+    };
+    let is_carried = of_ours && !all_are_traced;
     let preloaded = (!all_are_traced).then_some(library.as_path());
     let text = drop_in::text(preloaded, &before, &arguments.variables, &starts)?;
     Plan {
@@ -222,7 +228,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         folder: &folder,
         file: &file,
         restart: &restart,
-        command: traced_by,
+        command,
         properties: properties.as_ref(),
         may_wait: true,
         waits: settings.wait_ms > 0,
@@ -382,7 +388,11 @@ fn reasons_for_bpf(
 
 /// The unit's `ExecStart=` lines, with `reuseaddr run` in front of the programs that are to be
 /// traced.
-fn traced_starts(properties: &Properties, traced: &[&str], command: &Path) -> Result<Vec<String>> {
+fn starts_by_run(
+    properties: &Properties,
+    programs: &[(&str, Option<&Path>)],
+    command: &Path,
+) -> Result<Vec<String>> {
     if properties.filters_calls() {
         output::warn(
             "SystemCallFilter= has to allow ptrace, process_vm_readv, pidfd_open and pidfd_getfd, or the tracer can't work",
@@ -393,15 +403,14 @@ fn traced_starts(properties: &Properties, traced: &[&str], command: &Path) -> Re
         .iter()
         .map(|line| {
             let program = start::program(line);
-            let is_traced = |path: &&str| {
+            let is_it = |(path, _): &&(&str, Option<&Path>)| {
                 *path == program
                     || (!program.contains('/')
                         && Path::new(path).file_name() == Some(OsStr::new(program)))
             };
-            if traced.iter().any(is_traced) {
-                start::by(command, line)
-            } else {
-                Ok(format!("ExecStart={line}"))
+            match programs.iter().find(is_it) {
+                Some((_, library)) => start::by(command, *library, line),
+                None => Ok(format!("ExecStart={line}")),
             }
         })
         .collect()

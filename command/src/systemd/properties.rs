@@ -259,6 +259,7 @@ impl Properties {
                 // Ours is there already, in front of the program.
                 let (path, arguments) = match words.as_slice() {
                     [command, "run", "--", program, rest @ ..]
+                    | [command, "run", "--library", _, "--", program, rest @ ..]
                         if Path::new(command).file_name() == Some(OsStr::new("reuseaddr")) =>
                     {
                         (*program, rest)

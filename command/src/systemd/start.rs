@@ -58,9 +58,9 @@ pub(crate) fn program(line: &str) -> &str {
     rest[..end].trim_matches(['"', '\''])
 }
 
-/// The line with `reuseaddr run` in front of the program. Everything else stays as it is written,
-/// so that systemd reads it as it did.
-pub(crate) fn by(command: &Path, line: &str) -> Result<String> {
+/// The line with `reuseaddr run` in front of the program, with this library if it is to be named.
+/// Everything else stays as it is written, so that systemd reads it as it did.
+pub(crate) fn by(command: &Path, library: Option<&Path>, line: &str) -> Result<String> {
     let rest = line.trim_start_matches(PREFIXES);
     let prefix = &line[..line.len() - rest.len()];
     if rest.starts_with('@') {
@@ -69,10 +69,16 @@ pub(crate) fn by(command: &Path, line: &str) -> Result<String> {
         );
     }
     let command = plain(command)?;
-    Ok(format!("ExecStart={prefix}{command} run -- {rest}"))
+    let library = match library {
+        Some(library) => format!(" --library {}", plain(library)?),
+        None => String::new(),
+    };
+    Ok(format!(
+        "ExecStart={prefix}{command} run{library} -- {rest}"
+    ))
 }
 
-/// The command's path, as a unit can have it without quotes.
+/// A path of ours, as a unit can have it without quotes.
 pub(crate) fn plain(command: &Path) -> Result<&str> {
     let plain = command.to_str().filter(|path| {
         path.chars()
@@ -80,7 +86,7 @@ pub(crate) fn plain(command: &Path) -> Result<&str> {
     });
     let Some(plain) = plain else {
         bail!(
-            "{} is no path for a unit: install the command in /usr/local/bin",
+            "{} is no path for a unit: install the command and its library in /usr/local",
             command.display()
         );
     };
@@ -121,9 +127,16 @@ mod tests {
             ),
         ] {
             assert_eq!(program(line), path);
-            assert_eq!(by(Path::new("/usr/bin/reuseaddr"), line).unwrap(), expected);
+            let by = by(Path::new("/usr/bin/reuseaddr"), None, line);
+            assert_eq!(by.unwrap(), expected);
         }
-        assert!(by(Path::new("/usr/bin/reuseaddr"), "-@/bin/a b").is_err());
-        assert!(by(Path::new("/usr/my bin/reuseaddr"), "/bin/a").is_err());
+        let command = Path::new("/usr/bin/reuseaddr");
+        assert_eq!(
+            by(command, Some(Path::new("/opt/libreuse.so")), "/bin/a").unwrap(),
+            "ExecStart=/usr/bin/reuseaddr run --library /opt/libreuse.so -- /bin/a"
+        );
+        assert!(by(command, None, "-@/bin/a b").is_err());
+        assert!(by(Path::new("/usr/my bin/reuseaddr"), None, "/bin/a").is_err());
+        assert!(by(command, Some(Path::new("/a b")), "/bin/a").is_err());
     }
 }
