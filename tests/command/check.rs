@@ -4,9 +4,9 @@ use crate::{assert_says, check, code, json, nobody, reuseaddr, run, server};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use support::{
-    Folder, Program, TcpState, compile_c, compile_for_musl, own_network, program, python, wait_for,
+    Folder, Program, TcpState, compile_c, compile_for_musl, own_network, program, python,
+    set_capabilities, wait_for,
 };
 
 /// Prints which library is mapped, so that a verdict can be compared with what happens.
@@ -164,11 +164,7 @@ fn refuses_programs_with_more_rights_than_their_caller() {
     let setgid = folder.copy(&witness, "setgid");
     mode(&setgid, 0o2755);
     let capable = folder.copy(&witness, "capable");
-    let status = Command::new(program(&["setcap"]))
-        .args(["cap_net_bind_service=ep".as_ref(), capable.as_os_str()])
-        .status()
-        .expect("setcap runs");
-    assert!(status.success());
+    set_capabilities(&capable, "cap_net_bind_service=ep");
     let plain = folder.copy(&witness, "plain");
 
     for (path, why) in [

@@ -138,24 +138,29 @@ fn manual(page: &str, section: u8) -> String {
     rendered.stdout
 }
 
-#[test]
-fn the_manual_page_has_every_option_and_no_mistake() {
-    let page = manual("reuseaddr", 1);
+/// The subcommands, as `--help` lists them.
+fn commands() -> Vec<String> {
     let help = reuseaddr(["--help"]).output();
-    let commands = help
-        .lines()
+    help.lines()
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
         .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help");
-    for name in commands {
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_manual_page_has_every_option_and_no_mistake() {
+    let page = manual("reuseaddr", 1);
+    for name in commands() {
         assert!(
             page.contains(&format!("       reuseaddr {name} ")),
             "{name} in {page}"
         );
-        let help = reuseaddr([name, "--help"]).output();
+        let help = reuseaddr([&name, "--help"]).output();
         let options = help
             .split_whitespace()
             .filter_map(|word| word.strip_prefix("--"))
@@ -256,16 +261,7 @@ fn messages_name_no_document_that_is_installed_nowhere() {
 #[test]
 fn the_manual_documents_every_subcommand_and_exit_code() {
     let text = document("command.md");
-    let help = reuseaddr(["--help"]).output();
-    let commands = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .filter(|line| !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help");
-    for name in commands {
+    for name in commands() {
         assert!(text.contains(&format!("reuseaddr {name}")), "{name}");
     }
     for code in ["125", "126", "127"] {

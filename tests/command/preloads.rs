@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Folder, Program, compile_c, own_network, program};
+use support::{Folder, Program, compile_c, own_network, program, succeed};
 
 /// Serves one connection at a time, closes first and sets no option.
 const SERVER: &str = r#"
@@ -38,11 +38,7 @@ fn asan_server() -> PathBuf {
 
 /// Where gcc has the runtime.
 fn asan_runtime() -> PathBuf {
-    let output = Command::new("gcc")
-        .arg("-print-file-name=libasan.so")
-        .output()
-        .expect("gcc runs");
-    let path = String::from_utf8(output.stdout).expect("a path in UTF-8");
+    let path = succeed(Command::new("gcc").arg("-print-file-name=libasan.so"));
     fs::canonicalize(path.trim()).expect("gcc's runtime is there")
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use support::project;
+use support::{project, succeed};
 
 /// What was counted, and how much of it there was.
 #[derive(Clone, Debug)]
@@ -52,11 +52,7 @@ impl Budget {
 
     /// Writes it anew. The commit that does so gives the reason.
     pub(crate) fn record(spent: &[Spent]) {
-        let compiler = Command::new("rustc")
-            .arg("--version")
-            .output()
-            .expect("rustc runs");
-        let compiler = String::from_utf8(compiler.stdout).expect("its version");
+        let compiler = succeed(Command::new("rustc").arg("--version"));
         let compiler = compiler.split(" (").next().unwrap_or_default().trim();
         let mut text = format!(
             "# What scripts/check/budget --record counts, with {compiler} on {}:\n\

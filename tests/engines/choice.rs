@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use support::{Folder, Program, compile_c, own_network, program, project, wait_until};
+use support::{Folder, Program, compile_c, go, own_network, program, project, succeed, wait_until};
 
 fn check() -> Program {
     Program::new(support::reuseaddr()).arguments(["check", "--json"])
@@ -198,16 +198,7 @@ fn knows_a_go_program_by_its_module() {
         fs::write(source.join("go.mod"), module).expect("the folder is ours");
         fs::write(source.join("main.go"), "package main\n\nfunc main() {}\n").expect("it is ours");
         let binary = folder.join(name);
-        let built = std::process::Command::new(program(&["go"]))
-            .args(["build", "-buildvcs=false", "-o"])
-            .arg(&binary)
-            .current_dir(&source)
-            .env("HOME", folder.path())
-            .env("GOCACHE", folder.join("cache"))
-            .env("CGO_ENABLED", "0")
-            .output()
-            .expect("go runs");
-        assert!(built.status.success(), "{built:?}");
+        succeed(go(&folder).arg("-o").arg(&binary).current_dir(&source));
         own_network();
         let options = ["-v", "--ports", "5000"];
         let finished = run().arguments(options).argument(&binary).run();

@@ -8,7 +8,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 use support::{
-    Folder, Program, compile_c, compile_c_by, musl_gcc, own_network, program, wait_until,
+    Folder, Program, compile_c, compile_c_by, compile_go, musl_gcc, own_network, program,
+    wait_until,
 };
 
 const VICTIM: &str = include_str!("../spec/victim.c");
@@ -89,37 +90,15 @@ fn serves_programs_without_any_libc() {
     }
 }
 
-fn build_go(folder: &Folder, name: &str, text: &str) -> PathBuf {
-    let source = folder.join(format!("{name}.go"));
-    fs::write(&source, text).expect("the folder is ours");
-    let binary = folder.join(name);
-    let output = Command::new(program(&["go"]))
-        .args(["build", "-o"])
-        .args([&binary, &source])
-        .env("HOME", folder.path())
-        .env("GOCACHE", folder.join("cache"))
-        .env("GOFLAGS", "-mod=mod")
-        .env("CGO_ENABLED", "0")
-        .env("GO111MODULE", "off")
-        .output()
-        .expect("go runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    binary
-}
-
 /// With system calls of its own, from many threads, while the runtime sends itself signals.
 #[test]
 fn serves_go_programs() {
     let folder = Folder::new("engines-go");
-    let bare = build_go(&folder, "bare", include_str!("server.go"));
+    let bare = compile_go(&folder, "bare", include_str!("server.go"));
     keeps_its_port(&Program::new(bare), "trace");
 
     // net.Listen sets SO_REUSEADDR by itself, so there is nothing to cure, and nothing breaks.
-    let listen = build_go(&folder, "listen", include_str!("listen.go"));
+    let listen = compile_go(&folder, "listen", include_str!("listen.go"));
     own_network();
     for _ in 0..2 {
         let mut server = run_with(["-v"], &Program::new(&listen)).start();
@@ -127,7 +106,7 @@ fn serves_go_programs() {
         crash(server, PORT);
     }
     // A Go program that starts a static one.
-    let starter = build_go(&folder, "starter", include_str!("exec_arguments.go"));
+    let starter = compile_go(&folder, "starter", include_str!("exec_arguments.go"));
     let victim = compile_c("started-by-go", VICTIM, &["-static"]);
     let starter = Program::new(starter)
         .argument(victim)

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use support::{Folder, Program, compile_c, own_network, program, reuseaddr, shim};
+use support::{Folder, Program, compile_c, own_network, program, reuseaddr, shim, succeed};
 
 /// The policy is the whole machine's, and can't be taken back: this is for a guest of
 /// `scripts/check/kernels`.
@@ -24,12 +24,8 @@ fn may_load_policy() -> bool {
         let text = folder.join("text");
         fs::write(&text, include_str!("selinux.policy")).expect("the folder is ours");
         let policy = folder.join("policy");
-        let compiler = Command::new(program(&["checkpolicy"]))
-            .args(["-U", "allow", "-o"])
-            .args([&policy, &text])
-            .output()
-            .expect("the compiler runs");
-        assert!(compiler.status.success(), "{compiler:?}");
+        let mut compiler = Command::new(program(&["checkpolicy"]));
+        succeed(compiler.args(["-U", "allow", "-o"]).args([&policy, &text]));
         let policy = fs::read(policy).expect("it was made");
         fs::write("/sys/fs/selinux/load", policy).expect("the kernel takes it");
         fs::write("/sys/fs/selinux/enforce", "1").expect("the kernel allows it");
@@ -41,13 +37,8 @@ fn may_load_policy() -> bool {
 fn label(file: &Path, domain: &str) {
     let context = format!("base_u:object_r:{domain}_exec_t");
     let text = "import os, sys; os.setxattr(sys.argv[1], 'security.selinux', sys.argv[2].encode())";
-    let labelled = Command::new(program(&["python3"]))
-        .args(["-c", text])
-        .arg(file)
-        .arg(context)
-        .output()
-        .expect("Python runs");
-    assert!(labelled.status.success(), "{labelled:?}");
+    let mut python = Command::new(program(&["python3"]));
+    succeed(python.args(["-c", text]).arg(file).arg(context));
 }
 
 /// What `check` says of a command line, in one line.

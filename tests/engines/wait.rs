@@ -2,9 +2,9 @@
 
 use crate::{BUSY, PORT, crash, nobody, run, run_with, waiting_to_be_accepted};
 use std::net::TcpStream;
-use std::process::Command;
 use support::{
-    Folder, Program, TcpState, compile_c, own_network, program, sysctl, wait_for, wait_until,
+    Folder, Program, TcpState, compile_c, own_network, set_capabilities, sysctl, wait_for,
+    wait_until,
 };
 
 /// While somebody listens nothing can be done but wait; what it leaves behind is ended, or else
@@ -72,12 +72,7 @@ fn serves_low_ports_of_a_program_with_capabilities() {
     let folder = Folder::for_other_users("wait-low-port");
     let victim = compile_c("wait-capable", include_str!("../spec/victim.c"), &[]);
     let victim = folder.copy(victim, "victim");
-    let status = Command::new(program(&["setcap"]))
-        .arg("cap_net_bind_service=ep")
-        .arg(&victim)
-        .status()
-        .expect("setcap runs");
-    assert!(status.success());
+    set_capabilities(&victim, "cap_net_bind_service=ep");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let alone = nobody(&folder).argument(&victim).argument(LOW.to_string());
     let run = nobody(&folder)

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Folder, Program, compile_c, own_network, program, wait_until};
+use support::{Folder, Program, compile_c, own_network, program, succeed, wait_until};
 
 /// A program in a PID namespace of its own, all of which ends with it. It is not process 1 there.
 fn contained(started: &Program) -> Program {
@@ -29,12 +29,12 @@ fn second_start(server: &Program) -> String {
 /// Puts a copy there by a process that has it alone: a descriptor of ours would be in the children
 /// of other tests, and what is open for writing can't be executed.
 fn install(file: impl AsRef<Path>, place: &Path, mode: &str) -> PathBuf {
-    let status = Command::new(program(&["install"]))
-        .args(["-D", "-m", mode])
-        .args([file.as_ref(), place])
-        .status()
-        .expect("install runs");
-    assert!(status.success(), "{}", place.display());
+    let mut install = Command::new(program(&["install"]));
+    succeed(
+        install
+            .args(["-D", "-m", mode])
+            .args([file.as_ref(), place]),
+    );
     place.to_owned()
 }
 

@@ -71,19 +71,13 @@ impl Libc {
             // Debian has no C++ library for musl, and no program of the suite is C++ alone.
             compiler.args(["-x", "c"]);
         }
-        let output = compiler
+        compiler
             .args(["-O1", "-g", "-D_GNU_SOURCE", "-fPIC", "-pthread"])
             .arg(format!("-DPATIENCE={}", support::patience().as_secs() / 30))
             .args(["-Wall", "-Wextra", "-Werror", "-o"])
             .args([&binary, &source])
-            .args(flags)
-            .output()
-            .expect("the compiler runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+            .args(flags);
+        support::succeed(&mut compiler);
         binary
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io, os};
 use support::matrix::LINGERS;
-use support::{Folder, Program, own_network};
+use support::{Folder, Program, own_network, succeed};
 
 #[test]
 fn writes_into_no_file_that_took_the_place_of_stderr() {
@@ -32,12 +32,11 @@ fn writes_into_no_file_that_has_the_inode_number_and_the_birth_of_stderr() {
         let folder = Folder::new("ext4");
         let image = folder.join("image");
         let mkfs = "truncate -s 32M $1 && mkfs.ext4 -q -F -I $2 $1 2>&1";
-        let made = Command::new("sh")
-            .args(["-c", mkfs, "-"])
-            .args([image.as_os_str(), inode_size.as_ref()])
-            .output()
-            .expect("sh runs");
-        assert!(made.status.success(), "mkfs.ext4 (e2fsprogs): {made:?}");
+        succeed(
+            Command::new("sh")
+                .args(["-c", mkfs, "-"])
+                .args([image.as_os_str(), inode_size.as_ref()]),
+        );
         own_mounts();
         // Where the program makes its files.
         let mounted = Command::new("mount")

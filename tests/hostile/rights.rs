@@ -5,10 +5,9 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::{fs, io};
 use support::matrix::{LINGERS, Log, Setting, changes_nothing_when};
-use support::{Folder, Program, own_network, shim};
+use support::{Folder, Program, own_network, set_capabilities, shim};
 
 /// With linger off, close, connect, a successful bind, a failed one and setsockopt of other options
 /// cost no system call.
@@ -196,12 +195,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     // The tmpfs may hold setuid programs, and everybody may reach what is in it.
     let give_rights = |program: &Path| {
         if alone {
-            let granted = Command::new("setcap")
-                .arg("cap_net_bind_service+p")
-                .arg(program)
-                .status()
-                .expect("setcap (libcap2-bin) runs");
-            assert!(granted.success());
+            set_capabilities(program, "cap_net_bind_service+p");
         } else {
             let setuid = fs::Permissions::from_mode(0o4755);
             fs::set_permissions(program, setuid).expect("the file is ours");

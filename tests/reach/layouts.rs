@@ -1,12 +1,12 @@
 //! What the shim and the kernel hand each other has the right layout for each processor: times,
 //! files, options.
 
-use crate::restart::{LEGACY, ask};
+use crate::restart::LEGACY;
 use crate::systems::{LIBRARY, System, systems};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
-use support::{Folder, TcpState, count, own_network, tcp_states, wait_until};
+use support::{Folder, TcpState, count, greet_after_a_word, own_network, tcp_states, wait_until};
 
 const PRELOAD: (&str, &str) = ("LD_PRELOAD", LIBRARY);
 
@@ -71,7 +71,7 @@ fn connections_close_as_they_are_told_to() {
                 .argument("hears first")
                 .start();
             running.expect("port 49200");
-            ask(49200);
+            greet_after_a_word(49200);
             wait_until("the connection's end", || {
                 tcp_states(49200)
                     .iter()

@@ -1,10 +1,8 @@
 //! The story that all of this is for, on each system.
 
 use crate::systems::{LIBRARY, release, succeed, systems, toolchains};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
-use support::{Folder, Program, TcpState, own_network, wait_for};
+use support::{Folder, Program, TcpState, greet, own_network, wait_for};
 
 pub(crate) const LEGACY: &str = include_str!("legacy.c");
 
@@ -20,27 +18,6 @@ pub(crate) fn port_after_crash(program: &Program) -> String {
     let line = second.line();
     second.kill();
     line
-}
-
-/// Is a client of the server, and sees that it is served and that the server closes first.
-pub(crate) fn greet(port: u16) {
-    let mut text = String::new();
-    TcpStream::connect(("127.0.0.1", port))
-        .and_then(|mut server| server.read_to_string(&mut text))
-        .expect("the server serves");
-    assert_eq!(text, "hello\n");
-}
-
-/// A client that speaks first: `graceful` is for servers that have heard their clients.
-pub(crate) fn ask(port: u16) {
-    let mut text = String::new();
-    TcpStream::connect(("127.0.0.1", port))
-        .and_then(|mut server| {
-            server.write_all(b"hello?\n")?;
-            server.read_to_string(&mut text)
-        })
-        .expect("the server serves");
-    assert_eq!(text, "hello\n");
 }
 
 #[test]

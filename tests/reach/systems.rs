@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{env, fs};
 use support::Program;
+pub(crate) use support::succeed;
 
 /// A processor and a libc.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -385,20 +386,4 @@ pub(crate) fn project() -> &'static Path {
 
 pub(crate) fn temporary() -> &'static Path {
     support::scratch()
-}
-
-/// Runs a command of the build, which must succeed, and returns what it printed.
-pub(crate) fn succeed(command: &mut Command) -> String {
-    // Cargo's variables for this test are none of a nested cargo's business.
-    let output = command
-        .env_remove("RUSTC")
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("output in UTF-8")
 }

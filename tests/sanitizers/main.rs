@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Finished, Folder, Program, compile_c, own_network, program, shim};
+use support::{Finished, Folder, Program, compile_c, own_network, program, shim, succeed};
 
 /// A program of this suite, in `tests`.
 struct Host {
@@ -200,11 +200,8 @@ impl Tool {
 
 /// The runtime library that the compiler's `-fsanitize=address` links.
 fn runtime() -> PathBuf {
-    let output = Command::new("cc")
-        .arg("-print-file-name=libasan.so")
-        .output()
-        .expect("cc runs");
-    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let path = succeed(Command::new("cc").arg("-print-file-name=libasan.so"));
+    let path = PathBuf::from(path.trim());
     assert!(path.is_absolute(), "cc comes without libasan");
     path
 }

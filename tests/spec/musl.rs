@@ -2,11 +2,11 @@
 //! `tests/reach`.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use support::{
-    Folder, Program, Running, TcpState, compile_c, compile_for_musl, count, own_network, wait_for,
-    wait_until,
+    Folder, Program, Running, TcpState, compile_c, compile_for_musl, count, greet,
+    greet_after_a_word, own_network, wait_for, wait_until,
 };
 
 const LEGACY: &str = include_str!("../reach/legacy.c");
@@ -33,27 +33,6 @@ fn shimmed(variables: &[(&str, &str)]) -> Program {
         .fold(legacy().shimmed(), |program, (name, value)| {
             program.with(name, value)
         })
-}
-
-/// Serves a client, which sees the server close first.
-fn greet(port: u16) {
-    let mut text = String::new();
-    TcpStream::connect(("127.0.0.1", port))
-        .and_then(|mut server| server.read_to_string(&mut text))
-        .expect("the server serves");
-    assert_eq!(text, "hello\n");
-}
-
-/// A client that speaks first: `graceful` is for servers that have heard their clients.
-fn ask(port: u16) {
-    let mut text = String::new();
-    TcpStream::connect(("127.0.0.1", port))
-        .and_then(|mut server| {
-            server.write_all(b"hello?\n")?;
-            server.read_to_string(&mut text)
-        })
-        .expect("the server serves");
-    assert_eq!(text, "hello\n");
 }
 
 /// Serves a client and crashes.
@@ -133,7 +112,7 @@ fn closes_as_it_is_told_to() {
             .argument("hears first")
             .start();
         running.expect("port 49200");
-        ask(49200);
+        greet_after_a_word(49200);
         wait_until("the connection's end", || {
             let all = [TcpState::Listen, TcpState::TimeWait].map(|state| count(49200, state));
             support::tcp_states(49200).len() == all.iter().sum::<usize>()

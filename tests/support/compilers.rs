@@ -28,6 +28,28 @@ pub fn program(names: &[&str]) -> PathBuf {
         })
 }
 
+/// Runs what a test needs before it begins, and returns what it printed.
+pub fn succeed(command: &mut Command) -> String {
+    // Cargo's variables for this test are none of a nested cargo's business.
+    let output = command
+        .env_remove("RUSTC")
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("output in UTF-8")
+}
+
+/// Gives a file capabilities (capabilities(7)).
+pub fn set_capabilities(file: impl AsRef<Path>, capabilities: &str) {
+    let mut setcap = Command::new(program(&["setcap"]));
+    succeed(setcap.arg(capabilities).arg(file.as_ref()));
+}
+
 /// Debian's Python, and not a wrapper script of that name; or the one that `LIBREUSE_TEST_PYTHON`
 /// names.
 pub fn python() -> PathBuf {
@@ -42,11 +64,7 @@ pub fn musl_gcc() -> Command {
     let headers = HEADERS.get_or_init(|| {
         let folder = Folder::new("kernel-headers");
         let here = program(&["gcc"]);
-        let triplet = Command::new(here)
-            .arg("-print-multiarch")
-            .output()
-            .expect("gcc runs");
-        let triplet = String::from_utf8(triplet.stdout).expect("a name in UTF-8");
+        let triplet = succeed(Command::new(here).arg("-print-multiarch"));
         for (name, place) in [
             ("linux", "linux".into()),
             ("asm-generic", "asm-generic".into()),
@@ -92,16 +110,26 @@ pub fn compile_c_by(mut compiler: Command, name: &str, text: &str, flags: &[&str
     let binary = scratch().join(format!("{name}.{}.{number}", std::process::id()));
     let source = binary.with_extension(format!("{number}.c"));
     fs::write(&source, text).expect("the folder for temporary files is writable");
-    let output = compiler
-        .arg("-o")
-        .args([&binary, &source])
-        .args(flags)
-        .output()
-        .expect("the compiler runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    succeed(compiler.arg("-o").args([&binary, &source]).args(flags));
     binary
+}
+
+/// A Go program, compiled from its text.
+pub fn compile_go(folder: &Folder, name: &str, text: &str) -> PathBuf {
+    let source = folder.join(format!("{name}.go"));
+    fs::write(&source, text).expect("the folder is ours");
+    let binary = folder.join(name);
+    succeed(go(folder).arg("-o").args([&binary, &source]));
+    binary
+}
+
+/// `go build`, with its cache in this folder.
+pub fn go(folder: &Folder) -> Command {
+    let mut go = Command::new(program(&["go"]));
+    go.args(["build", "-buildvcs=false"])
+        .env("HOME", folder.path())
+        .env("GOCACHE", folder.join("cache"))
+        .env("GOTOOLCHAIN", "local")
+        .env("CGO_ENABLED", "0");
+    go
 }

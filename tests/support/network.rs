@@ -1,7 +1,10 @@
 //! A network of the test's own, and the kernel's table of its TCP sockets.
 
+use crate::compilers::succeed;
 use crate::process::{patience, wait_until_by};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Instant;
 use std::{fs, io};
@@ -18,11 +21,7 @@ pub fn own_network() {
         "no network namespace ({}): run the tests as root or under `unshare -Ur`",
         io::Error::last_os_error()
     );
-    let status = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
-        .status()
-        .expect("ip (iproute2) runs");
-    assert!(status.success(), "loopback did not come up");
+    succeed(Command::new("ip").args(["link", "set", "lo", "up"]));
     // A TIME_WAIT stays for its time. By default a reset ends it (RFC 1337), and the kernel itself
     // sends one where the FIN of the second to close overtakes its acknowledgement of the first
     // one's, on another processor: 6 to 12 times in 20 000 connections over loopback.
@@ -129,4 +128,26 @@ pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
         there,
         "waited in vain for {number} {state:?} on port {local_port}: {tally:?}"
     );
+}
+
+/// Is a client of a server of `hello`, which closes first.
+pub fn greet(port: u16) {
+    let mut text = String::new();
+    TcpStream::connect(("127.0.0.1", port))
+        .and_then(|mut server| server.read_to_string(&mut text))
+        .expect("the server serves");
+    assert_eq!(text, "hello\n");
+}
+
+/// The same for a client that speaks first: `graceful` is for servers that have heard their
+/// clients.
+pub fn greet_after_a_word(port: u16) {
+    let mut text = String::new();
+    TcpStream::connect(("127.0.0.1", port))
+        .and_then(|mut server| {
+            server.write_all(b"hello?\n")?;
+            server.read_to_string(&mut text)
+        })
+        .expect("the server serves");
+    assert_eq!(text, "hello\n");
 }

@@ -9,7 +9,9 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Folder, Program, TcpState, compile_c, own_network, reuseaddr, shim, wait_for};
+use support::{
+    Folder, Program, TcpState, compile_c, own_network, reuseaddr, shim, succeed, wait_for,
+};
 
 /// A program that may not be here; then the test is skipped.
 fn found(name: &str) -> Option<PathBuf> {
@@ -59,12 +61,7 @@ fn second(container: &Program, kill: &Program) -> String {
 fn bundle(folder: &Folder, runc: &Path, name: &str, group: &str, hook: Option<Value>) -> PathBuf {
     let place = folder.join(name);
     fs::create_dir(&place).expect("the folder is ours");
-    let made = Command::new(runc)
-        .arg("spec")
-        .current_dir(&place)
-        .status()
-        .expect("runc runs");
-    assert!(made.success());
+    succeed(Command::new(runc).arg("spec").current_dir(&place));
     let file = place.join("config.json");
     let text = fs::read_to_string(&file).expect("runc has written it");
     let mut config: Value = serde_json::from_str(&text).expect("it is JSON");

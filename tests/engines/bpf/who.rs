@@ -5,10 +5,12 @@ use crate::crash;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use support::{Folder, Program, compile_c, own_network, program, project, reuseaddr, shim};
+use support::{
+    Folder, Program, compile_c, compile_go, own_network, program, project, reuseaddr,
+    set_capabilities, shim,
+};
 
 /// Takes the first port that it can have, from 49200 on, in a way that depends on how it was
 /// compiled.
@@ -38,12 +40,7 @@ fn rows(folder: &Folder) -> Vec<Row> {
     let setuid = place("who-setuid", &[]);
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("the file is ours");
     let capable = place("who-setcap", &["-DFIRST=80"]);
-    let status = Command::new(program(&["setcap"]))
-        .arg("cap_net_bind_service+ep")
-        .arg(&capable)
-        .status()
-        .expect("setcap runs");
-    assert!(status.success());
+    set_capabilities(&capable, "cap_net_bind_service+ep");
     let mut rows = vec![
         Row {
             what: "a dynamic program",
@@ -90,23 +87,9 @@ fn rows(folder: &Folder) -> Vec<Row> {
 
 /// The server in Go, where that is.
 fn go(folder: &Folder) -> Option<PathBuf> {
-    let compiler = Path::new("/usr/bin/go");
-    if !compiler.exists() {
-        return None;
-    }
-    let go = folder.join("who-go");
-    let source = folder.join("who.go");
-    fs::write(&source, include_str!("server.go")).expect("the folder is ours");
-    let status = Command::new(compiler)
-        .args(["build", "-o"])
-        .args([&go, &source])
-        .env("CGO_ENABLED", "0")
-        .env("HOME", folder.path())
-        .env("GOTOOLCHAIN", "local")
-        .status()
-        .expect("go runs");
-    assert!(status.success());
-    Some(go)
+    Path::new("/usr/bin/go")
+        .exists()
+        .then(|| compile_go(folder, "who-go", include_str!("server.go")))
 }
 
 fn can_bind_by_io_uring() -> bool {
