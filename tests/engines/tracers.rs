@@ -26,9 +26,9 @@ fn makes_way_for_another_tracer() {
             let program = folder.copy(&binary, name);
             let traced = run_with(["--engine", "trace"], &Program::new(&program));
             assert_eq!(traced.output(), expected, "{name}, {width} bits");
-            let started = Program::new(&starter).argument(&program);
-            let started = run_with::<&str>([], &started);
-            assert_eq!(started.output(), expected, "{name}, {width} bits, started");
+            let behind = Program::new(&starter).argument(&program);
+            let seen = run_with::<&str>([], &behind);
+            assert_eq!(seen.output(), expected, "{name}, {width} bits, started");
         }
     }
 }
