@@ -20,6 +20,13 @@ fn in_own_folders(command: &Path, script: &str) -> Program {
 set -eu
 mount --make-rprivate /
 for place in /run /var/cache /srv; do mount -t tmpfs -o mode=755 own $place; done
+list() { # folder, the most that any entry of it gives: an access control list (acl(5)) with a group that may write
+    /usr/bin/python3 -I -c \"
+import os, struct, sys
+entries = [(1, 7, -1), (4, 0, -1), (8, 7, 12345), (16, int(sys.argv[2]), -1), (32, 5, -1)]
+packed = b''.join(struct.pack('<HHi', *entry) for entry in entries)
+os.setxattr(sys.argv[1], 'system.posix_acl_access', struct.pack('<I', 2) + packed)\" \"$@\"
+}
 as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups env -i \"$@\"; }
 ";
     Program::new(program(&["unshare"]))
@@ -209,6 +216,17 @@ fn starts_nothing_where_there_is_no_place() {
             ],
         ),
         (
+            "mkdir -m 775 /srv/shared; chown 65534 /srv/shared
+             as_nobody HOME=/srv/shared XDG_RUNTIME_DIR=relative TMPDIR=/nowhere $COMMAND run env",
+            &["is not safe, since others may change /srv/shared"],
+        ),
+        (
+            // The bits of the group are 0 until somebody gives a group more by a list.
+            "mkdir -m 705 /srv/shared; chown 65534 /srv/shared; list /srv/shared 7
+             as_nobody HOME=/srv/shared XDG_RUNTIME_DIR=relative TMPDIR=/nowhere $COMMAND run env",
+            &["is not safe, since others may change /srv/shared"],
+        ),
+        (
             "mkdir '/srv/a b'; chown 65534 '/srv/a b'
              as_nobody HOME='/srv/a b' XDG_RUNTIME_DIR=relative TMPDIR=/srv $COMMAND run env",
             &[
@@ -233,6 +251,11 @@ fn starts_nothing_where_there_is_no_place() {
         }
         assert_says(&finished.stderr, "so env was not started");
     }
+    // The control: a list that lets nobody write.
+    let script = "mkdir -m 705 /srv/shared; chown 65534 /srv/shared; list /srv/shared 5
+         as_nobody HOME=/srv/shared XDG_RUNTIME_DIR=relative TMPDIR=/nowhere $COMMAND run env";
+    let finished = in_own_folders(&command, script).run();
+    assert_says(&preload(&finished), "/srv/shared/.cache/libreuse");
     // A program that has no use for it itself is traced all the same.
     let fixed = support::compile_c(
         "carried-static",

@@ -178,6 +178,69 @@ fn the_two_lines_that_are_printed_restart_the_service() {
     }
 }
 
+const FILTERED: &str = r#"
+cd /opt/test; ip link set lo up
+unit() { # name, port, settings, options of run
+    printf "[Service]\nExecStart=/opt/test/reuseaddr run $4 /opt/test/static-server $2 $1 simple\nRestart=always\nRestartSec=100ms\nLimitCORE=0\nStandardError=append:/run/stderr-$1\n%b[Unit]\nStartLimitIntervalSec=0\n" "$3" >/etc/systemd/system/$1.service
+}
+starts() { # name, how many: waits until it has listened so often
+    for try in $(seq 200); do
+        [ "$(cat /run/$1 2>/dev/null | wc -l)" -ge $2 ] && break
+        sleep 0.05
+    done
+    echo "$1: $(cat /run/$1 2>/dev/null | wc -l) starts"
+}
+unit open 5001 ''
+unit filtered 5002 'SystemCallFilter=@system-service\n'
+unit failing 5003 'SystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM\n'
+unit waiting 5004 'SystemCallFilter=@system-service\n' '--ports 5004'
+unit allowed 5005 'SystemCallFilter=@system-service @debug\n'
+printf '[Service]\nExecStart=/opt/test/static-server 5006 bare simple\nSystemCallFilter=@system-service\n' >/etc/systemd/system/bare.service
+systemctl daemon-reload
+systemctl start open filtered failing waiting allowed
+for name in open filtered failing waiting allowed; do starts $name 1; done
+for port in 5001 5002 5005; do
+    /usr/bin/python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $port)); c.recv(1)"
+done
+for name in open allowed; do starts $name 2; done
+echo "control: $(cat /run/filtered | wc -l)"
+for name in open filtered failing waiting allowed; do sed "s/^/$name: /" /run/stderr-$name; done
+systemctl stop open filtered failing waiting allowed
+./reuseaddr systemd bare 2>&1 >/dev/null
+"#;
+
+/// A service whose filter forbids ptrace(2) starts all the same, and the line names what to add.
+#[test]
+fn starts_a_service_whose_filter_forbids_to_trace() {
+    let output = boot(&Folder::new("boot-filtered"), FILTERED);
+    let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in [
+        "open: 1 starts filtered: 1 starts failing: 1 starts waiting: 1 starts allowed: 1 starts",
+        // With the group there is a second start over TIME_WAIT, and without it there is none.
+        "open: 2 starts allowed: 2 starts control: 1",
+        "filtered: bind: Address already in use",
+        "or nothing is traced and the program starts unchanged: add SystemCallFilter=@debug",
+    ] {
+        assert!(words.contains(expected), "{expected} in:\n{output}");
+    }
+    for (name, says) in [
+        ("filtered", "is started as it is"),
+        ("failing", "is started as it is"),
+        ("waiting", "so `run` waits for its ports"),
+    ] {
+        let lines: Vec<_> = output
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("{name}: ")))
+            .collect();
+        let said = lines.join(" ");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            said.contains("add SystemCallFilter=@debug") && said.contains(says),
+            "{name}:\n{output}"
+        );
+    }
+}
+
 const REMEMBERED: &str = r#"
 printf '[Service]\nExecStart=/opt/test/static-server 5001\n' >/etc/systemd/system/traced.service
 systemctl daemon-reload

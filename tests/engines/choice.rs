@@ -241,9 +241,23 @@ fn waits_where_nobody_may_trace() {
             .stderr_so_far()
             .contains("a seccomp filter forbids to trace")
     });
-    drop(server);
-    let finished = Program::new(&sandbox)
+    server.kill();
+    // Nothing to wait for is named: it is started all the same.
+    let mut server = Program::new(&sandbox)
         .command(&run_with::<&str>([], &victim()))
+        .start();
+    server.expect("listening");
+    assert_eq!(status(server.pid(), "TracerPid"), "0");
+    wait_until("the warning", || {
+        let said = server.stderr_so_far();
+        let words: Vec<_> = said.split_whitespace().collect();
+        let said = words.join(" ");
+        said.contains("add SystemCallFilter=@debug") && said.contains("is started as it is")
+    });
+    server.kill();
+    // Whoever asks for the tracer alone gets it or nothing.
+    let finished = Program::new(&sandbox)
+        .command(&run_with(["--engine", "trace"], &victim()))
         .run();
     assert_eq!(finished.status.code(), Some(125), "{finished:#?}");
 }

@@ -13,6 +13,7 @@ mod release;
 mod room;
 mod selinux;
 mod tracers;
+mod unserved;
 mod wait;
 mod wrappers;
 mod yama;

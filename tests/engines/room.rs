@@ -74,7 +74,7 @@ fn traces_nothing_where_it_can_have_no_thread() {
     control.expect("listening");
     control.kill();
     let finished = Program::new(&sandbox)
-        .command(&run_with::<&str>([], &victim()))
+        .command(&run_with(["--engine", "trace"], &victim()))
         .run();
     assert_eq!(finished.status.code(), Some(125), "{finished:#?}");
     own_network();

@@ -33,8 +33,8 @@ fn makes_way_for_another_tracer() {
     }
 }
 
-/// A server that is called as one of them is served, and so is one behind a tracer that was not
-/// there.
+/// A server that is called as one of them is served, even if it could trace, and so is one behind a
+/// program that was not there.
 #[test]
 fn serves_a_server_that_has_the_name_of_a_tracer() {
     let folder = Folder::new("engines-names");
@@ -62,9 +62,16 @@ int main(int count, char **arguments)
             assert_eq!(line, "listening", "{name}, {options:?}");
         }
     }
-    let server = Program::new(&tries).arguments(["youki", "/no/server"]);
-    let server = server.replacing_argument(1, victim_file()).argument("5000");
-    own_time_wait();
-    assert_eq!(server.start().line(), crate::BUSY);
-    assert_eq!(run_with::<&str>([], &server).start().line(), "listening");
+    let text = include_str!("../spec/victim.c")
+        .replace("int main(", "const char *word = \"ptrace\";\nint main(");
+    let could = folder.copy(compile_c("could-trace", &text, &["-static"]), "gdbserver");
+    for server in [victim_file(), &could] {
+        let server = Program::new(&tries)
+            .argument("youki")
+            .argument(server)
+            .argument("5000");
+        own_time_wait();
+        assert_eq!(server.start().line(), crate::BUSY);
+        assert_eq!(run_with::<&str>([], &server).start().line(), "listening");
+    }
 }

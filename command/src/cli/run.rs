@@ -326,6 +326,11 @@ impl Start<'_> {
             wait::until_free(&ports, longest);
             return true;
         }
+        // A service is not to fail because of a line that was put in front of its program.
+        if self.arguments.engine.is_none() && trace::is_forbidden_by_filter(&error) {
+            output::warn(&format!("{why}; so {} is started as it is", self.shown));
+            return true;
+        }
         output::complain(&why);
         self.starts_anyway("; with --ports PORT `run` waits until it can bind its port")
     }

@@ -395,7 +395,8 @@ fn starts_by_run(
 ) -> Result<Vec<String>> {
     if properties.filters_calls() {
         output::warn(
-            "SystemCallFilter= has to allow ptrace, process_vm_readv, pidfd_open and pidfd_getfd, or the tracer can't work",
+            "SystemCallFilter= has to allow ptrace(2), or nothing is traced and the program starts unchanged: add \
+             SystemCallFilter=@debug",
         );
     }
     properties

@@ -121,19 +121,20 @@ fn find(file: &[u8], word: &[u8]) -> Option<usize> {
     file.windows(word.len()).position(|bytes| bytes == word)
 }
 
-/// Whether a tracee has become a program that is not to be traced because of what it does with
-/// others.
-pub(super) fn deals_with_others(tid: Tid) -> bool {
+/// Whether a tracee has become a program that starts containers. Of one that traces nothing is to be
+/// known before it does.
+pub(super) fn has_become_a_container_engine(tid: Tid) -> bool {
     let path = PathBuf::from(format!("/proc/{tid}/exe"));
     let file = fs::read_link(&path).ok();
     let file = file.as_deref().and_then(Path::file_name);
     // The first 15 bytes of what it was called by, which may be a link.
     let called = fs::read_to_string(format!("/proc/{tid}/comm")).ok();
     let called = called.as_deref().map(str::trim_end);
-    [file.and_then(OsStr::to_str), called]
+    let is_called_so = [file.and_then(OsStr::to_str), called]
         .into_iter()
         .flatten()
-        .any(|name| why_not(&path, name).is_some())
+        .any(|name| CONTAINERS.contains(&name));
+    is_called_so && fs::read(&path).is_ok_and(|file| may_contain(&file))
 }
 
 /// The library that is in the program's environment: for which programs it is.

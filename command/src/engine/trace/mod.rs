@@ -69,19 +69,20 @@ pub(crate) fn explain(error: &io::Error, program: &str) -> String {
             "there is no room for the tracer of {program}, which is a process with a thread: {error}. The limits are \
              pids.max of the control group (TasksMax= of a unit), RLIMIT_NPROC and RLIMIT_AS"
         ),
-        // One that ends the caller leaves no error number.
-        Some(libc::EPERM) | None if is_filtered() => format!(
+        _ if is_forbidden_by_filter(error) => format!(
             "a seccomp filter forbids to trace {program} here: {error}. In a unit, add SystemCallFilter=@debug"
         ),
         _ => format!("the kernel lets nobody trace {program} here: {error}"),
     }
 }
 
-/// Whether this process has a seccomp filter (proc(5)).
-fn is_filtered() -> bool {
-    procfs::process::Process::myself()
-        .and_then(|process| process.status())
-        .is_ok_and(|status| status.seccomp == Some(2))
+/// Whether a seccomp filter of this process's (proc(5)) is the reason why [`begin`] has failed. One that
+/// ends the tracer leaves no error number.
+pub(crate) fn is_forbidden_by_filter(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM) | None)
+        && procfs::process::Process::myself()
+            .and_then(|process| process.status())
+            .is_ok_and(|status| status.seccomp == Some(2))
 }
 
 /// Whether a tracer of this process would become its child, as every orphan does of process 1 and of a subreaper

@@ -17,6 +17,7 @@ use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
 use std::fs;
+use std::sync::OnceLock;
 use std::thread;
 
 /// What is asked about a socket.
@@ -189,6 +190,19 @@ pub(super) enum Failed {
 pub(super) fn is_possible(tid: Tid, entry: &Entry) -> bool {
     let ours = filters("self");
     filters(tid) == ours && arch::number(entry, Asked::Map).is_some() && room(tid).is_some()
+}
+
+/// Has a tracee that is about to make a system call make it, and returns what that has come to.
+pub(super) fn make_now(tid: Tid) -> Result<i64, Failed> {
+    ptrace::go_on(tid, 0).map_err(|_| Failed::Refused)?;
+    match ptrace::stop_of(tid).map_err(|_| Failed::Refused)? {
+        Stop::Syscall => match ptrace::syscall(tid) {
+            Some(Syscall::Exit(value)) => Ok(value),
+            _ => Err(Failed::Refused),
+        },
+        left @ (Stop::Gone | Stop::Exec) => Err(Failed::Left(left)),
+        _ => Err(Failed::Refused),
+    }
 }
 
 /// The mode of seccomp(2), and how many filters there are, which is told from Linux 5.9 on.
@@ -429,6 +443,14 @@ fn follow(tid: Tid, calls: usize) -> Result<Vec<i64>, Failed> {
         let _ = ptrace::interrupt(tid);
     }
     Ok(results)
+}
+
+/// Whether a call can be put off, as far as this process's own filter lets it: see
+/// [`ptrace::may_make_no_call`].
+pub(super) fn can_be_put_off() -> bool {
+    static CAN_BE: OnceLock<bool> = OnceLock::new();
+    let is_filtered = || filters("self").iter().any(|line| line == "Seccomp:\t2");
+    *CAN_BE.get_or_init(|| !is_filtered() || ptrace::may_make_no_call())
 }
 
 /// Has a tracee that is about to make a system call not make it, and stand before it again: killed

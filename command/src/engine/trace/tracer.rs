@@ -388,7 +388,7 @@ impl Tracer {
         let is_first = std::mem::take(&mut self.is_first_exec);
         let library = self.preloaded.as_ref();
         if !is_first
-            && (exempt::deals_with_others(tid)
+            && (exempt::has_become_a_container_engine(tid)
                 || library.is_some_and(|library| library.is_enough_for(tid)))
         {
             return ptrace::let_go_of(tid, 0);

@@ -22,6 +22,8 @@ pub(super) struct InAttendance {
     behind: Option<libc::user_regs_struct>,
     /// Whether it stands before the call again, which it has not made yet.
     is_rewound: bool,
+    /// What the call has come to, if it had to be made before the sequence asked for it.
+    made: Option<Result<(), Errno>>,
     /// Whether the thread can be made to make other calls, if that is known.
     is_possible: Option<bool>,
     /// The page that was mapped for what those return.
@@ -82,9 +84,13 @@ impl InAttendance {
         }
         // Only behind a call can another one be made.
         if self.stage == Stage::Before {
-            remote_call::put_off(tid, &self.entry)?;
+            if remote_call::can_be_put_off() {
+                remote_call::put_off(tid, &self.entry)?;
+                self.is_rewound = true;
+            } else {
+                self.made = Some(result_of(remote_call::make_now(tid)?));
+            }
             self.stage = Stage::Behind;
-            self.is_rewound = true;
         }
         if self.stage != Stage::Behind {
             return Err(Failed::Refused);
@@ -110,6 +116,21 @@ impl Tracee {
     /// the call for good.
     fn begin_to_make(&mut self, tid: Tid, around: Option<&Around>) -> Option<Stop> {
         let attended = self.attended.as_mut()?;
+        // One that has found its port in use is made once more, with the option.
+        let made = attended.made.take();
+        if let Some(result) = made.filter(|result| *result != Err(Errno::IN_USE)) {
+            // What was to be done before it is done after it.
+            if let Some(around) = around.filter(|_| result.is_ok()) {
+                for &(place, value) in &around.before {
+                    let question = Question::SetOption(place, value);
+                    if let Err(Failed::Left(stop)) = attended.ask(tid, around.fd, question) {
+                        return Some(stop);
+                    }
+                }
+            }
+            attended.sequence.made(result);
+            return None;
+        }
         let alone = Around {
             fd: -1,
             before: Vec::new(),
@@ -199,6 +220,7 @@ impl Tracer {
             stage,
             behind: None,
             is_rewound: false,
+            made: None,
             is_possible: None,
             page: None,
             held: None,
