@@ -46,7 +46,7 @@ fn it_serves_both_kinds_of_programs_on_systems_that_know_nothing_of_it() {
         let place = if on.is_none() { &here } else { &folder };
         let command = place.join("reuseaddr");
         let for_all =
-            |binary: PathBuf, name: &str| place.copy(binary, &format!("{name}-{system:?}"));
+            |binary: PathBuf, name: &str| place.copy(binary, format!("{name}-{system:?}"));
         let binary = for_all(system.compile("legacy", LEGACY, &[]), "legacy");
         let setpriv = || match on {
             None => Program::new("/usr/bin/setpriv"),

@@ -46,7 +46,7 @@ impl Root {
     /// Puts the library of the release somewhere, or takes it away.
     fn put(&self, folder: &str) {
         let library = release("x86_64").join("lib/libreuse.so");
-        self.0.copy(library, &format!("{folder}/libreuse.so"));
+        self.0.copy(library, format!("{folder}/libreuse.so"));
     }
 
     /// Puts another file there.

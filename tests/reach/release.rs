@@ -4,6 +4,7 @@ use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{System, dist, project, release, succeed, toolchains};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use support::{Folder, Program};
 
@@ -118,11 +119,35 @@ fn it_says_whose_code_is_in_it() {
         }
         assert!(notices.contains("Permission is hereby granted, free of charge"));
         // What only builds or tests it is not in it; nor is in the library what the command has.
-        for other in ["criterion", "clap_derive"] {
+        for other in ["socket2", "clap_derive"] {
             assert!(!bill.contains(other), "{bill}");
         }
         assert_eq!(bill.contains("\"clap\""), product == "reuseaddr", "{bill}");
     }
+}
+
+/// Nothing is taken in but under the licences, and from the registry, that deny.toml names.
+#[test]
+fn it_takes_nothing_that_may_not_be_passed_on() {
+    let check = |rules: &Path| {
+        Command::new(project().join("scripts/build/third-party"))
+            .arg("check")
+            .arg(rules)
+            .output()
+            .expect("Python runs")
+    };
+    let rules = project().join("deny.toml");
+    let output = check(&rules);
+    assert!(output.status.success(), "{output:#?}");
+    // The control: with a licence that is needed taken away.
+    let folder = Folder::new("deny");
+    let text = fs::read_to_string(&rules).expect("ours");
+    let stricter = folder.join("deny.toml");
+    fs::write(&stricter, text.replace(", \"Unicode-3.0\"", "")).expect("ours");
+    let output = check(&stricter);
+    assert_eq!(output.status.code(), Some(1), "{output:#?}");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("unicode-ident"), "{complaint}");
 }
 
 #[test]
