@@ -3,6 +3,7 @@
 use crate::engine::bpf::failures::{Call, Failure, Failures};
 use crate::output;
 use crate::process::info::ProcessInfo;
+use crate::process::users;
 use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -176,7 +177,10 @@ impl Known {
             Mode::empty(),
         );
         let mut info = ProcessInfo::of_pid(failure.pid);
-        info.uid.get_or_insert(failure.uid);
+        if info.uid.is_none() {
+            info.uid = Some(failure.uid);
+            info.user = users::name(failure.uid).map(ToOwned::to_owned);
+        }
         Self {
             info,
             network: network.ok().and_then(|file| {
