@@ -116,6 +116,54 @@ fn attaches_to_a_service_at_each_of_its_starts() {
     }
 }
 
+/// A service with a root directory in which there is nothing but its static program.
+const ROOTED: &str = r#"
+mkdir /run/out
+for name in alone rooted; do
+    mkdir -p /srv/$name/run/out /srv/$name/proc /srv/$name/sys /srv/$name/dev /srv/$name/tmp
+    cp /opt/test/static-server /srv/$name/server
+done
+rooted() { # name, first port
+    printf "[Service]\nRootDirectory=/srv/$1\nBindPaths=/run/out\nEnvironment=DRIFT=yes\nExecStart=/server $2 out/$1 simple\nRestart=always\nRestartSec=50ms\n[Unit]\nStartLimitIntervalSec=0\n" >/etc/systemd/system/$1.service
+    ln -s out/$1 /run/ports-$1
+}
+rooted alone 5660
+rooted rooted 5670
+./reuseaddr systemd --install rooted
+sed 's/^/drop-in: /' /etc/systemd/system/rooted.service.d/50-libreuse.conf
+systemctl daemon-reload
+systemctl start alone rooted
+for name in alone rooted; do crash $name; done
+# Other commands of the unit have to stay in its root.
+mkdir /etc/systemd/system/alone.service.d
+printf '[Service]\nExecReload=/server reload\n' >/etc/systemd/system/alone.service.d/reload.conf
+systemctl daemon-reload
+./reuseaddr systemd --engine bpf alone || echo "refused: $?"
+systemctl stop alone rooted
+./reuseaddr bpf detach --all
+"#;
+
+#[test]
+fn attaches_to_a_service_in_another_root_directory() {
+    if !can_use_bpf() {
+        eprintln!("skipped: the engine bpf takes CAP_BPF, Linux 6.1 and cgroup v2");
+        return;
+    }
+    let folder = Folder::new("boot-rooted");
+    let output = boot_with(&folder, &format!("{DRIFTING}{ROOTED}"), LET_BPF);
+    for expected in [
+        "alone: 5660 5661 5662 5663",
+        "drop-in: # The engine is bpf: the service has another root directory",
+        "drop-in: RootDirectoryStartOnly=yes",
+        "rooted: 5670 5670 5670 5670",
+        "the engine bpf can't be attached by a drop-in",
+        "reuseaddr bpf attach --unit system.slice",
+        "refused: 2",
+    ] {
+        assert!(output.contains(expected), "{expected} in:\n{output}");
+    }
+}
+
 const RESTARTED: &str = r#"
 cat >live.py <<'P'
 import socket, sys

@@ -143,8 +143,16 @@ cp \"$4\" \"$base/root/opt/test/script\"; cp \"$5\" \"$base/root/opt/test/server
 cp \"$6\" \"$base/root/opt/test/static-server\"
 printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=append:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=100\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
 printf '[Unit]\\nRequires=test-run.service\\nAfter=test-run.service\\nAllowIsolate=yes\\n' > \"$units/test-run.target\"
+# Two machines in one control group would be two managers of the same services.
+trees=$(ls -d /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup 2>/dev/null | while read tree; do
+  [ ! -e \"$tree/cgroup.procs\" ] || echo $tree; done)
+for tree in $trees; do mkdir $tree/libreuse-boot-$$; echo $$ >$tree/libreuse-boot-$$/cgroup.procs; done
 timeout 120 systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
   $7 --directory \"$base/root\" --boot systemd.unit=test-run.target </dev/null >\"$base/console\" 2>&1 || true
+for tree in $trees; do
+  echo $$ >$tree/cgroup.procs
+  find $tree/libreuse-boot-$$ -depth -type d -exec rmdir {} + 2>/dev/null || true
+done
 cat \"$base/upper/opt/test/output\" || cat \"$base/console\"
 ";
     let text = folder.join("script");

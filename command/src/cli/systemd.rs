@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         stays.unwrap_or_else(|| path.to_owned())
     };
     let by_default = libraries.for_any_program(&home);
-    let reasons = reasons_for_bpf(arguments, &settings, properties.as_ref(), &reports);
+    let reasons = reasons_for_bpf(arguments, &settings, properties.as_ref(), &reports)?;
     match &properties {
         Some(_) if !reasons.is_empty() => {}
         Some(properties) => {
@@ -163,7 +163,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !reasons.is_empty() {
         let command = Lasting::find(false)?;
         let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
-        let text = drop_in::text_of_bpf(&command.path, ports.as_deref(), &reasons)?;
+        let text = drop_in::text_of_bpf(
+            &command.path,
+            ports.as_deref(),
+            &reasons,
+            properties
+                .as_ref()
+                .is_some_and(Properties::has_root_directory),
+        )?;
         return Plan {
             text,
             folder: &folder,
@@ -349,18 +356,30 @@ fn reasons_for_bpf(
     settings: &Settings,
     properties: Option<&Properties>,
     reports: &[Report],
-) -> Vec<String> {
+) -> Result<Vec<String>> {
+    let kept_out = properties
+        .filter(|properties| properties.has_commands_in_its_root())
+        .map(|properties| {
+            format!(
+                "systemd starts ExecStartPre= and the like in RootDirectory= as well, where this command is not; what serves \
+                 everything in the unit's slice:\n    sudo reuseaddr bpf attach --unit {}",
+                properties.slice()
+            )
+        });
     if arguments.engine.is_some() {
+        if let Some(why) = kept_out {
+            bail!("the engine bpf can't be attached by a drop-in: {why}");
+        }
         if let Err(error) = bpf::start::try_here() {
             output::warn(&format!("the engine bpf does not work here: {error:#}"));
         }
-        return vec!["it was asked for".into()];
+        return Ok(vec!["it was asked for".into()]);
     }
     let is_possible = !arguments.user
         && arguments.library.library.is_none()
         && bpf::start::unsupported(settings).is_empty();
     if !is_possible {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let is_left = |report: &Report| report.alternative.is_some();
     let reasons: BTreeSet<String> = if properties.is_some_and(Properties::has_another_root) {
@@ -375,15 +394,21 @@ fn reasons_for_bpf(
         BTreeSet::new()
     };
     if reasons.is_empty() || !bpf::start::is_likely() {
-        return Vec::new();
+        return Ok(Vec::new());
+    }
+    if let Some(why) = kept_out {
+        output::warn(&format!(
+            "the engine bpf would serve it, and can't be attached by a drop-in: {why}"
+        ));
+        return Ok(Vec::new());
     }
     if let Err(error) = bpf::start::try_here() {
         output::warn(&format!(
             "the engine bpf would serve it, and does not work here: {error:#}"
         ));
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    reasons.into_iter().collect()
+    Ok(reasons.into_iter().collect())
 }
 
 /// The unit's `ExecStart=` lines, with `reuseaddr run` in front of the programs that are to be

@@ -47,11 +47,13 @@ pub(crate) fn text(
 ///
 /// Not `BPFProgram=`: systemd 252 loses what it names at each restart, and 257 at each
 /// daemon-reload. The dash lets the service start on a kernel that can't do it; the plus keeps the
-/// unit's confinement from the command.
+/// unit's confinement from the command, but for a RootDirectory=, into which systemd (252) takes
+/// every command unless that is for ExecStart= alone.
 pub(crate) fn text_of_bpf(
     command: &Path,
     ports: Option<&str>,
     reasons: &[String],
+    has_root_directory: bool,
 ) -> Result<String> {
     let command = super::start::plain(command)?;
     let mut text = format!("{FIRST_LINE}\n");
@@ -62,7 +64,11 @@ pub(crate) fn text_of_bpf(
     if let Some(ports) = ports {
         text += &format!(" --ports {ports}");
     }
-    Ok(text + "\n")
+    text.push('\n');
+    if has_root_directory {
+        text += "RootDirectoryStartOnly=yes\n";
+    }
+    Ok(text)
 }
 
 /// An `Environment=` line that systemd reads as this (systemd.syntax(7), systemd.unit(5) on

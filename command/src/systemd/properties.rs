@@ -219,6 +219,43 @@ impl Properties {
             .any(|name| !["", "/"].contains(&self.get(name)))
     }
 
+    /// Whether systemd would start a command of ours in another directory as its root, where it is
+    /// not. An image is for ExecStart= alone where a command has full privileges.
+    pub(crate) fn has_root_directory(&self) -> bool {
+        !["", "/"].contains(&self.get("RootDirectory"))
+    }
+
+    /// Whether the unit has other commands that systemd starts in that directory. Those must stay
+    /// there.
+    pub(crate) fn has_commands_in_its_root(&self) -> bool {
+        const OTHERS: [&str; 6] = [
+            "ExecCondition",
+            "ExecStartPre",
+            "ExecStartPost",
+            "ExecReload",
+            "ExecStop",
+            "ExecStopPost",
+        ];
+        let are_ours = |value: &str| {
+            value
+                .split("{ path=")
+                .skip(1)
+                .filter_map(|command| command.split(" ; ").next())
+                .all(|path| Path::new(path).file_name() == Some(OsStr::new("reuseaddr")))
+        };
+        self.has_root_directory()
+            && self.get("RootDirectoryStartOnly") != "yes"
+            && !OTHERS.iter().all(|name| are_ours(self.get(name)))
+    }
+
+    /// The slice that the unit is in.
+    pub(crate) fn slice(&self) -> &str {
+        match self.get("Slice") {
+            "" => "system.slice",
+            slice => slice,
+        }
+    }
+
     /// The processes that run now: the main one, and what is in the unit's control group.
     pub(crate) fn processes(&self) -> BTreeSet<i32> {
         // Version 2, beside version 1, and systemd's own of version 1.
