@@ -199,19 +199,24 @@ fn differs_from_the_kernel_where_the_readme_says_so_alone() {
     };
     let first = number("LIBREUSE_FUZZ_FIRST", 1);
     let sequences = number("LIBREUSE_FUZZ_SEQUENCES", 100);
-    let plain = run(first, sequences, false);
-    let shimmed = run(first, sequences, true);
     let mut compared = 0;
-    for (plain, shimmed) in plain.split("# ").zip(shimmed.split("# ")).skip(1) {
-        let (seed, plain) = plain.split_once('\n').expect("a line");
-        let (_, shimmed) = shimmed.split_once('\n').expect("a line");
-        assert_eq!(plain.lines().count(), shimmed.lines().count(), "{seed}");
-        if let Some(fault) = faults(plain, shimmed) {
-            panic!("LIBREUSE_FUZZ_FIRST={seed} LIBREUSE_FUZZ_SEQUENCES=1: {fault}");
+    let mut has_acted = false;
+    // No more at once than a run has time for on a slow machine.
+    for before in (0..sequences).step_by(100) {
+        let number = (sequences - before).min(100);
+        let plain = run(first + before, number, false);
+        let shimmed = run(first + before, number, true);
+        for (plain, shimmed) in plain.split("# ").zip(shimmed.split("# ")).skip(1) {
+            let (seed, plain) = plain.split_once('\n').expect("a line");
+            let (_, shimmed) = shimmed.split_once('\n').expect("a line");
+            assert_eq!(plain.lines().count(), shimmed.lines().count(), "{seed}");
+            if let Some(fault) = faults(plain, shimmed) {
+                panic!("LIBREUSE_FUZZ_FIRST={seed} LIBREUSE_FUZZ_SEQUENCES=1: {fault}");
+            }
+            compared += 1;
         }
-        compared += 1;
+        assert_eq!(compared, before + number);
+        has_acted |= plain != shimmed;
     }
-    assert_eq!(compared, sequences);
-    // The shim has been at work, or nothing was compared.
-    assert_ne!(plain, shimmed);
+    assert!(has_acted, "or nothing was compared");
 }

@@ -190,7 +190,8 @@ fn would_be_caught_with_a_panic_an_allocation_or_a_lock() {
     const ALLOCATE: &str = "core::hint::black_box(unsafe { libc::malloc(9) });";
     const LOCK: &str = "static mut LOCK: libc::pthread_mutex_t = libc::PTHREAD_MUTEX_INITIALIZER;
         unsafe { libc::pthread_mutex_lock(&raw mut LOCK) };";
-    const LOOK_UP: &str = "if unsafe { libc::dl_iterate_phdr(None, core::ptr::null_mut()) } == 77 { return 0; }";
+    const LOOK_UP: &str =
+        "if unsafe { libc::dl_iterate_phdr(None, core::ptr::null_mut()) } == 77 { return 0; }";
     const ENVIRONMENT: &str =
         "if unsafe { libc::getenv(c\"HOME\".as_ptr()) }.is_null() { return 0; }";
     const PANIC: &str = "a_panic_can_be_reached_in_libreuse";
