@@ -4,11 +4,11 @@ use crate::socket::Socket;
 use crate::spare::Spare;
 use crate::{clock, file, listeners, signals};
 use core::ffi::c_int;
-use libreuse_rules::calls::{Calls, Sleep, SocketOption};
+use libreuse_rules::calls::{Kernel, Sleep, SocketOption};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::Endpoint;
 
-impl Calls for Socket {
+impl Kernel for Socket {
     type File = file::Identity;
     type Mask = signals::Mask;
     type Spare = Spare;
@@ -38,12 +38,12 @@ impl Calls for Socket {
         file::identify(self.0)
     }
 
-    fn hold_signals(&self) -> Option<signals::Mask> {
-        signals::hold()
+    fn block_signals(&self) -> Option<signals::Mask> {
+        signals::block()
     }
 
-    fn release_signals(&self, mask: signals::Mask) {
-        signals::release(mask);
+    fn restore_signals(&self, mask: signals::Mask) {
+        signals::restore(mask);
     }
 
     fn now_ms(&self) -> Option<u64> {

@@ -2,7 +2,7 @@
 //!
 //! Two different files of it may be preloaded, of two versions or by two people. Then the one next
 //! to libc acts, and the others pass calls on: the outer one's wait would be around the inner
-//! one's, with signals held back during it.
+//! one's, with signals blocked during it.
 
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};

@@ -19,7 +19,7 @@ use crate::{errno, real};
 use core::ffi::{c_int, c_void};
 use core::ptr;
 use libc::{sockaddr, socklen_t};
-use libreuse_rules::calls::{Errno, OwnCall, SocketOption};
+use libreuse_rules::calls::{Errno, OriginalCall, SocketOption};
 use libreuse_rules::endpoint::{self, Endpoint};
 use libreuse_rules::settings::{Linger, Settings};
 use libreuse_rules::{policy, sequence};
@@ -240,7 +240,7 @@ impl Bind {
     }
 }
 
-impl OwnCall for Bind {
+impl OriginalCall for Bind {
     fn make(&self) -> Result<(), Errno> {
         // SAFETY: the caller's own arguments (see `accepted`).
         made(unsafe { real::BIND.get()(self.fd, self.address, self.length) })
@@ -253,7 +253,7 @@ struct Listen {
     backlog: c_int,
 }
 
-impl OwnCall for Listen {
+impl OriginalCall for Listen {
     fn make(&self) -> Result<(), Errno> {
         // SAFETY: two numbers, which the kernel checks.
         made(unsafe { real::LISTEN.get()(self.fd, self.backlog) })

@@ -28,9 +28,9 @@ const SIOCGSKNS: c_int = 0x894c;
 #[inline(never)]
 pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     let mut found = false;
-    // A handler that jumped out would leave the descriptor behind. If they can't be held back,
+    // A handler that jumped out would leave the descriptor behind. If they can't be blocked,
     // nobody looks.
-    signals::held(|| {
+    signals::while_blocked(|| {
         // What is opened here is of the thread's network namespace, and reports of no other.
         found = Descriptor::of_netlink().is_some_and(|netlink| {
             is_of_one_network(socket, Socket(netlink.0)) && netlink.finds(wanted)

@@ -12,7 +12,7 @@ use core::ptr;
 /// The size of the kernel's signal set, in bytes; libc's is larger.
 pub(crate) const KERNEL_SIGSET: usize = 8;
 
-/// The signals that are never held back: they come from the very instruction or system call that is
+/// The signals that are never blocked: they come from the very instruction or system call that is
 /// running, and the kernel ends a program in which such a one is blocked, instead of calling its
 /// handler (`force_sig_info_to_task` in kernel/signal.c). SIGSYS is how a seccomp sandbox lets its
 /// own handler answer a system call.
@@ -25,12 +25,12 @@ const SYNCHRONOUS: [c_int; 6] = [
     libc::SIGTRAP,
 ];
 
-/// A thread's signals that are held back, as the kernel has them.
+/// A thread's blocked signals, as the kernel has them.
 #[derive(Clone, Copy)]
 pub(crate) struct Mask(u64);
 
-/// Holds signals back; returns the program's own mask, or `None` if the kernel would not.
-pub(crate) fn hold() -> Option<Mask> {
+/// Blocks signals (sigprocmask(2)); returns the program's own mask, or `None` if the kernel refused.
+pub(crate) fn block() -> Option<Mask> {
     let signals = SYNCHRONOUS
         .into_iter()
         .fold(u64::MAX, |set, signal| set & !only(signal));
@@ -39,15 +39,15 @@ pub(crate) fn hold() -> Option<Mask> {
 }
 
 /// Puts the program's mask in place again.
-pub(crate) fn release(before: Mask) {
+pub(crate) fn restore(before: Mask) {
     change_mask(libc::SIG_SETMASK, before.0, None);
 }
 
-/// Does something of ours with signals held back; nothing, if the kernel would not hold them.
-pub(crate) fn held(ours: impl FnOnce()) {
-    if let Some(before) = hold() {
+/// Does something of ours with signals blocked; nothing, if the kernel refused to block them.
+pub(crate) fn while_blocked(ours: impl FnOnce()) {
+    if let Some(before) = block() {
         ours();
-        release(before);
+        restore(before);
     }
 }
 
@@ -102,7 +102,7 @@ impl Wait {
 
     pub(crate) fn end(self) {
         if self.handlers != Handlers::None {
-            release(Mask(self.before));
+            restore(Mask(self.before));
         }
     }
 

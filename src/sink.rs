@@ -61,7 +61,7 @@ pub(crate) fn open(settings: &'static Settings) {
 pub(crate) fn mistake(text: fmt::Arguments<'_>) {
     let mut line = Line::new();
     line.finish(format_args!("libreuse: {text}"));
-    signals::held(|| STDERR.write(&line));
+    signals::while_blocked(|| STDERR.write(&line));
 }
 
 struct Sink;
@@ -83,8 +83,8 @@ impl Log for Sink {
             let path = unsafe { LOG_FILE.load(Acquire).as_ref() }.map_or(&[][..], Text::as_bytes);
             // A handler that jumped out from between open and close would leave the descriptor
             // behind, and one that gave stderr another file would do so after the look at it. If
-            // they can't be held back, it stays unsaid.
-            signals::held(|| {
+            // they can't be blocked, it stays unsaid.
+            signals::while_blocked(|| {
                 if path.is_empty() {
                     STDERR.write(&line);
                 } else {

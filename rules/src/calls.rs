@@ -165,7 +165,7 @@ pub trait Spare {
 }
 
 /// The call that the program makes, with its own arguments.
-pub trait OwnCall {
+pub trait OriginalCall {
     /// Makes it.
     ///
     /// # Errors
@@ -194,10 +194,10 @@ pub trait Facts {
 ///
 /// Each method but one is one system call at most: in the library a call of libc, in the tracer one
 /// that is injected into the program. None may end the program or be seen by it.
-pub trait Calls: Facts {
+pub trait Kernel: Facts {
     /// What tells the file behind the descriptor from every other one.
     type File: PartialEq;
-    /// The signals that the program held back itself.
+    /// The signals that the program itself had blocked.
     type Mask;
     /// A socket of our own.
     type Spare: Spare;
@@ -221,12 +221,12 @@ pub trait Calls: Facts {
     /// time.
     fn file(&self) -> Option<Self::File>;
 
-    /// Holds signals back, so that no handler runs and jumps out (sigprocmask(2)); `None` if the
+    /// Blocks signals, so that no handler runs and jumps out (sigprocmask(2)); `None` if the
     /// kernel would not.
-    fn hold_signals(&self) -> Option<Self::Mask>;
+    fn block_signals(&self) -> Option<Self::Mask>;
 
     /// Puts the program's own mask in place again.
-    fn release_signals(&self, mask: Self::Mask);
+    fn restore_signals(&self, mask: Self::Mask);
 
     /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be
     /// had.
@@ -262,7 +262,7 @@ pub trait Calls: Facts {
         false
     }
 
-    /// Sleeps until a time as [`now_ms`](Calls::now_ms) has it (`clock_nanosleep(2)`).
+    /// Sleeps until a time as [`now_ms`](Kernel::now_ms) has it (`clock_nanosleep(2)`).
     fn sleep_until(&self, wait: &Self::Wait, moment_ms: u64) -> Sleep;
 }
 

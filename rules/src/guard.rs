@@ -10,7 +10,7 @@
 //! then gives the port to any number of sockets, although the first of them has lost the option
 //! again. The guard is bound without it: from then on the kernel compares.
 
-use crate::calls::{Calls, Errno, Spare};
+use crate::calls::{Errno, Kernel, Spare};
 use crate::diag::Wanted;
 
 /// How often a guard that is taken is tried again, which takes a tenth of a second. Who holds it
@@ -30,10 +30,10 @@ pub(crate) enum Guard<S> {
 /// Takes the guard of the port.
 #[cold]
 #[inline(never)]
-pub(crate) fn take<C: Calls>(calls: &C, wanted: &Wanted) -> Guard<C::Spare> {
+pub(crate) fn take<C: Kernel>(kernel: &C, wanted: &Wanted) -> Guard<C::Spare> {
     let address = wanted.address;
     for _ in 0..TRIES {
-        let Some(spare) = calls.spare(address) else {
+        let Some(spare) = kernel.spare(address) else {
             break;
         };
         match spare.bind(address.guard()) {
@@ -56,7 +56,7 @@ pub(crate) fn take<C: Calls>(calls: &C, wanted: &Wanted) -> Guard<C::Spare> {
             return Guard::Refused;
         }
         drop(spare);
-        calls.pause();
+        kernel.pause();
     }
     Guard::Missing
 }

@@ -1,7 +1,7 @@
 //! What is said of the work, and in which words. Whoever listens has asked for it: at `warn`, the
 //! default, only mistakes in the variables are told, and waiting.
 
-use crate::calls::Calls;
+use crate::calls::Kernel;
 use crate::endpoint::{Decimal, Endpoint};
 use crate::policy::{Ending, Options, Reason};
 use crate::settings::{Linger, Settings, Text};
@@ -169,32 +169,32 @@ pub(crate) fn tells_of_calls() -> bool {
 }
 
 /// Options were set around a call.
-pub(crate) fn acted(function: Function, calls: &impl Calls, options: Options) {
+pub(crate) fn acted(function: Function, kernel: &impl Kernel, options: Options) {
     log::debug!(
         "{} {}: set {options} {}",
         function.name(),
-        Place::of(calls),
+        Place::of(kernel),
         function.why(options)
     );
 }
 
 /// The kernel refused options that were to be set around a call, as it does `TCP_LINGER2` for
 /// MPTCP.
-pub(crate) fn refused(function: Function, calls: &impl Calls, options: Options) {
+pub(crate) fn refused(function: Function, kernel: &impl Kernel, options: Options) {
     log::debug!(
         "{} {}: the kernel refused {options}",
         function.name(),
-        Place::of(calls)
+        Place::of(kernel)
     );
 }
 
 /// A call was left alone.
-pub(crate) fn left_alone(function: Function, calls: &impl Calls, reason: Reason) {
+pub(crate) fn left_alone(function: Function, kernel: &impl Kernel, reason: Reason) {
     if log::log_enabled!(Level::Trace) {
         log::trace!(
             "{} {}: left alone, {}",
             function.name(),
-            Place::of(calls),
+            Place::of(kernel),
             Plain(reason.text())
         );
     }
@@ -207,10 +207,10 @@ enum Place {
 }
 
 impl Place {
-    fn of(calls: &impl Calls) -> Self {
-        calls
+    fn of(kernel: &impl Kernel) -> Self {
+        kernel
             .local()
-            .map_or(Self::Descriptor(calls.descriptor()), Self::At)
+            .map_or(Self::Descriptor(kernel.descriptor()), Self::At)
     }
 }
 

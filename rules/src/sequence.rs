@@ -4,7 +4,7 @@
 //! attended to it. Its own call is made with its own arguments, and once; `bind` alone is made
 //! again, and only after `EADDRINUSE`.
 
-use crate::calls::{Calls, Errno, OwnCall, Sleep, SocketOption};
+use crate::calls::{Errno, Kernel, OriginalCall, Sleep, SocketOption};
 use crate::diag::Wanted;
 use crate::endpoint::Endpoint;
 use crate::guard::{self, Guard};
@@ -24,26 +24,26 @@ const LONGEST_PAUSE_MS: u64 = 100;
 /// The last of the kernel's.
 pub fn bind_in_use(
     settings: &Settings,
-    calls: &impl Calls,
-    bind: &impl OwnCall,
+    kernel: &impl Kernel,
+    bind: &impl OriginalCall,
     address: Option<Endpoint>,
 ) -> Result<(), Errno> {
     let Some(address) = address else {
-        report::left_alone(Function::Bind, calls, Reason::NotTcp);
+        report::left_alone(Function::Bind, kernel, Reason::NotTcp);
         return Err(Errno::IN_USE);
     };
-    let options = match policy::bind(settings, calls, address.port, BindSoFar::InUse) {
+    let options = match policy::bind(settings, kernel, address.port, BindSoFar::InUse) {
         Decision::Act(options) => options,
         Decision::StepAside(reason) => {
-            report::left_alone(Function::Bind, calls, reason);
+            report::left_alone(Function::Bind, kernel, reason);
             return Err(Errno::IN_USE);
         }
     };
-    let result = bind_with(options, calls, bind, address);
+    let result = bind_with(options, kernel, bind, address);
     match result {
         Ok(()) => report::bound(address, options),
         Err(Errno::IN_USE) if settings.wait_ms > 0 => {
-            return wait_to_bind(settings, options, calls, bind, address);
+            return wait_to_bind(settings, options, kernel, bind, address);
         }
         Err(error) => report::not_bound(address, options, error == Errno::IN_USE),
     }
@@ -52,10 +52,10 @@ pub fn bind_in_use(
 
 /// After a `bind` has succeeded: lets other copies of the program bind the port as well, if the
 /// settings have it so.
-pub fn bound(settings: &Settings, calls: &impl Calls, address: Option<Endpoint>) {
+pub fn bound(settings: &Settings, kernel: &impl Kernel, address: Option<Endpoint>) {
     if let Some(address) = address {
-        let decision = policy::bind(settings, calls, address.port, BindSoFar::Bound);
-        carry_out(Function::Bind, calls, decision);
+        let decision = policy::bind(settings, kernel, address.port, BindSoFar::Bound);
+        carry_out(Function::Bind, kernel, decision);
     }
 }
 
@@ -64,17 +64,21 @@ pub fn bound(settings: &Settings, calls: &impl Calls, address: Option<Endpoint>)
 /// # Errors
 ///
 /// The kernel's.
-pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) -> Result<(), Errno> {
+pub fn listen(
+    settings: &Settings,
+    kernel: &impl Kernel,
+    listen: &impl OriginalCall,
+) -> Result<(), Errno> {
     // One question tells what most servers need no more than: they have set the option themselves.
     let before = if settings.reuse_address {
-        calls.option(SocketOption::ReuseAddress)
+        kernel.option(SocketOption::ReuseAddress)
     } else {
         Some(0)
     };
     let decision = match before {
         None => Decision::StepAside(Reason::NotTcp),
         Some(1..) if settings.linger != Linger::Graceful => Decision::StepAside(Reason::SetAlready),
-        Some(_) => policy::listen(settings, calls),
+        Some(_) => policy::listen(settings, kernel),
     };
     match decision {
         Decision::Act(options) => {
@@ -84,19 +88,19 @@ pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) ->
             };
             // A handler that jumped out in the middle would leave the option set on a socket that
             // does not listen: another copy could bind its port, which may be the program's lock.
-            held(calls, |_| {
-                let done = apply(options, calls);
+            with_signals_blocked(kernel, |_| {
+                let done = apply(options, kernel);
                 let result = listen.make();
                 // In use is what another copy has bound as well. It can listen only while this one
                 // carries the option: with that gone again from either, none of the two could.
                 if done.reuse_address && result.is_err_and(|error| error != Errno::IN_USE) {
-                    calls.set_option(SocketOption::ReuseAddress, 0);
+                    kernel.set_option(SocketOption::ReuseAddress, 0);
                 }
-                report(Function::Listen, calls, options, done);
+                report(Function::Listen, kernel, options, done);
                 result
             })
         }
-        Decision::StepAside(reason) => listen_as_it_is(settings, calls, listen, reason),
+        Decision::StepAside(reason) => listen_as_it_is(settings, kernel, listen, reason),
     }
 }
 
@@ -105,28 +109,28 @@ pub fn listen(settings: &Settings, calls: &impl Calls, listen: &impl OwnCall) ->
 #[inline(never)]
 fn listen_as_it_is(
     settings: &Settings,
-    calls: &impl Calls,
-    listen: &impl OwnCall,
+    kernel: &impl Kernel,
+    listen: &impl OriginalCall,
     reason: Reason,
 ) -> Result<(), Errno> {
-    report::left_alone(Function::Listen, calls, reason);
+    report::left_alone(Function::Listen, kernel, reason);
     let result = listen.make();
     if result.is_ok() && reason == Reason::Unbound {
         // The kernel has chosen a port.
-        carry_out(Function::Listen, calls, policy::listen(settings, calls));
+        carry_out(Function::Listen, kernel, policy::listen(settings, kernel));
     }
     result
 }
 
 /// Before a `connect`.
-pub fn connect(settings: &Settings, calls: &impl Calls) {
-    carry_out(Function::Connect, calls, policy::connect(settings, calls));
+pub fn connect(settings: &Settings, kernel: &impl Kernel) {
+    carry_out(Function::Connect, kernel, policy::connect(settings, kernel));
 }
 
 /// Before the program sets `SO_REUSEADDR`: whether the socket carries it.
-pub fn carries_the_option(settings: &Settings, calls: &impl Calls) -> bool {
+pub fn carries_the_option(settings: &Settings, kernel: &impl Kernel) -> bool {
     settings.reuse_address
-        && calls
+        && kernel
             .option(SocketOption::ReuseAddress)
             .is_some_and(|value| value != 0)
 }
@@ -135,7 +139,7 @@ pub fn carries_the_option(settings: &Settings, calls: &impl Calls) -> bool {
 /// `carried` is whether the socket carried `SO_REUSEADDR` before, see [`carries_the_option`].
 pub fn option_set(
     settings: &Settings,
-    calls: &impl Calls,
+    kernel: &impl Kernel,
     option: SocketOption,
     value: i32,
     carried: bool,
@@ -152,50 +156,50 @@ pub fn option_set(
         },
         _ => return,
     };
-    let decision = policy::cleared(settings, calls, wanted, carried, |local| {
-        calls.is_held(&Wanted {
+    let decision = policy::cleared(settings, kernel, wanted, carried, |local| {
+        kernel.is_held(&Wanted {
             of_listeners: true,
-            ..self::wanted(calls, local)
+            ..self::wanted(kernel, local)
         })
     });
-    carry_out(Function::Setsockopt, calls, decision);
+    carry_out(Function::Setsockopt, kernel, decision);
 }
 
 /// Before a `close`.
-pub fn close(settings: &Settings, calls: &impl Calls) {
-    carry_out(Function::Close, calls, policy::close(settings, calls));
+pub fn close(settings: &Settings, kernel: &impl Kernel) {
+    carry_out(Function::Close, kernel, policy::close(settings, kernel));
 }
 
 /// Does what is decided, and reports it.
-fn carry_out(function: Function, calls: &impl Calls, decision: Decision) {
+fn carry_out(function: Function, kernel: &impl Kernel, decision: Decision) {
     match decision {
         Decision::Act(options) => {
             // With TCP_REPAIR it is 2, which is not set by setsockopt(2).
-            let is_off = || calls.option(SocketOption::ReuseAddress) == Some(0);
+            let is_off = || kernel.option(SocketOption::ReuseAddress) == Some(0);
             let options = Options {
                 reuse_address: options.reuse_address && is_off(),
                 ..options
             };
-            let done = apply(options, calls);
-            report(function, calls, options, done);
+            let done = apply(options, kernel);
+            report(function, kernel, options, done);
         }
-        Decision::StepAside(reason) => report::left_alone(function, calls, reason),
+        Decision::StepAside(reason) => report::left_alone(function, kernel, reason),
     }
 }
 
 /// Sets the options; returns those that the kernel took.
 #[expect(clippy::inline_always)] // In one piece with `listen`, see `policy::listen`.
 #[inline(always)]
-fn apply(options: Options, calls: &impl Calls) -> Options {
+fn apply(options: Options, kernel: &impl Kernel) -> Options {
     let taken = match options.ending {
         Ending::AsItIs => true,
-        Ending::Forgotten => calls.set_option(SocketOption::Linger2, -1),
-        Ending::Remembered => calls.set_option(SocketOption::Linger2, 0),
-        Ending::Reset => calls.reset_on_close(),
+        Ending::Forgotten => kernel.set_option(SocketOption::Linger2, -1),
+        Ending::Remembered => kernel.set_option(SocketOption::Linger2, 0),
+        Ending::Reset => kernel.reset_on_close(),
     };
     Options {
-        reuse_address: options.reuse_address && calls.set_option(SocketOption::ReuseAddress, 1),
-        reuse_port: options.reuse_port && calls.set_option(SocketOption::ReusePort, 1),
+        reuse_address: options.reuse_address && kernel.set_option(SocketOption::ReuseAddress, 1),
+        reuse_port: options.reuse_port && kernel.set_option(SocketOption::ReusePort, 1),
         ending: if taken {
             options.ending
         } else {
@@ -205,29 +209,29 @@ fn apply(options: Options, calls: &impl Calls) -> Options {
 }
 
 #[inline]
-fn report(function: Function, calls: &impl Calls, wanted: Options, done: Options) {
+fn report(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
     if report::tells_of_calls() {
-        tell(function, calls, wanted, done);
+        tell(function, kernel, wanted, done);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn tell(function: Function, calls: &impl Calls, wanted: Options, done: Options) {
+fn tell(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
     if done != Options::NONE {
-        report::acted(function, calls, done);
+        report::acted(function, kernel, done);
     }
     if done != wanted {
-        report::refused(function, calls, wanted.without(done));
+        report::refused(function, kernel, wanted.without(done));
     }
 }
 
-/// Does something with signals held back; and all the same where the kernel would not hold them.
-fn held<T>(calls: &impl Calls, ours: impl FnOnce(bool) -> T) -> T {
-    let mask = calls.hold_signals();
+/// Does something with signals blocked; and all the same where the kernel refused to block them.
+fn with_signals_blocked<T>(kernel: &impl Kernel, ours: impl FnOnce(bool) -> T) -> T {
+    let mask = kernel.block_signals();
     let result = ours(mask.is_some());
     if let Some(mask) = mask {
-        calls.release_signals(mask);
+        kernel.restore_signals(mask);
     }
     result
 }
@@ -235,32 +239,32 @@ fn held<T>(calls: &impl Calls, ours: impl FnOnce(bool) -> T) -> T {
 /// Binds with the options set, and puts back what the program had.
 fn bind_with(
     options: Options,
-    calls: &impl Calls,
-    bind: &impl OwnCall,
+    kernel: &impl Kernel,
+    bind: &impl OriginalCall,
     address: Endpoint,
 ) -> Result<(), Errno> {
     // Only what is off is set, and only what was set is put back.
-    let is_off = |wanted: bool, option| wanted && calls.option(option) == Some(0);
+    let is_off = |wanted: bool, option| wanted && kernel.option(option) == Some(0);
     // A handler that jumped out in the middle would leave an option set on the program's socket.
-    held(calls, |blocked| {
+    with_signals_blocked(kernel, |blocked| {
         let address_is_off = is_off(options.reuse_address, SocketOption::ReuseAddress);
         // Copies that are to share the port may be bound at the same moment, and one over the
         // other.
         let guard = if address_is_off && !options.reuse_port && blocked {
-            guard_of(calls, address)?
+            guard_of(kernel, address)?
         } else {
             None
         };
-        let reuse_address = address_is_off && calls.set_option(SocketOption::ReuseAddress, 1);
+        let reuse_address = address_is_off && kernel.set_option(SocketOption::ReuseAddress, 1);
         let reuse_port = is_off(options.reuse_port, SocketOption::ReusePort)
-            && calls.set_option(SocketOption::ReusePort, 1);
+            && kernel.set_option(SocketOption::ReusePort, 1);
         let result = bind.make();
         if reuse_address {
-            calls.set_option(SocketOption::ReuseAddress, 0);
+            kernel.set_option(SocketOption::ReuseAddress, 0);
         }
         // A bound socket keeps it: the next copy needs it there.
         if reuse_port && result.is_err() {
-            calls.set_option(SocketOption::ReusePort, 0);
+            kernel.set_option(SocketOption::ReusePort, 0);
         }
         drop(guard);
         result
@@ -276,22 +280,22 @@ fn bind_with(
 /// There is one, so the address stays in use.
 #[cold]
 #[inline(never)]
-fn guard_of<C: Calls>(calls: &C, address: Endpoint) -> Result<Option<C::Spare>, Errno> {
-    let wanted = wanted(calls, address);
+fn guard_of<C: Kernel>(kernel: &C, address: Endpoint) -> Result<Option<C::Spare>, Errno> {
+    let wanted = wanted(kernel, address);
     let of_listeners = Wanted {
         of_listeners: true,
         ..wanted
     };
     // The kernel refuses the second try then, and there is nothing to guard.
-    if calls.is_held(&of_listeners) {
+    if kernel.is_held(&of_listeners) {
         return Ok(None);
     }
-    let guard = match guard::take(calls, &wanted) {
+    let guard = match guard::take(kernel, &wanted) {
         Guard::Held(guard) => Some(guard),
         Guard::Missing => None,
         Guard::Refused => return Err(Errno::IN_USE),
     };
-    if calls.is_held(&wanted) {
+    if kernel.is_held(&wanted) {
         report::held_by_another(address);
         return Err(Errno::IN_USE);
     }
@@ -302,41 +306,41 @@ fn guard_of<C: Calls>(calls: &C, address: Endpoint) -> Result<Option<C::Spare>, 
 fn wait_to_bind(
     settings: &Settings,
     options: Options,
-    calls: &impl Calls,
-    bind: &impl OwnCall,
+    kernel: &impl Kernel,
+    bind: &impl OriginalCall,
     address: Endpoint,
 ) -> Result<(), Errno> {
-    let wait = calls.begin_wait();
-    let result = wait_within(settings, options, calls, bind, address, &wait);
-    calls.end_wait(wait);
+    let wait = kernel.begin_wait();
+    let result = wait_within(settings, options, kernel, bind, address, &wait);
+    kernel.end_wait(wait);
     result
 }
 
-fn wait_within<C: Calls>(
+fn wait_within<C: Kernel>(
     settings: &Settings,
     options: Options,
-    calls: &C,
-    bind: &impl OwnCall,
+    kernel: &C,
+    bind: &impl OriginalCall,
     address: Endpoint,
     wait: &C::Wait,
 ) -> Result<(), Errno> {
     // That one does not go by itself, and a program that looks for a free port would wait at each
     // that is taken.
-    if !settings.wait_for_listeners && calls.is_held(&wanted(calls, address)) {
+    if !settings.wait_for_listeners && kernel.is_held(&wanted(kernel, address)) {
         report::not_waiting(address);
         return Err(Errno::IN_USE);
     }
-    if calls.wait_has_ended() {
+    if kernel.wait_has_ended() {
         report::asked_to_end(address);
         return Err(Errno::IN_USE);
     }
-    let already = calls.waited_ms();
+    let already = kernel.waited_ms();
     if already == 0 {
         report::waiting(address, settings.wait_ms);
     }
-    let file = calls.file();
+    let file = kernel.file();
     // A part of the first millisecond has gone already.
-    let mut now = calls.now_ms().map(|now| now.saturating_add(1));
+    let mut now = kernel.now_ms().map(|now| now.saturating_add(1));
     let start = now.map(|now| now.saturating_sub(already));
     let mut pause = 1;
     while let (Some(start), Some(so_far)) = (start, now) {
@@ -346,7 +350,7 @@ fn wait_within<C: Calls>(
         if left == 0 {
             break;
         }
-        match calls.sleep_until(wait, until) {
+        match kernel.sleep_until(wait, until) {
             Sleep::Over => {}
             Sleep::Failed => break,
             Sleep::AskedToEnd => {
@@ -356,11 +360,11 @@ fn wait_within<C: Calls>(
         }
         // Another thread may have closed the descriptor meanwhile, and its number be another
         // socket's.
-        if calls.file() != file {
+        if kernel.file() != file {
             break;
         }
-        let (options, result) = bind_plain_first(options, calls, bind, address);
-        now = calls.now_ms();
+        let (options, result) = bind_plain_first(options, kernel, bind, address);
+        now = kernel.now_ms();
         if result != Err(Errno::IN_USE) {
             let waited = now.map_or(waited, |now| now.saturating_sub(start));
             match result {
@@ -380,11 +384,13 @@ fn wait_within<C: Calls>(
 }
 
 /// What the socket is to be bound to, as the kernel sees it.
-fn wanted(calls: &impl Calls, address: Endpoint) -> Wanted {
+fn wanted(kernel: &impl Kernel, address: Endpoint) -> Wanted {
     Wanted {
         address,
-        dual_stack: calls.option(SocketOption::Ipv6Only) == Some(0),
-        interface: calls.option(SocketOption::Interface).map(i32::unsigned_abs),
+        dual_stack: kernel.option(SocketOption::Ipv6Only) == Some(0),
+        interface: kernel
+            .option(SocketOption::Interface)
+            .map(i32::unsigned_abs),
         of_listeners: false,
     }
 }
@@ -394,8 +400,8 @@ fn wanted(calls: &impl Calls, address: Endpoint) -> Wanted {
 /// options of the last try.
 fn bind_plain_first(
     options: Options,
-    calls: &impl Calls,
-    bind: &impl OwnCall,
+    kernel: &impl Kernel,
+    bind: &impl OriginalCall,
     address: Endpoint,
 ) -> (Options, Result<(), Errno>) {
     // Copies that are to share the port have to say so before they bind.
@@ -405,5 +411,5 @@ fn bind_plain_first(
             return (Options::NONE, result);
         }
     }
-    (options, bind_with(options, calls, bind, address))
+    (options, bind_with(options, kernel, bind, address))
 }

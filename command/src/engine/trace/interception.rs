@@ -10,7 +10,7 @@ use super::remote_call::{Around, Ask, Injected, Question, Told};
 use super::socket::Socket;
 use super::wait_timer::Clock;
 use crate::sys::sockopt::Place;
-use libreuse_rules::calls::{Calls, Errno, OwnCall, SocketOption};
+use libreuse_rules::calls::{Errno, Kernel, OriginalCall, SocketOption};
 use libreuse_rules::endpoint::Endpoint;
 use libreuse_rules::sequence;
 use libreuse_rules::settings::Settings;
@@ -184,7 +184,7 @@ fn run_on(
     settings: &Settings,
     attended: Attended,
     call: &Call,
-    socket: &impl Calls,
+    socket: &impl Kernel,
 ) -> Option<u16> {
     match attended {
         Attended::Bind { address, .. } => {
@@ -283,7 +283,7 @@ impl Call {
     }
 }
 
-impl OwnCall for Call {
+impl OriginalCall for Call {
     fn make(&self) -> Result<(), Errno> {
         self.mouth.say(Word::Make(self.around()));
         let result = match self.answers.recv() {

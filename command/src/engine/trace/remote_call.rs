@@ -12,7 +12,7 @@ use super::wait_timer::Clock;
 use crate::net::sock_diag;
 use crate::net::spare::{self, Spare};
 use crate::sys::sockopt::{NETWORK_COOKIE, Place};
-use libreuse_rules::calls::{Calls, Connection, Facts, Sleep, SocketOption, State};
+use libreuse_rules::calls::{Connection, Facts, Kernel, Sleep, SocketOption, State};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
@@ -101,7 +101,7 @@ impl<A: Ask> Facts for Injected<'_, A> {
     }
 }
 
-impl<A: Ask> Calls for Injected<'_, A> {
+impl<A: Ask> Kernel for Injected<'_, A> {
     type File = (u64, u64);
     type Mask = ();
     type Spare = Spare;
@@ -134,12 +134,12 @@ impl<A: Ask> Calls for Injected<'_, A> {
     }
 
     /// What is set from now on is set in one piece with the call, and no handler runs in between.
-    fn hold_signals(&self) -> Option<()> {
+    fn block_signals(&self) -> Option<()> {
         self.who.begin_piece();
         Some(())
     }
 
-    fn release_signals(&self, (): ()) {
+    fn restore_signals(&self, (): ()) {
         self.who.end_piece();
     }
 

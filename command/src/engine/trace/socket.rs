@@ -7,7 +7,7 @@ use super::wait_timer::Clock;
 use crate::net::sock_diag;
 use crate::net::spare::{self, Spare};
 use crate::sys::sockopt;
-use libreuse_rules::calls::{Calls, Connection, Facts, Sleep, SocketOption, State};
+use libreuse_rules::calls::{Connection, Facts, Kernel, Sleep, SocketOption, State};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::{self, Endpoint};
 use procfs::process::Process;
@@ -81,7 +81,7 @@ impl Facts for Socket<'_> {
     }
 }
 
-impl Calls for Socket<'_> {
+impl Kernel for Socket<'_> {
     type File = (u64, u64);
     type Mask = ();
     type Spare = Spare;
@@ -112,11 +112,11 @@ impl Calls for Socket<'_> {
 
     /// Nothing is to be held: a stopped program runs no handler. One that comes before its `bind`
     /// is made again ends the attempt (`Attended::make`).
-    fn hold_signals(&self) -> Option<()> {
+    fn block_signals(&self) -> Option<()> {
         Some(())
     }
 
-    fn release_signals(&self, (): ()) {}
+    fn restore_signals(&self, (): ()) {}
 
     fn now_ms(&self) -> Option<u64> {
         self.clock.now_ms()

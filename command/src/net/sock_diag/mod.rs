@@ -63,7 +63,7 @@ pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
         let request = which.of(Request::dump(family, u32::MAX).of_udp());
         // What has been read is right, whatever comes of the rest.
         let _ = netlink.ask(&request.encode(), |socket| {
-            entries.extend(which.entry(&socket))
+            entries.extend(which.entry(&socket));
         });
     }
     entries.sort_by_key(|entry| (entry.local, entry.peer, entry.inode));
@@ -95,7 +95,7 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     for family in FAMILIES {
         let request = which.of(Request::dump(family, states));
         match netlink.ask(&request.encode(), |socket| {
-            entries.extend(which.entry(&socket))
+            entries.extend(which.entry(&socket));
         }) {
             // Without IPv6 there is nothing to read.
             Err(error) if error.kind() == io::ErrorKind::NotFound && family != FAMILIES[0] => {}
