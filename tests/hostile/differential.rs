@@ -83,7 +83,8 @@ impl World {
             .names
             .get(&(call.worker.to_owned(), call.name.to_owned()))
             .copied();
-        if call.function == "listen" {
+        // A `listen` that fails otherwise leaves the option as it was.
+        if call.function == "listen" && matches!(call.result, "ok" | "EADDRINUSE") {
             if let Some(socket) = socket {
                 self.sockets[socket].has_called_listen = true;
             }
