@@ -332,6 +332,35 @@ fn is_not_certain_of_programs_that_load_libraries_later() {
     assert_eq!(second_start(&traced), "listening");
 }
 
+/// Free Pascal's programs with threads load libraries, and make each call by a function of their
+/// own that is given its number.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn traces_dynamic_programs_that_make_their_own_calls() {
+    let own = r#"#include <dlfcn.h>
+#include <errno.h>
+void *load(char *name) { return dlopen(name, RTLD_NOW); }
+__attribute__((noinline)) static int call(long number, long a, long b, long c) {
+    long result = number;
+    __asm__ volatile("syscall" : "+a"(result) : "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return result < 0 ? (errno = -result, -1) : result;
+}
+#define socket(a, b, c) call(41, a, b, c)
+#undef bind
+#undef listen
+#define bind(a, b, c) call(49, a, (long)(b), c)
+#define listen(a, b) call(50, a, b, 0)
+"#;
+    let server = compile_c("own-calls", &past_libc(own), &["-O1"]);
+    let server = Program::new(server).argument(PORT.to_string());
+    let preloaded = run_with(["--engine", "preload"], &server);
+    assert_eq!(second_start(&preloaded), BUSY, "the control");
+    assert_eq!(second_start(&run_with::<&str>([], &server)), "listening");
+    let said = check(&server);
+    assert!(said.starts_with("yes: `reuseaddr run` traces"), "{said}");
+    assert!(said.contains("has system calls of its own"), "{said}");
+}
+
 #[test]
 fn tells_of_a_process_by_what_its_listeners_carry() {
     let folder = Folder::new("by-listeners");

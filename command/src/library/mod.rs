@@ -4,6 +4,7 @@ mod blocks;
 pub(crate) mod elf;
 mod embedded;
 mod installed;
+pub(crate) mod instructions;
 pub(crate) mod layout;
 pub(crate) mod ld_preload;
 pub(crate) mod left;

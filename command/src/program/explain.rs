@@ -262,6 +262,11 @@ pub(crate) fn of_reach(reach: &Reach) -> String {
         Reach::ByStarting => {
             "neither it nor a library that it loads at start calls bind; what it starts may".into()
         }
+        Reach::ByItself => {
+            "neither it nor a library that it loads at start calls libc's bind, and it has system calls of its own: if it \
+             binds a port, it is past the library, or by what it loads later"
+                .into()
+        }
         Reach::InNoWay => {
             "neither it nor a library that it loads at start can call libc's bind: if it binds a port, it is by system calls \
              of its own, past the library"

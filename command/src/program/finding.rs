@@ -197,6 +197,9 @@ pub(crate) enum Reach {
     ByLoading,
     /// By another program alone, which it may start.
     ByStarting,
+    /// It loads libraries later, which may, and makes system calls of its own, by which it may as
+    /// well.
+    ByItself,
     /// In no way: if it binds a port, it is by system calls of its own.
     InNoWay,
 }

@@ -3,6 +3,7 @@
 use super::finding::{Note, Problem, Reach};
 use super::report::Report;
 use crate::library::elf::Elf;
+use crate::library::instructions;
 use crate::library::layout::PreloadPath;
 use crate::output::readable;
 use crate::program::search::file_name;
@@ -134,7 +135,12 @@ fn reach(files: &[(PathBuf, Calls)]) -> Reach {
     } else if let Some(file) = callers.first() {
         Reach::ByLibrary(file_name(file))
     } else if files.iter().any(|(_, calls)| calls.loads) {
-        Reach::ByLoading
+        let is_program = |(file, _): &&(PathBuf, Calls)| instructions::serves_by_itself(file);
+        if files.first().filter(is_program).is_some() {
+            Reach::ByItself
+        } else {
+            Reach::ByLoading
+        }
     } else if files.iter().any(|(_, calls)| calls.starts) {
         Reach::ByStarting
     } else {

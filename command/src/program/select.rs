@@ -50,6 +50,10 @@ fn engine(report: &Report, untraceable: Option<&str>) -> Option<Choice> {
             Engine::Trace,
             "nothing in it can call libc's bind, where the library would be",
         ),
+        (None, None) if report.reach == Reach::ByItself && !report.starts_unseen => Choice::new(
+            Engine::Trace,
+            "it has system calls of its own and calls no bind of libc's, where the library would be",
+        ),
         (None, _) => Choice::new(
             Engine::Preload,
             "the dynamic linker takes the library into it",
@@ -110,7 +114,7 @@ fn missing(choice: &Choice, report: &Report, settings: &Settings, shown: &str) -
 
 /// Whether a program is one that the dynamic linker takes the library into, in vain: it never calls libc's `bind`.
 pub(crate) fn is_past_libc(report: &Report) -> bool {
-    report.reach == Reach::InNoWay && report.is_good()
+    matches!(report.reach, Reach::InNoWay | Reach::ByItself) && report.is_good()
 }
 
 /// What of the settings can't be had from a tracer.
