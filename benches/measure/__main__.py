@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import calls, churn, decision, engines, evict, launcher, recovery, runs, scale, served, startup, status
+from . import bpf, calls, churn, decision, engines, evict, launcher, recovery, runs, scale, served, startup, status
 from .bench import Bench
 from .report import describe_machine, fill_in
 from .summary import summary
@@ -15,7 +15,7 @@ from .summary import summary
 DOCUMENT, SUMMARY = "docs/evidence/benchmarks.md", "BENCHMARKS.md"
 SECTIONS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (startup, calls, served, churn, recovery, evict, decision, engines, launcher, status, scale)
+    for module in (startup, calls, served, churn, recovery, evict, decision, engines, bpf, launcher, status, scale)
 }
 
 

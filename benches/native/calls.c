@@ -100,6 +100,21 @@ static void open_files(void)
 			err(1, "F_DUPFD_CLOEXEC");
 }
 
+/* Makes each port of a batch one that was listened on, and its sockets. */
+static void open_served_sockets(void)
+{
+	static int done;
+	for (int i = 0; i < BATCH && !done; i++) {
+		int fd = tcp_socket();
+		raw_bind(fd, PORT + 1 + i);
+		if (raw(SYS_listen, fd, 8, 0, 0, 0))
+			err(1, "listen");
+		raw_close(fd);
+	}
+	done = 1;
+	open_sockets();
+}
+
 static int call_bind(int i)
 {
 	struct sockaddr_in address = loopback(PORT + 1 + i);
@@ -115,6 +130,36 @@ static int call_connect(int i)
 {
 	struct sockaddr_in address = loopback(PORT);
 	return connect(mine[i], (struct sockaddr *)&address, sizeof address);
+}
+
+/* All that a server does until it listens, and its end. */
+static int call_server(int i)
+{
+	int fd = tcp_socket();
+	struct sockaddr_in address = loopback(PORT + 1 + i);
+	return bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 8) || close(fd);
+}
+
+/* A connection from its start to its end, on both sides. */
+static int call_connection(int i)
+{
+	int fd = tcp_socket();
+	struct sockaddr_in address = loopback(PORT);
+	if (connect(fd, (struct sockaddr *)&address, sizeof address))
+		return -1;
+	int peer = raw(SYS_accept4, listener, 0, 0, SOCK_CLOEXEC, 0);
+	if (peer < 0)
+		return -1;
+	reset(peer);
+	(void)i;
+	return close(fd);
+}
+
+/* A bind that is refused: somebody listens there. */
+static int call_refused(int i)
+{
+	struct sockaddr_in address = loopback(PORT);
+	return bind(mine[i], (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRINUSE ? 0 : -1;
 }
 
 static int call_setsockopt(int i)
@@ -148,6 +193,10 @@ static const struct scenario {
 	{ "bind", open_sockets, call_bind, close_sockets },
 	{ "listen", open_bound_sockets, call_listen, close_sockets },
 	{ "connect", open_sockets, call_connect, end_connections },
+	{ "bind-served", open_served_sockets, call_bind, close_sockets },
+	{ "server", nothing, call_server, nothing },
+	{ "connection", nothing, call_connection, nothing },
+	{ "refused", open_sockets, call_refused, close_sockets },
 };
 
 static int ascending(const void *a, const void *b)
