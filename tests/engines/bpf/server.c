@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -81,7 +82,7 @@ int main(void)
 
 #ifdef LATE
     served(5000);
-    sleep(LATE);
+    sleep(getenv("LATE") ? atoi(getenv("LATE")) : LATE);
 #endif
     while ((listener = served(port)) < 0)
         if (++port == FIRST + 10)
