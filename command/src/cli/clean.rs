@@ -3,15 +3,17 @@
 
 use super::{bpf, exit};
 use crate::engine::bpf::hierarchy::Hierarchy;
-use crate::engine::bpf::{pins, record};
+use crate::engine::bpf::{oci, pins, record};
 use crate::library::left::{self, Left};
 use crate::output::{self, paragraph};
 use crate::systemd::{drop_in, unit};
 use anyhow::Result;
 use rustix::process::geteuid;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Remove what other commands have left: libraries, drop-ins, programs in the kernel
+/// Remove what other commands have left: libraries, drop-ins, the hook for containers, programs in
+/// the kernel
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Run it before you uninstall this command. As root it cleans the system, otherwise your own files. \
@@ -41,7 +43,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
     };
 
-    // First what names the libraries, so that nothing asks for one that has gone.
+    // First what names the libraries and the command, so that nothing asks for one that has gone: a
+    // runtime starts no container whose hook is not there.
+    if let Some(hook) = oci::written().filter(|_| !user) {
+        let removed = if arguments.dry_run {
+            Ok(())
+        } else {
+            fs::remove_file(&hook).map_err(|error| format!("can't be removed: {error}"))
+        };
+        tell(&hook, removed);
+    }
     let drop_ins = unit::folder(user)
         .map(|folder| drop_in::written(&folder))
         .unwrap_or_default();

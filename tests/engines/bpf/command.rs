@@ -197,6 +197,62 @@ fn detach_all_leaves_nothing() {
     assert!(machine.folder(&inner).exists());
 }
 
+/// With the hook for containers and a drop-in for a service, in a file system of their own.
+#[test]
+fn clean_leaves_nothing_of_it_nor_of_what_names_the_command() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let base = machine.group("clean");
+    let script = r#"
+        set -e
+        mkdir -p /run/own /run/upper /run/work /run/local /run/cache
+        mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work overlay /etc
+        mount --bind /run/local /usr/local/lib
+        mount --bind /run/cache /var/cache
+        mount -t cgroup2 none /run/own
+        exec >&2
+        "$0" bpf attach --cgroup /
+        "$0" bpf hook --install
+        "$0" systemd --install mine
+        exec >/run/before
+        find /etc /usr/local/lib /sys/fs/bpf -name '*reuse*'
+        "$0" clean --dry-run >/run/would
+        "$0" clean >&2
+        exec >/run/after
+        find /etc /usr/local/lib /sys/fs/bpf -name '*reuse*'
+        "$0" bpf status >&2 || echo nowhere
+        mkdir -p /etc/containers/oci/hooks.d
+        echo '{"hook": {"args": ["another"]}}' >/etc/containers/oci/hooks.d/50-libreuse.json
+        "$0" clean
+        test -e /etc/containers/oci/hooks.d/50-libreuse.json
+    "#;
+    let boxed = Program::new(program(&["unshare"]))
+        .arguments(["--cgroup", "--mount", "sh", "-c", script])
+        .argument(reuseaddr());
+    let said = machine.inside(&base, &boxed).run();
+    assert!(said.status.success(), "{said:#?}");
+    let read = |name: &str| fs::read_to_string(name).expect("the script wrote it");
+    let (before, would) = (read("/run/before"), read("/run/would"));
+    for place in [
+        "/etc/containers/oci/hooks.d/50-libreuse.json",
+        "/etc/systemd/system/mine.service.d/50-libreuse.conf",
+        "/usr/local/lib/libreuse",
+        "/sys/fs/bpf/libreuse",
+    ] {
+        assert!(before.contains(place), "the control: {before}");
+        let line = format!("would be removed: {place}\n");
+        assert!(would.contains(&line), "{would}");
+    }
+    assert!(
+        before.contains("/usr/local/lib/libreuse/reuseaddr"),
+        "{before}"
+    );
+    let after = read("/run/after");
+    assert!(after.starts_with("nowhere\n"), "{after}");
+    assert!(after.ends_with("There is nothing to remove.\n"), "{after}");
+}
+
 #[test]
 fn run_becomes_the_program_in_a_group_of_its_own() {
     let Some(mut machine) = Machine::new() else {

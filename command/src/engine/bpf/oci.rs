@@ -6,7 +6,8 @@ use super::start;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// The command line of the hook, behind `reuseaddr bpf`.
 pub(crate) const HOOK: &str = "oci";
@@ -14,6 +15,8 @@ pub(crate) const HOOK: &str = "oci";
 /// Where Podman and CRI-O look for hooks.
 pub(crate) const FOLDER: &str = "/etc/containers/oci/hooks.d";
 pub(crate) const FILE: &str = "50-libreuse.json";
+
+const ARGUMENTS: [&str; 3] = ["reuseaddr", "bpf", HOOK];
 
 /// A file in that folder.
 #[derive(Debug, Serialize)]
@@ -43,7 +46,7 @@ impl<'a> Hook<'a> {
             version: "1.0.0",
             line: Line {
                 path: command,
-                args: ["reuseaddr", "bpf", HOOK],
+                args: ARGUMENTS,
             },
             when: When {
                 annotations: BTreeMap::from([(r"^libreuse\.bpf$", "^on$")]),
@@ -51,6 +54,13 @@ impl<'a> Hook<'a> {
             stages: ["createRuntime"],
         }
     }
+}
+
+/// The hook's file, if it is there and calls this command.
+pub(crate) fn written() -> Option<PathBuf> {
+    let file = Path::new(FOLDER).join(FILE);
+    let hook: serde_json::Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+    (hook["hook"]["args"] == serde_json::json!(ARGUMENTS)).then_some(file)
 }
 
 /// What the runtime writes to the hook's stdin, as far as it is needed.
