@@ -221,7 +221,7 @@ fn watches_on_a_screen_of_its_own_and_leaves_it() {
 /// `q` ends it, and the terminal is as it was: with its echo, and line by line.
 #[test]
 fn the_letter_q_ends_watching() {
-    let text = r#"
+    let text = r"
 import os, pty, signal, sys, termios
 command, key = sys.argv[1:]
 pid, terminal = pty.fork()
@@ -250,7 +250,7 @@ except OSError:
     pass
 _, status = os.waitpid(pid, 0)
 print(modes(), output.endswith(b'[?25h\x1b[?1049l'), b'xyz' in output, os.waitstatus_to_exitcode(status))
-"#;
+";
     own_network();
     let watch = |key| {
         Program::new("/usr/bin/python3")

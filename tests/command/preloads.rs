@@ -75,7 +75,7 @@ fn serves_programs_of_address_sanitizer() {
     assert_says(&checked, "which LD_PRELOAD alone needs as well");
 }
 
-/// LeakSanitizer and a tracer exclude each other, which is said where it is asked for.
+/// `LeakSanitizer` and a tracer exclude each other, which is said where it is asked for.
 #[test]
 fn says_that_leaks_are_not_looked_for_under_a_tracer() {
     let traced = |options: &str| {

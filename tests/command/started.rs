@@ -102,7 +102,7 @@ fn follows_scripts_to_what_runs_them() {
     folder.script("loop", format!("#!{}\n", path.display()).as_bytes());
     assert_eq!(code(&check().argument(&path).run()), 1);
     // Nothing at all.
-    let path = folder.script("noise", &[0, 159, 146, 150]);
+    let path = folder.script("noise", [0, 159, 146, 150]);
     let checked = check().argument(&path).run();
     assert_says(&checked.stdout, "neither an ELF file nor a script");
     let path = folder.script("damaged", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");

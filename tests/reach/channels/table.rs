@@ -58,6 +58,14 @@ fn the_table_of_the_page_is_what_they_come_to() {
             )
         })
         .collect();
+    // The README has a line for each channel; of the tarball and of uv's and pipx's, the page.
+    let readme = fs::read_to_string(support::project().join("README.md")).expect("it is there");
+    let readme = readme.replace('\n', " ");
+    for channel in rows().chunk_by(|one, next| one.channel == next.channel) {
+        let typed = format!("`{}`", channel[0].typed);
+        let is_named = readme.contains(&typed) || channel[0].channel == "the tarball";
+        assert!(is_named, "README.md: {typed}");
+    }
     let path = support::project().join("docs/install.md");
     let page = fs::read_to_string(&path).expect("the page");
     let (before, rest) = page.split_once(BEGIN).expect("the table's place");
