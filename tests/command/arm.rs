@@ -221,7 +221,7 @@ fn says_that_the_right_to_trace_is_missing() {
         .arguments(["arm", "--pid", &running.pid().to_string()])
         .run();
     assert_eq!(code(&finished), 2, "{finished:#?}");
-    assert_says(&finished.stderr, "that takes the right to trace it");
+    assert_says(&finished.stderr, "that takes permission to trace it");
     assert_says(
         &finished.stderr,
         &format!("sudo reuseaddr arm --pid {}", running.pid()),

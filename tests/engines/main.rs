@@ -14,6 +14,7 @@ mod room;
 mod selinux;
 mod tracers;
 mod unserved;
+mod visible;
 mod wait;
 mod wrappers;
 mod yama;

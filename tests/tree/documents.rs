@@ -147,3 +147,47 @@ fn the_readme_fits_a_reader_in_a_hurry() {
         );
     }
 }
+
+/// Whether there is a test of this name in a file of this name.
+fn is_test(folder: &Path, module: &str, name: &str) -> bool {
+    fs::read_dir(folder).is_ok_and(|entries| {
+        entries.flatten().map(|entry| entry.path()).any(|path| {
+            if path.is_dir() {
+                return is_test(&path, module, name);
+            }
+            path.file_name() == Some(format!("{module}.rs").as_ref())
+                && fs::read_to_string(&path)
+                    .is_ok_and(|text| text.contains(&format!("#[test]\nfn {name}()")))
+        })
+    })
+}
+
+/// What a traced program can still notice has a test each, and it is there.
+#[test]
+fn name_the_test_of_what_a_traced_program_notices() {
+    let text = fs::read_to_string(project().join("docs/engines.md")).expect("text");
+    let (_, trace) = text.split_once("\n## trace\n").expect("the engine");
+    let (trace, _) = trace.split_once("\n## bpf\n").expect("the next one");
+    let (_, visible) = trace
+        .split_once("### What remains visible\n")
+        .expect("a section");
+    let rows: Vec<_> = visible
+        .lines()
+        .take_while(|line| !line.starts_with('#'))
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| what "))
+        .collect();
+    assert!(rows.len() > 7, "{rows:?}");
+    for row in rows {
+        assert!(row.contains("::"), "no test is named: {row}");
+    }
+    let named = trace
+        .split('`')
+        .filter_map(|word| word.split_once("::"))
+        .filter(|(module, _)| !module.contains(' '));
+    for (module, name) in named {
+        assert!(
+            is_test(&project().join("tests/engines"), module, name),
+            "there is no test {module}::{name}"
+        );
+    }
+}

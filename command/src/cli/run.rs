@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "250ms")]
     trace_quiet: options::Span,
 
-    /// trace: detach after this long in any case
+    /// trace: detach after this long, unless a bind waits (--wait)
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     trace_limit: options::Span,
 

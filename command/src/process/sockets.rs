@@ -120,8 +120,8 @@ pub(crate) fn why_not(error: Errno, pid: i32) -> String {
              forbids it"
         ),
         Errno::PERM | Errno::ACCESS => format!(
-            "you may not copy descriptors of process {pid}: that takes the right to trace it (ptrace(2)), which is root's, \
-             or CAP_SYS_PTRACE, or that of the same user where kernel.yama.ptrace_scope is 0"
+            "you may not copy descriptors of process {pid}: that takes permission to trace it (ptrace(2)), which root has \
+             (CAP_SYS_PTRACE). The same user has it where kernel.yama.ptrace_scope is 0, unless the process is non-dumpable"
         ),
         Errno::NOSYS => "this kernel has no pidfd_getfd: it came with Linux 5.6".into(),
         Errno::SRCH => format!("process {pid} has ended"),
