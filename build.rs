@@ -14,8 +14,8 @@ fn main() {
     if os != "linux" || libc != "gnu" {
         // Elsewhere TIME_WAIT follows other rules.
         println!(
-            "cargo::error=the target {os} with {libc:?} has no library of its own: the one for Linux with gnu serves \
-             programs of glibc and of musl, and nothing else is served"
+            "cargo::error=the target {os} with {libc:?} has no library of its own: the one for \
+             Linux with gnu serves programs of glibc and of musl, and nothing else is served"
         );
         return;
     }
@@ -34,8 +34,8 @@ fn main() {
     ) {
         // src/real.rs names the oldest version of dlsym, which is another one for each.
         println!(
-            "cargo::error=libreuse knows x86_64, i686, aarch64, 32-bit arm, riscv64, powerpc64le and s390x, and not yet \
-             this {width}-bit {order}-endian {processor}"
+            "cargo::error=libreuse knows x86_64, i686, aarch64, 32-bit arm, riscv64, powerpc64le \
+             and s390x, and not yet this {width}-bit {order}-endian {processor}"
         );
         return;
     }

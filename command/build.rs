@@ -268,9 +268,9 @@ fn build_for(target: &str, sources: &Sources) -> Result<PathBuf, Box<dyn Error>>
         .map_err(|error| format!("{cargo:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!(
-            "the library can't be built for {target}. Where rustc has no such target, `rustup target add {target}` adds \
-             it; or set {LIBRARIES} to a {NAME} that was built before, or build with --features external-library. Cargo \
-             said: {}",
+            "the library can't be built for {target}. Where rustc has no such target, `rustup \
+             target add {target}` adds it; or set {LIBRARIES} to a {NAME} that was built before, \
+             or build with --features external-library. Cargo said: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         )
         .into());

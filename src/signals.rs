@@ -29,7 +29,8 @@ const SYNCHRONOUS: [c_int; 6] = [
 #[derive(Clone, Copy)]
 pub(crate) struct Mask(u64);
 
-/// Blocks signals (sigprocmask(2)); returns the program's own mask, or `None` if the kernel refused.
+/// Blocks signals (sigprocmask(2)); returns the program's own mask, or `None` if the kernel
+/// refused.
 pub(crate) fn block() -> Option<Mask> {
     let signals = SYNCHRONOUS
         .into_iter()

@@ -15,7 +15,8 @@
 //! that linked the library would be hooked itself.
 
 #![deny(unsafe_code)]
-#![allow(clippy::doc_markdown)] // Many of these comments are the help as well, where backticks would be seen.
+// Many of these comments are the help as well, where backticks would be seen.
+#![allow(clippy::doc_markdown)]
 #![allow(clippy::format_push_string)] // `write!` to a string returns a result that means nothing.
 
 mod cli;
@@ -51,7 +52,8 @@ use std::process::ExitCode;
     propagate_version = true
 )]
 #[command(
-    after_help = "Start with `reuseaddr status PORT`, or `reuseaddr PORT` for short: it says what to do."
+    after_help = "Start with `reuseaddr status PORT`, or `reuseaddr PORT` for short: it says what \
+                  to do."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -100,9 +100,10 @@ pub(crate) fn bound(address: Endpoint, options: Options) {
 pub(crate) fn not_bound(address: Endpoint, options: Options, still_in_use: bool) {
     if still_in_use {
         log::info!(
-            "bind {address}: in use, with {options} too. That may be a live listener (stop it), a socket that is bound \
-             as a lock, what a run without the shim left behind (LIBREUSE_WAIT=60s outlasts it), or another program's \
-             connection from this port (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows which"
+            "bind {address}: in use, with {options} too. That may be a live listener (stop it), a \
+             socket that is bound as a lock, what a run without the shim left behind \
+             (LIBREUSE_WAIT=60s outlasts it), or another program's connection from this port \
+             (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows which"
         );
     } else {
         log::info!("bind {address}: failed otherwise when tried again with {options}");
@@ -112,7 +113,8 @@ pub(crate) fn not_bound(address: Endpoint, options: Options, still_in_use: bool)
 /// There is no second try: it would go over a live socket.
 pub(crate) fn held_by_another(address: Endpoint) {
     log::info!(
-        "bind {address}: another socket is bound there with SO_REUSEADDR, and may be about to listen"
+        "bind {address}: another socket is bound there with SO_REUSEADDR, and may be about to \
+         listen"
     );
 }
 
@@ -127,7 +129,8 @@ pub(crate) fn waiting(address: Endpoint, wait_ms: u32) {
 /// There is no wait, since it is not for live listeners.
 pub(crate) fn not_waiting(address: Endpoint) {
     log::warn!(
-        "bind {address}: not waiting: a live socket holds it (LIBREUSE_WAIT=60s,listeners waits for that too)"
+        "bind {address}: not waiting: a live socket holds it (LIBREUSE_WAIT=60s,listeners waits \
+         for that too)"
     );
 }
 

@@ -103,7 +103,8 @@ const TABLE: [Setting; 8] = [
         name: "LIBREUSE_LINGER",
         values: "`off` `graceful` `zero`",
         default: "`off`",
-        effect: "how TCP connections close: as always, mostly without TIME_WAIT, or by a reset that loses data",
+        effect: "how TCP connections close: as always, mostly without TIME_WAIT, or by a reset \
+                 that loses data",
         accepts: "off, graceful or zero",
         key: Key::Linger,
     },
@@ -111,7 +112,8 @@ const TABLE: [Setting; 8] = [
         name: "LIBREUSE_WAIT",
         values: "duration: `0`, `500ms`, `60s`, `2m`; `60s,listeners`",
         default: "`0`",
-        effect: "how long `bind` waits for what an earlier run left; with `,listeners` for a live listener too",
+        effect: "how long `bind` waits for what an earlier run left; with `,listeners` for a live \
+                 listener too",
         accepts: "a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
         key: Key::Wait,
     },
@@ -135,7 +137,8 @@ const TABLE: [Setting; 8] = [
         name: "LIBREUSE_PROGRAMS",
         values: "`myd,worker*`",
         default: "all",
-        effect: "the programs it acts in, by file name; `*` and `?` stand for any characters and for one",
+        effect: "the programs it acts in, by file name; `*` and `?` stand for any characters and \
+                 for one",
         accepts: "program names such as myd,worker*, without directories",
         key: Key::Programs,
     },

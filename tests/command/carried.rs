@@ -138,7 +138,8 @@ fn takes_the_first_place_that_will_do() {
         ),
         // A home may be behind a link, but what is below it may not.
         (
-            "mkdir /srv/b; chown 65534 /srv/b; ln -s b /srv/home; as_nobody HOME=/srv/home $COMMAND run env",
+            "mkdir /srv/b; chown 65534 /srv/b; ln -s b /srv/home; as_nobody HOME=/srv/home \
+             $COMMAND run env",
             "/srv/b/.cache/libreuse/",
         ),
         (
@@ -199,7 +200,8 @@ fn starts_nothing_where_there_is_no_place() {
             ][..],
         ),
         (
-            "ln -s /srv /run/libreuse; mkdir /var/cache/libreuse; chown 12345 /var/cache/libreuse; $COMMAND run env",
+            "ln -s /srv /run/libreuse; mkdir /var/cache/libreuse; chown 12345 /var/cache/libreuse; \
+             $COMMAND run env",
             &[
                 "/run/libreuse is a link, or no folder",
                 "/var/cache/libreuse belongs to uid 12345",
@@ -402,8 +404,8 @@ cd /run/libreuse; echo * | sed \"s,$(basename $(dirname $file)),own,\"; ls -A $(
         [
             // 1 is mapped, 2 is in an environment, 3 holds more than ours, 4 was just used, and 5
             // is a link.
-            "0.1.1-0123456789abcdef 0.1.2-0123456789abcdef 0.1.3-0123456789abcdef 0.1.4-0123456789abcdef \
-             0.1.5-0123456789abcdef own mine-0123456789abcdef",
+            "0.1.1-0123456789abcdef 0.1.2-0123456789abcdef 0.1.3-0123456789abcdef \
+             0.1.4-0123456789abcdef 0.1.5-0123456789abcdef own mine-0123456789abcdef",
             "of-somebody-else",
             "libreuse.so",
         ],
@@ -458,7 +460,8 @@ fn takes_an_installed_library_of_its_own_version_first() {
         assert_says(
             &finished.stderr,
             &format!(
-                "warning: {} {says}, and this command is of version {}: the library that it carries is taken",
+                "warning: {} {says}, and this command is of version {}: the library that it \
+                 carries is taken",
                 other.display(),
                 env!("CARGO_PKG_VERSION"),
             ),
@@ -477,9 +480,12 @@ fn a_command_that_carries_none_needs_an_installed_one() {
     let folder = Folder::for_other_users("external");
     let command = folder.copy(support::reuseaddr_without_library(), "reuseaddr");
     let started = || Program::new(&command).arguments(["run", "env"]).run();
-    let finished = in_own_folders(&command, "for place in /usr/local/lib /usr/lib/*-linux-gnu; do \
-        [ ! -e $place/libreuse.so ] || mount --bind /dev/null $place/libreuse.so; done; $COMMAND run env")
-        .run();
+    let finished = in_own_folders(
+        &command,
+        "for place in /usr/local/lib /usr/lib/*-linux-gnu; do [ ! -e $place/libreuse.so ] || mount \
+         --bind /dev/null $place/libreuse.so; done; $COMMAND run env",
+    )
+    .run();
     assert_eq!(
         (code(&finished), finished.stdout.as_str()),
         (125, ""),
@@ -527,11 +533,13 @@ stat -c '%a %u' /usr/local/lib/libreuse /usr/local/lib/libreuse/libreuse.so
 LD_PRELOAD=/usr/local/lib/libreuse/libreuse.so grep -m1 -o libreuse.so /proc/self/maps";
     let finished = in_own_folders(&command, script).run();
     let line = "Environment=\"LD_PRELOAD=/usr/local/lib/libreuse/libreuse.so\"\n";
-    let header = "# Written by `reuseaddr systemd`; remove it with `reuseaddr systemd --remove UNIT`.\n[Service]\n";
+    let header = "# Written by `reuseaddr systemd`; remove it with `reuseaddr systemd --remove \
+                  UNIT`.\n[Service]\n";
     assert_eq!(
         finished.stdout,
         format!(
-            "{header}{line}{header}{line}Environment=\"LIBREUSE_LINGER=zero\"\n755 0\n644 0\nlibreuse.so\n"
+            "{header}{line}{header}{line}Environment=\"LIBREUSE_LINGER=zero\"\n755 0\n644 \
+             0\nlibreuse.so\n"
         ),
         "{finished:#?}"
     );

@@ -245,7 +245,8 @@ fn tells_of_a_process_whether_the_library_is_in_it() {
     assert_eq!(code(&finished), 0, "{finished:#?}");
     assert_says(
         &finished.stdout,
-        "LIBREUSE_WAIT=5: no unit; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners. The default holds",
+        "LIBREUSE_WAIT=5: no unit; expected a duration such as 0, 500ms, 60s or 2m, or \
+         60s,listeners. The default holds",
     );
 
     let folder = Folder::new("check-renamed");

@@ -111,7 +111,8 @@ fn arm_that_may_not_has_one_exit_code() {
 fn a_socket_that_a_live_process_has_bound_is_no_earlier_connection() {
     own_network();
     let mut holder = ready(
-        "holder = socket.socket()\nholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nholder.bind(('127.0.0.1', 5000))",
+        "holder = socket.socket()\nholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, \
+         1)\nholder.bind(('127.0.0.1', 5000))",
     );
     assert_eq!(status(5000)["verdict"]["kind"], "bound");
     let text = status_text(5000);
@@ -164,7 +165,8 @@ fn a_listener_on_ipv6_alone_leaves_ipv4_free() {
     for host in ["::", "::1"] {
         own_network();
         let _six = ready(&format!(
-            "six = socket.socket(socket.AF_INET6)\nsix.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)\nsix.bind(('{host}', 5000))\nsix.listen()"
+            "six = socket.socket(socket.AF_INET6)\nsix.setsockopt(socket.IPPROTO_IPV6, \
+             socket.IPV6_V6ONLY, 1)\nsix.bind(('{host}', 5000))\nsix.listen()"
         ));
         let finished = reuseaddr(["status", "5000"]).run();
         assert_eq!(code(&finished), 1, "{finished:#?}");

@@ -85,7 +85,8 @@ client = socket.create_connection(('127.0.0.1', 5000))
 listener.accept()[0].close()
 client.close()";
     let inside = format!(
-        "ip link set lo up && echo 1 >/proc/sys/net/ipv4/tcp_rfc1337 && /usr/bin/python3 -I -c \"{text}\" && {command} status 5000; {command} evict 5000",
+        "ip link set lo up && echo 1 >/proc/sys/net/ipv4/tcp_rfc1337 && /usr/bin/python3 -I -c \
+         \"{text}\" && {command} status 5000; {command} evict 5000",
         command = command.display()
     );
     let finished = nobody()
@@ -301,7 +302,8 @@ fn clears_the_port_for_run() {
     assert_says(&finished.stderr, "--evict needs to know the ports");
 }
 
-/// A tracer has each of its calls of `connect` take 5 ms more, so that it takes longer than a second.
+/// A tracer has each of its calls of `connect` take 5 ms more, so that it takes longer than a
+/// second.
 #[test]
 fn says_on_a_terminal_how_far_it_is() {
     let folder = Folder::for_other_users("evict-slowly");

@@ -287,7 +287,8 @@ fn sends_the_signal_that_is_asked_for() {
         (&["--signal", "1"], libc::SIGHUP),
         (&[], libc::SIGTERM),
     ] {
-        // Python's own handler of SIGINT would be an exception; nohup(1) and a shell's background ignore some.
+        // Python's own handler of SIGINT would be an exception; nohup(1) and a shell's background
+        // ignore some.
         let text = crate::SERVER.replacen(
             "try:",
             "import signal\nfor number in 1, 2, 3, 15: signal.signal(number, signal.SIG_DFL)\ntry:",
@@ -574,7 +575,8 @@ fn has_a_service_stopped_by_its_manager() {
     let output = crate::systemd::boot(&folder, IN_THE_MACHINE);
     for expected in [
         "killed: active",
-        "It is stopped.service (Restart=always), which would be stopped by its manager: `systemctl stop stopped.service`.",
+        "It is stopped.service (Restart=always), which would be stopped by its manager: `systemctl \
+         stop stopped.service`.",
         "Port 5002 is free now: a plain bind succeeds.",
         "stopped: inactive",
         "is managed by systemd, as killed.service (Restart=always)",

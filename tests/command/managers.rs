@@ -255,16 +255,19 @@ fn one_program_of_a_unit_is_not_the_unit() {
     let server = server(&folder);
     fs::create_dir(folder.join("bin")).expect("the folder is ours");
     let main = folder.join("main");
-    folder.script("bin/systemctl",
+    folder.script(
+        "bin/systemctl",
         format!(
-            "#!/bin/sh\ncase \"$*\" in *MainPID*) cat {};; *Restart*) echo always;; *) echo asked: \"$*\" >> {};; esac\n",
+            "#!/bin/sh\ncase \"$*\" in *MainPID*) cat {};; *Restart*) echo always;; *) echo asked: \
+             \"$*\" >> {};; esac\n",
             main.display(),
             folder.join("asked").display()
         )
         .as_bytes(),
     );
     let mut supervisor = Program::python(&format!(
-        "import subprocess\nfor port in ('5000', '5001'): subprocess.Popen(['{server}', port])\nprint('started')\nsys.stdin.read()"
+        "import subprocess\nfor port in ('5000', '5001'): subprocess.Popen(['{server}', \
+         port])\nprint('started')\nsys.stdin.read()"
     ))
     .start();
     supervisor.expect("started");
@@ -303,7 +306,8 @@ fn one_program_of_a_unit_is_not_the_unit() {
 /// A process that shows this name and holds the port, as an engine's do for a container.
 fn publisher(name: &str) -> Running {
     let mut running = Program::python(&format!(
-        "import ctypes\nctypes.CDLL(None).prctl(15, b'{name}')\nlistener = socket.create_server(('127.0.0.1', 5000))\n\
+        "import ctypes\nctypes.CDLL(None).prctl(15, b'{name}')\nlistener = \
+         socket.create_server(('127.0.0.1', 5000))\n\
          print('listening')\nsys.stdin.read()"
     ))
     .start();
@@ -402,9 +406,11 @@ fn what_npm_has_of_supervisors_is_known() {
     let folder = Folder::new("nodemon");
     // pm2 and nodemon are no packages of Debian: what they are called stands in the processes' own
     // titles.
-    let script = folder.script("nodemon",
+    let script = folder.script(
+        "nodemon",
         format!(
-            "#!/usr/bin/python3 -I\nimport subprocess, sys\nchild = subprocess.Popen(['{}', '5000'])\nsys.stdin.read()\n",
+            "#!/usr/bin/python3 -I\nimport subprocess, sys\nchild = subprocess.Popen(['{}', \
+             '5000'])\nsys.stdin.read()\n",
             server(&folder)
         )
         .as_bytes(),

@@ -331,12 +331,14 @@ print('exit', os.waitstatus_to_exitcode(status))
     };
     assert_eq!(
         told("job"),
-        "reuseaddr status 5000\nESC[?1049l\nstopped 148\nESC[?1049h\nreuseaddr status 5000\nESC[?1049l\nexit 130\n"
+        "reuseaddr status 5000\nESC[?1049l\nstopped 148\nESC[?1049h\nreuseaddr status \
+         5000\nESC[?1049l\nexit 130\n"
     );
     // Nobody could let it go on: it goes on by itself.
     assert_eq!(
         told("orphan"),
-        "reuseaddr status 5000\nESC[?1049l\nESC[?1049h\nreuseaddr status 5000\nESC[?1049l\nexit -2\n"
+        "reuseaddr status 5000\nESC[?1049l\nESC[?1049h\nreuseaddr status 5000\nESC[?1049l\nexit \
+         -2\n"
     );
 }
 

@@ -399,7 +399,8 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
     let of_musl = support::compile_c_by(support::musl_gcc(), "doubted-musl", text, &[]);
     let client = compile_c(
         "doubted-client",
-        "#include <dlfcn.h>\nint main(int argc, char **argv) { return argc > 99 && dlopen(argv[1], 0); }",
+        "#include <dlfcn.h>\nint main(int argc, char **argv) { return argc > 99 && dlopen(argv[1], \
+         0); }",
         &[],
     );
     // One that any glibc starts, also one that is too old for the library.
@@ -453,7 +454,8 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
         .run();
     assert_says(&finished.stderr, " --list with ");
     // And where nothing may be mapped from.
-    let mount = "mount -t tmpfs -o noexec,mode=755 tmpfs \"$1\" && cp \"$2\" \"$1\" && shift 2 && exec \"$@\"";
+    let mount = "mount -t tmpfs -o noexec,mode=755 tmpfs \"$1\" && cp \"$2\" \"$1\" && shift 2 && \
+                 exec \"$@\"";
     let refused = Program::new("/usr/bin/unshare")
         .arguments(["--mount", "sh", "-ec", mount, "sh"])
         .argument(folder.path())

@@ -208,8 +208,8 @@ fn the_two_lines_that_are_printed_restart_the_service() {
         ("", "LIBREUSE_WAIT=125s, so that the restart waits"),
         (
             "--system-call-filter=pidfd_getfd",
-            "SO_REUSEADDR is set on 1 listener of the service that runs now (port 5001); 3 leftovers of earlier \
-             connections cleared, for its first restart.",
+            "SO_REUSEADDR is set on 1 listener of the service that runs now (port 5001); 3 \
+             leftovers of earlier connections cleared, for its first restart.",
         ),
     ] {
         let folder = Folder::new("boot-first");

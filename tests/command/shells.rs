@@ -121,7 +121,8 @@ fn completes(shell: &[&str], setup: &str) {
 fn bash_completes() {
     completes(
         &["bash", "--norc", "--noprofile", "-i"],
-        "bind 'set enable-bracketed-paste off'; PS1='$ '; . /usr/share/bash-completion/bash_completion; . SCRIPT",
+        "bind 'set enable-bracketed-paste off'; PS1='$ '; . \
+         /usr/share/bash-completion/bash_completion; . SCRIPT",
     );
 }
 
@@ -137,7 +138,8 @@ fn bash_completes_without_its_package() {
 fn zsh_completes() {
     completes(
         &["zsh", "-f", "-i"],
-        "PS1='$ '; unsetopt zle_bracketed_paste prompt_sp; autoload -U compinit; compinit -u -D; . SCRIPT",
+        "PS1='$ '; unsetopt zle_bracketed_paste prompt_sp; autoload -U compinit; compinit -u -D; . \
+         SCRIPT",
     );
 }
 
@@ -146,8 +148,9 @@ fn zsh_completes() {
 fn zsh_lists_words_without_a_dash() {
     own_network();
     let listed = |line: &str| {
-        let setup = "PS1='$ '; unsetopt zle_bracketed_paste prompt_sp; autoload -U compinit; compinit -u -D; . SCRIPT; \
-                     setopt list_ambiguous no_list_beep; _describe() { print -rl -- ${(P)2} > $HOME/described }";
+        let setup = "PS1='$ '; unsetopt zle_bracketed_paste prompt_sp; autoload -U compinit; \
+                     compinit -u -D; . SCRIPT; setopt list_ambiguous no_list_beep; _describe() { \
+                     print -rl -- ${(P)2} > $HOME/described }";
         let folder = Folder::new(&format!("described-{}", line.len()));
         typed_in(&folder, &["zsh", "-f", "-i"], setup, &[line]);
         fs::read_to_string(folder.join("described")).expect("what was described")

@@ -184,7 +184,8 @@ fn follows_commands_that_start_another() {
 #[test]
 fn knows_who_has_others_started_by_the_file() {
     let folder = Folder::new("elsewhere");
-    let text = "#include <stdio.h>\nint main(int count, char **arguments) { (void)arguments; return count > 9 && puts(WORD); }";
+    let text = "#include <stdio.h>\nint main(int count, char **arguments) { (void)arguments; \
+                return count > 9 && puts(WORD); }";
     for (name, word, setuid, says) in [
         ("sudo", "", true, "sudo reuseaddr run PROGRAM"),
         ("podman", "/sys/fs/cgroup", false, "by somebody else"),

@@ -528,7 +528,8 @@ sys.stdin.read()
 fn finds_a_socket_that_is_bound_and_does_not_listen() {
     own_network();
     let mut program = Program::python(
-        "holder = socket.socket()\nholder.bind(('127.0.0.1', 5000))\nprint('ready')\nsys.stdin.read()",
+        "holder = socket.socket()\nholder.bind(('127.0.0.1', \
+         5000))\nprint('ready')\nsys.stdin.read()",
     )
     .start();
     program.expect("ready");

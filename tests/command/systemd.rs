@@ -38,7 +38,8 @@ fn prints_a_drop_in() {
     assert_says(
         &finished.stderr,
         &format!(
-            "sudo reuseaddr systemd --install --library {} --linger graceful --log-file '/var/log/%p \"x\".log' myd.service",
+            "sudo reuseaddr systemd --install --library {} --linger graceful --log-file \
+             '/var/log/%p \"x\".log' myd.service",
             shim().display()
         ),
     );

@@ -202,7 +202,8 @@ fn waits_until_something_listens() {
         assert_eq!(code(&finished), expected, "{finished:#?}");
     }
     let mut bound = Program::python(
-        "holder = socket.socket()\nholder.bind(('127.0.0.1', 5002))\nprint('bound')\nsys.stdin.read()",
+        "holder = socket.socket()\nholder.bind(('127.0.0.1', \
+         5002))\nprint('bound')\nsys.stdin.read()",
     )
     .start();
     bound.expect("bound");

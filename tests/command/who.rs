@@ -17,7 +17,8 @@ fn names_user_command_line_age_and_parents() {
     let script = folder.join("app server.py");
     fs::write(
         &script,
-        "import socket\nlistener = socket.create_server(('127.0.0.1', 5000))\nprint('listening', flush=True)\ninput()\n",
+        "import socket\nlistener = socket.create_server(('127.0.0.1', 5000))\nprint('listening', \
+         flush=True)\ninput()\n",
     )
     .expect("the folder is ours");
     let mut shell = crate::nobody()
@@ -125,7 +126,8 @@ fn names_unit_and_container_and_what_stops_them() {
 fn names_who_has_the_number_for_udp() {
     own_network();
     let mut running = Program::python(
-        "holder = socket.socket(type=socket.SOCK_DGRAM)\nholder.bind(('127.0.0.1', 5000))\nprint('ready')\nsys.stdin.read()",
+        "holder = socket.socket(type=socket.SOCK_DGRAM)\nholder.bind(('127.0.0.1', \
+         5000))\nprint('ready')\nsys.stdin.read()",
     )
     .start();
     running.expect("ready");
@@ -208,7 +210,8 @@ fn finds_the_ports_of_a_program() {
     let script = folder.join("shop.py");
     fs::write(
         &script,
-        "import socket\nkept = [socket.create_server(('127.0.0.1', port)) for port in (5001, 5002)]\nprint('ready', flush=True)\ninput()\n",
+        "import socket\nkept = [socket.create_server(('127.0.0.1', port)) for port in (5001, \
+         5002)]\nprint('ready', flush=True)\ninput()\n",
     )
     .expect("the folder is ours");
     let mut shop = Program::new(support::python())
@@ -217,7 +220,12 @@ fn finds_the_ports_of_a_program() {
         .start();
     shop.expect("ready");
     let mut other = Program::new(program(&["perl"]))
-        .arguments(["-MIO::Socket::INET", "-e", "$l = IO::Socket::INET->new(LocalAddr => '127.0.0.1:5003', Listen => 1) or die; $| = 1; print \"ready\\n\"; <STDIN>"])
+        .arguments([
+            "-MIO::Socket::INET",
+            "-e",
+            "$l = IO::Socket::INET->new(LocalAddr => '127.0.0.1:5003', Listen => 1) or die; $| = \
+             1; print \"ready\\n\"; <STDIN>",
+        ])
         .start();
     other.expect("ready");
     for (name, expected) in [

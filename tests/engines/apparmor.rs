@@ -15,7 +15,8 @@ fn may_load_profiles() -> bool {
         assert_eq!(enabled.unwrap_or_default().trim(), "Y", "AppArmor is off");
     } else {
         println!(
-            "skipped: LIBREUSE_TEST_MAY_LOAD_PROFILES is not set, as it is in a guest of scripts/check/kernels"
+            "skipped: LIBREUSE_TEST_MAY_LOAD_PROFILES is not set, as it is in a guest of \
+             scripts/check/kernels"
         );
     }
     may
@@ -27,7 +28,8 @@ fn confine(folder: &Folder, program: &Path, rules: &str) {
     let file = folder.join("profile");
     let program = program.display();
     let text = format!(
-        "profile \"{program}\" \"{program}\" {{\n  network inet stream,\n  signal receive,\n  /** rw,\n  /{{,usr/}}lib/** mr,\n  \
+        "profile \"{program}\" \"{program}\" {{\n  network inet stream,\n  signal receive,\n  \
+         /** rw,\n  /{{,usr/}}lib/** mr,\n  \
          \"{program}\" mr,\n  {rules}\n}}\n"
     );
     fs::write(&file, text).expect("the folder is ours");
@@ -64,7 +66,8 @@ fn a_transition_that_cleans_the_environment_keeps_the_library_out() {
         return;
     }
     let folder = Folder::new("apparmor-steps");
-    let text = "#include <unistd.h>\nint main(int, char **arguments) { return execv(arguments[1], arguments + 1) != 0; }";
+    let text = "#include <unistd.h>\nint main(int, char **arguments) { return execv(arguments[1], \
+                arguments + 1) != 0; }";
     let server = dynamic_victim(&folder);
     let starter = folder.copy(compile_c("starter", text, &[]), "starter");
     let library = format!("\"{}\" mr,", shim().display());

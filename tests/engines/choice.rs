@@ -130,7 +130,8 @@ fn refuses_what_the_engine_cannot_do() {
 #[test]
 fn traces_no_tracers_and_no_containers() {
     let folder = Folder::new("engines-spared");
-    let text = "#include <stdio.h>\nint main(int count, char **arguments) { (void)arguments; if (count > 9) puts(WORD); return 0; }";
+    let text = "#include <stdio.h>\nint main(int count, char **arguments) { (void)arguments; if \
+                (count > 9) puts(WORD); return 0; }";
     let place = |word: &str, name: &str| {
         let word = format!("-DWORD=\"{word}\"");
         folder.copy(compile_c("spared", text, &["-static", &word]), name)

@@ -147,7 +147,8 @@ fn may_lose_its_tracer_at_any_moment() {
     let steps = Program::new(compile_c("steps", STEPS, &["-static"]));
     let traced = container().command(&run_with(STAYS, &steps));
     let (mut helped, mut refused) = (0, 0);
-    // How long it takes at the most until the tracer is killed: longer where the machine has much to do.
+    // How long it takes at the most until the tracer is killed: longer where the machine has much
+    // to do.
     let mut longest = 6000;
     for round in 0..times {
         if helped == 0 && round % 20 == 19 {
@@ -185,8 +186,8 @@ fn may_lose_its_tracer_at_any_moment() {
     assert!(helped > 0 && refused > 0);
 }
 
-/// A filter that ends whoever makes a call that it does not know, as systemd's do, sees that a call is
-/// put off: then `listen` is made first, and the option set after it.
+/// A filter that ends whoever makes a call that it does not know, as systemd's do, sees that a call
+/// is put off: then `listen` is made first, and the option set after it.
 #[test]
 fn serves_where_a_call_that_is_not_known_ends_the_program() {
     let flags = ["-DFORBIDDEN=SYS_pidfd_getfd", "-DKNOWN=0x10000"];

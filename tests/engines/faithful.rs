@@ -25,10 +25,13 @@ fn is_noticed_by_nothing_in_the_program() {
     for preparation in [
         "",
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGUSR1])",
-        "signal.signal(signal.SIGCHLD, signal.SIG_IGN); signal.signal(signal.SIGPIPE, signal.SIG_IGN)",
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN); signal.signal(signal.SIGPIPE, \
+         signal.SIG_IGN)",
         "os.setsid() if os.getpid() != os.getpgrp() else None; os.nice(3); os.umask(0o77)",
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); os.dup2(1, 9); os.close(0); os.open('/dev/null', 0)",
-        "signal.setitimer(signal.ITIMER_REAL, 1000); open('/proc/self/oom_score_adj', 'w').write('7')",
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); os.dup2(1, 9); \
+         os.close(0); os.open('/dev/null', 0)",
+        "signal.setitimer(signal.ITIMER_REAL, 1000); open('/proc/self/oom_score_adj', \
+         'w').write('7')",
     ] {
         let run = |program: &Program| {
             own_network();
@@ -50,7 +53,8 @@ fn hands_on_every_signal() {
     let sleeper = Program::new(compile_c(
         "sleeper",
         "#include <stdio.h>\n#include <unistd.h>\n\
-         int main(void) { setvbuf(stdout, NULL, _IOLBF, 0); puts(\"listening\"); for (;;) pause(); }",
+         int main(void) { setvbuf(stdout, NULL, _IOLBF, 0); puts(\"listening\"); for (;;) pause(); \
+         }",
         &["-static"],
     ));
     own_network();
@@ -428,7 +432,8 @@ int main(int count, char **arguments)
     let id = folder.copy(
         compile_c(
             "id",
-            "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d\\n\", geteuid()); return 0; }",
+            "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d\\n\", \
+             geteuid()); return 0; }",
             &["-static"],
         ),
         "id",

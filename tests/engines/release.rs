@@ -139,8 +139,8 @@ int main(void)
     }
 }
 
-/// A program that has accepted a connection is at work. A port that is named and still does not listen
-/// will hardly be its own, and to wait for it would make each of its calls slow.
+/// A program that has accepted a connection is at work. A port that is named and still does not
+/// listen will hardly be its own, and to wait for it would make each of its calls slow.
 #[test]
 fn detaches_from_a_program_that_serves_whatever_else_is_named() {
     own_network();
@@ -214,8 +214,9 @@ impl Numbers {
     }
 }
 
-/// Killed at any moment, the tracer takes nothing with it: neither on a free port nor in the middle of a bind over
-/// `TIME_WAIT`, where the program is told that the port is in use if it has not been helped yet.
+/// Killed at any moment, the tracer takes nothing with it: neither on a free port nor in the middle
+/// of a bind over `TIME_WAIT`, where the program is told that the port is in use if it has not been
+/// helped yet.
 #[test]
 fn may_be_killed_at_any_moment() {
     let times: u32 = std::env::var("LIBREUSE_TEST_KILLS").map_or(200, |times| {
@@ -247,7 +248,8 @@ fn may_be_killed_at_any_moment() {
             killed += 1;
         }
         let line = server.line_within(support::patience());
-        // Of `listen`, which the kernel may refuse over TIME_WAIT as well, the program tells on stderr.
+        // Of `listen`, which the kernel may refuse over TIME_WAIT as well, the program tells on
+        // stderr.
         let line = line.unwrap_or_else(|| "listen: in use".into());
         if line == "listening" {
             helped += 1;
@@ -265,13 +267,15 @@ fn may_be_killed_at_any_moment() {
         }
     }
     println!(
-        "{killed} of {times} tracers killed: {helped} programs listened, {refused} found the port in use"
+        "{killed} of {times} tracers killed: {helped} programs listened, {refused} found the port \
+         in use"
     );
     assert!(killed > times / 2, "{killed}");
     assert!(helped > 0 && refused > 0);
 }
 
-/// Whoever reads what the program says until its end, as `$(...)` of a shell does, does not wait for the tracer.
+/// Whoever reads what the program says until its end, as `$(...)` of a shell does, does not wait
+/// for the tracer.
 #[test]
 fn keeps_nobody_waiting_for_the_end_of_stderr() {
     own_network();

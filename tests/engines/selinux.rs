@@ -15,7 +15,8 @@ fn may_load_policy() -> bool {
     static LOADED: OnceLock<()> = OnceLock::new();
     if std::env::var_os("LIBREUSE_TEST_MAY_LOAD_POLICY").is_none() {
         println!(
-            "skipped: LIBREUSE_TEST_MAY_LOAD_POLICY is not set, as it is in a guest of scripts/check/kernels"
+            "skipped: LIBREUSE_TEST_MAY_LOAD_POLICY is not set, as it is in a guest of \
+             scripts/check/kernels"
         );
         return false;
     }

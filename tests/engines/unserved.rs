@@ -42,8 +42,8 @@ fn says_that_nothing_is_done_for_an_untraced_child() {
     assert!(said.contains(UNSERVED), "{said}");
 }
 
-/// A program that has made itself non-dumpable (`PR_SET_DUMPABLE`) can be inspected by root's tracer
-/// alone.
+/// A program that has made itself non-dumpable (`PR_SET_DUMPABLE`) can be inspected by root's
+/// tracer alone.
 #[test]
 fn says_that_nothing_is_done_for_what_nobody_may_inspect() {
     let folder = Folder::for_other_users("engines-undumpable");

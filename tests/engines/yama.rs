@@ -33,7 +33,8 @@ fn waits_because(server: &Program, why: &str) {
 fn is_allowed_by_the_program_or_not_needed() {
     if std::env::var_os("LIBREUSE_TEST_MAY_SET_YAMA").is_none() {
         println!(
-            "skipped: LIBREUSE_TEST_MAY_SET_YAMA is not set, as it is in a guest of scripts/check/kernels"
+            "skipped: LIBREUSE_TEST_MAY_SET_YAMA is not set, as it is in a guest of \
+             scripts/check/kernels"
         );
         return;
     }

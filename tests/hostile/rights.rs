@@ -217,11 +217,12 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
         // The file that names the library is in place for this one command, which is of nobody
         // else's namespace.
         let script = format!(
-            "{mount} exec {become_user} \
-             env LIBREUSE_LINGER=graceful LIBREUSE_LOG=trace LIBREUSE_LOG_FILE={log} LIBREUSE_COLOUR=red {program}",
+            "{mount} exec {become_user} env LIBREUSE_LINGER=graceful LIBREUSE_LOG=trace \
+             LIBREUSE_LOG_FILE={log} LIBREUSE_COLOUR=red {program}",
             mount = if library_is_on {
                 format!(
-                    "mount --bind {folder}/etc /etc && cp {folder}/ld.so.preload /etc/ld.so.preload &&",
+                    "mount --bind {folder}/etc /etc && cp {folder}/ld.so.preload \
+                     /etc/ld.so.preload &&",
                     folder = folder.path().display()
                 )
             } else {

@@ -1,5 +1,5 @@
-//! A small system as Alpine has it: musl, busybox and nothing of glibc, for an ordinary user, with a root file system that
-//! can't be written to.
+//! A small system as Alpine has it: musl, busybox and nothing of glibc, for an ordinary user, with
+//! a root file system that can't be written to.
 
 use crate::restart::{LEGACY, port_after_crash};
 use crate::systems::{System, release, succeed, toolchains};

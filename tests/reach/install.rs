@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use support::{Folder, Program};
 
-/// A shell's commands, in this machine's own root file system, under a layer that holds all changes and goes with them.
+/// A shell's commands, in this machine's own root file system, under a layer that holds all changes
+/// and goes with them.
 fn here(commands: &str) -> Program {
     const SCRIPT: &str = r#"
         folder=$1 commands=$2
@@ -69,7 +70,8 @@ fn the_command_picks_the_library_for_the_kind_of_program() {
     ] {
         // Others have a library of this name too.
         let command = format!(
-            "scripts/build/install >&2\necho theirs >/usr/local/lib/libreuse.so\nexec reuseaddr run {program}"
+            "scripts/build/install >&2\necho theirs >/usr/local/lib/libreuse.so\nexec reuseaddr \
+             run {program}"
         );
         assert_eq!(port_after_crash(&here(&command)), "port 49200", "{program}");
     }
@@ -85,13 +87,14 @@ fn the_command_picks_the_library_for_the_kind_of_program() {
     let of_another_kind = "--engine preload --library /usr/lib/x86_64-linux-gnu/libreuse.so";
     let refused = without(of_another_kind).run();
     assert_eq!(refused.status.code(), Some(125), "{refused:#?}");
-    let said = "is 32-bit i386, and the library is here for 64-bit x86-64 (/usr/lib/x86_64-linux-gnu/libreuse.so)";
+    let said = "is 32-bit i386, and the library is here for 64-bit x86-64 \
+                (/usr/lib/x86_64-linux-gnu/libreuse.so)";
     let words: Vec<_> = refused.stderr.split_whitespace().collect();
     assert!(words.join(" ").contains(said), "{refused:#?}");
 }
 
-/// A program with file capabilities, for an ordinary user: the dynamic linker gives it a library by its bare name alone, and
-/// only if that has the bit of set-user-ID.
+/// A program with file capabilities, for an ordinary user: the dynamic linker gives it a library by
+/// its bare name alone, and only if that has the bit of set-user-ID.
 #[test]
 fn a_program_with_capabilities_keeps_its_port_once_that_is_asked_for() {
     release("x86_64");
@@ -119,14 +122,16 @@ fn a_program_with_capabilities_keeps_its_port_once_that_is_asked_for() {
         "port 49201"
     );
     // Whoever starts it can't make it do more than the defaults.
-    let told = "reuseaddr install --secure-programs >&2; export LIBREUSE_REUSEADDR=off LIBREUSE_LOG_FILE=/tmp/log";
+    let told = "reuseaddr install --secure-programs >&2; export LIBREUSE_REUSEADDR=off \
+                LIBREUSE_LOG_FILE=/tmp/log";
     assert_eq!(port(told, "libreuse.so"), "port 49200");
     let undone = "reuseaddr install --secure-programs >&2; reuseaddr install --remove >&2";
     assert_eq!(port(undone, "libreuse.so"), "port 49201");
 
     let said = here(&format!(
-        "cp {} /usr/bin/; reuseaddr install --secure-programs; stat -c %a /usr/lib/x86_64-linux-gnu/libreuse.so; \
-         reuseaddr install; stat -c %a /usr/lib/x86_64-linux-gnu/libreuse.so",
+        "cp {} /usr/bin/; reuseaddr install --secure-programs; stat -c %a \
+         /usr/lib/x86_64-linux-gnu/libreuse.so; reuseaddr install; stat -c %a \
+         /usr/lib/x86_64-linux-gnu/libreuse.so",
         release("x86_64").join("bin/reuseaddr").display()
     ))
     .output();

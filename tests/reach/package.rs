@@ -80,7 +80,8 @@ fn they_work_by_the_bare_name_until_they_are_removed() {
     let removed = Layer::new(
         "package-removed",
         &format!(
-            "dpkg --install {packages} {command}\ndpkg --purge reuseaddr libreuse:amd64 libreuse:i386"
+            "dpkg --install {packages} {command}\ndpkg --purge reuseaddr libreuse:amd64 \
+             libreuse:i386"
         ),
     );
     let files = removed.program("sh").arguments(["-c", FIND]).output();

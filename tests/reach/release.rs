@@ -11,8 +11,8 @@ use support::{Folder, Program};
 #[test]
 fn the_same_source_gives_the_same_bytes_elsewhere() {
     let sums = fs::read_to_string(dist().join("SHA256SUMS")).expect("the sums");
-    // For five processors a tarball and a Debian package, for three an rpm, for two the command's packages of Debian, Red
-    // Hat, PyPI and npm; and npm's launcher, Arch's PKGBUILD and the image.
+    // For five processors a tarball and a Debian package, for three an rpm, for two the command's
+    // packages of Debian, Red Hat, PyPI and npm; and npm's launcher, Arch's PKGBUILD and the image.
     assert!(sums.lines().count() >= 19, "{sums}");
     let elsewhere = Folder::new("a/copy elsewhere");
     let copy = elsewhere.join("libreuse");
@@ -56,13 +56,15 @@ fn the_same_source_gives_the_same_bytes_elsewhere() {
     }
 }
 
-/// What a test suite pays that starts thousands of servers by it. The first time, the library is put in its place.
+/// What a test suite pays that starts thousands of servers by it. The first time, the library is
+/// put in its place.
 #[test]
 fn the_command_makes_few_system_calls_before_the_program() {
     let folder = Folder::new("launcher");
     let trace = folder.join("trace");
     // In a place of its own, where no other version has left anything.
-    let twice = "mount -t tmpfs -o mode=755 tmpfs /run; trace=$1; shift; \"$@\"; exec strace -f -o \"$trace\" \"$@\"";
+    let twice = "mount -t tmpfs -o mode=755 tmpfs /run; trace=$1; shift; \"$@\"; exec strace -f -o \
+                 \"$trace\" \"$@\"";
     let run = Program::new("/usr/bin/unshare")
         .arguments(["--mount", "sh", "-ec", twice, "sh"])
         .argument(&trace)
@@ -163,8 +165,10 @@ fn the_sums_are_those_of_the_files() {
 #[test]
 fn the_command_bears_a_list_of_its_crates() {
     const READ: &str = "import json, subprocess, sys, zlib\n\
-        subprocess.run([sys.argv[1], '--dump-section', '.dep-v0=' + sys.argv[3], sys.argv[2], '/dev/null'], check=True)\n\
-        print([part['name'] for part in json.loads(zlib.decompress(open(sys.argv[3], 'rb').read()))['packages']])";
+                        subprocess.run([sys.argv[1], '--dump-section', '.dep-v0=' + sys.argv[3], \
+                        sys.argv[2], '/dev/null'], check=True)\n\
+                        print([part['name'] for part in \
+                        json.loads(zlib.decompress(open(sys.argv[3], 'rb').read()))['packages']])";
     let folder = Folder::new("auditable");
     for (machine, objcopy) in [
         ("x86_64", "objcopy"),
@@ -288,8 +292,8 @@ fn only_what_has_a_home_is_signed_and_only_by_a_known_key() {
     // As docs/install.md says it.
     let verify = |sums: &str| {
         let line = format!(
-            "printf '{sums}' | ssh-keygen -Y verify -f packaging/allowed_signers -I release@libreuse -n libreuse-release \
-             -s dist/SHA256SUMS.sig"
+            "printf '{sums}' | ssh-keygen -Y verify -f packaging/allowed_signers -I \
+             release@libreuse -n libreuse-release -s dist/SHA256SUMS.sig"
         );
         Program::new("/bin/sh")
             .arguments(["-c", &line])
@@ -349,8 +353,8 @@ fn the_oldest_rust_that_is_promised_builds_the_library() {
     );
 }
 
-/// And the command with all that it takes, which builds the library for each kind of program that this compiler knows, and
-/// carries them.
+/// And the command with all that it takes, which builds the library for each kind of program that
+/// this compiler knows, and carries them.
 #[test]
 fn the_oldest_rust_builds_a_command_that_serves_both_kinds_of_programs() {
     succeed(

@@ -16,7 +16,8 @@ pub(crate) enum System {
     Here,
     /// Its 32-bit programs.
     Here32,
-    /// The oldest Debian to be had. Before glibc 2.34, `dlsym` was in a library that not every program loads.
+    /// The oldest Debian to be had. Before glibc 2.34, `dlsym` was in a library that not every
+    /// program loads.
     Old,
     /// Its 32-bit programs.
     Old32,
@@ -68,8 +69,8 @@ impl Processor {
         toolchains().join(self.name())
     }
 
-    /// A program, by way of qemu, with these variables. They are qemu's own as well, which is static and does not mind: of
-    /// those that it is told to set it takes each apart at commas.
+    /// A program, by way of qemu, with these variables. They are qemu's own as well, which is
+    /// static and does not mind: of those that it is told to set it takes each apart at commas.
     fn program(self, variables: impl IntoIterator<Item = String>) -> Program {
         let emulator = match self {
             Self::Armv7 => "arm",
@@ -87,8 +88,9 @@ impl Processor {
     }
 }
 
-/// The processors that are always tried, and those whose compilers are larger than their users are many, which are tried
-/// where `LIBREUSE_TEST_EVERY_PROCESSOR` is set and `scripts/build/release` was told to build for them.
+/// The processors that are always tried, and those whose compilers are larger than their users are
+/// many, which are tried where `LIBREUSE_TEST_EVERY_PROCESSOR` is set and `scripts/build/release`
+/// was told to build for them.
 pub(crate) fn processors() -> Vec<Processor> {
     let mut all = vec![Processor::Aarch64, Processor::Armv7, Processor::S390x];
     if env::var_os("LIBREUSE_TEST_EVERY_PROCESSOR").is_some() {
@@ -114,7 +116,8 @@ const SYSTEMS: [System; 7] = [
     System::Musl,
 ];
 
-/// What `LD_PRELOAD` is set to: the dynamic linker puts the folder for the program's own kind in the place of `$LIB`.
+/// What `LD_PRELOAD` is set to: the dynamic linker puts the folder for the program's own kind in
+/// the place of `$LIB`.
 pub(crate) const LIBRARY: &str = "/usr/$LIB/libreuse.so";
 
 impl System {

@@ -44,11 +44,13 @@ fn tells_each_mistake_in_one_line_and_runs_the_program() {
         finished.stderr.lines().collect::<Vec<_>>(),
         [
             "libreuse: LIBREUSE_LINGER=maybe: expected off, graceful or zero",
-            "libreuse: LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
-            "libreuse: LIBREUSE_PORTS=9000-8000: a range runs from high to low; expected ports and ranges such as \
-             49200,8000-8100, from 1 to 65535",
-            "libreuse: LIBREUSE_LINGR=graceful: no such variable; expected LIBREUSE_REUSEADDR, LIBREUSE_LINGER, \
-             LIBREUSE_WAIT, LIBREUSE_REUSEPORT, LIBREUSE_PORTS, LIBREUSE_PROGRAMS, LIBREUSE_LOG, LIBREUSE_LOG_FILE",
+            "libreuse: LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m, \
+             or 60s,listeners",
+            "libreuse: LIBREUSE_PORTS=9000-8000: a range runs from high to low; expected ports and \
+             ranges such as 49200,8000-8100, from 1 to 65535",
+            "libreuse: LIBREUSE_LINGR=graceful: no such variable; expected LIBREUSE_REUSEADDR, \
+             LIBREUSE_LINGER, LIBREUSE_WAIT, LIBREUSE_REUSEPORT, LIBREUSE_PORTS, \
+             LIBREUSE_PROGRAMS, LIBREUSE_LOG, LIBREUSE_LOG_FILE",
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! The imports of each package, read from its sources: no circle between files, and no arrow up
 //! between the command's folders.
 
+use crate::heads::sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,19 +24,11 @@ const FLOORS: [&[&str]; 9] = [
 /// A package's modules, as `port::wait`, with those that each imports.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder of sources") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|ending| ending == "rs")
-            && path.file_name().is_some_and(|name| name != "tests.rs")
-        {
-            found.push(path);
-        }
-    }
-    found
+/// The files of a package, but for its unit tests.
+fn modules(root: &Path) -> Vec<PathBuf> {
+    let mut files = sources(root);
+    files.retain(|path| path.file_name().is_some_and(|name| name != "tests.rs"));
+    files
 }
 
 /// The name of a file's module: `src/port/wait.rs` is `port::wait`, `src/port/mod.rs` is `port`.
@@ -91,7 +84,7 @@ fn spelled_out(prefix: &str, tree: &str) -> Vec<String> {
 
 fn imports(package: &str) -> Imports {
     let root = project().join(package).join("src");
-    let files: Vec<(String, String)> = sources(&root)
+    let files: Vec<(String, String)> = modules(&root)
         .iter()
         .map(|file| {
             let text = fs::read_to_string(file).expect("text");

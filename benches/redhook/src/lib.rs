@@ -93,12 +93,19 @@ hook! {
     unsafe fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int => on_bind {
         let before = errno();
         let result = real!(bind)(fd, address, length);
-        if result == 0 || errno() != libc::EADDRINUSE || !SETTINGS.reuse_address || state(fd).is_none() {
+        let in_use = result != 0 && errno() == libc::EADDRINUSE;
+        if !in_use || !SETTINGS.reuse_address || state(fd).is_none() {
             return result;
         }
         let mut value: c_int = 0;
         let mut size = mem::size_of::<c_int>() as socklen_t;
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, (&raw mut value).cast(), &mut size);
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_REUSEADDR,
+            (&raw mut value).cast(),
+            &mut size,
+        );
         if value == 0 {
             set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1_i32);
         }
@@ -133,7 +140,11 @@ hook! {
 }
 
 hook! {
-    unsafe fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int => on_connect {
+    unsafe fn connect(
+        fd: c_int,
+        address: *const sockaddr,
+        length: socklen_t
+    ) -> c_int => on_connect {
         let before = errno();
         if SETTINGS.linger == Linger::Graceful && state(fd) == Some(CLOSE) {
             debug!("connect {fd}");
@@ -179,7 +190,8 @@ hook! {
             if SETTINGS.linger == Linger::Graceful {
                 set(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, -1_i32);
             } else if matches!(state(fd), Some(1 | 3..=5 | 11)) {
-                set(fd, libc::SOL_SOCKET, libc::SO_LINGER, libc::linger { l_onoff: 1, l_linger: 0 });
+                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                set(fd, libc::SOL_SOCKET, libc::SO_LINGER, at_once);
             }
             set_errno(before);
         }

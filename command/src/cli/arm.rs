@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("whose").required(true))]
 #[command(
-    after_help = "The next run needs the option too: start it with `reuseaddr run`, unless it sets the option itself."
+    after_help = "The next run needs the option too: start it with `reuseaddr run`, unless it sets \
+                  the option itself."
 )]
 pub(crate) struct Arguments {
     /// Arm every process with a socket on these ports: 49200, 8000-8100, localhost:8080, http
@@ -70,8 +71,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         output::complain(&unarmed(&ports)?);
     } else if answer.missed > 0 {
         output::complain(&format!(
-            "{} could not be armed: not accepted yet, or held by a process that you may not inspect. It may block the next \
-             start: run `reuseaddr arm` again later",
+            "{} could not be armed: not accepted yet, or held by a process that you may not \
+             inspect. It may block the next start: run `reuseaddr arm` again later",
             count(answer.missed, "connection", "connections"),
         ));
     }
@@ -209,8 +210,9 @@ fn outlook(answer: &Arming, armed: usize) -> String {
         (" without SO_REUSEADDR", block)
     };
     text += &format!(
-        " But {} {remain}{since}: {subject} {block} the port for {} s more. Once the program has been stopped, `reuseaddr \
-         evict {port}` clears {object}, or `reuseaddr run --wait {}s PROGRAM` waits for {object}.",
+        " But {} {remain}{since}: {subject} {block} the port for {} s more. Once the program has \
+         been stopped, `reuseaddr evict {port}` clears {object}, or `reuseaddr run --wait {}s \
+         PROGRAM` waits for {object}.",
         list(&what),
         left.div_ceil(1000),
         seconds_to_wait(left),
@@ -235,8 +237,8 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
     })?;
     if ports.is_empty() {
         bail!(
-            "process {pid} listens on no TCP port, so there is nothing that its next start would need. Perhaps a child of \
-             it does, or another process:\n    reuseaddr status"
+            "process {pid} listens on no TCP port, so there is nothing that its next start would \
+             need. Perhaps a child of it does, or another process:\n    reuseaddr status"
         );
     }
     // Its network may not be ours, and in ours these ports are somebody else's.
@@ -256,7 +258,8 @@ fn unarmed(ports: &[u16]) -> Result<String> {
     let spelled = spelled(ports);
     Ok(if entries.iter().any(|entry| entry.inode != 0) {
         format!(
-            "nothing on the port listens or is connected, so that there is nothing to arm\n    reuseaddr status {spelled}"
+            "nothing on the port listens or is connected, so that there is nothing to arm\n    \
+             reuseaddr status {spelled}"
         )
     } else if entries.is_empty() {
         let process = match ports {
@@ -270,7 +273,8 @@ fn unarmed(ports: &[u16]) -> Result<String> {
         format!("no socket has this port{process}")
     } else {
         format!(
-            "no process holds what is on this port: an earlier run left it behind, and only evicting or waiting helps\n    \
+            "no process holds what is on this port: an earlier run left it behind, and only \
+             evicting or waiting helps\n    \
              reuseaddr status {spelled}"
         )
     })

@@ -23,9 +23,9 @@ use std::path::Path;
 /// Let whole services and containers bind their ports again, by programs in the kernel
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "For what neither the library nor a tracer can enter: setuid programs, io_uring, containers. It takes \
-    root, Linux 6.1 and cgroup v2.\n\
-    Example: sudo reuseaddr bpf attach --unit myd.service"
+    after_help = "For what neither the library nor a tracer can enter: setuid programs, io_uring, \
+                  containers. It takes root, Linux 6.1 and cgroup v2.\n\
+                  Example: sudo reuseaddr bpf attach --unit myd.service"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -196,7 +196,8 @@ fn attach(arguments: &Attach) -> Result<u8> {
         .filter(|_| group.ends_with(".service"))
     {
         output::tell(&format!(
-            "A service has another control group at each start, so this lasts until it stops. To attach at each start:\n    \
+            "A service has another control group at each start, so this lasts until it stops. To \
+             attach at each start:\n    \
              sudo reuseaddr systemd --engine bpf --install {}",
             shell_words::quote(unit)
         ));
@@ -305,7 +306,8 @@ fn hook(arguments: &HookArguments) -> Result<u8> {
         .and_then(|()| fs::write(&file, text))
         .with_context(|| format!("{} can't be written", file.display()))?;
     output::tell(&format!(
-        "{} is written. A container asks for it by an annotation:\n    podman run --annotation libreuse.bpf=on IMAGE",
+        "{} is written. A container asks for it by an annotation:\n    \
+         podman run --annotation libreuse.bpf=on IMAGE",
         file.display()
     ));
     Ok(exit::YES)

@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(crate) struct Arguments {
-    /// Inspect a process: whether it is traced or has the library, its variables, and which sockets carry SO_REUSEADDR
+    /// Inspect a process: whether it is traced or has the library, its variables, and which sockets
+    /// carry SO_REUSEADDR
     #[arg(long, group = "what", value_name = "PID")]
     pid: Option<u32>,
 
@@ -108,7 +109,8 @@ fn advice(report: &Report, shown: &str) -> Option<String> {
     })
 }
 
-/// The answer's first word, in its colour, and the sentence that it begins, with `{}` for the program.
+/// The answer's first word, in its colour, and the sentence that it begins, with `{}` for the
+/// program.
 fn verdict(report: &Report) -> (Style, &'static str, &'static str) {
     let engine = report.engine.as_ref().map(|choice| choice.name);
     match (report.pid, engine) {

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 /// the kernel
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Run it before you uninstall this command. As root it cleans the system, otherwise your own files. \
-    What a process still uses stays, and is named."
+    after_help = "Run it before you uninstall this command. As root it cleans the system, \
+                  otherwise your own files. What a process still uses stays, and is named."
 )]
 pub(crate) struct Arguments {
     /// Show what would be removed, and remove nothing
@@ -83,7 +83,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !drop_ins.is_empty() && !arguments.dry_run {
         let user = if user { " --user" } else { "" };
         output::tell(&format!(
-            "The services run on as they were started. For those to come:\n    systemctl{user} daemon-reload"
+            "The services run on as they were started. For those to come:\n    \
+             systemctl{user} daemon-reload"
         ));
     }
     Ok(if stays { exit::NO } else { exit::YES })

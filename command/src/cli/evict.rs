@@ -19,9 +19,10 @@ use std::net::IpAddr;
 #[allow(clippy::struct_excessive_bools)] // They are options.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "With CAP_NET_ADMIN (sudo) the kernel clears them all. Without privileges it clears those whose peer is on \
-    this host, by a reset from the peer's address and port, which it binds for that moment. A connection that a process \
-    owns is left alone, except with --established."
+    after_help = "With CAP_NET_ADMIN (sudo) the kernel clears them all. Without privileges it \
+                  clears those whose peer is on this host, by a reset from the peer's address and \
+                  port, which it binds for that moment. A connection that a process owns is left \
+                  alone, except with --established."
 )]
 pub(crate) struct Arguments {
     /// Local ports: 49200, 8000-8100, or several with commas
@@ -128,7 +129,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let unfinished = unfinished(&eviction, filter);
     if let Some(states) = &unfinished {
         output::complain(&format!(
-            "{states} left, whose peers have not got everything yet. To end that too, and lose what they have not got:\n    \
+            "{states} left, whose peers have not got everything yet. To end that too, and lose \
+             what they have not got:\n    \
              {}",
             as_root(&format!(
                 "reuseaddr evict --all-states {}",
@@ -161,7 +163,8 @@ fn agreed(ports: &[u16], filter: Filter, arguments: &Arguments) -> Result<bool> 
     owners.sort_by_key(|holder| holder.pid);
     owners.dedup_by_key(|holder| holder.pid);
     output::tell(&format!(
-        "{} with {} {} alive on port {}{}. A reset is an error for both programs, and loses what was not delivered.",
+        "{} with {} {} alive on port {}{}. A reset is an error for both programs, and loses what \
+         was not delivered.",
         count(alive.len(), "connection", "connections"),
         first.peer.ip().to_canonical(),
         if alive.len() == 1 { "is" } else { "are" },

@@ -19,9 +19,10 @@ use std::collections::BTreeSet;
 /// Free a port gently: clear leftovers, then ask the process holding it to exit
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Asks only the processes that listen on the port or have bound it, never its clients. What systemd, \
-    supervisord, runit, s6 or pm2 would start again is stopped by that; a container is named. Never terminates process 1, \
-    or what started this command."
+    after_help = "Asks only the processes that listen on the port or have bound it, never its \
+                  clients. What systemd, supervisord, runit, s6 or pm2 would start again is \
+                  stopped by that; a container is named. Never terminates process 1, or what \
+                  started this command."
 )]
 pub(crate) struct Arguments {
     /// Ports: 49200, 8000-8100, 53/udp, or several with commas
@@ -157,8 +158,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let mut terminator = None;
     if !plan.requests.is_empty() {
         terminator = Some(Terminator::new(&plan.requests).context(
-            "the processes can't be held by a pidfd, without which others might be terminated in their place \
-             (pidfd_open(2), Linux 5.3)",
+            "the processes can't be held by a pidfd, without which others might be terminated in \
+             their place (pidfd_open(2), Linux 5.3)",
         )?);
         if !arguments.yes && !agreed(&plan)? {
             return done(exit::FAILED);

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 /// Put the library where LD_PRELOAD=libreuse.so finds it, or into a folder
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "`run` and `systemd` need no such thing: this is for LD_PRELOAD by hand. In a container's volume: \
-    reuseaddr install /volume"
+    after_help = "`run` and `systemd` need no such thing: this is for LD_PRELOAD by hand. In a \
+                  container's volume: reuseaddr install /volume"
 )]
 pub(crate) struct Arguments {
     /// Let setuid programs, and those with file capabilities, load it too
@@ -67,6 +67,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 }
 
 /// What the set-user-ID bit of a library means.
-const SECURE: &str = "With LD_PRELOAD=libreuse.so in their environment, setuid programs and those with file capabilities load \
-    it from now on, whoever starts them: its code runs with their privileges. There it obeys no variable but acts by its \
-    defaults. An update of the library takes this back, and so does `chmod u-s` on the file.";
+const SECURE: &str = "With LD_PRELOAD=libreuse.so in their environment, setuid programs and those \
+                      with file capabilities load it from now on, whoever starts them: its code \
+                      runs with their privileges. There it obeys no variable but acts by its \
+                      defaults. An update of the library takes this back, and so does `chmod u-s` \
+                      on the file.";

@@ -9,12 +9,17 @@ use std::net::IpAddr;
 /// Print the first port from FROM on that can be bound
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A port counts as free when a bind without socket options succeeds. Another program may take it before \
-    yours does: nothing holds it.\nExample: PORT=$(reuseaddr next 3000) npm start"
+    after_help = "A port counts as free when a bind without socket options succeeds. Another \
+                  program may take it before yours does: nothing holds it.\nExample: \
+                  PORT=$(reuseaddr next 3000) npm start"
 )]
 pub(crate) struct Arguments {
     /// Where to begin, from 1 to 65535
-    #[arg(value_name = "FROM", default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        value_name = "FROM",
+        default_value_t = 8000,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     from: u16,
 
     /// Bind this address, in place of all addresses

@@ -59,7 +59,9 @@ impl FromStr for Span {
         let read = settings.set(b"LIBREUSE_WAIT", text.as_bytes());
         let complaint = match read {
             Ok(()) if settings.wait_for_listeners => {
-                "`,listeners` is for `run --wait` alone; expected a duration such as 500ms, 60s or 2m".into()
+                "`,listeners` is for `run --wait` alone; expected a duration such as 500ms, 60s or \
+                 2m"
+                .into()
             }
             Ok(()) => return Ok(Self(Duration::from_millis(settings.wait_ms.into()))),
             Err(complaint) => complaint.to_string(),

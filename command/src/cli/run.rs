@@ -1,5 +1,5 @@
-//! Starts a program by an engine that works for it: everything that could go wrong is found first, and nothing is started
-//! if anything does.
+//! Starts a program by an engine that works for it: everything that could go wrong is found first,
+//! and nothing is started if anything does.
 
 use super::{exit, options};
 use crate::engine::preload::{Environment, Inherited};
@@ -32,9 +32,10 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(
     mut_arg(options::PORTS, options::as_the_library_reads_ports),
-    after_help = "`run` becomes PROGRAM: same process, same descriptors, its own exit code. If nothing can be done for \
-    PROGRAM, or an option is wrong, it says why, starts nothing and exits with 125.\n\
-    Example: reuseaddr run --wait 60s python3 server.py"
+    after_help = "`run` becomes PROGRAM: same process, same descriptors, its own exit code. If \
+                  nothing can be done for PROGRAM, or an option is wrong, it says why, starts \
+                  nothing and exits with 125.\n\
+                  Example: reuseaddr run --wait 60s python3 server.py"
 )]
 pub(crate) struct Arguments {
     /// Start PROGRAM even if libreuse can't help it
@@ -45,7 +46,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ENGINE")]
     engine: Option<Engine>,
 
-    /// trace: detach when no new listener has appeared for this long, unless --ports lists every port
+    /// trace: detach when no new listener has appeared for this long, unless --ports lists every
+    /// port
     #[arg(long, value_name = "DURATION", default_value = "250ms")]
     trace_quiet: options::Span,
 
@@ -53,11 +55,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     trace_limit: options::Span,
 
-    /// First clear what earlier runs left on the ports of --ports; no privileges are needed for peers on this host
+    /// First clear what earlier runs left on the ports of --ports; no privileges are needed for
+    /// peers on this host
     #[arg(long)]
     evict: bool,
 
-    /// First ask your own processes that hold the ports of --ports to exit, and clear what they leave
+    /// First ask your own processes that hold the ports of --ports to exit, and clear what they
+    /// leave
     #[arg(long)]
     free: bool,
 
@@ -266,7 +270,8 @@ impl Start<'_> {
     fn library(&self, way: Way) -> Option<PathBuf> {
         match way {
             Way::By(Engine::Preload) => self.report.preload.clone(),
-            // What it starts may be dynamic, and the library then serves that. No library is for what is traced itself.
+            // What it starts may be dynamic, and the library then serves that. No library is for
+            // what is traced itself.
             Way::By(Engine::Trace)
                 if is_static(&self.path) || select::is_past_libc(&self.report) =>
             {
@@ -276,7 +281,8 @@ impl Start<'_> {
         }
     }
 
-    /// Has a tracer look at what a preloaded program starts, where that can't be known yet. Without one it starts all the same.
+    /// Has a tracer look at what a preloaded program starts, where that can't be known yet. Without
+    /// one it starts all the same.
     fn follow_children(&mut self, has_library: bool) {
         if self.report.certain || !self.report.starts_something() {
             return;
@@ -305,8 +311,8 @@ impl Start<'_> {
         }
         if self.report.has_asan_runtime() {
             debug!(
-                "LeakSanitizer fails under a tracer: {} ends with an error if it ends before the tracer detaches, unless \
-                 ASAN_OPTIONS has detect_leaks=0",
+                "LeakSanitizer fails under a tracer: {} ends with an error if it ends before the \
+                 tracer detaches, unless ASAN_OPTIONS has detect_leaks=0",
                 self.shown
             );
         }
@@ -388,8 +394,8 @@ fn patience(settings: &Settings) -> Duration {
     }
 }
 
-/// Ends what earlier runs left. Where that can't be, it says so, and the program is started all the same: it may bind
-/// over it.
+/// Ends what earlier runs left. Where that can't be, it says so, and the program is started all the
+/// same: it may bind over it.
 fn clear(ports: &[u16]) -> Result<()> {
     let eviction = evict::evict(ports, Filter::default(), false)?;
     if eviction.left.is_empty() {

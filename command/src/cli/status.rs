@@ -28,7 +28,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Without PORT: every port with a listener, or with leftovers of an earlier run.\n\
-    For the diagnosis it binds the port for a moment, and never listens."
+                  For the diagnosis it binds the port for a moment, and never listens."
 )]
 pub(crate) struct Arguments {
     /// Ports, or names of programs: 49200, 8000-8100, localhost:8080, http, node
@@ -185,8 +185,8 @@ fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
                 .collect();
             if theirs.is_empty() {
                 bail!(
-                    "no program called {program} listens on a TCP port or has bound one, as far as you may see, and \
-                     /etc/services names no port of that name"
+                    "no program called {program} listens on a TCP port or has bound one, as far as \
+                     you may see, and /etc/services names no port of that name"
                 );
             }
             ports.extend(theirs);

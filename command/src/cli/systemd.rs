@@ -146,14 +146,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                         output::tell(&format!("ExecStart: the engine is {}", choice.name));
                     }
                     Some(_) if report.follows && report.starts_unseen => output::tell(
-                        "ExecStart: what it starts can't be known beforehand, so `reuseaddr run` follows that",
+                        "ExecStart: what it starts can't be known beforehand, so `reuseaddr run` \
+                         follows that",
                     ),
                     _ => {}
                 }
             }
         }
         None => output::warn(&format!(
-            "systemd could not be asked about {unit}, so whether its settings defeat the library is not known"
+            "systemd could not be asked about {unit}, so whether its settings defeat the library \
+             is not known"
         )),
     }
     let before = properties
@@ -186,8 +188,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let works_in_none = !reports.is_empty() && !reports.iter().any(|report| report.works);
     if arguments.install && works_in_none {
         bail!(
-            "no engine works for anything that {unit} starts, so nothing was written; without --install the drop-in is \
-             printed all the same"
+            "no engine works for anything that {unit} starts, so nothing was written; without \
+             --install the drop-in is printed all the same"
         );
     }
     let is_traced = |report: &Report| report.engine_is(Engine::Trace);
@@ -202,7 +204,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         .context("there is no library")?;
     if let Some(other) = preloads.find(|other| *other != library) {
         output::warn(&format!(
-            "ExecStart starts programs of two kinds: {} is for the first, and the other would need {}",
+            "ExecStart starts programs of two kinds: {} is for the first, and the other would need \
+             {}",
             library.display(),
             other.display()
         ));
@@ -276,14 +279,15 @@ impl Plan<'_> {
         }
         if self.may_wait {
             output::tell(&format!(
-                "What the service leaves behind on port {port} may keep it busy for a minute, once: the drop-in has \
-                 LIBREUSE_WAIT={LONGEST}, so that the restart waits for that. Later restarts don't wait."
+                "What the service leaves behind on port {port} may keep it busy for a minute, \
+                 once: the drop-in has LIBREUSE_WAIT={LONGEST}, so that the restart waits for \
+                 that. Later restarts don't wait."
             ));
             return WAITS;
         }
         output::warn(&format!(
-            "the first restart may find port {port} busy for a minute: `systemctl stop`, then `reuseaddr wait {port}`, \
-             then `systemctl start`"
+            "the first restart may find port {port} busy for a minute: `systemctl stop`, then \
+             `reuseaddr wait {port}`, then `systemctl start`"
         ));
         ""
     }
@@ -361,8 +365,9 @@ fn reasons_for_bpf(
         .filter(|properties| properties.has_commands_in_its_root())
         .map(|properties| {
             format!(
-                "systemd starts ExecStartPre= and the like in RootDirectory= as well, where this command is not; what serves \
-                 everything in the unit's slice:\n    sudo reuseaddr bpf attach --unit {}",
+                "systemd starts ExecStartPre= and the like in RootDirectory= as well, where this \
+                 command is not; what serves everything in the unit's slice:\n    \
+                 sudo reuseaddr bpf attach --unit {}",
                 properties.slice()
             )
         });
@@ -420,8 +425,8 @@ fn starts_by_run(
 ) -> Result<Vec<String>> {
     if properties.filters_calls() {
         output::warn(
-            "SystemCallFilter= has to allow ptrace(2), or nothing is traced and the program starts unchanged: add \
-             SystemCallFilter=@debug",
+            "SystemCallFilter= has to allow ptrace(2), or nothing is traced and the program starts \
+             unchanged: add SystemCallFilter=@debug",
         );
     }
     properties

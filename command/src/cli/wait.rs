@@ -16,8 +16,10 @@ use std::time::Instant;
 /// Wait until a port can be bound, or until something listens on it
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A port counts as free when a bind without socket options succeeds. Fits ExecStartPre= and init \
-    containers.\nExamples:\n  reuseaddr wait --timeout 90s 8080 && ./server\n  ./server & reuseaddr wait --listening 8080 && ./tests"
+    after_help = "A port counts as free when a bind without socket options succeeds. Fits \
+                  ExecStartPre= and init containers.\nExamples:\n  \
+                  reuseaddr wait --timeout 90s 8080 && ./server\n  \
+                  ./server & reuseaddr wait --listening 8080 && ./tests"
 )]
 pub(crate) struct Arguments {
     /// Ports: 49200, 8000-8100, or several with commas
@@ -94,7 +96,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             Ok(exit::NO)
         }
         End::Denied(port) => bail!(
-            "port {port} may be bound by root only, or with CAP_NET_BIND_SERVICE, as all below {}; waiting does not help",
+            "port {port} may be bound by root only, or with CAP_NET_BIND_SERVICE, as all below {}; \
+             waiting does not help",
             sysctl::lowest_unprivileged()
         ),
     }

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Show each program that can't bind, as it happens, and what is in its way
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Sees every bind and listen of this machine that fails since the address is in use, in containers too, until \
-    interrupted. Takes root, and Linux 5.8 or later.\n\
-    Example: sudo reuseaddr watch --unit myd --evict"
+    after_help = "Sees every bind and listen of this machine that fails since the address is in \
+                  use, in containers too, until interrupted. Takes root, and Linux 5.8 or later.\n\
+                  Example: sudo reuseaddr watch --unit myd --evict"
 )]
 pub(crate) struct Arguments {
     /// Only these ports: 49200, 8000-8100, or several with commas

@@ -47,8 +47,8 @@ impl Engine {
                 "work without root, before Linux 6.1, or with cgroup v1 alone",
                 "wait, end connections otherwise, log, or tell programs apart by name",
                 "set the option again that a program clears after listen",
-                "keep a bare bind, on a port that was served, from another program that sets the option itself, or that \
-                 binds a wildcard beside it",
+                "keep a bare bind, on a port that was served, from another program that sets the \
+                 option itself, or that binds a wildcard beside it",
                 "serve a client that binds its port and connects",
                 "serve sockets that were made outside the control group",
             ],

@@ -51,7 +51,8 @@ pub(super) fn put(libraries: &[Embedded]) -> Result<PathBuf, String> {
         }
     }
     Err(format!(
-        "there is no place for the library that this command carries: {}. Install it, or name one with --library",
+        "there is no place for the library that this command carries: {}. Install it, or name one \
+         with --library",
         reasons.join(", ")
     ))
 }

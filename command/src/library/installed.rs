@@ -23,12 +23,14 @@ impl Installed {
         let shown = readable(path.as_os_str().as_bytes());
         if let Some(what) = invalid_in_preload(&path) {
             bail!(
-                "LD_PRELOAD can't carry {shown}: there is {what} in the path. Put {NAME} somewhere else"
+                "LD_PRELOAD can't carry {shown}: there is {what} in the path. Put {NAME} somewhere \
+                 else"
             );
         }
         if access(&path, Access::READ_OK).is_err() {
             bail!(
-                "{shown} can't be read, so the dynamic linker would leave it out. Check the path and its permissions"
+                "{shown} can't be read, so the dynamic linker would leave it out. Check the path \
+                 and its permissions"
             );
         }
         match Elf::read(&path)? {

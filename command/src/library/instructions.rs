@@ -9,8 +9,8 @@ use object::{Endianness, FileKind};
 use std::fs::File;
 use std::path::Path;
 
-/// Whether a program has an instruction that makes system calls, and loads the numbers of socket(2),
-/// bind(2) and listen(2) into a register for it. Known of x86-64 alone.
+/// Whether a program has an instruction that makes system calls, and loads the numbers of
+/// socket(2), bind(2) and listen(2) into a register for it. Known of x86-64 alone.
 pub(crate) fn serves_by_itself(program: &Path) -> bool {
     looked(program).unwrap_or(false)
 }

@@ -94,8 +94,8 @@ impl Libraries {
                 .map(|path| path.display().to_string())
                 .collect();
             bail!(
-                "{NAME} is not installed: it is none of {}. Install it beside this command or in ../lib, or say where it \
-                 is with --library PATH",
+                "{NAME} is not installed: it is none of {}. Install it beside this command or in \
+                 ../lib, or say where it is with --library PATH",
                 places.join(", ")
             );
         }
@@ -254,7 +254,8 @@ fn choose(
         }
         if let Some(other) = others.iter().find(|other| other.elf.fits(&elf)) {
             output::warn(&format!(
-                "{} {}, and this command is of version {VERSION}: the library that it carries is taken",
+                "{} {}, and this command is of version {VERSION}: the library that it carries is \
+                 taken",
                 other.path.display(),
                 other.version()
             ));

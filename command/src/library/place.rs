@@ -52,8 +52,8 @@ pub(crate) fn for_all_programs(secure: bool) -> Result<Vec<PathBuf>> {
     }
     if files.is_empty() {
         bail!(
-            "the dynamic linkers of this machine are not where any distribution has them; name a folder: `reuseaddr install \
-             FOLDER`"
+            "the dynamic linkers of this machine are not where any distribution has them; name a \
+             folder: `reuseaddr install FOLDER`"
         );
     }
     Ok(files)
@@ -102,7 +102,8 @@ fn is_there(file: &Path, library: Embedded) -> Result<bool> {
     match fs::read(file) {
         Ok(found) if found == library.bytes => Ok(true),
         Ok(_) => bail!(
-            "{} is there and {}, and this command is of version {}: update or remove it by what installed it",
+            "{} is there and {}, and this command is of version {}: update or remove it by what \
+             installed it",
             file.display(),
             Installed::at(file.to_owned())?.version(),
             env!("CARGO_PKG_VERSION")

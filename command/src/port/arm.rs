@@ -247,12 +247,13 @@ fn out_of_sight(entries: &[Entry]) -> Option<Refused> {
         .iter()
         .find(|entry| entry.inode != 0 && holders.of(entry.inode).is_empty())?;
     let why = if getuid().is_root() {
-        "even root does not see here who holds the port: the process is in another PID namespace, or CAP_SYS_PTRACE is \
-         missing"
+        "even root does not see here who holds the port: the process is in another PID namespace, \
+         or CAP_SYS_PTRACE is missing"
             .into()
     } else {
         format!(
-            "the port is held by {}, whose descriptors you may not see; root may, with CAP_SYS_PTRACE",
+            "the port is held by {}, whose descriptors you may not see; root may, with \
+             CAP_SYS_PTRACE",
             socket::unseen(hidden.uid)
         )
     };

@@ -191,13 +191,15 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
     let mut root = None;
     match eviction.refusal {
         None => reasons.push(
-            "the kernel says that it has destroyed what is still there, as kernels before 6.11 do with FIN_WAIT1"
+            "the kernel says that it has destroyed what is still there, as kernels before 6.11 do \
+             with FIN_WAIT1"
                 .into(),
         ),
         Some(refusal) => {
             if silent > 0 {
                 reasons.push(format!(
-                    "{} did not go, though the kernel was to reset {}: a firewall may be in the way",
+                    "{} did not go, though the kernel was to reset {}: a firewall may be in the \
+                     way",
                     silent,
                     if silent == 1 { "it" } else { "them" }
                 ));
@@ -207,13 +209,15 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
                     let command = format!("reuseaddr evict {asked}");
                     root = Some(format!("    {}\n", hint::as_root(&command)));
                     reasons.push(
-                        "clearing that takes root, or CAP_NET_ADMIN in the user namespace that owns this network"
+                        "clearing that takes root, or CAP_NET_ADMIN in the user namespace that \
+                         owns this network"
                             .into(),
                     );
                 }
                 Refusal::NotSupported => reasons.push(format!(
-                    "Linux {} can't destroy these sockets: it was built without CONFIG_INET_DIAG_DESTROY, or is older \
-                     than 6.0, which was the first to destroy TIME_WAIT",
+                    "Linux {} can't destroy these sockets: it was built without \
+                     CONFIG_INET_DIAG_DESTROY, or is older than 6.0, which was the first to \
+                     destroy TIME_WAIT",
                     rustix::system::uname().release().to_string_lossy()
                 )),
                 Refusal::Other(code) => reasons.push(format!(
@@ -249,15 +253,16 @@ pub(crate) fn reasons(reset_errors: &BTreeMap<ResetError, usize>) -> Vec<String>
                     format!("{have} {peers}")
                 }
                 ResetError::Listener => format!(
-                    "{have} a listener on the port, whose program would see an empty connection for each: \
-                     --past-listeners ends them all the same"
+                    "{have} a listener on the port, whose program would see an empty connection \
+                     for each: --past-listeners ends them all the same"
                 ),
                 ResetError::Protected => format!(
                     "{} protected from a reset: net.ipv4.tcp_rfc1337 is set",
                     count(number, "is", "are")
                 ),
                 ResetError::PeerInUse => format!(
-                    "{have} a peer on this host whose port is in use, most often since the peer has not closed its end"
+                    "{have} a peer on this host whose port is in use, most often since the peer \
+                     has not closed its end"
                 ),
                 ResetError::PeerPrivileged => {
                     format!("{have} a peer whose port only root may bind")

@@ -105,7 +105,8 @@ fn item(text: &str) -> StdResult<String, String> {
         Some((port, protocol)) if protocol.eq_ignore_ascii_case("tcp") => port,
         Some((_, protocol)) => {
             return Err(format!(
-                "{protocol} has no ports that are known here; expected one such as 8080/tcp or 8080/udp"
+                "{protocol} has no ports that are known here; expected one such as 8080/tcp or \
+                 8080/udp"
             ));
         }
     };
@@ -114,7 +115,8 @@ fn item(text: &str) -> StdResult<String, String> {
         Some((host, port)) if is_here(host) => port,
         Some((host, _)) => {
             return Err(format!(
-                "{host} is not an address of this machine, whose ports alone can be seen; expected one such as localhost:8080"
+                "{host} is not an address of this machine, whose ports alone can be seen; expected \
+                 one such as localhost:8080"
             ));
         }
     };
@@ -147,7 +149,10 @@ fn of_url(scheme: &str, rest: &str) -> StdResult<String, String> {
         scheme => scheme.to_owned(),
     };
     let port = service(&named).ok_or_else(|| {
-        format!("{scheme}:// has no port that {SERVICES} names; expected one such as {scheme}://localhost:8080")
+        format!(
+            "{scheme}:// has no port that {SERVICES} names; expected one such as \
+             {scheme}://localhost:8080"
+        )
     })?;
     item(&format!("{host}:{port}"))
 }
@@ -261,7 +266,8 @@ mod tests {
         let complaint = "no-such-service".parse::<PortList>().unwrap_err();
         assert_eq!(
             complaint,
-            "expected ports and ranges such as 49200,8000-8100, from 1 to 65535, or services that /etc/services names"
+            "expected ports and ranges such as 49200,8000-8100, from 1 to 65535, or services that \
+             /etc/services names"
         );
     }
 

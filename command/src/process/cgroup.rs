@@ -169,7 +169,9 @@ mod tests {
                 Place::default(),
             ),
             (
-                "12:pids:/system.slice/old.service\n1:name=systemd:/system.slice/old.service\n0::/\n",
+                "12:pids:/system.slice/old.service\n\
+                 1:name=systemd:/system.slice/old.service\n\
+                 0::/\n",
                 unit("old.service", false),
             ),
             (
@@ -182,7 +184,8 @@ mod tests {
             ),
             (
                 &format!(
-                    "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container\n"
+                    "0::/user.slice/user-1000.slice/user@1000.service/user.slice/\
+                     libpod-{ID}.scope/container\n"
                 ),
                 in_container("podman"),
             ),

@@ -327,7 +327,10 @@ pub(crate) fn process(pid: u32) -> Result<Process> {
         .filter(Process::is_alive)
         .with_context(|| {
             if exists(pid) {
-                format!("process {pid} is there, but not in /proc: that is mounted with hidepid, or not at all")
+                format!(
+                    "process {pid} is there, but not in /proc: that is mounted with hidepid, or \
+                     not at all"
+                )
             } else {
                 format!("there is no process {pid}; `pgrep -a NAME` finds one by its name")
             }

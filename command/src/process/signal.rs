@@ -39,7 +39,8 @@ pub(crate) fn read(text: &str) -> Result<Signal, String> {
         .find(|(name, signal)| *name == bare || signal.as_raw().to_string() == bare)
         .map(|&(_, signal)| signal)
         .ok_or_else(|| {
-            "expected a signal that asks to exit: TERM, INT, HUP, QUIT, USR1, USR2, ABRT, ALRM, PWR, WINCH or KILL"
+            "expected a signal that asks to exit: TERM, INT, HUP, QUIT, USR1, USR2, ABRT, ALRM, \
+             PWR, WINCH or KILL"
                 .to_owned()
         })
 }

@@ -47,9 +47,9 @@ pub(super) fn serialize<S: Serializer>(
 fn of_problem(problem: &Problem) -> String {
     match problem {
         Problem::Go { program } => format!(
-            "{program} is a Go program: Go calls the kernel without libc, so that nothing can be interposed. Its net \
-             package sets SO_REUSEADDR on listeners by itself; if the port is busy all the same, `reuseaddr status PORT` \
-             says why"
+            "{program} is a Go program: Go calls the kernel without libc, so that nothing can be \
+             interposed. Its net package sets SO_REUSEADDR on listeners by itself; if the port is \
+             busy all the same, `reuseaddr status PORT` says why"
         ),
         Problem::Static { program } => format!(
             "{program} is statically linked: there is no dynamic linker that would load the library"
@@ -60,8 +60,8 @@ fn of_problem(problem: &Problem) -> String {
             kind,
             there,
         } => format!(
-            "{program} is {kind}, and the library is here for {there}. Install the one for that machine as well \
-             (libreuse.so(8)), or name it with --library"
+            "{program} is {kind}, and the library is here for {there}. Install the one for that \
+             machine as well (libreuse.so(8)), or name it with --library"
         ),
         Problem::OtherLinker { program, linker } => format!(
             "{program} asks for the dynamic linker {}, which is neither glibc's nor musl's",
@@ -73,8 +73,8 @@ fn of_problem(problem: &Problem) -> String {
             domain,
             rule,
         } => format!(
-            "SELinux starts {program} in {domain}, where the dynamic linker ignores LD_PRELOAD unless a policy module says \
-             `{rule}`"
+            "SELinux starts {program} in {domain}, where the dynamic linker ignores LD_PRELOAD \
+             unless a policy module says `{rule}`"
         ),
         Problem::NoPlace(why) => why.clone(),
         Problem::LeftOut { complaint } => format!(
@@ -100,21 +100,21 @@ fn of_problem(problem: &Problem) -> String {
         ),
         Problem::NotChosen => "LIBREUSE_PROGRAMS leaves this program out".into(),
         Problem::StaticAndUntraced => {
-            "it is statically linked, and no tracer is there: `reuseaddr run` traces such a program until it listens, and \
-             its listeners say whether that was so"
+            "it is statically linked, and no tracer is there: `reuseaddr run` traces such a \
+             program until it listens, and its listeners say whether that was so"
                 .into()
         }
         Problem::NotLoaded { given: None } => {
             "LD_PRELOAD was not set when it started. Start it with `reuseaddr run`".into()
         }
         Problem::NotLoaded { given: Some(value) } => format!(
-            "LD_PRELOAD was {value} when it started, and the library was left out: `reuseaddr check` on its program may say \
-             why"
+            "LD_PRELOAD was {value} when it started, and the library was left out: `reuseaddr \
+             check` on its program may say why"
         ),
         Problem::ListenerPastLibrary { local, port } => format!(
-            "the listener on {local} was opened past the library: by system calls that the program makes without libc, or \
-             by another process. Start it with `reuseaddr run --engine trace`; until then `reuseaddr arm {port}` prepares \
-             the next start"
+            "the listener on {local} was opened past the library: by system calls that the program \
+             makes without libc, or by another process. Start it with `reuseaddr run --engine \
+             trace`; until then `reuseaddr arm {port}` prepares the next start"
         ),
     }
 }
@@ -122,15 +122,18 @@ fn of_problem(problem: &Problem) -> String {
 fn of_gain(program: &str, gain: Gain) -> String {
     match gain {
         Gain::User(uid) => format!(
-            "{program} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid {uid}"
+            "{program} is setuid, and the dynamic linker ignores LD_PRELOAD in it. Start it as uid \
+             {uid}"
         ),
         Gain::Group(gid) => format!(
-            "{program} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid {gid}"
+            "{program} is setgid, and the dynamic linker ignores LD_PRELOAD in it. Start it as gid \
+             {gid}"
         ),
         Gain::Capabilities => format!(
-            "{program} has file capabilities, and the dynamic linker ignores LD_PRELOAD in it. Take them away \
-             (`setcap -r`) and give the capability otherwise: AmbientCapabilities= in a unit, `setpriv --ambient-caps`, \
-             or net.ipv4.ip_unprivileged_port_start for low ports"
+            "{program} has file capabilities, and the dynamic linker ignores LD_PRELOAD in it. \
+             Take them away (`setcap -r`) and give the capability otherwise: AmbientCapabilities= \
+             in a unit, `setpriv --ambient-caps`, or net.ipv4.ip_unprivileged_port_start for low \
+             ports"
         ),
     }
 }
@@ -139,14 +142,17 @@ fn of_hopeless(hopeless: &Hopeless) -> String {
     match hopeless {
         Hopeless::NoProgram(why) => why.clone(),
         Hopeless::DropsLibrary { wrapper } if wrapper == "su" => {
-            "su takes LD_PRELOAD away from what it starts. Write `run` behind it: `su USER -c 'reuseaddr run PROGRAM'`"
+            "su takes LD_PRELOAD away from what it starts. Write `run` behind it: `su USER -c \
+             'reuseaddr run PROGRAM'`"
                 .into()
         }
         Hopeless::DropsLibrary { wrapper } => format!(
-            "{wrapper} takes LD_PRELOAD away from what it starts. Write it in front: `{wrapper} reuseaddr run PROGRAM`"
+            "{wrapper} takes LD_PRELOAD away from what it starts. Write it in front: `{wrapper} \
+             reuseaddr run PROGRAM`"
         ),
         Hopeless::StartedElsewhere { wrapper } => format!(
-            "{wrapper} has the program started by somebody else, with another environment. Use `reuseaddr run` there{}",
+            "{wrapper} has the program started by somebody else, with another environment. Use \
+             `reuseaddr run` there{}",
             if ["systemd-run", "systemctl", "service", "invoke-rc.d"].contains(&wrapper.as_str()) {
                 ", or `reuseaddr systemd UNIT`"
             } else {
@@ -162,12 +168,13 @@ fn of_untraceable(untraceable: &Untraceable) -> String {
             format!("{program} is {kind}, whose system calls the tracer does not know")
         }
         Untraceable::LosesPrivileges { program } => format!(
-            "{program} gives whoever starts it more rights (setuid, setgid or file capabilities), and the kernel takes them \
-             from a program that is traced"
+            "{program} gives whoever starts it more rights (setuid, setgid or file capabilities), \
+             and the kernel takes them from a program that is traced"
         ),
         Untraceable::Exempt(why) => why.clone(),
         Untraceable::OtherDomainByInit { program, domain } => format!(
-            "SELinux starts {program} in {domain}, which systemd would not start it in by way of `reuseaddr run`"
+            "SELinux starts {program} in {domain}, which systemd would not start it in by way of \
+             `reuseaddr run`"
         ),
         Untraceable::ForbiddenDomain { program, domain } => {
             format!("SELinux starts {program} in {domain}, and lets nobody trace it from here")
@@ -190,7 +197,8 @@ fn of_note(note: &Note) -> String {
             interpreter.display()
         ),
         Note::Wraps { line } => format!(
-            "it wraps another program, which inherits the library and was not looked at ({line}). Check that one too{}",
+            "it wraps another program, which inherits the library and was not looked at ({line}). \
+             Check that one too{}",
             if line.contains("pyenv") {
                 ": `reuseaddr check \"$(pyenv which NAME)\"`"
             } else {
@@ -202,14 +210,14 @@ fn of_note(note: &Note) -> String {
             format!("{wrapper} starts {program}, which was not found and so not looked at")
         }
         Note::StartsElsewhere { wrapper } => format!(
-            "{wrapper} has a server that runs already start it, with that one's environment. Put `reuseaddr run` in front \
-             of the program itself"
+            "{wrapper} has a server that runs already start it, with that one's environment. Put \
+             `reuseaddr run` in front of the program itself"
         ),
         Note::Unreadable(why) | Note::SocketsUnreadable(why) => why.clone(),
         Note::AddressSanitizer { program } => format!(
-            "{program} is built with AddressSanitizer, whose runtime wants to come first: `run` sets \
-             ASAN_OPTIONS=verify_asan_link_order=0, which LD_PRELOAD alone needs as well. LeakSanitizer fails under \
-             --engine trace, unless ASAN_OPTIONS has detect_leaks=0"
+            "{program} is built with AddressSanitizer, whose runtime wants to come first: `run` \
+             sets ASAN_OPTIONS=verify_asan_link_order=0, which LD_PRELOAD alone needs as well. \
+             LeakSanitizer fails under --engine trace, unless ASAN_OPTIONS has detect_leaks=0"
         ),
         Note::SystemWide { entry } => format!(
             "/etc/ld.so.preload has {} loaded into every program, setuid ones as well",
@@ -220,8 +228,8 @@ fn of_note(note: &Note) -> String {
             file.display()
         ),
         Note::UnknownDomain { program } => format!(
-            "SELinux does not say in which domain it starts {program}: in another one than its starter's the dynamic linker \
-             may ignore LD_PRELOAD"
+            "SELinux does not say in which domain it starts {program}: in another one than its \
+             starter's the dynamic linker may ignore LD_PRELOAD"
         ),
         Note::Calls(names) => format!(
             "it and the libraries that it loads at start call {}",
@@ -229,10 +237,14 @@ fn of_note(note: &Note) -> String {
         ),
         Note::NoBind(reach) => of_reach(reach),
         Note::MaySetOption => {
-            "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` shows it for a running process".into()
+            "it may set SO_REUSEADDR by itself: `reuseaddr check --pid` shows it for a running \
+             process"
+                .into()
         }
         Note::NeverSetsOption => {
-            "nothing that it loads at start calls setsockopt, so it sets no SO_REUSEADDR by itself".into()
+            "nothing that it loads at start calls setsockopt, so it sets no SO_REUSEADDR by \
+             itself"
+                .into()
         }
         Note::Mapped { file } => format!("{file} is mapped"),
         Note::Attached { group } => format!("programs are attached at {group}"),
@@ -242,8 +254,8 @@ fn of_note(note: &Note) -> String {
         Note::Variable { name, value } => format!("{name}={value}"),
         Note::WrongVariable(complaint) => format!("{complaint}. The default holds"),
         Note::ListenersCarryOption => {
-            "its listeners carry SO_REUSEADDR: it sets that itself, or a tracer did before it detached. The next start can \
-             bind over what this one leaves behind"
+            "its listeners carry SO_REUSEADDR: it sets that itself, or a tracer did before it \
+             detached. The next start can bind over what this one leaves behind"
                 .into()
         }
     }
@@ -257,19 +269,22 @@ pub(crate) fn of_reach(reach: &Reach) -> String {
             "of what it loads at start, only {file} calls bind, which has uses of its own for that"
         ),
         Reach::ByLoading => {
-            "neither it nor a library that it loads at start calls bind; what it loads or starts later may".into()
+            "neither it nor a library that it loads at start calls bind; what it loads or starts \
+             later may"
+                .into()
         }
         Reach::ByStarting => {
             "neither it nor a library that it loads at start calls bind; what it starts may".into()
         }
         Reach::ByItself => {
-            "neither it nor a library that it loads at start calls libc's bind, and it has system calls of its own: if it \
-             binds a port, it is past the library, or by what it loads later"
+            "neither it nor a library that it loads at start calls libc's bind, and it has system \
+             calls of its own: if it binds a port, it is past the library, or by what it loads \
+             later"
                 .into()
         }
         Reach::InNoWay => {
-            "neither it nor a library that it loads at start can call libc's bind: if it binds a port, it is by system calls \
-             of its own, past the library"
+            "neither it nor a library that it loads at start can call libc's bind: if it binds a \
+             port, it is by system calls of its own, past the library"
                 .into()
         }
     }

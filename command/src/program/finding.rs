@@ -1,5 +1,5 @@
-//! What can be found about a program or a process: what decides on its engine, and what should be known of it. The words are in
-//! `explain`.
+//! What can be found about a program or a process: what decides on its engine, and what should be
+//! known of it. The words are in `explain`.
 
 use crate::process::credentials::Gain;
 use std::path::PathBuf;
@@ -44,7 +44,8 @@ pub(crate) enum Problem {
         domain: String,
         rule: String,
     },
-    /// There is no place for the library that the command carries: that is to be mended, and not to be got around.
+    /// There is no place for the library that the command carries: that is to be mended, and not to
+    /// be got around.
     NoPlace(String),
     /// The dynamic linker's own answer.
     LeftOut {

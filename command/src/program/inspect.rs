@@ -1,5 +1,5 @@
-//! Whether the library works in a program: everything that would make the dynamic linker leave it out in silence, or
-//! that would keep the program's calls from it.
+//! Whether the library works in a program: everything that would make the dynamic linker leave it
+//! out in silence, or that would keep the program's calls from it.
 
 use super::finding::{Hopeless, Note, Problem, Reach, Untraceable};
 use super::privileges::{in_another_domain, more_rights, without_environment};
@@ -69,7 +69,8 @@ fn look(
     question: Question,
     report: &mut Report,
 ) -> Result<()> {
-    // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be one by way of env.
+    // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be
+    // one by way of env.
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
     // Of a script and what runs it, the script's label decides.
@@ -94,8 +95,8 @@ fn look(
         };
         if shebang.has_carriage_return() {
             bail!(
-                "the first line of {0} ends with a carriage return, as lines do on Windows, and so names no program; \
-                 `sed -i 's/\\r$//' {0}` takes it away",
+                "the first line of {0} ends with a carriage return, as lines do on Windows, and so \
+                 names no program; `sed -i 's/\\r$//' {0}` takes it away",
                 path.display()
             );
         }
@@ -209,7 +210,8 @@ fn judge(
     Ok(())
 }
 
-/// The program's dynamic linker, and the library for its kind; what is wrong is added to the report.
+/// The program's dynamic linker, and the library for its kind; what is wrong is added to the
+/// report.
 fn fitting<'a>(
     shown: &str,
     elf: &'a Elf,
@@ -243,8 +245,8 @@ fn fitting<'a>(
     Some((linker, libraries, library))
 }
 
-/// Finds by which path the dynamic linker takes the library into the program: from the files where they leave no doubt,
-/// and else by asking it.
+/// Finds by which path the dynamic linker takes the library into the program: from the files where
+/// they leave no doubt, and else by asking it.
 fn take_library(
     path: &Path,
     elf: &Elf,

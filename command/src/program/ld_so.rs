@@ -1,4 +1,5 @@
-//! The dynamic linker's own answer: whether it takes the library into a program, and what else it loads.
+//! The dynamic linker's own answer: whether it takes the library into a program, and what else it
+//! loads.
 
 use super::finding::{Note, Problem, Reach};
 use super::report::Report;
@@ -16,8 +17,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Lets the dynamic linker load everything and start nothing, as ldd does: whether it takes the library is its own
-/// answer, and so is what else it loads.
+/// Lets the dynamic linker load everything and start nothing, as ldd does: whether it takes the
+/// library is its own answer, and so is what else it loads.
 pub(super) fn dry_run(
     path: &Path,
     elf: &Elf,
@@ -97,8 +98,8 @@ impl Calls {
     }
 }
 
-/// Libraries that have uses of their own for `bind`, whatever the program is that loads them: netlink, D-Bus, X11, name
-/// service, tests of their own kind.
+/// Libraries that have uses of their own for `bind`, whatever the program is that loads them:
+/// netlink, D-Bus, X11, name service, tests of their own kind.
 const INCIDENTAL: [&str; 17] = [
     "libICE.",
     "libX11.",
@@ -119,7 +120,8 @@ const INCIDENTAL: [&str; 17] = [
     "libxcb.",
 ];
 
-/// How the program comes to `bind`, whose file is the first, and those of the libraries that it loads at start.
+/// How the program comes to `bind`, whose file is the first, and those of the libraries that it
+/// loads at start.
 fn reach(files: &[(PathBuf, Calls)]) -> Reach {
     let incidental = |file: &PathBuf| {
         let name = file_name(file);
@@ -235,7 +237,8 @@ mod tests {
     #[test]
     fn reads_what_the_dynamic_linker_lists() {
         let listing = b"\tlinux-vdso.so.1 (0x00007ffd)\n\t/opt/a b/libreuse.so (0x00007f)\n\
-            \tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\tlibx.so => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x1)\n";
+                        \tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\tlibx.so => not \
+                        found\n\t/lib64/ld-linux-x86-64.so.2 (0x1)\n";
         let paths: Vec<String> = loaded(listing)
             .iter()
             .map(|path| path.display().to_string())

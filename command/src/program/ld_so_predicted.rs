@@ -18,8 +18,8 @@ const LINKERS: [(&str, u8, &str); 3] = [
     ("arm64", 64, "/lib/ld-linux-aarch64.so.1"),
 ];
 
-/// The preload_path by which the dynamic linker takes the library into a program, and the file; `None`
-/// if it has to be asked.
+/// The preload_path by which the dynamic linker takes the library into a program, and the file;
+/// `None` if it has to be asked.
 ///
 /// A program that can't be started for want of something else is not found out: the linker itself
 /// then says why.

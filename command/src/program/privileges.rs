@@ -15,7 +15,8 @@ pub(super) fn more_rights(program: &str, gains: &[Gain], report: &mut Report) {
     }
 }
 
-/// Finds of a program that SELinux starts in another domain whether that keeps ld.so from taking a library into it.
+/// Finds of a program that SELinux starts in another domain whether that keeps ld.so from taking a
+/// library into it.
 pub(super) fn without_environment(program: &str, start: &Start, report: &mut Report) {
     let program = program.to_owned();
     match start {

@@ -1,4 +1,5 @@
-//! A process: whether it has the library, with which variables, and which of its sockets carry `SO_REUSEADDR`.
+//! A process: whether it has the library, with which variables, and which of its sockets carry
+//! `SO_REUSEADDR`.
 
 use super::finding::{Finding, Note, Problem};
 use super::report::{Report, Socket};
@@ -23,9 +24,14 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
     let process = info::process(pid)?;
     let maps = process.maps().with_context(|| {
         if getuid().is_root() {
-            format!("even root may not look into process {pid} here: CAP_SYS_PTRACE is missing, or a security module forbids it")
+            format!(
+                "even root may not look into process {pid} here: CAP_SYS_PTRACE is missing, or a \
+                 security module forbids it"
+            )
         } else {
-            format!("you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`")
+            format!(
+                "you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`"
+            )
         }
     })?;
     let exe = process.exe().ok();
@@ -153,7 +159,8 @@ fn look_at_sockets(process: &Process, report: &mut Report) {
     }
 }
 
-/// Joins what is in the process with what its listeners carry: what was done shows there, whoever did it.
+/// Joins what is in the process with what its listeners carry: what was done shows there, whoever
+/// did it.
 fn by_its_listeners(acts_on: &dyn Fn(u16) -> bool, report: &mut Report) {
     let listeners = || report.sockets.iter().filter(|socket| socket.listening);
     if report.engine.is_none()
@@ -177,7 +184,8 @@ fn by_its_listeners(acts_on: &dyn Fn(u16) -> bool, report: &mut Report) {
     }
 }
 
-/// Whether a file that is mapped is the library: by its name, or because LD_PRELOAD names it and it interposes the same.
+/// Whether a file that is mapped is the library: by its name, or because LD_PRELOAD names it and it
+/// interposes the same.
 fn is_ours(mapped: &Path, preloaded: Option<&OsStr>) -> bool {
     if file_name(mapped).starts_with("libreuse.so") {
         return true;

@@ -31,7 +31,8 @@ pub(crate) struct Report {
     pub(crate) follows: bool,
     /// Whether all that the answer depends on could be looked at.
     pub(crate) certain: bool,
-    /// How `run` starts the program; `None` if it does not, and of a process that nobody attends to.
+    /// How `run` starts the program; `None` if it does not, and of a process that nobody attends
+    /// to.
     pub(crate) engine: Option<Choice>,
     /// The engine that root can have for it, where the other one only waits.
     pub(crate) alternative: Option<Choice>,
@@ -40,7 +41,8 @@ pub(crate) struct Report {
     /// Programs that run it, if it is a script.
     pub(crate) interpreters: Vec<String>,
     pub(crate) format: Option<Format>,
-    /// Hooked functions, and the files that call them: the program's, or those of libraries that it loads at start.
+    /// Hooked functions, and the files that call them: the program's, or those of libraries that it
+    /// loads at start.
     pub(crate) imports: BTreeMap<&'static str, Vec<String>>,
     /// `LIBREUSE_` variables of the process.
     pub(crate) variables: BTreeMap<String, String>,
@@ -74,8 +76,8 @@ impl Report {
         self.findings.push(finding.into());
     }
 
-    /// Takes over what was found about the program that this one, a wrapper, starts. What the wrapper itself calls is nobody's
-    /// concern.
+    /// Takes over what was found about the program that this one, a wrapper, starts. What the
+    /// wrapper itself calls is nobody's concern.
     pub(crate) fn take_over(&mut self, wrapper: &str, program: PathBuf, inner: Self) {
         self.findings
             .retain(|finding| !matches!(finding, Finding::Note(_)));
@@ -114,7 +116,10 @@ impl Report {
 
     /// Everything about the program that keeps a tracer away, in words.
     pub(crate) fn untraceable(&self) -> impl Iterator<Item = String> {
-        let keeps_away = |finding: &&Finding| matches!(finding, Finding::Untraceable(why) if !matches!(why, Untraceable::Exempt(_)));
+        let keeps_away = |finding: &&Finding| match finding {
+            Finding::Untraceable(why) => !matches!(why, Untraceable::Exempt(_)),
+            _ => false,
+        };
         self.findings
             .iter()
             .filter(keeps_away)
@@ -131,7 +136,8 @@ impl Report {
             .map(ToString::to_string)
     }
 
-    /// What is worth telling, in words: what keeps a tracer away is the reason for an engine where it matters.
+    /// What is worth telling, in words: what keeps a tracer away is the reason for an engine where
+    /// it matters.
     pub(crate) fn told(&self) -> impl Iterator<Item = String> {
         let is_told = |finding: &&Finding| !matches!(finding, Finding::Untraceable(_));
         self.findings
@@ -170,8 +176,8 @@ impl Report {
         self.has(|it| matches!(it, Finding::Note(Note::StartsElsewhere { .. })))
     }
 
-    /// Whether there is nothing against the library, but that somebody else starts what matters: whoever asks for the engine
-    /// has the last word.
+    /// Whether there is nothing against the library, but that somebody else starts what matters:
+    /// whoever asks for the engine has the last word.
     pub(crate) fn only_starts_elsewhere(&self) -> bool {
         self.findings.iter().all(|it| {
             matches!(

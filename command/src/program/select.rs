@@ -5,8 +5,8 @@ use super::report::Report;
 use crate::engine::{Choice, Engine, bpf, trace};
 use libreuse_rules::settings::{Linger, Settings};
 
-/// Chooses the least intrusive engine that works for a program, after what was found out about it, and says how certain that
-/// is.
+/// Chooses the least intrusive engine that works for a program, after what was found out about it,
+/// and says how certain that is.
 pub(super) fn choose(report: &mut Report) {
     let untraceable = untraceable(report);
     report.engine = engine(report, untraceable.as_deref());
@@ -52,7 +52,8 @@ fn engine(report: &Report, untraceable: Option<&str>) -> Option<Choice> {
         ),
         (None, None) if report.reach == Reach::ByItself && !report.starts_unseen => Choice::new(
             Engine::Trace,
-            "it has system calls of its own and calls no bind of libc's, where the library would be",
+            "it has system calls of its own and calls no bind of libc's, where the library would \
+             be",
         ),
         (None, _) => Choice::new(
             Engine::Preload,
@@ -63,8 +64,8 @@ fn engine(report: &Report, untraceable: Option<&str>) -> Option<Choice> {
     })
 }
 
-/// Decides by which engine a program is started, with the reason: by the one that was asked for, or else by the one that was
-/// chosen.
+/// Decides by which engine a program is started, with the reason: by the one that was asked for, or
+/// else by the one that was chosen.
 ///
 /// # Errors
 ///
@@ -112,7 +113,8 @@ fn missing(choice: &Choice, report: &Report, settings: &Settings, shown: &str) -
     }
 }
 
-/// Whether a program is one that the dynamic linker takes the library into, in vain: it never calls libc's `bind`.
+/// Whether a program is one that the dynamic linker takes the library into, in vain: it never calls
+/// libc's `bind`.
 pub(crate) fn is_past_libc(report: &Report) -> bool {
     matches!(report.reach, Reach::InNoWay | Reach::ByItself) && report.is_good()
 }
@@ -120,8 +122,8 @@ pub(crate) fn is_past_libc(report: &Report) -> bool {
 /// What of the settings can't be had from a tracer.
 pub(crate) fn not_while_traced(settings: &Settings) -> Option<String> {
     (settings.linger == Linger::Zero).then(|| {
-        "linger zero is for the engine preload: it resets connections when they are closed, and by then the tracer has let \
-         go. --linger graceful works"
+        "linger zero is for the engine preload: it resets connections when they are closed, and by \
+         then the tracer has let go. --linger graceful works"
             .into()
     })
 }

@@ -16,8 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Finds whether a program has others started by somebody else, or without the library whatever its arguments are: then there
-/// is nothing to be done for it. Its name is a hint, and its file decides: anybody's own program may be called so.
+/// Finds whether a program has others started by somebody else, or without the library whatever its
+/// arguments are: then there is nothing to be done for it. Its name is a hint, and its file
+/// decides: anybody's own program may be called so.
 pub(super) fn elsewhere(
     path: &Path,
     arguments: &[OsString],
@@ -129,7 +130,8 @@ fn started_as(wrapper: &Path, who: &Credentials, start: &Start) -> Credentials {
     }
 }
 
-/// A program of a new root, as it is found from here. The first folder of the usual PATH that has it is taken.
+/// A program of a new root, as it is found from here. The first folder of the usual PATH that has
+/// it is taken.
 fn in_root(root: &Path, program: &OsStr) -> PathBuf {
     let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     if program.as_bytes().contains(&b'/') {

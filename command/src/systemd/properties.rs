@@ -133,7 +133,10 @@ impl Properties {
         if (!user.is_empty() && user != "root" || self.get("DynamicUser") == "yes")
             && !readable_by_all(path)
         {
-            warnings.push(format!("User={user} may not be able to read {shown}: make it and its folders readable by all"));
+            warnings.push(format!(
+                "User={user} may not be able to read {shown}: make it and its folders readable by \
+                 all"
+            ));
         }
         if words(self.get("UnsetEnvironment"))
             .iter()
@@ -158,7 +161,8 @@ impl Properties {
             .all(|unit| !unit.ends_with(".socket"))
         {
             warnings.push(format!(
-                "{} binds the port for it and keeps it: the library is needed only for what the service binds by itself",
+                "{} binds the port for it and keeps it: the library is needed only for what the \
+                 service binds by itself",
                 self.get("TriggeredBy")
             ));
         }
@@ -180,14 +184,16 @@ impl Properties {
             {
                 if value.is_empty() {
                     warnings.push(format!(
-                        "{shown} comes after {FILE} and empties Environment=, and LD_PRELOAD with it: rename it"
+                        "{shown} comes after {FILE} and empties Environment=, and LD_PRELOAD with \
+                         it: rename it"
                     ));
                 }
                 for word in words(value) {
                     let name = word.split('=').next().unwrap_or_default();
                     if name == "LD_PRELOAD" || variables.iter().any(|(ours, _)| ours == name) {
                         warnings.push(format!(
-                            "{shown} comes after {FILE} and sets {name}, which counts instead: take it out there"
+                            "{shown} comes after {FILE} and sets {name}, which counts instead: \
+                             take it out there"
                         ));
                     }
                 }
@@ -390,8 +396,10 @@ mod tests {
     #[test]
     fn finds_what_is_started() {
         let properties = Properties::parse(
-            "ExecStart={ path=/usr/bin/app ; argv[]=/usr/bin/app --db.path=/var/lib/x ; ignore_errors=no ; pid=0 }\n\
-             ExecStart={ path=/bin/env ; argv[]=/bin/env -i y ; ignore_errors=no ; start_time=[n/a] ; pid=0 }\n",
+            "ExecStart={ path=/usr/bin/app ; argv[]=/usr/bin/app --db.path=/var/lib/x ; \
+             ignore_errors=no ; pid=0 }\n\
+             ExecStart={ path=/bin/env ; argv[]=/bin/env -i y ; ignore_errors=no ; \
+             start_time=[n/a] ; pid=0 }\n",
         );
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         assert_eq!(

@@ -65,7 +65,8 @@ pub(crate) fn by(command: &Path, library: Option<&Path>, line: &str) -> Result<S
     let prefix = &line[..line.len() - rest.len()];
     if rest.starts_with('@') {
         bail!(
-            "ExecStart={line} starts the program under another name, which `reuseaddr run` can't do: take the @ away"
+            "ExecStart={line} starts the program under another name, which `reuseaddr run` can't \
+             do: take the @ away"
         );
     }
     let command = plain(command)?;
@@ -100,7 +101,8 @@ mod tests {
     #[test]
     fn reads_what_holds_in_the_end() {
         let files = [
-            "[Unit]\nExecStart=/no\n[Service]\n# ExecStart=/no\nExecStart=/bin/a \\\n  -x %i\nExecStart = -/bin/b\n",
+            "[Unit]\nExecStart=/no\n[Service]\n# ExecStart=/no\nExecStart=/bin/a \\\n  \
+             -x %i\nExecStart = -/bin/b\n",
             "[Service]\nExecStart=\nExecStart=!/opt/c \"a b\"",
         ];
         assert_eq!(lines([files[0].to_owned()]), ["/bin/a  -x %i", "-/bin/b"]);

@@ -11,8 +11,8 @@ pub(crate) fn service(name: &str) -> Result<String> {
     let full = match name.rsplit_once('.') {
         Some((_, "service")) => name.to_owned(),
         Some((_, "socket")) => bail!(
-            "{name} is a socket unit: systemd binds the port once and sets SO_REUSEADDR itself, so neither it nor its \
-             service needs the library"
+            "{name} is a socket unit: systemd binds the port once and sets SO_REUSEADDR itself, so \
+             neither it nor its service needs the library"
         ),
         Some((
             _,
@@ -31,8 +31,8 @@ pub(crate) fn service(name: &str) -> Result<String> {
         || !full.chars().all(legal)
     {
         bail!(
-            "{} can't be the name of a unit; `systemctl list-units --type=service` shows those there are, and \
-             `systemd-escape` spells odd ones",
+            "{} can't be the name of a unit; `systemctl list-units --type=service` shows those \
+             there are, and `systemd-escape` spells odd ones",
             output::readable(name.as_bytes())
         );
     }

@@ -129,7 +129,8 @@ impl Finding {
         text
     }
 
-    /// Which diagnosis it is: as long as that is the same, one line is enough for what happens again.
+    /// Which diagnosis it is: as long as that is the same, one line is enough for what happens
+    /// again.
     pub(crate) fn kind(&self) -> String {
         self.diagnosis
             .as_ref()

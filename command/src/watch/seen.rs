@@ -71,8 +71,8 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
     let here = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     if here.as_os_str() != OF_THE_MACHINE {
         bail!(
-            "the kernel reports the numbers that processes have in the machine's own process namespace, which this is not: \
-             watch from there"
+            "the kernel reports the numbers that processes have in the machine's own process \
+             namespace, which this is not: watch from there"
         );
     }
     let (begun, begins) = channel();

@@ -75,7 +75,8 @@ fn complains_in_one_line() {
         (
             "LIBREUSE_WAIT",
             b"60",
-            "LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
+            "LIBREUSE_WAIT=60: no unit; expected a duration such as 0, 500ms, 60s or 2m, or \
+             60s,listeners",
         ),
         (
             "LIBREUSE_WAIT",
@@ -90,12 +91,14 @@ fn complains_in_one_line() {
         (
             "LIBREUSE_WAIT",
             b"71583m",
-            "LIBREUSE_WAIT=71583m: longer than 49 days; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
+            "LIBREUSE_WAIT=71583m: longer than 49 days; expected a duration such as 0, 500ms, 60s \
+             or 2m, or 60s,listeners",
         ),
         (
             "LIBREUSE_WAIT",
             b"4294967296ms",
-            "LIBREUSE_WAIT=4294967296ms: too large a number; expected a duration such as 0, 500ms, 60s or 2m, or 60s,listeners",
+            "LIBREUSE_WAIT=4294967296ms: too large a number; expected a duration such as 0, 500ms, \
+             60s or 2m, or 60s,listeners",
         ),
         (
             "LIBREUSE_PORTS",
@@ -130,7 +133,8 @@ fn complains_in_one_line() {
         (
             "LIBREUSE_PORTS",
             b"1-2-3",
-            "LIBREUSE_PORTS=1-2-3: expected ports and ranges such as 49200,8000-8100, from 1 to 65535",
+            "LIBREUSE_PORTS=1-2-3: expected ports and ranges such as 49200,8000-8100, from 1 to \
+             65535",
         ),
         (
             "LIBREUSE_PROGRAMS",
@@ -170,8 +174,9 @@ fn complains_in_one_line() {
         (
             "LIBREUSE_LINGR",
             b"off",
-            "LIBREUSE_LINGR=off: no such variable; expected LIBREUSE_REUSEADDR, LIBREUSE_LINGER, LIBREUSE_WAIT, \
-             LIBREUSE_REUSEPORT, LIBREUSE_PORTS, LIBREUSE_PROGRAMS, LIBREUSE_LOG, LIBREUSE_LOG_FILE",
+            "LIBREUSE_LINGR=off: no such variable; expected LIBREUSE_REUSEADDR, LIBREUSE_LINGER, \
+             LIBREUSE_WAIT, LIBREUSE_REUSEPORT, LIBREUSE_PORTS, LIBREUSE_PROGRAMS, LIBREUSE_LOG, \
+             LIBREUSE_LOG_FILE",
         ),
     ] {
         assert_eq!(complaint(name, value), expected);

@@ -260,7 +260,8 @@ fn a_filter_that_refuses_bpf_leaves_the_program_as_it_is() {
     let group = machine.group("filtered");
     let denied =
         |command: &Program| Program::new(compile_c("bpf-denied", DENIES, &[])).command(command);
-    let refusal = "root may not use bpf(2) here: CAP_BPF and CAP_NET_ADMIN are missing, or a seccomp filter forbids it";
+    let refusal = "root may not use bpf(2) here: CAP_BPF and CAP_NET_ADMIN are missing, or a \
+                   seccomp filter forbids it";
     fails(&denied(&attach(&group)), refusal);
     let show = Program::python("print(open('/proc/self/cgroup').read().split('0::')[1], end='')");
     let started = |options: &[&str]| {
@@ -463,7 +464,8 @@ fn mounts_the_file_system_that_it_needs() {
             "--mount",
             "sh",
             "-c",
-            "mount -t cgroup2 none /mnt && mount -t tmpfs -o ro none /sys/fs && exec \"$0\" bpf attach --cgroup \"$1\"",
+            "mount -t cgroup2 none /mnt && mount -t tmpfs -o ro none /sys/fs && exec \"$0\" bpf \
+             attach --cgroup \"$1\"",
         ])
         .argument(reuseaddr())
         .argument(&group);

@@ -110,8 +110,8 @@ impl Machine {
             .command(started)
     }
 
-    /// `reuseaddr bpf detach --all`, which finds what is below a group: in a cgroup namespace that is
-    /// all there is. Elsewhere it would be what other tests have attached.
+    /// `reuseaddr bpf detach --all`, which finds what is below a group: in a cgroup namespace that
+    /// is all there is. Elsewhere it would be what other tests have attached.
     fn detach_all_below(&self, group: &str) -> Program {
         let script = r#"mount -t cgroup2 none /sys/fs/cgroup && exec "$0" bpf detach --all"#;
         let boxed = Program::new(program(&["unshare"]))

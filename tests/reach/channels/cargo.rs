@@ -1,4 +1,5 @@
-//! crates.io: `cargo install --locked reuseaddr` from the crates as they are published, and nothing else of ours.
+//! crates.io: `cargo install --locked reuseaddr` from the crates as they are published, and nothing
+//! else of ours.
 
 use super::{Row, Tried, is_recording, it_works, timed};
 use crate::systems::{project, succeed};

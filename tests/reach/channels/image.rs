@@ -1,4 +1,5 @@
-//! The image: its entry point is the command, others copy the library out of it, and it holds both processors'.
+//! The image: its entry point is the command, others copy the library out of it, and it holds both
+//! processors'.
 
 use super::{Row, Tried, date_of_the_release, file, size, timed};
 use crate::restart::{LEGACY, port_after_crash};
@@ -107,7 +108,8 @@ pub(super) fn image() -> &'static Row {
     })
 }
 
-/// The image of somebody else's server, built with a `COPY --from`: its file system, and the variable that it sets.
+/// The image of somebody else's server, built with a `COPY --from`: its file system, and the
+/// variable that it sets.
 fn copied_into_another(storage: &Storage, name: &str) {
     let context = Folder::new("context");
     let old = Layer::new("image-base", ":");

@@ -1,4 +1,5 @@
-//! The component for Kustomize: the init container of docs/containers.md, given to the workloads that ask for it.
+//! The component for Kustomize: the init container of docs/containers.md, given to the workloads
+//! that ask for it.
 
 use super::forge::yaml;
 use crate::systems::{project, succeed};
@@ -35,8 +36,8 @@ fn it_is_what_the_page_says() {
     assert_eq!(patch["spec"]["template"]["spec"], parsed(&folder, pod));
 }
 
-/// Kustomize as kubectl has it: what carries the label gets the init container, the volume and the variable, beside its own,
-/// and what does not stays as it is.
+/// Kustomize as kubectl has it: what carries the label gets the init container, the volume and the
+/// variable, beside its own, and what does not stays as it is.
 #[test]
 fn kustomize_gives_them_to_the_workloads_with_the_label() {
     let version = Command::new("kubectl")
@@ -53,10 +54,13 @@ fn kustomize_gives_them_to_the_workloads_with_the_label() {
     folder.copy(project().join(COMPONENT), "component/kustomization.yaml");
     let workload = |kind: &str, label: &str| {
         format!(
-            "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {}{label}, labels: {{libreuse: \"{label}\"}}}}\n\
-             spec:\n  selector: {{matchLabels: {{app: a}}}}\n  template:\n    metadata: {{labels: {{app: a}}}}\n    spec:\n\
+            "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {}{label}, labels: {{libreuse: \
+             \"{label}\"}}}}\n\
+             spec:\n  selector: {{matchLabels: {{app: a}}}}\n  template:\n    \
+             metadata: {{labels: {{app: a}}}}\n    spec:\n\
              \x20     initContainers: [{{name: own, image: own}}]\n      containers:\n\
-             \x20     - {{name: server, image: s, env: [{{name: A, value: b}}]}}\n      - {{name: beside, image: s}}\n---\n",
+             \x20     - {{name: server, image: s, env: [{{name: A, value: b}}]}}\n      \
+             - {{name: beside, image: s}}\n---\n",
             kind.to_lowercase()
         )
     };
@@ -68,7 +72,8 @@ fn kustomize_gives_them_to_the_workloads_with_the_label() {
     fs::write(folder.join("workloads.yaml"), workloads).expect("ours");
     fs::write(
         folder.join("kustomization.yaml"),
-        "resources: [workloads.yaml]\ncomponents: [component]\nimages: [{name: reuseaddr, newName: registry/reuseaddr}]\n",
+        "resources: [workloads.yaml]\ncomponents: [component]\nimages: [{name: reuseaddr, newName: \
+         registry/reuseaddr}]\n",
     )
     .expect("ours");
     let composed = succeed(Command::new("kubectl").arg("kustomize").arg(folder.path()));

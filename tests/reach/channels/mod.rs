@@ -1,7 +1,8 @@
-//! What each channel gives to whoever installs by it: a command with which a program gets its port back after a crash.
+//! What each channel gives to whoever installs by it: a command with which a program gets its port
+//! back after a crash.
 //!
-//! Each is installed by its own client, from what `scripts/build/release` has made and out of reach of any network, used,
-//! and removed again.
+//! Each is installed by its own client, from what `scripts/build/release` has made and out of reach
+//! of any network, used, and removed again.
 
 mod cargo;
 mod forge;
@@ -76,7 +77,11 @@ fn date_of_the_release() -> String {
     let name = library.strip_prefix(dist()).expect("in there");
     succeed(
         Command::new("python3")
-            .args(["-c", "import sys, tarfile; print(tarfile.open(sys.argv[1]).getmember(sys.argv[2]).mtime)"])
+            .args([
+                "-c",
+                "import sys, tarfile; \
+                 print(tarfile.open(sys.argv[1]).getmember(sys.argv[2]).mtime)",
+            ])
             .arg(archive)
             .arg(name),
     )
@@ -99,7 +104,8 @@ fn shell(folder: &Path, commands: &str) -> Program {
         .inside(folder)
 }
 
-/// The command that was installed does what it is for, with its control; it becomes the program; and it has its manual.
+/// The command that was installed does what it is for, with its control; it becomes the program;
+/// and it has its manual.
 fn it_works(command: &Program) {
     let legacy = Program::new(System::Here.compile("legacy", LEGACY, &[]));
     assert_eq!(port_after_crash(&legacy), "port 49201", "the control");

@@ -87,7 +87,8 @@ fn answer(client: TcpStream, answers: &BTreeMap<String, Vec<u8>>) -> std::io::Re
     let mut client = client;
     write!(
         client,
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: \
+         close\r\n\r\n",
         body.len()
     )?;
     client.write_all(body)
@@ -114,7 +115,8 @@ fn project(name: &str) -> Folder {
     write(
         "project/.yarnrc.yml",
         format!(
-            "nodeLinker: node-modules\nnpmRegistryServer: \"http://127.0.0.1:{PORT}\"\nunsafeHttpWhitelist: [127.0.0.1]\n\
+            "nodeLinker: node-modules\nnpmRegistryServer: \
+             \"http://127.0.0.1:{PORT}\"\nunsafeHttpWhitelist: [127.0.0.1]\n\
              enableGlobalCache: false\nenableTelemetry: false\nnpmMinimalAgeGate: 0\n"
         ),
     );
@@ -233,7 +235,8 @@ fn npm_installs_it_and_npx_runs_it() {
     registry();
     let said = by(
         folder.path(),
-        "npm install --global --prefix $HOME/all reuseaddr >&2; test -s $HOME/all/share/man/man1/reuseaddr.1.gz\n\
+        "npm install --global --prefix $HOME/all reuseaddr >&2; test -s \
+         $HOME/all/share/man/man1/reuseaddr.1.gz\n\
          $HOME/all/bin/reuseaddr --version; npx --yes reuseaddr 49200",
     )
     .output();

@@ -47,10 +47,13 @@ pub(super) fn pip() -> &'static Row {
         try_out(
             "pip",
             "pip install reuseaddr",
-            "python3 -m venv venv && venv/bin/pip install --no-index --find-links WHEELS reuseaddr\n\
-             for page in man1/reuseaddr.1.gz man8/libreuse.so.8.gz; do test -s venv/share/man/$page; done",
+            "python3 -m venv venv && venv/bin/pip install --no-index --find-links WHEELS \
+             reuseaddr\n\
+             for page in man1/reuseaddr.1.gz man8/libreuse.so.8.gz; do test -s \
+             venv/share/man/$page; done",
             "venv/bin/reuseaddr",
-            "venv/bin/pip uninstall --yes reuseaddr && test ! -e venv/share/man/man1/reuseaddr.1.gz",
+            "venv/bin/pip uninstall --yes reuseaddr && test ! -e \
+             venv/share/man/man1/reuseaddr.1.gz",
         )
     })
 }
@@ -114,8 +117,8 @@ fn uvx_runs_the_wheel_without_installing_it() {
     assert!(said.contains("free"), "{said}");
 }
 
-/// Where there is musl and nothing of glibc: uv takes the wheel for such a system, and no other one. What it installs serves
-/// a program of musl's there.
+/// Where there is musl and nothing of glibc: uv takes the wheel for such a system, and no other
+/// one. What it installs serves a program of musl's there.
 #[test]
 fn it_serves_a_system_that_has_musl_alone() {
     let root = Root::new("wheel-on-musl");
@@ -123,8 +126,8 @@ fn it_serves_a_system_that_has_musl_alone() {
     own_network();
     let install = |platform: &str| {
         let line = format!(
-            "{} pip install --offline --python /usr/bin/python3 --python-platform {platform} --only-binary :all: --no-index \
-             --find-links {} --target there reuseaddr",
+            "{} pip install --offline --python /usr/bin/python3 --python-platform {platform} \
+             --only-binary :all: --no-index --find-links {} --target there reuseaddr",
             uv(),
             dist().display()
         );
@@ -149,7 +152,8 @@ fn it_serves_a_system_that_has_musl_alone() {
     assert_eq!(port_after_crash(&served), "port 49200");
 }
 
-/// From the same files, wherever they lie; with our own bill of materials, which has neither date nor random number in it.
+/// From the same files, wherever they lie; with our own bill of materials, which has neither date
+/// nor random number in it.
 #[test]
 fn the_same_files_give_the_same_wheel() {
     let folder = Folder::new("wheel again");

@@ -85,7 +85,8 @@ pub(super) fn rpm() -> &'static Row {
         fs::write(
             folder.join("glibc.spec"),
             "Name: glibc\nVersion: 2.31\nRelease: 1\nSummary: stands for glibc\nLicense: none\n\
-             Provides: libc.so.6()(64bit) libc.so.6(GLIBC_2.2.5)(64bit) libc.so.6(GLIBC_2.14)(64bit)\n\
+             Provides: libc.so.6()(64bit) libc.so.6(GLIBC_2.2.5)(64bit) \
+             libc.so.6(GLIBC_2.14)(64bit)\n\
              Provides: libc.so.6(GLIBC_2.16)(64bit) rtld(GNU_HASH)\n%description\nIt.\n%files\n",
         )
         .expect("ours");
@@ -105,7 +106,8 @@ pub(super) fn rpm() -> &'static Row {
             [
                 // It refuses where there is no libc, and says so.
                 &format!(
-                    "! {rpm} --install {files} 2>missing || exit 1; grep -q 'libc.so.6.* is needed by libreuse' missing\n\
+                    "! {rpm} --install {files} 2>missing || exit 1; grep -q 'libc.so.6.* is needed \
+                     by libreuse' missing\n\
                      rm missing; {rpm} --install {glibc} {files}",
                     files = listed(&files),
                     glibc = glibc.display()
@@ -123,21 +125,29 @@ pub(super) fn arch() -> &'static Row {
         let folder = Folder::for_other_users("arch");
         let tarball = PathBuf::from(format!("{}.tar.gz", release("x86_64").display()));
         folder.copy(file("PKGBUILD", ""), "PKGBUILD");
-        folder.copy(&tarball, tarball.file_name().expect("a name").to_str().expect("UTF-8"));
+        folder.copy(
+            &tarball,
+            tarball
+                .file_name()
+                .expect("a name")
+                .to_str()
+                .expect("UTF-8"),
+        );
         fs::write(folder.join("pacman.conf"), "[options]\nSigLevel = Never\n").expect("ours");
         // makepkg is for ordinary users.
         let recipe = shell(
             folder.path(),
             "chown -R 65534:65534 .\n\
              setpriv --reuid=65534 --regid=65534 --clear-groups makepkg --nodeps --noconfirm >&2\n\
-             setpriv --reuid=65534 --regid=65534 --clear-groups makepkg --printsrcinfo | grep -q 'pkgname = reuseaddr-bin'\n\
+             setpriv --reuid=65534 --regid=65534 --clear-groups makepkg --printsrcinfo | grep -q \
+             'pkgname = reuseaddr-bin'\n\
              echo $PWD/reuseaddr-bin-*.pkg.tar.*",
         );
         let mut made = String::new();
         let making = timed(|| made = recipe.output());
         let pacman = format!(
-            "pacman --root \"$1\" --dbpath \"$1/var/lib/pacman\" --cachedir {0} --logfile {0}/log --config {0}/pacman.conf \
-             --hookdir {0} --noconfirm",
+            "pacman --root \"$1\" --dbpath \"$1/var/lib/pacman\" --cachedir {0} --logfile {0}/log \
+             --config {0}/pacman.conf --hookdir {0} --noconfirm",
             folder.path().display()
         );
         let row = try_out(
@@ -147,7 +157,8 @@ pub(super) fn arch() -> &'static Row {
             &[tarball],
             [
                 &format!(
-                    "mkdir -p \"$1/var/lib/pacman\"; {pacman} --upgrade --assume-installed glibc {}",
+                    "mkdir -p \"$1/var/lib/pacman\"; {pacman} --upgrade --assume-installed glibc \
+                     {}",
                     made.trim()
                 ),
                 &format!("{pacman} --remove reuseaddr-bin"),

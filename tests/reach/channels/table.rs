@@ -6,7 +6,8 @@ use std::fs;
 /// Where the table begins and ends.
 const BEGIN: &str =
     "<!-- Made by a test: LIBREUSE_TEST_WRITE=1, and tests/reach/channels/table.rs. -->\n\n";
-const HEAD: &str = "| channel | what is typed | fetched | installed in | and then a restart |\n|---|---|--:|--:|---|\n";
+const HEAD: &str = "| channel | what is typed | fetched | installed in | and then a restart \
+                    |\n|---|---|--:|--:|---|\n";
 
 fn rows() -> [&'static Row; 13] {
     [

@@ -30,9 +30,10 @@ pub(super) fn page(command: &Command) -> String {
         page.words(paragraph);
     }
     page.paragraph(
-        "`reuseaddr` `PORT` is `reuseaddr status` `PORT`. A PORT is a number, a range, several of them with commas, or \
-         one of these forms: `49200`, `8000-8100`, `:8080`, `localhost:8080`, `8080/tcp`, or a service that \
-         /etc/services names. It is always a port of this machine, whatever address stands before it.",
+        "`reuseaddr` `PORT` is `reuseaddr status` `PORT`. A PORT is a number, a range, several of \
+         them with commas, or one of these forms: `49200`, `8000-8100`, `:8080`, `localhost:8080`, \
+         `8080/tcp`, or a service that /etc/services names. It is always a port of this machine, \
+         whatever address stands before it.",
     );
     page.section("COMMANDS");
     for subcommand in subcommands {
@@ -44,7 +45,10 @@ pub(super) fn page(command: &Command) -> String {
         describe_option(&mut page, option);
     }
     page.section("ENVIRONMENT");
-    page.words("The variables of the library, which `run` and `systemd` set by their options, are in libreuse.so(8).");
+    page.words(
+        "The variables of the library, which `run` and `systemd` set by their options, are in \
+         libreuse.so(8).",
+    );
     page.term(
         "NO_COLOR",
         "",

@@ -16,23 +16,27 @@ pub(super) fn page() -> String {
     page.usage("reuseaddr run PROGRAM [ARGUMENT]...");
     page.section("DESCRIPTION");
     page.words(
-        "A restarted program finds its port busy for a minute: its closed connections are still in TIME_WAIT, unless it \
-         sets `SO_REUSEADDR`. This library stands between the program and libc, and sets the option for it.",
+        "A restarted program finds its port busy for a minute: its closed connections are still in \
+         TIME_WAIT, unless it sets `SO_REUSEADDR`. This library stands between the program and \
+         libc, and sets the option for it.",
     );
     page.paragraph(
-        "The program's `bind` is unchanged. Only after EADDRINUSE it is repeated, with the option set for that one call. \
-         `listen` sets the option for good. Accepted connections inherit it, so the next run can bind over what they leave \
-         behind. If the program clears the option on a listener or a connection, it is set again. Nothing else changes: \
-         ports with a live listener, UDP, a bind to port 0, return values, errno, blocking, signals and descriptors.",
+        "The program's `bind` is unchanged. Only after EADDRINUSE it is repeated, with the option \
+         set for that one call. `listen` sets the option for good. Accepted connections inherit \
+         it, so the next run can bind over what they leave behind. If the program clears the \
+         option on a listener or a connection, it is set again. Nothing else changes: ports with a \
+         live listener, UDP, a bind to port 0, return values, errno, blocking, signals and \
+         descriptors.",
     );
     page.paragraph(
-        "Linux wants the option on the old socket as well as on the new one. So the first restart after a run without the \
-         library still fails. `LIBREUSE_WAIT` makes it wait, that once; `reuseaddr evict` clears the port at once.",
+        "Linux wants the option on the old socket as well as on the new one. So the first restart \
+         after a run without the library still fails. `LIBREUSE_WAIT` makes it wait, that once; \
+         `reuseaddr evict` clears the port at once.",
     );
     page.section("ENVIRONMENT");
     page.words(
-        "Read once, when the library is loaded. A wrong value, or an unknown variable with this prefix, is reported in one \
-         line on stderr, and the default applies.",
+        "Read once, when the library is loaded. A wrong value, or an unknown variable with this \
+         prefix, is reported in one line on stderr, and the default applies.",
     );
     for setting in &SETTINGS {
         let mut letters = setting.effect.chars();
@@ -47,21 +51,37 @@ pub(super) fn page() -> String {
         page.term(setting.name, "", &meaning);
     }
     page.section("NOTES");
-    page.term("graceful", "", "`LIBREUSE_LINGER=graceful`: the kernel sends everything and the end of file. Once that is \
-        acknowledged, it forgets the connection and sends a reset. The peer gets every byte. A peer that writes after the end, \
-        or that looks at its connection late, notices the reset.");
+    page.term(
+        "graceful",
+        "",
+        "`LIBREUSE_LINGER=graceful`: the kernel sends everything and the end of file. Once that is \
+         acknowledged, it forgets the connection and sends a reset. The peer gets every byte. A \
+         peer that writes after the end, or that looks at its connection late, notices the reset.",
+    );
     page.term(
         "zero",
         "",
         "`LIBREUSE_LINGER=zero`: a reset at once. What has not been sent is thrown away.",
     );
-    page.term("Where it is not loaded", "", "Static programs have no dynamic linker, and Go programs do not call libc. \
-        For setuid, setgid and programs with file capabilities the dynamic linker drops LD_PRELOAD; under systemd \
-        use `AmbientCapabilities=` in place of file capabilities. `reuseaddr check PROGRAM` reports all that.");
-    page.term("32-bit programs", "", "need the 32-bit library. Where both are installed, \
-        `LD_PRELOAD='/usr/$LIB/libreuse.so'` names the right one for either. `reuseaddr run` finds it by itself.");
+    page.term(
+        "Where it is not loaded",
+        "",
+        "Static programs have no dynamic linker, and Go programs do not call libc. For setuid, \
+         setgid and programs with file capabilities the dynamic linker drops LD_PRELOAD; under \
+         systemd use `AmbientCapabilities=` in place of file capabilities. `reuseaddr check \
+         PROGRAM` reports all that.",
+    );
+    page.term(
+        "32-bit programs",
+        "",
+        "need the 32-bit library. Where both are installed, `LD_PRELOAD='/usr/$LIB/libreuse.so'` \
+         names the right one for either. `reuseaddr run` finds it by itself.",
+    );
     page.section("DIAGNOSTICS");
-    page.words("Each message is one line, written by one system call, to `LIBREUSE_LOG_FILE` or to stderr:");
+    page.words(
+        "Each message is one line, written by one system call, to `LIBREUSE_LOG_FILE` or to \
+         stderr:",
+    );
     page.term(
         "libreuse[PID]: loaded: ...",
         "",

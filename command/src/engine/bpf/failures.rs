@@ -191,8 +191,8 @@ impl AsFd for Failures {
 fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => anyhow::anyhow!(
-            "only root may watch the kernel, with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and where it is not locked down \
-             to confidentiality: try `sudo reuseaddr watch`"
+            "only root may watch the kernel, with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and \
+             where it is not locked down to confidentiality: try `sudo reuseaddr watch`"
         ),
         _ => anyhow::Error::new(error)
             .context(format!("the kernel can't be watched: it takes {needed}")),

@@ -31,7 +31,8 @@ impl Hierarchy {
         match roots.into_iter().next() {
             Some((false, root)) => Ok(Self { root }),
             Some((true, root)) => bail!(
-                "{} shows only a part of the control groups; this is for the host to do, not for a container",
+                "{} shows only a part of the control groups; this is for the host to do, not for a \
+                 container",
                 root.display()
             ),
             None => bail!(

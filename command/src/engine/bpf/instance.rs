@@ -251,8 +251,8 @@ pub(super) fn too_old(why: &str) -> anyhow::Error {
 pub(super) fn refused(error: &io::Error) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if geteuid().is_root() => anyhow!(
-            "root may not use bpf(2) here: CAP_BPF and CAP_NET_ADMIN are missing, or a seccomp filter forbids it, as in \
-             containers"
+            "root may not use bpf(2) here: CAP_BPF and CAP_NET_ADMIN are missing, or a seccomp \
+             filter forbids it, as in containers"
         ),
         Some(libc::EPERM | libc::EACCES) => {
             anyhow!("this takes CAP_BPF and CAP_NET_ADMIN; as root: sudo")
@@ -273,7 +273,8 @@ fn not_attached(error: &io::Error, group: &str) -> anyhow::Error {
         }
         Some(libc::EPERM) => {
             anyhow!(
-                "somebody has attached a program at {group} that keeps others out (`bpftool cgroup tree` shows it)"
+                "somebody has attached a program at {group} that keeps others out (`bpftool cgroup \
+                 tree` shows it)"
             )
         }
         _ => refused(error).context(format!("nothing was attached at {group}")),
@@ -304,8 +305,8 @@ fn nobody_keeps_us_out(hierarchy: &Hierarchy, group: &str) -> Result<()> {
                     .map(|info| format!(" \"{}\"", info.name))
                     .unwrap_or_default();
                 bail!(
-                    "program {id}{name} at {above} was attached as the only one, and keeps others out (Cilium before \
-                     1.14 does so)"
+                    "program {id}{name} at {above} was attached as the only one, and keeps others \
+                     out (Cilium before 1.14 does so)"
                 );
             }
         }

@@ -156,7 +156,8 @@ fn name_to_group(name: &str) -> Option<String> {
 }
 
 /// Our folder, which is made if it is not there; so is the file system.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Its type differs between machines.
+// Its type differs between machines.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn folder() -> Result<PathBuf> {
     const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
     let is_bpffs = || statfs(BPFFS).is_ok_and(|found: StatFs| found.f_type as u32 == BPF_FS_MAGIC);
@@ -169,7 +170,10 @@ fn folder() -> Result<PathBuf> {
             Some(c"mode=700"),
         )
         .with_context(|| {
-            format!("{BPFFS} is no file system of type bpf, and none can be mounted: `mount -t bpf bpf {BPFFS}`")
+            format!(
+                "{BPFFS} is no file system of type bpf, and none can be mounted: `mount -t bpf bpf \
+                 {BPFFS}`"
+            )
         })?;
     }
     let versioned = Path::new(FOLDER).join(VERSION);

@@ -54,7 +54,10 @@ pub(crate) fn of_container(hierarchy: &Hierarchy, name: &str) -> Result<String> 
                 .is_some_and(|container| !name.is_empty() && container.id.starts_with(name))
         })
         .with_context(|| {
-            format!("there is no container {shown} that runs; `docker ps` and `podman ps` show those there are")
+            format!(
+                "there is no container {shown} that runs; `docker ps` and `podman ps` show those \
+                 there are"
+            )
         })
 }
 
@@ -67,8 +70,8 @@ pub(crate) fn refuse_a_containers_own(group: &str) -> Result<()> {
         .find(|above| container_in(above).is_none())
         .unwrap_or("/");
     bail!(
-        "this is the container's own cgroup, which goes with it: attach at its parent {parent}, which serves every \
-         container there\n    sudo reuseaddr bpf attach --cgroup {}",
+        "this is the container's own cgroup, which goes with it: attach at its parent {parent}, \
+         which serves every container there\n    sudo reuseaddr bpf attach --cgroup {}",
         shell_words::quote(parent)
     )
 }

@@ -8,8 +8,8 @@
 //! | `release` | gives up the claim |
 //!
 //! The claim is made before the bind, since two sockets on two processors may bind in the same
-//! instant: of those one claims the address. No hook sees a bind that failed, so a claim lasts until
-//! its socket listens, binds again or is closed; whoever binds the address meanwhile binds as
+//! instant: of those one claims the address. No hook sees a bind that failed, so a claim lasts
+//! until its socket listens, binds again or is closed; whoever binds the address meanwhile binds as
 //! without us.
 //!
 //! The flag can't be put back after `bind`: no hook between that and `listen` may. So a bind that

@@ -153,7 +153,10 @@ pub(crate) fn unsupported(settings: &Settings) -> Vec<String> {
         (!settings.reuse_address, "--reuseaddr off"),
     ] {
         if is_set {
-            found.push(format!("the engine bpf knows no {option}: it is programs in the kernel, which see ports alone"));
+            found.push(format!(
+                "the engine bpf knows no {option}: it is programs in the kernel, which see ports \
+                 alone"
+            ));
         }
     }
     found

@@ -121,8 +121,8 @@ fn find(file: &[u8], word: &[u8]) -> Option<usize> {
     file.windows(word.len()).position(|bytes| bytes == word)
 }
 
-/// Whether a tracee has become a program that starts containers. Of one that traces nothing is to be
-/// known before it does.
+/// Whether a tracee has become a program that starts containers. Of one that traces nothing is to
+/// be known before it does.
 pub(super) fn has_become_a_container_engine(tid: Tid) -> bool {
     let path = PathBuf::from(format!("/proc/{tid}/exe"));
     let file = fs::read_link(&path).ok();
@@ -245,7 +245,10 @@ pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
     }
     let who = credentials(tid);
     (!may_trace_the_privileged() && gains(&path, &who).is_ok_and(|gains| !gains.is_empty()))
-        || matches!(selinux::start(&path, &who.domain, who.no_new_privileges), Start::OtherDomain(transition) if !transition.is_traceable())
+        || match selinux::start(&path, &who.domain, who.no_new_privileges) {
+            Start::OtherDomain(transition) => !transition.is_traceable(),
+            Start::SameDomain | Start::Unknown => false,
+        }
 }
 
 /// The file that the kernel executes in the end: the interpreter of a script, of which there may be

@@ -1,5 +1,5 @@
-//! What is reported, in the words and the places of the library: on the program's stderr as long as that is the one it was
-//! started with, or in a file. Nothing here waits.
+//! What is reported, in the words and the places of the library: on the program's stderr as long as
+//! that is the one it was started with, or in a file. Nothing here waits.
 
 use libreuse_rules::settings::Settings;
 use log::{LevelFilter, Record};
@@ -31,8 +31,8 @@ struct Sink {
     file: Vec<u8>,
 }
 
-/// The program's stderr. Whoever reads from it may wait until nobody has it open any more, as `$(...)` of a shell does with a
-/// pipe: so it is not kept open if it can be opened again.
+/// The program's stderr. Whoever reads from it may wait until nobody has it open any more, as
+/// `$(...)` of a shell does with a pipe: so it is not kept open if it can be opened again.
 enum Stderr {
     /// A pipe or a terminal, opened for each line as the file that the program has.
     Opened { device: u64, inode: u64 },
@@ -53,7 +53,8 @@ impl Stderr {
     }
 }
 
-/// Reports from now on as the library does with these settings, and nothing of what the command itself has to say.
+/// Reports from now on as the library does with these settings, and nothing of what the command
+/// itself has to say.
 pub(super) fn open_for(settings: &Settings) {
     let speaks = settings.log >= LevelFilter::Info
         || (settings.log >= LevelFilter::Warn && settings.wait_ms > 0);
@@ -108,7 +109,8 @@ pub(crate) fn report(record: &Record<'_>) -> bool {
     true
 }
 
-/// Writes the line, unless the program has put another file in stderr's place, or the write would have to wait.
+/// Writes the line, unless the program has put another file in stderr's place, or the write would
+/// have to wait.
 fn to_stderr(stderr: &Stderr, process: i32, line: &[u8]) {
     let path = format!("/proc/{process}/fd/2");
     let Ok(theirs) = stat(&path) else {

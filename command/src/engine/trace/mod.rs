@@ -1,15 +1,18 @@
 //! The engine `trace`: for programs that a library can't be loaded into.
 //!
-//! A process of its own, the tracer, has the kernel stop the program at its system calls (ptrace(2)) from its start until
-//! it listens, and does about `bind` and `listen` what the library would do. Then it ends, and the program runs on as if
-//! there had been none: nothing of it is in the program, and the program has no other process, number, parent,
-//! descriptor or signal than it would have.
+//! A process of its own, the tracer, has the kernel stop the program at its system calls
+//! (ptrace(2)) from its start until it listens, and does about `bind` and `listen` what the library
+//! would do. Then it ends, and the program runs on as if there had been none: nothing of it is in
+//! the program, and the program has no other process, number, parent, descriptor or signal than it
+//! would have.
 //!
 //! * `double_fork` makes the tracer, and `tracer` is what it does at each stop.
-//! * `interception` runs the rules. What they ask of the kernel about the program's sockets is in `socket`, or in `remote_call` where
-//!   descriptors can't be copied; `wait_timer` is how long they wait.
+//! * `interception` runs the rules. What they ask of the kernel about the program's sockets is in
+//!   `socket`, or in `remote_call` where descriptors can't be copied; `wait_timer` is how long they
+//!   wait.
 //! * `detach` says when to let go; `exempt` who is let go earlier, or never traced.
-//! * `ptrace` are the calls that trace, `arch` is what differs between processors, and `log` writes what is reported.
+//! * `ptrace` are the calls that trace, `arch` is what differs between processors, and `log` writes
+//!   what is reported.
 
 mod arch;
 mod detach;
@@ -57,7 +60,8 @@ pub(crate) fn forbidden() -> Option<String> {
     }
 }
 
-/// The tracer of another `run` that has started this one: it follows what this process becomes as well.
+/// The tracer of another `run` that has started this one: it follows what this process becomes as
+/// well.
 pub(crate) fn traced_by_run() -> Option<i32> {
     info::tracer(&procfs::process::Process::myself().ok()?)
 }
@@ -66,18 +70,20 @@ pub(crate) fn traced_by_run() -> Option<i32> {
 pub(crate) fn explain(error: &io::Error, program: &str) -> String {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOMEM) => format!(
-            "there is no room for the tracer of {program}, which is a process with a thread: {error}. The limits are \
-             pids.max of the control group (TasksMax= of a unit), RLIMIT_NPROC and RLIMIT_AS"
+            "there is no room for the tracer of {program}, which is a process with a thread: \
+             {error}. The limits are pids.max of the control group (TasksMax= of a unit), \
+             RLIMIT_NPROC and RLIMIT_AS"
         ),
         _ if is_forbidden_by_filter(error) => format!(
-            "a seccomp filter forbids to trace {program} here: {error}. In a unit, add SystemCallFilter=@debug"
+            "a seccomp filter forbids to trace {program} here: {error}. In a unit, add \
+             SystemCallFilter=@debug"
         ),
         _ => format!("the kernel lets nobody trace {program} here: {error}"),
     }
 }
 
-/// Whether a seccomp filter of this process's (proc(5)) is the reason why [`begin`] has failed. One that
-/// ends the tracer leaves no error number.
+/// Whether a seccomp filter of this process's (proc(5)) is the reason why [`begin`] has failed. One
+/// that ends the tracer leaves no error number.
 pub(crate) fn is_forbidden_by_filter(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM) | None)
         && procfs::process::Process::myself()
@@ -85,8 +91,9 @@ pub(crate) fn is_forbidden_by_filter(error: &io::Error) -> bool {
             .is_ok_and(|status| status.seccomp == Some(2))
 }
 
-/// Whether a tracer of this process would become its child, as every orphan does of process 1 and of a subreaper
-/// (PR_SET_CHILD_SUBREAPER): it then stays as a zombie until the program asks for it.
+/// Whether a tracer of this process would become its child, as every orphan does of process 1 and
+/// of a subreaper (PR_SET_CHILD_SUBREAPER): it then stays as a zombie until the program asks for
+/// it.
 pub(crate) fn would_stay() -> bool {
     rustix::process::getpid().is_init()
         || rustix::process::child_subreaper().is_ok_and(|reaper| reaper.is_some())

@@ -234,8 +234,9 @@ fn wait_for(tid: Tid, flags: libc::c_int) -> io::Result<libc::c_int> {
     }
 }
 
-/// Whether a thread can make a call that has no number: a seccomp filter sees those as well, and one
-/// that ends whoever makes an unknown call, as that of a systemd unit, ends it. A child tries it.
+/// Whether a thread can make a call that has no number: a seccomp filter sees those as well, and
+/// one that ends whoever makes an unknown call, as that of a systemd unit, ends it. A child tries
+/// it.
 pub(super) fn may_make_no_call() -> bool {
     // SAFETY: the child makes system calls alone, and ends.
     match unsafe { libc::fork() } {

@@ -100,8 +100,8 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
             // Without IPv6 there is nothing to read.
             Err(error) if error.kind() == io::ErrorKind::NotFound && family != FAMILIES[0] => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
-                "the kernel's table of TCP sockets can't be read: Linux was built without CONFIG_INET_DIAG, or its \
-                 module could not be loaded; try `sudo modprobe tcp_diag`"
+                "the kernel's table of TCP sockets can't be read: Linux was built without \
+                 CONFIG_INET_DIAG, or its module could not be loaded; try `sudo modprobe tcp_diag`"
             ),
             result => result.context(UNREADABLE)?,
         }

@@ -146,7 +146,8 @@ pub(crate) fn refusal(refusal: &Refusal, asked: &str) -> String {
             holds(holding)
         ),
         Refusal::SocketUnit(holding, None) => format!(
-            "{} for a socket unit, which starts a service for whoever connects: stop that unit\n    \
+            "{} for a socket unit, which starts a service for whoever connects: stop that \
+             unit\n    \
              systemctl list-sockets",
             holds(holding)
         ),
@@ -246,7 +247,8 @@ pub(crate) fn came(came: &Termination, ports: &PortSet, force: &Force) -> Option
     Some(match came {
         Termination::Done => return None,
         Termination::Stubborn(who) if force.kill => format!(
-            "{who} was killed and has not exited: the kernel is still at work for it, see its state in `ps`"
+            "{who} was killed and has not exited: the kernel is still at work for it, see its \
+             state in `ps`"
         ),
         Termination::Stubborn(who) => format!(
             "{who} has not exited within {} of {}; with --kill it would be killed\n    \

@@ -352,7 +352,10 @@ fn publishes(line: &str, port: u16) -> bool {
         .filter_map(|(host, _)| host.rsplit(':').next())
         .any(|ports| {
             let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(first), Ok(last)) if (first..=last).contains(&port))
+            match (first.parse::<u16>(), last.parse::<u16>()) {
+                (Ok(first), Ok(last)) => (first..=last).contains(&port),
+                _ => false,
+            }
         })
 }
 

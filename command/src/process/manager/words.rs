@@ -64,7 +64,8 @@ impl Manager {
         match self {
             Self::Unit(unit) => match unit.restart() {
                 Some(policy) => format!(
-                    "stops its unit, which has Restart={policy} and starts it again when it is killed"
+                    "stops its unit, which has Restart={policy} and starts it again when it is \
+                     killed"
                 ),
                 None => "stops its unit, which may start it again when it is killed".into(),
             },
@@ -83,7 +84,8 @@ impl Manager {
                 };
                 match name.restart() {
                     Some(policy) => format!(
-                        "stops the container {which}; when it is only killed, it comes back (restart policy {policy})"
+                        "stops the container {which}; when it is only killed, it comes back \
+                         (restart policy {policy})"
                     ),
                     None => format!("stops the container {which}"),
                 }

@@ -1,7 +1,7 @@
 //! bpf(2): what the kernel is asked, by one file for each thing that there is.
 //!
-//! * `attributes`: the call itself, and `memory`: what of a map is mapped (mmap(2)). No other code of
-//!   this engine but that of the tracepoints is unsafe.
+//! * `attributes`: the call itself, and `memory`: what of a map is mapped (mmap(2)). No other code
+//!   of this engine but that of the tracepoints is unsafe.
 //! * `map`, `program`: makes, reads and finds them.
 //! * `attachment`: programs at a control group.
 //! * `pin`: names in a file system of type bpf.

@@ -19,8 +19,8 @@ impl Tracer {
         ptrace::let_go_of(tid, 0)
     }
 
-    /// Detaches from a tracee that is not in a stop yet. One whose call is intercepted stays: its new
-    /// tracer is refused.
+    /// Detaches from a tracee that is not in a stop yet. One whose call is intercepted stays: its
+    /// new tracer is refused.
     fn detach_running(&mut self, tid: Tid) {
         let Some(tracee) = self.tracees.get(&tid).filter(|it| it.attended.is_none()) else {
             return;
@@ -38,8 +38,11 @@ impl Tracer {
             Stop::Signal(signal) => signal,
             _ => 0,
         };
-        let was_interrupted = stop == Stop::Syscall
-            && matches!(ptrace::syscall(tid), Some(Syscall::Exit(value)) if value == -i64::from(libc::EINTR));
+        let has_failed = || match ptrace::syscall(tid) {
+            Some(Syscall::Exit(value)) => value == -i64::from(libc::EINTR),
+            _ => false,
+        };
+        let was_interrupted = stop == Stop::Syscall && has_failed();
         if let Some(entry) = entry.filter(|_| was_interrupted) {
             let _ = self.interrupted(tid, entry);
         }
