@@ -1,4 +1,4 @@
-//! How answers look: wrapped to the terminal, prose never wider than a hundred columns, coloured
+//! Prints answers: wrapped to the terminal, prose never wider than a hundred columns, coloured
 //! for a terminal only, as text for people and JSON for programs.
 
 mod keys;
@@ -166,17 +166,17 @@ fn tolerate(result: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Says on stderr what is wrong. Nothing is left to do if stderr is closed.
+/// Reports an error on stderr. Nothing is left to do if stderr is closed.
 pub(crate) fn complain(text: &str) {
     say("reuseaddr: ", text);
 }
 
-/// Says on stderr what may go wrong.
+/// Reports on stderr what may go wrong.
 pub(crate) fn warn(text: &str) {
     say("reuseaddr: warning: ", text);
 }
 
-/// Says on stderr what has been done.
+/// Reports on stderr what has been done.
 pub(crate) fn tell(text: &str) {
     say("", text);
 }

@@ -251,7 +251,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
             .into_iter()
             .enumerate()
             .map(|(position, (port, (mut sockets, udp)))| {
-                progress.tell(|| format!("{position} of {number} ports"));
+                progress.show(|| format!("{position} of {number} ports"));
                 if is_long {
                     sockets.iter_mut().for_each(Socket::look_at_flags);
                 }

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     };
     let mut progress = Progress::begin();
     let end = wait(wish, deadline, |text| {
-        progress.tell(|| format!("Waiting for {text}"));
+        progress.show(|| format!("Waiting for {text}"));
         Meanwhile::Nothing
     })?;
     drop(progress);
@@ -108,7 +108,7 @@ fn listening(arguments: &Arguments, ports: &[u16], deadline: Option<Instant>) ->
     let address = arguments.address;
     let mut progress = Progress::begin();
     let silent = wait_for_listeners(ports, address, deadline, |silent| {
-        progress.tell(|| format!("Waiting for a listener on port {}", spelled(silent)));
+        progress.show(|| format!("Waiting for a listener on port {}", spelled(silent)));
     })?;
     drop(progress);
     if silent.is_empty() {

@@ -1,4 +1,4 @@
-//! The library as it is installed.
+//! Finds the installed library.
 
 use super::elf::{Elf, HOOKED};
 use super::layout::{NAME, invalid_in_preload};

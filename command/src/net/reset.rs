@@ -1,5 +1,5 @@
-//! Ends what a closed connection left behind from its peer's side, which takes no right where the
-//! peer is on this host.
+//! Clears leftovers from their peers' side, which needs no privileges where the peer is on this
+//! host.
 //!
 //! A socket that is bound to the peer's address and port connects to the server's. `TIME_WAIT`
 //! answers the SYN by an acknowledgement of what it knows, which our kernel takes for nonsense and
@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Why a leftover can't be ended from its peer's side.
+/// Why a leftover can't be cleared from its peer's side.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum ResetError {
     /// The peer's address is not one of this host's.
@@ -57,7 +57,7 @@ impl ResetError {
     }
 }
 
-/// Ends leftovers from their peers' side.
+/// Clears leftovers from their peers' side.
 #[derive(Debug)]
 pub(crate) struct Resetter {
     listeners: Vec<Entry>,
@@ -127,11 +127,11 @@ impl Resetter {
     }
 
     /// Tries to end these, and returns what was in the way of each. What is really gone, the
-    /// kernel's table tells. `tell` is told how many have been tried.
+    /// kernel's table tells. `show` is called with the number tried so far.
     pub(crate) fn reset(
         &mut self,
         entries: &[Entry],
-        tell: impl FnMut(usize),
+        show: impl FnMut(usize),
     ) -> Vec<Option<ResetError>> {
         /// Fewer are done before a second thread has begun.
         const WORTH_A_THREAD: usize = 500;
@@ -155,8 +155,8 @@ impl Resetter {
             let running: Vec<_> = chunks
                 .map(|chunk| scope.spawn(move || this.reset_each(chunk, heard, tried, |_| {})))
                 .collect();
-            // One part in this thread, which has a terminal to tell.
-            let mut came = this.reset_each(first, heard, tried, tell);
+            // One part in this thread, which has a terminal to show.
+            let mut came = this.reset_each(first, heard, tried, show);
             for thread in running {
                 came.extend(thread.join().unwrap_or_default());
             }
@@ -169,7 +169,7 @@ impl Resetter {
         work: &[(&Entry, Option<ResetError>)],
         heard: &AtomicBool,
         tried: &AtomicUsize,
-        mut tell: impl FnMut(usize),
+        mut show: impl FnMut(usize),
     ) -> Vec<Option<ResetError>> {
         let each = |&(entry, known): &(&Entry, Option<ResetError>)| {
             if known.is_some() {
@@ -191,8 +191,8 @@ impl Resetter {
                 Err(error) => Some(ResetError::Other(error.raw_os_error())),
             }
         };
-        let tell = |_: &_| tell(tried.fetch_add(1, Ordering::Relaxed) + 1);
-        work.iter().map(each).inspect(tell).collect()
+        let show = |_: &_| show(tried.fetch_add(1, Ordering::Relaxed) + 1);
+        work.iter().map(each).inspect(show).collect()
     }
 
     /// Returns whether somebody accepted the connection.
@@ -222,7 +222,7 @@ impl Resetter {
     }
 }
 
-/// Whether `TIME_WAIT` between these ends, the local one first, can be ended without any right, as
+/// Whether `TIME_WAIT` between these ends, the local one first, can be cleared without privileges, as
 /// far as that can be told beforehand.
 pub(crate) fn needs_no_privileges(
     ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>,

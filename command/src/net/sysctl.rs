@@ -4,7 +4,7 @@
 use std::fs;
 use std::ops::RangeInclusive;
 
-/// The ports that the kernel hands out by itself: an outgoing connection may sit on any of them.
+/// The ephemeral ports: those that the kernel gives to outgoing connections (ip(7)).
 pub(crate) fn ephemeral_ports() -> RangeInclusive<u16> {
     let range = || {
         let text = read("net.ipv4.ip_local_port_range")?;

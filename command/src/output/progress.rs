@@ -1,13 +1,12 @@
-//! A line about what takes long, on a terminal alone: a second without a word is as long as people
-//! wait.
+//! Shows progress in one line, on a terminal alone, once something has taken a second.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// What is being done. Its line goes when it is done.
+/// A line of progress, which is erased when it is dropped.
 pub(crate) struct Progress {
     begun: Instant,
-    told: Option<Instant>,
+    shown: Option<Instant>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -18,27 +17,27 @@ impl Progress {
     pub(crate) fn begin() -> Self {
         Self {
             begun: Instant::now(),
-            told: None,
+            shown: None,
         }
     }
 
-    /// Says how far it is, if it takes longer than a second and not more than ten times a second.
-    pub(crate) fn tell(&mut self, how_far: impl FnOnce() -> String) {
+    /// Shows how far it is, once it has taken a second and at most ten times a second.
+    pub(crate) fn show(&mut self, how_far: impl FnOnce() -> String) {
         let is_early = self.begun.elapsed() < PATIENCE;
         if is_early
-            || self.told.is_some_and(|told| told.elapsed() < OFTEN)
+            || self.shown.is_some_and(|shown| shown.elapsed() < OFTEN)
             || !io::stderr().is_terminal()
         {
             return;
         }
-        self.told = Some(Instant::now());
+        self.shown = Some(Instant::now());
         write(&format!("\r{}\x1b[K", cut(&how_far())));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.told.is_some() {
+        if self.shown.is_some() {
             write("\r\x1b[K");
         }
     }

@@ -9,7 +9,7 @@ use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// What is shown: a table of which rows may be left out, and what is said below it.
+/// What is shown: a table of which rows may be left out, and the text below it.
 pub(crate) struct Frame<'a> {
     pub(crate) title: &'a str,
     pub(crate) table: &'a str,
@@ -99,7 +99,7 @@ impl Drop for Screen {
     }
 }
 
-/// The lines that fit: title and the table's header always, then what is said below it, then rows
+/// The lines that fit: title and the table's header always, then the text below it, then rows
 /// of the table.
 fn fitted(frame: &Frame<'_>, rows: usize) -> Vec<String> {
     let mut lines = vec![frame.title.to_owned(), String::new()];

@@ -11,21 +11,21 @@ pub(crate) struct Column {
     pub(crate) shrink: Shrink,
 }
 
-/// How a column gives room. The least of the ranks gives first.
+/// How a column shrinks. The column of the lowest rank shrinks first.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Shrink {
     Never,
-    /// It is cut, but to no less than this, and stays.
+    /// Cut to no less than this width.
     Cut(usize),
-    /// It goes.
+    /// Dropped.
     Drop(u8),
-    /// It is cut to no less than this first, and goes then.
+    /// Cut to no less than this width first, then dropped.
     CutThenDrop(usize, u8),
 }
 
 const GAP: usize = 2;
 
-/// Lays it out for the terminal. Where there is none, each row is whole, however long: it may be
+/// Lays the table out for the terminal. Without one each row is whole, however long: it may be
 /// meant for grep.
 pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     let width = if on_terminal() {
@@ -71,7 +71,7 @@ fn laid_out(columns: &[Column], rows: &[Vec<String>], width: usize) -> String {
     text
 }
 
-/// How much too wide it is.
+/// By how much the table is too wide.
 fn excess(shown: &[(usize, Column, usize)], width: usize) -> Option<usize> {
     let total: usize = shown.iter().map(|(_, _, width)| width + GAP).sum();
     total
@@ -80,7 +80,7 @@ fn excess(shown: &[(usize, Column, usize)], width: usize) -> Option<usize> {
         .filter(|&excess| excess > 0)
 }
 
-/// Takes room from the column that gives first; whether any did.
+/// Shrinks the column whose turn it is; returns whether there was one.
 fn give(shown: &mut Vec<(usize, Column, usize)>, excess: usize) -> bool {
     let next = (0..shown.len())
         .filter(|&at| match shown[at].1.shrink {

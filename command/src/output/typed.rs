@@ -1,4 +1,4 @@
-//! Commands of ours that are advised, so that they work where they are typed: the bare name is not
+//! Spells our own commands in hints so that they work where they are typed: the bare name is not
 //! enough where the shell, or root by way of sudo, would not find this command by it.
 
 use std::env;

@@ -21,18 +21,18 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// The whole arming, as `--json` has it.
+/// The answer of `arm`, as `--json` prints it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Arming {
     pub(crate) network_namespace: String,
     pub(crate) dry_run: bool,
     pub(crate) ports: Vec<u16>,
     pub(crate) sockets: Vec<Armed>,
-    /// Processes that may not be looked into.
+    /// Processes that we may not inspect.
     pub(crate) refused: Vec<Refused>,
-    /// Connections that are there and could not be reached.
+    /// How many connections no descriptor leads to.
     pub(crate) missed: usize,
-    /// What the program has left behind already, by state.
+    /// The number of leftovers, by state.
     pub(crate) leftovers: BTreeMap<&'static str, usize>,
     pub(crate) leftovers_left_ms: Option<u32>,
 }
@@ -65,12 +65,12 @@ pub(crate) enum Kind {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Refused {
-    /// Unknown of one that is out of sight.
+    /// `None` if no process could be found.
     pub(crate) pid: Option<i32>,
     pub(crate) why: String,
 }
 
-/// What is to be done.
+/// What to arm, and how.
 pub(crate) struct Job<'a> {
     pub(crate) ports: &'a [u16],
     /// The process alone, if those who share its ports can't be found.
@@ -91,7 +91,7 @@ impl Arming {
     }
 }
 
-/// Arms what is there, and what comes while that is done.
+/// Arms the sockets on the ports, and those that appear meanwhile.
 pub(crate) fn arm(job: &Job<'_>) -> Result<Arming> {
     let mut arming = Arming {
         network_namespace: namespace::namespace(),
@@ -145,7 +145,7 @@ fn missed(
         .collect())
 }
 
-/// Arms what these processes have on the ports and was not seen yet.
+/// Arms the sockets of these processes that were not seen yet.
 fn arm_all(
     job: &Job<'_>,
     seen: &mut HashSet<u64>,
@@ -171,7 +171,7 @@ fn arm_all(
             if !(again && socket.reuses_address()) {
                 arming.sockets.push(arm_one(job, socket, &name, pid));
             }
-            progress.tell(|| format!("{} sockets", arming.sockets.len()));
+            progress.show(|| format!("{} sockets", arming.sockets.len()));
         });
         if let Err(error) = looked {
             let why = why_not(error, pid);
@@ -222,7 +222,7 @@ fn arm_one(job: &Job<'_>, socket: &ProcessSocket, name: &str, pid: i32) -> Armed
     armed
 }
 
-/// Every process that holds a socket on these ports.
+/// Finds every process that holds a socket on these ports.
 fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
     let entries =
         sock_diag::dump(Which::These(ports)).context("the holders of the ports can't be found")?;
@@ -240,7 +240,7 @@ fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
         .collect())
 }
 
-/// Somebody who holds a socket there and whom we may not see.
+/// Reports a holder that we may not inspect.
 fn out_of_sight(entries: &[Entry]) -> Option<Refused> {
     let holders = Holders::find(entries.iter().map(|entry| entry.inode));
     let hidden = entries

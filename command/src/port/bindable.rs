@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// What a bind of a port comes to.
+/// What binding a port gives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bindable {
     /// It succeeds.
@@ -19,7 +19,7 @@ pub(crate) enum Bindable {
     Denied,
 }
 
-/// The bind in question.
+/// Which bind to try.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bind {
     /// The address, if not all.

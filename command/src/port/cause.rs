@@ -196,7 +196,7 @@ fn in_the_way<'a>(sockets: &[&'a Socket], probes: &[Probe]) -> Vec<&'a Socket> {
     sockets.iter().copied().filter(is_in_the_way).collect()
 }
 
-/// Everybody who holds one of them, once.
+/// Lists every holder of these sockets once.
 fn all_holders(sockets: &[&Socket]) -> Vec<Holder> {
     let holders = sockets.iter().flat_map(|socket| &socket.holders);
     let by_pid: BTreeMap<i32, &Holder> = holders.map(|holder| (holder.pid, holder)).collect();

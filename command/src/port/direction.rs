@@ -1,4 +1,4 @@
-//! Who opened a connection, which the kernel does not say.
+//! Infers who opened a connection, which the kernel does not report.
 
 use crate::net::sock_diag::{self, Entry, State};
 use crate::net::sysctl;
@@ -15,11 +15,11 @@ pub(crate) enum Direction {
     Inbound,
     /// This side, so the port is a client's.
     Outbound,
-    /// It can't be told.
+    /// It can't be inferred.
     Unknown,
 }
 
-/// Tells who opened a connection, which the kernel does not say.
+/// Infers who opened a connection, which the kernel does not report.
 pub(crate) struct Directions {
     listeners: HashMap<u16, Vec<Entry>>,
     ephemeral: RangeInclusive<u16>,
@@ -66,7 +66,7 @@ impl Directions {
             self.ephemeral.contains(&local.port()),
             self.ephemeral.contains(&peer.port()),
         ) {
-            // The kernel does not hand this port out, so somebody has chosen it.
+            // The port is not ephemeral, so a program has chosen it.
             (false, _) => Direction::Inbound,
             (true, false) => Direction::Outbound,
             // Two connections from one port of ours to one peer: clients get a port each.

@@ -1,4 +1,4 @@
-//! Ends what earlier runs left on a port, and looks again to see what is really gone.
+//! Clears the leftovers of earlier runs from ports, and looks again to see what is really gone.
 
 use super::hint;
 use crate::net::reset::{ResetError, Resetter};
@@ -12,14 +12,14 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Which leftovers are to go.
+/// Which leftovers to clear.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) all_states: bool,
     pub(crate) peer: Option<IpAddr>,
-    /// Whether a listener may see empty connections.
+    /// Whether to clear them where a listener would accept empty connections.
     pub(crate) past_listeners: bool,
-    /// Whether connections that are alive go too.
+    /// Whether to destroy live connections too.
     pub(crate) established: bool,
 }
 
@@ -35,8 +35,7 @@ impl Filter {
         state && self.may_become(entry)
     }
 
-    /// Whether it is a leftover that would be chosen in another state, one that it may be in the
-    /// next moment.
+    /// Whether it is a leftover that may soon be in a state that this selects.
     pub(crate) fn may_become(&self, entry: &Entry) -> bool {
         entry.is_leftover() && self.has_peer(entry)
     }
@@ -47,7 +46,7 @@ impl Filter {
     }
 }
 
-/// Whether it is a connection that somebody has open or may still accept.
+/// Whether it is a connection that a process has open or may still accept.
 pub(crate) fn is_alive(entry: &Entry) -> bool {
     !entry.is_leftover() && !matches!(entry.state, State::Listen | State::Bound)
 }
@@ -55,36 +54,36 @@ pub(crate) fn is_alive(entry: &Entry) -> bool {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Eviction {
-    /// What was to go.
+    /// What was selected.
     pub(crate) found: Vec<Entry>,
-    /// What of it is there all the same.
+    /// What of it is still there.
     pub(crate) left: Vec<Entry>,
-    /// What else is on the ports, and was not to go.
+    /// What else is on the ports.
     pub(crate) spared: Vec<Entry>,
     /// Why the kernel does not destroy sockets for us.
     pub(crate) refusal: Option<Refusal>,
-    /// Why it could not be done without the kernel's help: how many of what is left. Of a dry run,
-    /// of what was found.
+    /// How many could not be reset from their peers' side, by the reason. A dry run counts what
+    /// was found, any other run what is left.
     pub(crate) reset_errors: BTreeMap<ResetError, usize>,
 }
 
-/// How long leftovers may take to become what can be ended, where the peers are alive: a round
-/// trip, and then some. And half a second is how long the kernel may keep silent to a second SYN
+/// How long leftovers may take to reach a state in which they can be cleared: a round trip, where the
+/// peers are alive. The kernel may also ignore a second SYN for half a second
 /// (`tcp_invalid_ratelimit`).
 const SETTLING: Duration = Duration::from_millis(600);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often it looks at least, however slow the machine is.
+/// How often to look at least, however slow the machine is.
 const LOOKS: u32 = 3;
 
-/// Ends the chosen leftovers on these ports, which are in order: by the kernel's help where it
-/// gives it, and otherwise from the side of their peers.
+/// Clears the selected leftovers from these ports, which are in order: by `SOCK_DESTROY` where the
+/// kernel allows it, and otherwise by a reset from their peers' side.
 ///
-/// Just after a crash they are still on their way: `FIN_WAIT1` becomes `FIN_WAIT2` and that
+/// Just after a crash they still change state: `FIN_WAIT1` becomes `FIN_WAIT2` and that
 /// `TIME_WAIT`, a new entry in the kernel's table, which a look at the table may miss both times.
-/// So it looks until nothing is left to end, and nothing that may become so, or until the time is
-/// up: a server that lives leaves more behind without end.
+/// So it repeats until nothing is left to clear and nothing may become so, or until the time is up:
+/// a live server leaves new ones behind all the time.
 pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Eviction> {
     let deadline = Instant::now() + SETTLING;
     let mut found = HashMap::new();
@@ -94,8 +93,8 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
     let mut looks = 0;
     let mut progress = Progress::begin();
     loop {
-        // Not what the kernel answered counts, but what is there: some destroy a FIN_WAIT1 in name
-        // only.
+        // What counts is the table, not the kernel's answer: some kernels report a FIN_WAIT1 as
+        // destroyed and keep it.
         let (mut left, spared): (Vec<Entry>, Vec<Entry>) = sock_diag::dump(Which::These(ports))?
             .into_iter()
             .partition(|entry| filter.has(entry));
@@ -121,13 +120,13 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
             );
         }
         let is_hopeless = |entry: &Entry| {
-            // A peer that has just been told of the end may be about to close its own.
+            // A peer that has just received the FIN may be about to close its end.
             in_the_way
                 .get(&entry.identity())
                 .is_some_and(|&error| error != ResetError::PeerInUse)
         };
         let hopeless = !left.is_empty() && left.iter().all(is_hopeless);
-        // Only the kernel ends what is alive.
+        // Only the kernel can destroy a live connection.
         let refused = filter.established && refusal.is_some();
         if dry_run || settled || late || hopeless || refused {
             let mut reset_errors = BTreeMap::new();
@@ -152,7 +151,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
             if refusal.is_none() {
                 let all = left.len();
                 refusal = sock_diag::destroy(&left, |asked| {
-                    progress.tell(|| format!("{asked} of {all} are to be destroyed by the kernel"));
+                    progress.show(|| format!("{asked} of {all} are to be destroyed by the kernel"));
                 })?;
             }
             if refusal.is_some() && !filter.established {
@@ -160,7 +159,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
                 debug!("{} are to be ended from their peers' side", left.len());
                 let all = left.len();
                 let came_of_it = Resetter::new(filter.past_listeners)?.reset(&left, |done| {
-                    progress.tell(|| format!("{done} of {all} are reset from their peers' side"));
+                    progress.show(|| format!("{done} of {all} are reset from their peers' side"));
                 });
                 in_the_way.extend(
                     left.iter()
@@ -175,7 +174,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
     }
 }
 
-/// Why not everything is gone, and what else works. `asked` is what was asked of `evict`.
+/// Explains what is left, and what else works. `asked` are the arguments of `evict`.
 pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
     let longest = eviction
         .left
@@ -237,7 +236,7 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
     )
 }
 
-/// What was in the way of ending them from their peers' side.
+/// Explains why they could not be reset from their peers' side.
 pub(crate) fn reasons(reset_errors: &BTreeMap<ResetError, usize>) -> Vec<String> {
     reset_errors
         .iter()

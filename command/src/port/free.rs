@@ -1,4 +1,4 @@
-//! Frees ports: has their holders exit, clears what they leave, and looks again.
+//! Frees ports: terminates their holders, clears their leftovers, and looks again.
 
 use super::bindable::{Bind, Bindable, busy};
 use super::evict::{self, Eviction, Filter};
@@ -20,13 +20,13 @@ use std::time::Duration;
 /// Why ports are not free after all.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// All was done that may be.
+    /// They are still busy, although everything was done that may be.
     Busy(String),
-    /// It can't be found out: we may not bind them.
+    /// We may not bind them, so that can't be found out.
     Denied(String),
 }
 
-/// Has the holders of the plan exit, evicts what they leave on these ports, and looks again.
+/// Terminates the holders of the plan, clears their leftovers from these ports, and looks again.
 pub(crate) fn free(
     plan: &Plan,
     terminator: Option<Terminator>,
@@ -88,7 +88,7 @@ pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
     Ok(())
 }
 
-/// Has those exit whom the plan names; returns why that did not succeed.
+/// Terminates the processes of the plan; returns why that failed.
 fn terminate(
     plan: &Plan,
     terminator: Terminator,
@@ -101,14 +101,14 @@ fn terminate(
         .iter()
         .filter_map(|request| request.stopped_by())
     {
-        let tell = || progress.tell(|| format!("Waiting for {} to stop", manager.target()));
-        if let Err(error) = manager.stop(tell) {
+        let show = || progress.show(|| format!("Waiting for {} to stop", manager.target()));
+        if let Err(error) = manager.stop(show) {
             return Ok(Some(format!("{error:#}")));
         }
     }
     let came = terminator.run(ports, force, &plan.requests, |alive| {
         let holders: Vec<_> = alive.iter().map(|holding| holding.holder.clone()).collect();
-        progress.tell(|| format!("Waiting for {} to exit", tree::named(&holders)));
+        progress.show(|| format!("Waiting for {} to exit", tree::named(&holders)));
     })?;
     drop(progress);
     Ok(explain::came(&came, ports, &force))

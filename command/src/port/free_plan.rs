@@ -86,7 +86,7 @@ impl ExitRequest {
         }
     }
 
-    /// Whoever starts them again, or would.
+    /// The manager that starts them again, or would.
     pub(crate) fn manager(&self) -> Option<&Manager> {
         match &self.method {
             Method::Manager(manager) | Method::SignalDespite(manager) => Some(manager),
@@ -99,7 +99,7 @@ impl ExitRequest {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) requests: Vec<ExitRequest>,
-    /// Whom nobody may ask.
+    /// Those that may not be asked, and why.
     pub(crate) refusals: Vec<Refusal>,
 }
 
@@ -124,10 +124,10 @@ pub(crate) enum Refusal {
     Managed(Vec<Holding>, Manager),
 }
 
-/// Whom it may ask.
+/// Which processes may be asked to exit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum MayAsk {
-    /// Whoever we may, and managers.
+    /// Every process that we may signal, and managers.
     Everybody,
     /// Our user's processes that have no manager.
     OwnProcesses,
@@ -176,7 +176,7 @@ pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
     Ok((by_pid.into_values().collect(), unseen))
 }
 
-/// Finds out who has to exit for the ports to be free.
+/// Plans which processes have to exit for the ports to be free.
 pub(crate) fn plan(ports: &PortSet, may_ask: MayAsk) -> Result<Plan> {
     let (holdings, unseen) = holdings(ports)?;
     let us = Us::look();
@@ -235,7 +235,7 @@ pub(crate) fn plan(ports: &PortSet, may_ask: MayAsk) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Those who descend from one another together, the eldest first.
+/// Groups the processes that descend from one another, the eldest first.
 fn families(holdings: Vec<Holding>, method: impl Fn() -> Method) -> Vec<ExitRequest> {
     let pids: BTreeSet<i32> = holdings.iter().map(|holding| holding.holder.pid).collect();
     let mut families = BTreeMap::<i32, Vec<Holding>>::new();
@@ -261,7 +261,7 @@ fn families(holdings: Vec<Holding>, method: impl Fn() -> Method) -> Vec<ExitRequ
         .collect()
 }
 
-/// What is ours, and so is not terminated or not counted as somebody else's.
+/// This command's own process, ancestors and control group: they are never terminated.
 pub(crate) struct Us {
     pid: i32,
     ancestors: Vec<i32>,
@@ -286,7 +286,7 @@ impl Us {
         self.ancestors.contains(&pid)
     }
 
-    /// Why this process is not asked to exit, whoever wants it.
+    /// Why this process is never asked to exit.
     fn refuses(&self, holding: &Holding) -> Option<Refusal> {
         let Holding { holder, .. } = holding;
         let who = &holder.info;
@@ -309,7 +309,7 @@ impl Us {
         (is_systemd && is_of_user).then(|| Refusal::SocketUnit(holding.clone(), Some(who.user())))
     }
 
-    /// Whether this manager manages us too: to stop what it manages would stop this command.
+    /// Whether this manager manages us too: stopping what it manages would stop this command.
     fn is_managed_by(&self, manager: &Manager, holder: &Holder) -> bool {
         match manager {
             Manager::Unit(unit) => {

@@ -20,7 +20,7 @@ pub(crate) struct Hint {
     pub(crate) purpose: String,
 }
 
-/// Whose ports are looked at, so that the hints look at the same.
+/// Which network and address a question is about, so that the hints are about the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scope {
     /// A process in the network in question, if that is not ours.
@@ -44,7 +44,7 @@ impl Scope {
         as_root(&format!("reuseaddr evict{}{options} {port}", self.option()))
     }
 
-    /// `arm`, as somebody may type it who may trace these processes.
+    /// The command `arm`, for a user who may trace these processes.
     pub(crate) fn arm(self, port: u16, holders: &[Holder]) -> String {
         let command = format!("reuseaddr arm {port}");
         match self.pid {
@@ -53,7 +53,7 @@ impl Scope {
         }
     }
 
-    /// A command that has no option for it.
+    /// The same for a command without such an option.
     pub(crate) fn as_root(self, command: &str) -> String {
         match self.pid {
             Some(pid) => as_root(&format!("nsenter --net --target {pid} {command}")),
@@ -67,7 +67,7 @@ impl Scope {
     }
 }
 
-/// A command that takes the holders' own right, or root's.
+/// Prefixes sudo unless all holders are our own processes.
 pub(crate) fn as_owner(holders: &[Holder], command: &str) -> String {
     let own = getuid();
     let is_ours = |holder: &Holder| holder.info.uid == Some(own.as_raw());
@@ -78,7 +78,7 @@ pub(crate) fn as_owner(holders: &[Holder], command: &str) -> String {
     }
 }
 
-/// A command that takes root.
+/// Prefixes sudo unless we are root.
 pub(crate) fn as_root(command: &str) -> String {
     if geteuid().is_root() {
         command.to_owned()
@@ -275,13 +275,12 @@ fn can_be_reset(leftovers: &[&Socket]) -> bool {
     states.all(|state| state == State::TimeWait) && reset::needs_no_privileges(ends)
 }
 
-/// How long `--wait` should be for what has so long to go: TIME_WAIT ends up to two seconds after
-/// its time.
+/// The value of `--wait` for what expires in this time: TIME_WAIT may last two seconds longer.
 pub(crate) fn seconds_to_wait(left_ms: u32) -> u32 {
     (left_ms.div_ceil(1000) + 3).next_multiple_of(5)
 }
 
-/// Without privileges we see that somebody holds a socket, and not who.
+/// Without privileges we see that a process holds a socket, and not which.
 fn see_as_root(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Hint> {
     let is_hidden = |socket: &&Socket| socket.holders.is_empty() && socket.inode != 0;
     if sockets.iter().any(is_hidden) && !getuid().is_root() {

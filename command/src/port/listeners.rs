@@ -11,16 +11,16 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(10);
-/// Nothing wakes us up when somebody begins to listen.
+/// The kernel has no event for a new listener.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// Waits until something listens on all of these ports, or the time is up; returns those on which
-/// nothing does. `tell` hears of them whenever it looks.
+/// nothing does. `show` is called with them after each look.
 pub(crate) fn wait_for_listeners(
     ports: &[u16],
     address: Option<IpAddr>,
     deadline: Option<Instant>,
-    mut tell: impl FnMut(&[u16]),
+    mut show: impl FnMut(&[u16]),
 ) -> Result<Vec<u16>> {
     signals::terminate_as_process_1();
     let mut pause = SHORTEST;
@@ -35,7 +35,7 @@ pub(crate) fn wait_for_listeners(
         if silent.is_empty() || left == Some(Duration::ZERO) {
             return Ok(silent);
         }
-        tell(&silent);
+        show(&silent);
         pidfd::sleep([], left.map_or(pause, |left| left.min(pause)));
         pause = (pause * 2).min(LONGEST);
     }

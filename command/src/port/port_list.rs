@@ -1,4 +1,4 @@
-//! Ports as they are given on the command line: numbers and ranges as the library reads them in
+//! Parses ports on the command line: numbers and ranges as the library reads them in
 //! `LIBREUSE_PORTS`, and the other ways in which people write a port.
 
 use anyhow::{Result, bail};
@@ -157,8 +157,8 @@ fn of_url(scheme: &str, rest: &str) -> StdResult<String, String> {
     item(&format!("{host}:{port}"))
 }
 
-/// Whether an address may be one of this machine. Which one does not matter: a verdict is for all
-/// of them.
+/// Whether an address may be one of this machine. Which one does not matter: the diagnosis is for
+/// all of them.
 fn is_here(host: &str) -> bool {
     let bare = host
         .strip_prefix('[')
@@ -178,7 +178,7 @@ fn service(name: &str) -> Option<u16> {
     })
 }
 
-/// What is looked at: ports, or those of a program.
+/// Ports, or a program whose ports are meant.
 #[derive(Clone, Debug)]
 pub(crate) enum PortOrProgram {
     Ports(PortList),
@@ -219,7 +219,7 @@ pub(crate) fn all(lists: &[PortList]) -> PortSet {
     }
 }
 
-/// The same for what is about TCP alone.
+/// The same for commands that know TCP alone.
 pub(crate) fn tcp(lists: &[PortList]) -> Result<Vec<u16>> {
     let PortSet { tcp, udp } = all(lists);
     if let Some(first) = udp.first() {

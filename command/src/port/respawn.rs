@@ -13,7 +13,7 @@ use anyhow::Result;
 use rustix::process::geteuid;
 use std::time::{Duration, Instant};
 
-/// Who holds the ports again, and who has started that.
+/// Who holds the ports again, and who has started it.
 #[derive(Debug)]
 pub(crate) struct Respawn {
     pub(crate) holders: Vec<Holder>,
@@ -33,15 +33,15 @@ pub(crate) enum Starter {
 
 /// How long a supervisor may take: runit and s6 pause for a second.
 const SUPERVISOR: Duration = Duration::from_secs(3);
-/// How long a parent may take of which nothing else is known.
+/// How long a parent may take that is no known supervisor.
 const PARENT: Duration = Duration::from_millis(1500);
-/// Where nobody is known who could do it.
+/// How long to look where nobody is known who could do it.
 const NOBODY: Duration = Duration::from_millis(250);
 /// Shells that people type at.
 const SHELLS: [&str; 6] = ["bash", "zsh", "fish", "sh", "dash", "ksh"];
 const OFTEN: Duration = Duration::from_millis(25);
 
-/// Watches the ports for as long as whoever may start the holders again needs.
+/// Watches the ports for as long as a supervisor needs to start the holders again.
 pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Option<Respawn>> {
     let us = Us::look();
     let suspects: Vec<(Option<Handle>, Duration)> = requests
@@ -54,7 +54,7 @@ pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Op
             return Ok(Some(respawn));
         }
         let waited = begin.elapsed();
-        // Of a parent that has ended too, nothing is to be expected.
+        // A parent that has exited too starts nothing.
         let handles = suspects.iter().filter_map(|(handle, _)| handle.as_ref());
         let mut ended = pidfd::sleep(handles, Duration::ZERO).into_iter();
         let mut longest = NOBODY;
@@ -70,7 +70,7 @@ pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Op
     }
 }
 
-/// Who holds the ports again by now, after all who held them have let go.
+/// Who holds the ports again by now, after every holder has exited.
 pub(crate) fn at_once(
     ports: &PortSet,
     requests: &[ExitRequest],

@@ -1,4 +1,4 @@
-//! A socket with all that is known of it: what the kernel tells, who holds it, who opened it.
+//! A socket: what the kernel reports, who holds it, who opened it.
 
 use super::direction::{Direction, Directions};
 use crate::net::sock_diag::{Entry, State};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// A socket with all that is known of it.
+/// A socket: what the kernel reports, who holds it, who opened it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Socket {
     pub(crate) state: State,
@@ -22,7 +22,7 @@ pub(crate) struct Socket {
     /// Whether a closed connection left it behind: no process owns it.
     pub(crate) leftover: bool,
     pub(crate) left_ms: Option<u32>,
-    /// Whether it carries SO_REUSEADDR, if its holder could be looked into.
+    /// Whether it carries SO_REUSEADDR, if we may inspect its holder.
     pub(crate) reuse_address: Option<bool>,
     /// Whether it carries SO_REUSEPORT, likewise.
     pub(crate) reuse_port: Option<bool>,
@@ -33,7 +33,7 @@ pub(crate) struct Socket {
     pub(crate) holders: Vec<Holder>,
 }
 
-/// A UDP socket, which is in nobody's way and told of because it has the number as well.
+/// A UDP socket: it is in no TCP bind's way, and shown because it has the same number.
 #[derive(Debug, Serialize)]
 pub(crate) struct UdpSocket {
     pub(crate) local: Endpoint,

@@ -102,7 +102,7 @@ impl Terminator {
         ports: &PortSet,
         force: Force,
         requests: &[ExitRequest],
-        mut tell: impl FnMut(&[Holding]),
+        mut show: impl FnMut(&[Holding]),
     ) -> Result<Termination> {
         // From the first signal on, however long it took to find them.
         let mut deadline: Option<Instant> = None;
@@ -121,7 +121,7 @@ impl Terminator {
             if alive.is_empty() {
                 return Ok(Termination::Done);
             }
-            tell(&alive);
+            show(&alive);
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if late && (killed || !force.kill) {
                 return Ok(Termination::Stubborn(named(&alive)));

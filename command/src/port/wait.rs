@@ -1,6 +1,6 @@
-//! Waits until ports can be bound: woken by the end of a process that holds one, by the time that
-//! the kernel gives `TIME_WAIT`, and else a few times a second, since nothing tells of a descriptor
-//! that is closed.
+//! Waits until ports can be bound. It looks again when a process that holds one exits, when a
+//! `TIME_WAIT` expires, and otherwise a few times a second: the kernel has no event for a closed
+//! descriptor.
 
 use super::bindable::{Bind, Bindable};
 use super::direction::Directions;
@@ -15,7 +15,7 @@ use log::debug;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// What is waited for.
+/// Which binds to wait for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
     pub(crate) ports: &'a [u16],
@@ -27,14 +27,13 @@ pub(crate) struct Wish<'a> {
 /// What to do about a port that this user may not bind (`EACCES`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Denied {
-    /// Give up: waiting does not help who is to bind it.
+    /// Give up: waiting does not help a program without the privilege.
     GivesUp,
     /// Read the kernel's table of sockets: the program may have more privileges than its starter.
     ReadsTable,
 }
 
-/// Whether somebody has done something about what is in the way, so that it is soon worth another
-/// look.
+/// Whether the caller has cleared something meanwhile, so that it is soon worth another look.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Meanwhile {
     Nothing,
@@ -52,18 +51,18 @@ pub(crate) enum End {
     Denied(u16),
 }
 
-/// How long nothing may be looked at, where nothing wakes us up.
+/// The longest pause between two looks, where nothing wakes us up.
 const LONGEST: Duration = Duration::from_millis(250);
-/// While only time has to pass: somebody else may end what is left, too.
+/// The same while only timers have to expire: somebody else may clear the leftovers, too.
 const LONGEST_WHILE_TIMED: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Waits until all of the ports can be bound or the time is up. `tell` hears what is in the way
-/// whenever it looks, and may do something about it.
+/// Waits until all of the ports can be bound or the time is up. `show` is called with what is
+/// in the way after each look, and may do something about it.
 pub(crate) fn wait(
     wish: Wish<'_>,
     deadline: Option<Instant>,
-    mut tell: impl FnMut(&str) -> Meanwhile,
+    mut show: impl FnMut(&str) -> Meanwhile,
 ) -> Result<End> {
     // Also for `run`, which does not handle signals before it becomes another program.
     signals::terminate_as_process_1();
@@ -93,7 +92,7 @@ pub(crate) fn wait(
         if let (true, Some(address)) = (absent, wish.bind.address) {
             found.text = format!("{address}, which this machine does not have");
         }
-        let meanwhile = tell(&found.text);
+        let meanwhile = show(&found.text);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             return Ok(End::TimeIsUp(found.text));

@@ -1,4 +1,4 @@
-//! What the path of a control group tells of a process: the unit that systemd runs it as, and the
+//! Reads the path of a control group (/proc/PID/cgroup): the unit that systemd runs it as, and the
 //! container that it is in (cgroups(7); the runtimes name their groups after the container).
 
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 /// A container.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Container {
-    /// What runs it, as far as the group's name tells: `docker`, `podman`, `containerd`, `cri-o`,
+    /// What runs it, as far as the group's name shows: `docker`, `podman`, `containerd`, `cri-o`,
     /// `lxc`, `machine`, `kubernetes`.
     pub(crate) runtime: &'static str,
     /// Its whole id, or its name.
@@ -28,7 +28,7 @@ impl Container {
     }
 }
 
-/// Where a process is.
+/// The unit and the container that a process is in.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Place {
     pub(crate) unit: Option<String>,
@@ -59,7 +59,7 @@ pub(crate) fn read(text: &str) -> Place {
                 // A user's manager is itself a unit, whose processes are services of its own.
                 .find(|part| part.ends_with(".service") && !part.starts_with("user@"))
         })
-        // With what is escaped in it: that is the unit's name.
+        // The escapes stay: they are part of the unit's name.
         .map(str::to_owned);
     Place {
         of_user: unit.is_some()

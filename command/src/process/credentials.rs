@@ -1,4 +1,4 @@
-//! Who starts a program, and whether the kernel will call it more trusted than that.
+//! The credentials of a program's starter, and whether the program has more (credentials(7)).
 
 use crate::process::mount::is_on_nosuid_mount;
 use crate::process::selinux::Domain;
@@ -10,8 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Who would start the program: the kernel drops LD_PRELOAD where the file gives more rights than
-/// that.
+/// The starter of a program: ld.so ignores LD_PRELOAD if the file gives more privileges than these.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) uid: u32,
@@ -23,7 +22,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Ours.
+    /// The credentials of this process.
     pub(crate) fn own() -> Self {
         Self {
             uid: getuid().as_raw(),
@@ -33,8 +32,8 @@ impl Credentials {
         }
     }
 
-    /// The number of a user or group. Of a name all that matters is whether it is root's: file
-    /// capabilities give anybody else more than they have.
+    /// The number of a user or group. Of a name only root's matters: file capabilities give every
+    /// other user more privileges.
     pub(crate) fn id(user: &OsStr) -> u32 {
         match user.to_string_lossy().as_ref() {
             "root" => 0,
@@ -43,19 +42,18 @@ impl Credentials {
     }
 }
 
-/// What a program's file gives to whoever executes it.
+/// The privileges that a program's file gives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Gain {
-    /// The rights of another user.
+    /// Those of another user (setuid).
     User(u32),
-    /// The rights of another group.
+    /// Those of another group (setgid).
     Group(u32),
     Capabilities,
 }
 
-/// Which rights the program's file gives that this caller does not have: the kernel then calls the
-/// program more trusted than its caller (`AT_SECURE`), and takes the rights away again if an
-/// unprivileged process traces it.
+/// Finds the privileges that the program's file gives and its starter lacks. The kernel then sets
+/// `AT_SECURE`, and gives none of them if an unprivileged process traces the program.
 pub(crate) fn gains(path: &Path, who: &Credentials) -> io::Result<Vec<Gain>> {
     const SETUID: u32 = 0o4000;
     const SETGID: u32 = 0o2000;

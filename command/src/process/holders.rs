@@ -1,4 +1,4 @@
-//! Who holds a socket: every process that has a descriptor of it, by its inode. A child that
+//! Finds the processes that hold a socket, by the inode of their descriptors. A child that
 //! inherited a listener and was forgotten holds the port as well as the parent did.
 
 use crate::output::readable;
@@ -29,12 +29,12 @@ pub(crate) struct Holder {
     pub(crate) info: Arc<ProcessInfo>,
 }
 
-/// Who holds what, as far as we may see.
+/// The processes that hold sockets, as far as we may see them.
 #[derive(Debug, Default)]
 pub(crate) struct Holders(HashMap<u64, Vec<Holder>>);
 
 impl Holders {
-    /// Looks through all processes for these sockets.
+    /// Searches all processes for these sockets.
     pub(crate) fn find(inodes: impl IntoIterator<Item = u64>) -> Self {
         let mut wanted: HashSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
         let mut found = HashMap::<u64, Vec<Holder>>::new();

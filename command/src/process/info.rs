@@ -1,4 +1,4 @@
-//! Who a process is: its user, command line, age, unit and container, and who started it.
+//! Describes a process: its user, command line, age, unit and container, and its ancestors.
 
 use crate::output::readable;
 use crate::process::cgroup::{self, Container};
@@ -84,7 +84,7 @@ pub(crate) struct Ancestor {
 }
 
 impl ProcessInfo {
-    /// What is known of a process. One that has ended meanwhile is nobody.
+    /// Reads what is known of a process; all is empty for one that has exited.
     pub(crate) fn of_pid(pid: i32) -> Self {
         Process::new(pid).map_or_else(
             |_| Self::default(),
@@ -98,7 +98,7 @@ impl ProcessInfo {
         )
     }
 
-    /// What is known of a process beside its `stat`.
+    /// The same for a process whose `stat` is known.
     pub(super) fn of(process: &Process, stat: Option<&Stat>, cache: &ProcCache) -> Self {
         let uid = process.uid().ok();
         let place = fs::read(format!("/proc/{}/cgroup", process.pid()))
@@ -126,7 +126,7 @@ impl ProcessInfo {
         }
     }
 
-    /// Whether somebody who looks for this program means it.
+    /// Whether a user who names this program means it.
     pub(crate) fn is_called(&self, wanted: &str, shown: &str) -> bool {
         is_called(
             &self.command_line,
@@ -207,7 +207,7 @@ pub(crate) fn is_called(
         })
 }
 
-/// Our tracer, if it traces the process.
+/// The tracer of `reuseaddr run`, if it traces the process.
 pub(crate) fn tracer(process: &Process) -> Option<i32> {
     let tracer = process.status().ok()?.tracerpid;
     if tracer == 0 {
@@ -250,7 +250,7 @@ fn raw_arguments(pid: i32) -> Vec<Vec<u8>> {
     text.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
-/// What many processes have in common, and is read once for all of them.
+/// Caches what is the same for many processes.
 #[derive(Debug, Default)]
 pub(super) struct ProcCache {
     /// Names and parents; `None` of a process that had ended.
@@ -313,13 +313,13 @@ pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
     .filter_map(Path::file_name)
     .map(|name| {
         let name = name.as_bytes();
-        // As proc(5) has it for a file that is gone.
+        // proc(5) adds this to the name of a deleted file.
         name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned()
     })
     .collect()
 }
 
-/// A process by its number, in words that help if there is none.
+/// Opens a process by its number, with an error that helps if there is none.
 pub(crate) fn process(pid: u32) -> Result<Process> {
     i32::try_from(pid)
         .ok()
@@ -337,7 +337,7 @@ pub(crate) fn process(pid: u32) -> Result<Process> {
         })
 }
 
-/// Whether there is such a process, as the kernel says and not /proc.
+/// Whether there is such a process, by kill(2) and not by /proc.
 fn exists(pid: u32) -> bool {
     i32::try_from(pid)
         .ok()

@@ -1,4 +1,4 @@
-//! A process that can be signalled and waited for without taking another for it: by a pidfd
+//! A process that can be signalled and waited for without mistaking another for it: by a pidfd
 //! (pidfd_open(2)), since a number may be another process's by the time that it is used.
 
 use crate::process::holders;

@@ -25,7 +25,7 @@ pub(crate) struct Domain {
     asked_for: Option<String>,
 }
 
-/// With whom a start begins.
+/// The process that a start begins with.
 #[derive(Clone, Copy, Debug)]
 enum Root {
     Ourselves,
@@ -34,7 +34,7 @@ enum Root {
     Init,
 }
 
-/// What SELinux makes of a program's start.
+/// The domain that a program is started in.
 #[derive(Debug)]
 pub(crate) enum Start {
     /// It stays in its starter's domain, or SELinux forbids nothing.
@@ -54,7 +54,7 @@ pub(crate) struct Transition {
     pub(crate) is_by_init: bool,
 }
 
-/// What comes of starting a program.
+/// Asks the policy in which domain a program is started.
 pub(crate) fn start(path: &Path, domain: &Domain, no_new_privileges: bool) -> Start {
     if is_enforcing() {
         Start::of(path, domain, no_new_privileges).unwrap_or(Start::Unknown)

@@ -23,7 +23,7 @@ pub(crate) struct ProcessSocket {
 }
 
 impl ProcessSocket {
-    /// Whether it carries the flag.
+    /// Whether it carries `SO_REUSEADDR`.
     pub(crate) fn reuses_address(&self) -> bool {
         socket_reuseaddr(&self.fd).unwrap_or(false)
     }
@@ -40,7 +40,7 @@ pub(crate) fn each_socket(
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let mut seen = HashSet::new();
     let theirs = holders::sockets(process.pid()).map_err(|error| match error {
-        // As proc(5) says that it may not be looked at, or that it has ended.
+        // The errors of proc(5) for a process that may not be inspected or has exited.
         Errno::ACCESS => Errno::PERM,
         Errno::NOENT => Errno::SRCH,
         error => error,
@@ -63,7 +63,7 @@ pub(crate) fn each_socket(
     Ok(())
 }
 
-/// What a socket says of itself, which the kernel tells nobody else.
+/// The options of a socket, which the kernel reports through a descriptor alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flags {
     pub(crate) reuse_address: bool,

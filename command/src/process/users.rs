@@ -1,4 +1,4 @@
-//! Users by number, from /etc/passwd (passwd(5)). Not by getpwuid(3): the name service can't be
+//! Reads users from /etc/passwd (passwd(5)). Not by getpwuid(3): the name service can't be
 //! asked by a program that is linked statically.
 
 use crate::output::readable;

@@ -70,7 +70,7 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// The environment, entry by entry as it is. std leaves out those without an `=`.
+/// The environment, entry by entry. std leaves out those without an `=`.
 pub(crate) fn environment() -> Vec<OsString> {
     let mut entries = Vec::new();
     // SAFETY: libc has set it before `main`, and nothing in this program changes it.

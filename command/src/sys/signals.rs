@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 use std::{io, ptr};
 
-/// The signals that end, stop or resize a program on a terminal, held back until they are waited
+/// The signals that end, stop or resize a program on a terminal, blocked until they are waited
 /// for.
 pub(crate) struct Signals {
     set: libc::sigset_t,
@@ -87,7 +87,7 @@ impl Signals {
     /// the kernel ignores SIGTSTP in an orphaned process group, such as one that `ssh -t` or a
     /// container begins with.
     pub(crate) fn stop(&self) {
-        // SAFETY: raise takes any number. It waits, as one of those that are held back.
+        // SAFETY: raise takes any number. It stays pending, as one of those that are blocked.
         unsafe { libc::raise(libc::SIGTSTP) };
         let this = set_of(&[libc::SIGTSTP]);
         // SAFETY: both pointers may be null, and the one that is not outlives the call. Here it

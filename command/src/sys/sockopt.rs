@@ -33,7 +33,7 @@ pub(crate) fn set_no_time_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Has `connect` choose this port, which other connections may have as well, and `bind` leave the
-/// choice to it (ip(7), since Linux 6.3). A port that the kernel does not hand out is not chosen.
+/// choice to it (ip(7), since Linux 6.3). Only an ephemeral port is chosen.
 pub(crate) fn set_port_of_connect(socket: BorrowedFd<'_>, port: u16) -> io::Result<()> {
     /// From include/uapi/linux/in.h: the lowest port in the lower half, the highest in the upper.
     const IP_LOCAL_PORT_RANGE: c_int = 51;

@@ -81,7 +81,7 @@ pub(crate) struct Entry {
     pub(crate) peer: SocketAddr,
     /// Of an IPv6 listener: whether it refuses IPv4.
     pub(crate) v6only: Option<bool>,
-    /// How long until it is gone by itself, if a timer says so.
+    /// How long until it expires, if the kernel has a timer for it.
     pub(crate) left_ms: Option<u32>,
     pub(crate) uid: u32,
     /// 0 when no process owns it.

@@ -51,7 +51,7 @@ pub(crate) fn is_held(wanted: &Wanted, network: Option<u64>) -> io::Result<bool>
     Ok(found)
 }
 
-/// All UDP sockets with these local ports. Where the kernel can't tell (CONFIG_INET_UDP_DIAG),
+/// All UDP sockets with these local ports. Where the kernel can't show (CONFIG_INET_UDP_DIAG),
 /// there are none.
 pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
     let mut entries = Vec::new();
@@ -129,8 +129,8 @@ pub(crate) enum Refusal {
 /// already gone counts as destroyed.
 ///
 /// The first alone, which tells whether we may; the rest by the thousand, and only what fails is
-/// answered. `tell` is told for how many it has been asked.
-pub(crate) fn destroy(entries: &[Entry], mut tell: impl FnMut(usize)) -> Result<Option<Refusal>> {
+/// answered. `show` is called with the number asked for so far.
+pub(crate) fn destroy(entries: &[Entry], mut show: impl FnMut(usize)) -> Result<Option<Refusal>> {
     // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless
     // somebody has shrunk it.
     const AT_ONCE: usize = 1000;
@@ -165,7 +165,7 @@ pub(crate) fn destroy(entries: &[Entry], mut tell: impl FnMut(usize)) -> Result<
             .receive_what_is_there(&mut take)
             .context(UNREADABLE)?;
         asked += some.len();
-        tell(asked);
+        show(asked);
     }
     Ok(refusal)
 }

@@ -28,7 +28,7 @@ pub(crate) struct ContainerRef {
 }
 
 impl ContainerRef {
-    /// As its engine's commands take it.
+    /// The argument for its engine's commands.
     pub(super) fn to_type(&self) -> String {
         self.name
             .clone()
@@ -36,7 +36,7 @@ impl ContainerRef {
             .unwrap_or_default()
     }
 
-    /// As people are told of it: `web (3f4e1c9a2b7d)`.
+    /// As people see it: `web (3f4e1c9a2b7d)`.
     pub(super) fn short(&self) -> String {
         match (&self.name, &self.id) {
             (Some(name), Some(id)) if *name != *id => format!("{name} ({})", short_id(id)),

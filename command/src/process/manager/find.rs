@@ -19,7 +19,7 @@ pub(crate) struct Managers {
     units: BTreeMap<(String, Option<u32>), Unit>,
 }
 
-/// What is known of a process that may be a manager, or be managed.
+/// A process that may be a manager, or be managed.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) pid: i32,
@@ -61,7 +61,7 @@ impl Member {
 }
 
 impl Managers {
-    /// Notes where we are.
+    /// Reads which container we are in.
     pub(crate) fn look() -> Self {
         let ours = fs::read_to_string("/proc/self/cgroup").map(|text| cgroup::read(&text));
         Self {

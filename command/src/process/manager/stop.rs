@@ -118,8 +118,8 @@ impl Manager {
         }
     }
 
-    /// Runs the command, and waits for it; `tell` is called meanwhile.
-    pub(crate) fn stop(&self, mut tell: impl FnMut()) -> Result<()> {
+    /// Runs the command, and waits for it; `show` is called meanwhile.
+    pub(crate) fn stop(&self, mut show: impl FnMut()) -> Result<()> {
         const OFTEN: Duration = Duration::from_millis(20);
         let shown = self.stop_command();
         let Some(words) = self.stop_words() else {
@@ -137,7 +137,7 @@ impl Manager {
             .spawn()
             .with_context(|| format!("`{shown}` can't be started"))?;
         while command.try_wait()?.is_none() {
-            tell();
+            show();
             thread::sleep(OFTEN);
         }
         let output = command.wait_with_output()?;

@@ -1,4 +1,4 @@
-//! A service of systemd: what its manager says of it, and how it is stopped (systemctl(1)).
+//! A service of systemd: its properties, and how it is stopped (systemctl(1)).
 
 use super::find::Member;
 use crate::process::holders::Holder;
@@ -13,12 +13,12 @@ pub(crate) struct Unit {
     pub(crate) name: String,
     /// Of a user's own manager: that user.
     user: Option<u32>,
-    /// Its first process, if its manager tells and it has one.
+    /// Its main process, if it has one (`MainPID`).
     main: Option<i32>,
     restart: Option<String>,
 }
 
-/// Programs that only start another one, and wait for it: with that their unit has ended too.
+/// Programs that only start another one and wait for it: when that exits, so does their unit.
 const STARTERS: [&str; 24] = [
     "sh",
     "bash",
