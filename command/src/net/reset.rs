@@ -222,8 +222,8 @@ impl Resetter {
     }
 }
 
-/// Whether `TIME_WAIT` between these ends, the local one first, can be cleared without privileges, as
-/// far as that can be told beforehand.
+/// Whether `TIME_WAIT` between these ends, the local one first, can be cleared without privileges,
+/// as far as that can be told beforehand.
 pub(crate) fn needs_no_privileges(
     ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>,
 ) -> bool {

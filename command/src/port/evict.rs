@@ -67,8 +67,8 @@ pub(crate) struct Eviction {
     pub(crate) reset_errors: BTreeMap<ResetError, usize>,
 }
 
-/// How long leftovers may take to reach a state in which they can be cleared: a round trip, where the
-/// peers are alive. The kernel may also ignore a second SYN for half a second
+/// How long leftovers may take to reach a state in which they can be cleared: a round trip, where
+/// the peers are alive. The kernel may also ignore a second SYN for half a second
 /// (`tcp_invalid_ratelimit`).
 const SETTLING: Duration = Duration::from_millis(600);
 
