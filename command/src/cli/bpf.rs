@@ -1,23 +1,20 @@
 //! Attaches the engine `bpf` to control groups, detaches it, and shows where it is.
 
-use super::{exit, options};
+mod status;
+
+use super::exit;
 use crate::engine::bpf::hierarchy::Hierarchy;
-use crate::engine::bpf::instance::{self, Life};
-use crate::engine::bpf::maps::Ports;
+use crate::engine::bpf::instance;
 use crate::engine::bpf::oci::{self, Hook};
-use crate::engine::bpf::record::{self, Record, Turn};
+use crate::engine::bpf::record::{self, Turn};
 use crate::engine::bpf::{own, pins, place, selftest, start};
-use crate::output::{self, count, paragraph};
+use crate::output::{self, count};
 use crate::port::port_list::{self, PortList, spelled};
 use crate::systemd::command::Lasting;
 use anyhow::{Context, Result};
 use log::{debug, info};
-use rustix::process::geteuid;
-use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Let whole services and containers bind their ports again, by programs in the kernel
@@ -36,7 +33,7 @@ pub(crate) struct Arguments {
 enum Verb {
     Attach(Attach),
     Detach(Detach),
-    Status(Status),
+    Status(status::Arguments),
     Hook(HookArguments),
     /// Attaches for the container whose state is on stdin
     #[command(name = oci::HOOK, hide = true)]
@@ -68,13 +65,6 @@ struct Detach {
     /// All of them; nothing of ours is left in the kernel
     #[arg(long, group = "where")]
     all: bool,
-}
-
-/// Show the control groups that have the programs, and the ports that are served
-#[derive(Debug, clap::Args)]
-struct Status {
-    #[command(flatten)]
-    format: options::Format,
 }
 
 /// Print or write the hook by which Podman and CRI-O attach for containers with the annotation
@@ -135,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.verb {
         Verb::Attach(attach) => self::attach(attach),
         Verb::Detach(detach) => self::detach(detach),
-        Verb::Status(status) => self::status(status),
+        Verb::Status(arguments) => status::run(arguments),
         Verb::Hook(arguments) => hook(arguments),
         Verb::Oci => Ok(oci()),
         Verb::SelfTest => selftest::child(),
@@ -323,146 +313,4 @@ fn oci() -> u8 {
         output::complain(&format!("bpf: {error:#}"));
     }
     exit::YES
-}
-
-/// What `status --json` answers.
-#[derive(Debug, Serialize)]
-struct Answer {
-    /// Whether the kernel could be asked, which takes root. What others are told is what was
-    /// attached, and not what is.
-    asked_the_kernel: bool,
-    instances: Vec<Instance>,
-}
-
-#[derive(Debug, Serialize)]
-struct Instance {
-    cgroup: String,
-    /// `attached`, `incomplete`, or `waiting` for the next group of that name.
-    state: &'static str,
-    /// Whether its ports are remembered when the group goes.
-    lasting: bool,
-    /// The ports that are served, if not all are.
-    only_ports: Option<String>,
-    /// The ports that get their flag at `bind`; unknown unless the kernel was asked.
-    served_ports: Option<String>,
-}
-
-fn status(arguments: &Status) -> Result<u8> {
-    const PROGRAMS: usize = 6;
-    let hierarchy = Hierarchy::find()?;
-    let mut records: BTreeMap<String, Record> = record::all()
-        .into_iter()
-        .map(|record| (record.group.clone(), record))
-        .collect();
-    let may_ask = geteuid().is_root();
-    if may_ask {
-        for group in pins::groups() {
-            let record = || Record::new(&group, Life::Lasting, None);
-            records.entry(group.clone()).or_insert_with(record);
-        }
-    }
-    let mut instances = BTreeMap::new();
-    let groups = if may_ask { hierarchy.all() } else { Vec::new() };
-    for group in &groups {
-        let Ok(folder) = hierarchy.open(group) else {
-            continue;
-        };
-        let there = match instance::attached(group, folder.as_fd()) {
-            // It has gone meanwhile.
-            Err(_) if !hierarchy.folder(group).exists() => continue,
-            there => there?,
-        };
-        if there.is_empty() {
-            continue;
-        }
-        let ports = instance::ports_of(&there);
-        let allowed = ports.as_ref().map(Ports::allowed);
-        instances.insert(
-            group.clone(),
-            Instance {
-                cgroup: group.clone(),
-                state: if there.len() == PROGRAMS {
-                    "attached"
-                } else {
-                    "incomplete"
-                },
-                lasting: records.get(group).is_some_and(|record| record.lasting),
-                only_ports: allowed
-                    .filter(|ports| u16::try_from(ports.len()).is_ok())
-                    .map(|ports| spelled(&ports)),
-                served_ports: ports.map(|ports| spelled(&ports.served())),
-            },
-        );
-    }
-    for (group, record) in records {
-        let is_there = hierarchy.folder(&group).exists();
-        if instances.contains_key(&group) || (!record.lasting && !is_there) {
-            continue;
-        }
-        instances.insert(
-            group.clone(),
-            Instance {
-                cgroup: group,
-                state: if is_there && !may_ask {
-                    "attached"
-                } else {
-                    "waiting"
-                },
-                lasting: record.lasting,
-                only_ports: record.ports,
-                served_ports: None,
-            },
-        );
-    }
-    let answer = Answer {
-        asked_the_kernel: may_ask,
-        instances: instances.into_values().collect(),
-    };
-    if arguments.format.json {
-        output::print_json(&answer, false)?;
-    } else {
-        output::print(&text(&answer))?;
-    }
-    Ok(if answer.instances.is_empty() {
-        exit::NO
-    } else {
-        exit::YES
-    })
-}
-
-fn text(answer: &Answer) -> String {
-    if answer.instances.is_empty() {
-        return output::typed::sentence(
-            "Attached nowhere. `sudo reuseaddr bpf attach --unit NAME` attaches to a service.\n",
-        );
-    }
-    let mut text = String::new();
-    for instance in &answer.instances {
-        let mut words = vec![match instance.state {
-            "incomplete" => "attached in part; `reuseaddr bpf attach` completes it".into(),
-            "waiting" => "not there now; remembered for its next start".into(),
-            state => state.to_owned(),
-        }];
-        if let Some(only) = &instance.only_ports {
-            words.push(format!("only ports {only}"));
-        }
-        match instance.served_ports.as_deref() {
-            None => {}
-            Some("") => words.push("no port served yet".into()),
-            Some(ports) => words.push(format!("served ports: {ports}")),
-        }
-        text += &paragraph(
-            "",
-            "    ",
-            &format!("{}: {}", instance.cgroup, words.join("; ")),
-        );
-    }
-    if !answer.asked_the_kernel {
-        text += &paragraph(
-            "",
-            "",
-            "As it was attached; root is also told which ports are served.",
-        );
-    }
-    text
 }

@@ -165,14 +165,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !reasons.is_empty() {
         let command = Lasting::find(false)?;
         let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
-        let text = drop_in::text_of_bpf(
-            &command.path,
-            ports.as_deref(),
-            &reasons,
-            properties
-                .as_ref()
-                .is_some_and(Properties::has_root_directory),
-        )?;
+        let rooted = properties
+            .as_ref()
+            .is_some_and(Properties::has_root_directory);
+        let text = drop_in::text_of_bpf(&command.path, ports.as_deref(), &reasons, rooted)?;
         return Plan {
             text,
             folder: &folder,
