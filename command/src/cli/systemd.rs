@@ -79,6 +79,22 @@ impl Arguments {
     }
 }
 
+/// Names each engine that is not the library.
+fn tell_engines(reports: &[Report]) {
+    for report in reports {
+        match &report.engine {
+            Some(choice) if choice.name != Engine::Preload => {
+                output::tell(&format!("ExecStart: the engine is {}", choice.name));
+            }
+            Some(_) if report.follows && report.starts_unseen => output::tell(
+                "ExecStart: what it starts can't be known beforehand, so `reuseaddr run` \
+                 follows that",
+            ),
+            _ => {}
+        }
+    }
+}
+
 /// Answers `reuseaddr systemd`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let unit = unit::service(&arguments.unit)?;
@@ -140,18 +156,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             for problem in reports.iter().flat_map(Report::problems) {
                 output::warn(&format!("ExecStart: {problem}"));
             }
-            for report in &reports {
-                match &report.engine {
-                    Some(choice) if choice.name != Engine::Preload => {
-                        output::tell(&format!("ExecStart: the engine is {}", choice.name));
-                    }
-                    Some(_) if report.follows && report.starts_unseen => output::tell(
-                        "ExecStart: what it starts can't be known beforehand, so `reuseaddr run` \
-                         follows that",
-                    ),
-                    _ => {}
-                }
-            }
+            tell_engines(&reports);
         }
         None => output::warn(&format!(
             "systemd could not be asked about {unit}, so whether its settings defeat the library \

@@ -138,7 +138,7 @@ fn reach(files: &[(PathBuf, Calls)]) -> Reach {
         Reach::ByLibrary(file_name(file))
     } else if files.iter().any(|(_, calls)| calls.loads) {
         let is_program = |(file, _): &&(PathBuf, Calls)| instructions::serves_by_itself(file);
-        if files.first().filter(is_program).is_some() {
+        if files.first().as_ref().is_some_and(is_program) {
             Reach::ByItself
         } else {
             Reach::ByLoading
