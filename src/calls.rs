@@ -18,10 +18,12 @@ impl Kernel for Socket {
         self.0
     }
 
+    #[inline(always)]
     fn option(&self, option: SocketOption) -> Option<c_int> {
         self.get(option.level(), option.name(), 0)
     }
 
+    #[inline(always)]
     fn set_option(&self, option: SocketOption, value: c_int) -> bool {
         self.set(option.level(), option.name(), value)
     }
@@ -38,10 +40,12 @@ impl Kernel for Socket {
         file::identify(self.0)
     }
 
+    #[inline(always)]
     fn block_signals(&self) -> Option<signals::Mask> {
         signals::block()
     }
 
+    #[inline(always)]
     fn restore_signals(&self, mask: signals::Mask) {
         signals::restore(mask);
     }

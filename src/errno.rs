@@ -3,6 +3,7 @@
 use core::ffi::c_int;
 
 /// The calling thread's `errno`.
+#[inline(always)]
 pub(crate) fn get() -> c_int {
     // SAFETY: glibc's __errno_location takes nothing and is valid in every thread (errno(3)).
     let location = unsafe { libc::__errno_location() };
@@ -12,6 +13,7 @@ pub(crate) fn get() -> c_int {
 }
 
 /// Sets the calling thread's `errno`.
+#[inline(always)]
 pub(crate) fn set(value: c_int) {
     // SAFETY: as in `get`.
     let location = unsafe { libc::__errno_location() };
@@ -20,6 +22,7 @@ pub(crate) fn set(value: c_int) {
 }
 
 /// Runs something of ours, and leaves `errno` as it was.
+#[inline(always)]
 pub(crate) fn kept<T>(ours: impl FnOnce() -> T) -> T {
     let before = get();
     let result = ours();

@@ -180,6 +180,7 @@ fn prepare_close(settings: &Settings, fd: c_int) {
 }
 
 /// What a hook returns, with `errno` as the program is to find it.
+#[inline(always)]
 fn answer(result: Result<(), Errno>, errno_before: c_int) -> c_int {
     match result {
         Ok(()) => {
@@ -254,12 +255,14 @@ struct Listen {
 }
 
 impl OriginalCall for Listen {
+    #[inline(always)]
     fn make(&self) -> Result<(), Errno> {
         // SAFETY: two numbers, which the kernel checks.
         made(unsafe { real::LISTEN.get()(self.fd, self.backlog) })
     }
 }
 
+#[inline(always)]
 fn made(result: c_int) -> Result<(), Errno> {
     if result == 0 {
         Ok(())

@@ -23,6 +23,8 @@
 
 #![no_std]
 #![deny(unsafe_code)]
+// The library is built for size, and what each call passes is to be in one piece all the same.
+#![allow(clippy::inline_always)]
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

@@ -10,7 +10,7 @@ use core::mem;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use libreuse_rules::report;
-use libreuse_rules::settings::{Complaint, PREFIX, Programs, Settings, VARIABLES};
+use libreuse_rules::settings::{PREFIX, Programs, Settings, VARIABLES};
 
 static STORE: Store = Store {
     settings: UnsafeCell::new(Settings::UNSET),
@@ -36,7 +36,7 @@ unsafe impl Sync for Store {}
 
 /// The settings, if the shim is to act in this program: `None` where `LIBREUSE_PROGRAMS` leaves it
 /// out, and while they are being read.
-#[inline]
+#[inline(always)]
 pub(crate) fn settings() -> Option<&'static Settings> {
     match STORE.state.load(Acquire) {
         // SAFETY: the last write to them came before the state was set.
@@ -110,21 +110,18 @@ fn read_once() {
     // (environ(7), attributes(7)).
     let environment = unsafe { Strings::borrow(environment) };
 
-    let mut mistakes = false;
     let is_any_set = variables(&environment).next().is_some();
-    if is_any_set && !runs_with_more_rights_than_its_caller() {
-        read(settings, &environment, &mut |_| mistakes = true);
-    }
+    let are_mistaken = is_any_set
+        && !runs_with_more_rights_than_its_caller()
+        && read(settings, &environment, Mistakes::Seen);
     if !chosen(settings) {
         STORE.state.store(OFF, Relaxed);
         return;
     }
-    if mistakes && sink::open_for_mistakes(settings) {
+    if are_mistaken && sink::open_for_mistakes(settings) {
         // Only now is it known whether they are to be reported: LIBREUSE_LOG may be among the
         // variables.
-        read(settings, &environment, &mut |complaint| {
-            sink::mistake(format_args!("{complaint}"));
-        });
+        read(settings, &environment, Mistakes::Told);
     }
     let settings = &*settings;
     STORE.state.store(READ, Release);
@@ -164,17 +161,29 @@ fn at_secure_of_the_kernel() -> Option<c_ulong> {
     })
 }
 
-/// Takes every `LIBREUSE_` variable into the settings. Of two with the same name the first counts,
-/// as for `getenv`.
-fn read(
-    settings: &mut Settings,
-    environment: &Strings<'_>,
-    mut complain: &mut dyn FnMut(Complaint<'_>),
-) {
+/// What is done about a mistake in a variable.
+#[derive(Clone, Copy)]
+enum Mistakes {
+    Seen,
+    Told,
+}
+
+/// Takes every `LIBREUSE_` variable into the settings; whether there is a mistake in one. Of two
+/// with the same name the first counts, as for `getenv`.
+fn read(settings: &mut Settings, environment: &Strings<'_>, mistakes: Mistakes) -> bool {
+    let mut are_there = false;
+    let mut take = |name, value| {
+        if let Err(complaint) = settings.set(name, value) {
+            are_there = true;
+            if matches!(mistakes, Mistakes::Told) {
+                sink::mistake(format_args!("{complaint}"));
+            }
+        }
+    };
     for variable in &VARIABLES {
         let named = |&(name, _): &(&[u8], &[u8])| name == variable.name.as_bytes();
         if let Some((name, value)) = variables(environment).find(named) {
-            settings.set(name, value).unwrap_or_else(&mut complain);
+            take(name, value);
         }
     }
     let unknown = |&(name, _): &(&[u8], &[u8])| {
@@ -183,8 +192,9 @@ fn read(
             .all(|variable| variable.name.as_bytes() != name)
     };
     for (name, value) in variables(environment).filter(unknown) {
-        settings.set(name, value).unwrap_or_else(&mut complain);
+        take(name, value);
     }
+    are_there
 }
 
 /// The names and values of the `LIBREUSE_` variables.

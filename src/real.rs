@@ -96,7 +96,7 @@ impl<I: Interposed> Real<I> {
     ///
     /// Before our constructor has run it is looked up here: other libraries' constructors may call
     /// us first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self) -> I::Function {
         let mut address = self.address.load(Relaxed);
         if address.is_null() {

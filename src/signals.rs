@@ -16,14 +16,12 @@ pub(crate) const KERNEL_SIGSET: usize = 8;
 /// running, and the kernel ends a program in which such a one is blocked, instead of calling its
 /// handler (`force_sig_info_to_task` in kernel/signal.c). SIGSYS is how a seccomp sandbox lets its
 /// own handler answer a system call.
-const SYNCHRONOUS: [c_int; 6] = [
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGSEGV,
-    libc::SIGSYS,
-    libc::SIGTRAP,
-];
+const SYNCHRONOUS: u64 = only(libc::SIGBUS)
+    | only(libc::SIGFPE)
+    | only(libc::SIGILL)
+    | only(libc::SIGSEGV)
+    | only(libc::SIGSYS)
+    | only(libc::SIGTRAP);
 
 /// A thread's blocked signals, as the kernel has them.
 #[derive(Clone, Copy)]
@@ -31,15 +29,14 @@ pub(crate) struct Mask(u64);
 
 /// Blocks signals (sigprocmask(2)); returns the program's own mask, or `None` if the kernel
 /// refused.
+#[inline(always)]
 pub(crate) fn block() -> Option<Mask> {
-    let signals = SYNCHRONOUS
-        .into_iter()
-        .fold(u64::MAX, |set, signal| set & !only(signal));
     let mut before = 0_u64;
-    change_mask(libc::SIG_BLOCK, signals, Some(&mut before)).then_some(Mask(before))
+    change_mask(libc::SIG_BLOCK, !SYNCHRONOUS, Some(&mut before)).then_some(Mask(before))
 }
 
 /// Puts the program's mask in place again.
+#[inline(always)]
 pub(crate) fn restore(before: Mask) {
     change_mask(libc::SIG_SETMASK, before.0, None);
 }
@@ -185,6 +182,7 @@ const fn only(signal: c_int) -> u64 {
     1 << (signal.unsigned_abs().saturating_sub(1) & 63)
 }
 
+#[inline(always)]
 fn change_mask(how: c_int, set: u64, before: Option<&mut u64>) -> bool {
     let before = before.map_or(ptr::null_mut(), ptr::from_mut);
     // SAFETY: both sets are of the kernel's size and outlive the call.

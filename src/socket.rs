@@ -6,7 +6,7 @@
 
 use crate::real::{self, socket_call};
 use core::ffi::{c_int, c_void};
-use core::mem;
+use core::mem::{self, MaybeUninit};
 use libc::socklen_t;
 use libreuse_rules::calls::{Connection, Facts, State};
 use libreuse_rules::endpoint::{self, Endpoint};
@@ -19,6 +19,7 @@ const SO_NETNS_COOKIE: c_int = 71;
 pub(crate) struct Socket(pub(crate) c_int);
 
 impl Socket {
+    #[inline(always)]
     pub(crate) fn set<T: Copy>(self, level: c_int, name: c_int, value: T) -> bool {
         let length = size::<T>();
         // SAFETY: the value outlives the call and `length` is its size; the kernel checks
@@ -34,6 +35,7 @@ impl Socket {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn get<T>(self, level: c_int, name: c_int, mut value: T) -> Option<T> {
         let mut length = size::<T>();
         // SAFETY: the kernel writes at most `length` bytes, which is the value's size, and callers
@@ -52,16 +54,10 @@ impl Socket {
         (result == 0).then_some(value)
     }
 
-    /// What tells its network namespace from every other one, from Linux 5.14 on.
-    pub(crate) fn network(self) -> Option<u64> {
-        self.get(libc::SOL_SOCKET, SO_NETNS_COOKIE, 0)
-    }
-}
-
-impl Facts for Socket {
-    fn local(&self) -> Option<Endpoint> {
-        let mut bytes = [0_u8; endpoint::LONGEST];
-        let mut length = size::<[u8; endpoint::LONGEST]>();
+    /// As much of its own address as there is room for, and how long the whole of it is.
+    #[inline(always)]
+    fn address<const ROOM: usize>(self, mut bytes: [u8; ROOM]) -> Option<([u8; ROOM], socklen_t)> {
+        let mut length = size::<[u8; ROOM]>();
         // SAFETY: the kernel writes at most `length` bytes, which is the buffer's size. Both
         // outlive the call.
         let result = unsafe {
@@ -73,22 +69,51 @@ impl Facts for Socket {
                 &raw mut length
             )
         };
-        // An unnamed AF_UNIX address and the like decode to None.
-        if result == 0 {
-            Endpoint::decode(bytes.get(..usize::try_from(length).ok()?)?)
-        } else {
-            None
-        }
+        (result == 0).then_some((bytes, length))
     }
 
+    /// What tells its network namespace from every other one, from Linux 5.14 on.
+    pub(crate) fn network(self) -> Option<u64> {
+        self.get(libc::SOL_SOCKET, SO_NETNS_COOKIE, 0)
+    }
+}
+
+impl Facts for Socket {
+    fn local(&self) -> Option<Endpoint> {
+        let (bytes, length) = self.address([0_u8; endpoint::LONGEST])?;
+        // An unnamed AF_UNIX address and the like decode to None.
+        Endpoint::decode(bytes.get(..usize::try_from(length).ok()?)?)
+    }
+
+    #[inline(always)]
+    fn port(&self) -> Option<u16> {
+        // The kernel gives as much of an address as there is room for.
+        let (bytes, _) = self.address([0_u8; 4])?;
+        endpoint::port(bytes)
+    }
+
+    #[inline(always)]
     fn state(&self) -> Option<State> {
         self.get(libc::IPPROTO_TCP, libc::TCP_INFO, 0)
             .map(State::from_number)
     }
 
     fn connection(&self) -> Option<Connection> {
-        self.get(libc::IPPROTO_TCP, libc::TCP_INFO, [0; Connection::INFO])
-            .map(|info| Connection::decode(&info))
+        /// What [`Connection::decode`] reads; the kernel may write less.
+        #[repr(C)]
+        struct Info {
+            first: [u8; 8],
+            between: MaybeUninit<[u8; Connection::INFO - 16]>,
+            received: u64,
+        }
+        let info = Info {
+            first: [0; 8],
+            between: MaybeUninit::uninit(),
+            received: 0,
+        };
+        let info = self.get(libc::IPPROTO_TCP, libc::TCP_INFO, info)?;
+        let [state, _, _, _, _, options, ..] = info.first;
+        Some(Connection::new(state, options, info.received))
     }
 }
 

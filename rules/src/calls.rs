@@ -45,6 +45,7 @@ impl SocketOption {
 
     /// The option's level, for setsockopt(2).
     #[must_use]
+    #[inline(always)]
     pub const fn level(self) -> i32 {
         match self {
             Self::ReuseAddress | Self::ReusePort | Self::Interface => Self::SOL_SOCKET,
@@ -55,6 +56,7 @@ impl SocketOption {
 
     /// The option's number at its level.
     #[must_use]
+    #[inline(always)]
     pub const fn name(self) -> i32 {
         match self {
             Self::ReuseAddress => Self::SO_REUSEADDR,
@@ -67,6 +69,7 @@ impl SocketOption {
 
     /// The option with this number at this level.
     #[must_use]
+    #[inline(always)]
     pub const fn at(level: i32, name: i32) -> Option<Self> {
         match (level, name) {
             (Self::SOL_SOCKET, Self::SO_REUSEADDR) => Some(Self::ReuseAddress),
@@ -96,6 +99,7 @@ impl State {
     /// From the number of a state, which is the first byte of `TCP_INFO`
     /// (`include/net/tcp_states.h`).
     #[must_use]
+    #[inline(always)]
     pub fn from_number(number: u8) -> Self {
         match number {
             2 => Self::Connecting,
@@ -128,13 +132,22 @@ impl Connection {
     /// 4.1.
     #[must_use]
     pub fn decode(info: &[u8; Self::INFO]) -> Self {
+        let [state, _, _, _, _, options, ..] = *info;
+        let received = info
+            .last_chunk()
+            .map_or(0, |&bytes| u64::from_ne_bytes(bytes));
+        Self::new(state, options, received)
+    }
+
+    /// From the first byte of `TCP_INFO`, the sixth (`tcpi_options`) and the last eight
+    /// (`tcpi_bytes_received`).
+    #[must_use]
+    pub fn new(state: u8, options: u8, received: u64) -> Self {
         // Bytes came in the SYN, from a program that need not have been told of the connection yet.
         const TCPI_OPT_SYN_DATA: u8 = 32;
-        let [state, _, _, _, _, options, ..] = *info;
-        let received = info.last_chunk::<8>().is_some_and(|&bytes| bytes != [0; 8]);
         Self {
             state: State::from_number(state),
-            heard: received && options & TCPI_OPT_SYN_DATA == 0,
+            heard: received > 0 && options & TCPI_OPT_SYN_DATA == 0,
         }
     }
 }
@@ -180,6 +193,11 @@ pub trait Facts {
     /// The address that an IPv4 or IPv6 socket is bound to, with port 0 if it is not
     /// (getsockname(2)); `None` for anything else.
     fn local(&self) -> Option<Endpoint>;
+
+    /// The port alone.
+    fn port(&self) -> Option<u16> {
+        self.local().map(|local| local.port)
+    }
 
     /// The TCP state of a TCP or MPTCP socket: the first byte of `TCP_INFO` (getsockopt(2)), which
     /// UDP, raw and Unix sockets and other descriptors refuse, so that one call tells what it is

@@ -338,6 +338,15 @@ fn write_v6(f: &mut fmt::Formatter<'_>, groups: [u16; 8]) -> fmt::Result {
     Ok(())
 }
 
+/// The port of a socket's address, of which these are the first bytes; `None` if it is neither IPv4
+/// nor IPv6.
+#[must_use]
+#[inline(always)]
+pub fn port([first, second, high, low]: [u8; 4]) -> Option<u16> {
+    let family = u16::from_ne_bytes([first, second]);
+    matches!(family, AF_INET | AF_INET6).then(|| u16::from_be_bytes([high, low]))
+}
+
 /// A number in decimal, without the panic path that the integers' own `Display` has.
 #[derive(Clone, Copy)]
 pub struct Decimal(pub u32);

@@ -2,6 +2,8 @@
 //! makes the system calls.
 #![no_std]
 #![forbid(unsafe_code)]
+// The library is built for size, and what each call passes is to be in one piece all the same.
+#![allow(clippy::inline_always)]
 
 pub mod calls;
 pub mod diag;

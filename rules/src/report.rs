@@ -167,50 +167,50 @@ fn milliseconds(value: u64) -> Decimal {
 }
 
 /// Whether anything is told of calls that were not about an address in use.
+#[inline(always)]
 pub(crate) fn tells_of_calls() -> bool {
     log::log_enabled!(Level::Debug)
 }
 
 /// Options were set around a call.
-pub(crate) fn acted(function: Function, kernel: &impl Kernel, options: Options) {
+pub(crate) fn acted(function: Function, place: Place, options: Options) {
     log::debug!(
-        "{} {}: set {options} {}",
+        "{} {place}: set {options} {}",
         function.name(),
-        Place::of(kernel),
         function.why(options)
     );
 }
 
 /// The kernel refused options that were to be set around a call, as it does `TCP_LINGER2` for
 /// MPTCP.
-pub(crate) fn refused(function: Function, kernel: &impl Kernel, options: Options) {
-    log::debug!(
-        "{} {}: the kernel refused {options}",
-        function.name(),
-        Place::of(kernel)
-    );
+pub(crate) fn refused(function: Function, place: Place, options: Options) {
+    log::debug!("{} {place}: the kernel refused {options}", function.name());
 }
 
 /// A call was left alone.
 pub(crate) fn left_alone(function: Function, kernel: &impl Kernel, reason: Reason) {
     if log::log_enabled!(Level::Trace) {
-        log::trace!(
-            "{} {}: left alone, {}",
-            function.name(),
-            Place::of(kernel),
-            Plain(reason.text())
-        );
+        passed_by(function, Place::of(kernel), reason);
     }
 }
 
+fn passed_by(function: Function, place: Place, reason: Reason) {
+    log::trace!(
+        "{} {place}: left alone, {}",
+        function.name(),
+        Plain(reason.text())
+    );
+}
+
 /// A descriptor as a person knows it: by its local address, or else by its number.
-enum Place {
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
     At(Endpoint),
     Descriptor(i32),
 }
 
 impl Place {
-    fn of(kernel: &impl Kernel) -> Self {
+    pub(crate) fn of(kernel: &impl Kernel) -> Self {
         kernel
             .local()
             .map_or(Self::Descriptor(kernel.descriptor()), Self::At)

@@ -9,7 +9,7 @@ use crate::diag::Wanted;
 use crate::endpoint::Endpoint;
 use crate::guard::{self, Guard};
 use crate::policy::{self, BindSoFar, Decision, Ending, Options, Reason};
-use crate::report::{self, Function};
+use crate::report::{self, Function, Place};
 use crate::settings::{Linger, Settings};
 
 /// Between two tries at an address: the pause grows up to this.
@@ -64,6 +64,7 @@ pub fn bound(settings: &Settings, kernel: &impl Kernel, address: Option<Endpoint
 /// # Errors
 ///
 /// The kernel's.
+#[inline(always)]
 pub fn listen(
     settings: &Settings,
     kernel: &impl Kernel,
@@ -171,6 +172,7 @@ pub fn close(settings: &Settings, kernel: &impl Kernel) {
 }
 
 /// Does what is decided, and reports it.
+#[inline(always)]
 fn carry_out(function: Function, kernel: &impl Kernel, decision: Decision) {
     match decision {
         Decision::Act(options) => {
@@ -188,7 +190,6 @@ fn carry_out(function: Function, kernel: &impl Kernel, decision: Decision) {
 }
 
 /// Sets the options; returns those that the kernel took.
-#[expect(clippy::inline_always)] // In one piece with `listen`, see `policy::listen`.
 #[inline(always)]
 fn apply(options: Options, kernel: &impl Kernel) -> Options {
     let taken = match options.ending {
@@ -208,7 +209,7 @@ fn apply(options: Options, kernel: &impl Kernel) -> Options {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn report(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
     if report::tells_of_calls() {
         tell(function, kernel, wanted, done);
@@ -218,15 +219,17 @@ fn report(function: Function, kernel: &impl Kernel, wanted: Options, done: Optio
 #[cold]
 #[inline(never)]
 fn tell(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
+    let place = Place::of(kernel);
     if done != Options::NONE {
-        report::acted(function, kernel, done);
+        report::acted(function, place, done);
     }
     if done != wanted {
-        report::refused(function, kernel, wanted.without(done));
+        report::refused(function, place, wanted.without(done));
     }
 }
 
 /// Does something with signals blocked; and all the same where the kernel refused to block them.
+#[inline(always)]
 fn with_signals_blocked<T>(kernel: &impl Kernel, ours: impl FnOnce(bool) -> T) -> T {
     let mask = kernel.block_signals();
     let result = ours(mask.is_some());

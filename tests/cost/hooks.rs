@@ -51,10 +51,13 @@ impl Hook {
     }
 }
 
+/// As scripts/check/bench links it, and as the library is linked.
+const LIMIT: [&str; 4] = ["-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro"];
+
 /// The program that makes the calls, and the C limit: the same hooks in as little C as they take.
 pub(crate) struct Drivers {
     calls: PathBuf,
-    limit: PathBuf,
+    pub(crate) limit: PathBuf,
     profiles: Folder,
 }
 
@@ -71,7 +74,7 @@ impl Drivers {
         let number = NUMBER.fetch_add(1, Relaxed);
         Self {
             calls: compiled("native/calls.c", "calls", &[]),
-            limit: compiled("limit.c", "liblimit.so", &["-shared", "-fPIC"]),
+            limit: compiled("limit.c", "liblimit.so", &LIMIT),
             profiles: Folder::new(&format!("profiles-{number}")),
         }
     }

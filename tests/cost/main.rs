@@ -9,11 +9,14 @@ mod launcher;
 mod startup;
 
 use budget::{Budget, Spent};
+use support::shim;
 
 /// How much more than the budget a hook or the launcher may spend.
 const TOLERANCE: f64 = 1.1;
 /// How much a hook with linger off may spend, of what the C limit spends.
 const MOST_OF_LIMIT: f64 = 1.5;
+/// What a start takes, which may be no more than what it takes with the C limit.
+const INSTRUCTIONS: &str = "start instructions";
 /// How many instructions more a start may take.
 const MOST_AT_START: f64 = 200.0;
 
@@ -21,20 +24,22 @@ const MOST_AT_START: f64 = 200.0;
 fn is_within_the_budget() {
     let drivers = hooks::Drivers::compile();
     let mut spent = hooks::spent(&drivers);
-    spent.extend(startup::spent());
+    spent.extend(startup::spent(shim()));
     spent.extend(launcher::spent());
     if std::env::var_os("LIBREUSE_RECORD_BUDGET").is_some() {
         Budget::record(&spent);
     }
     let budget = Budget::read();
-    let limit = hooks::spent_by_the_limit(&drivers);
+    let mut limit = hooks::spent_by_the_limit(&drivers);
+    let start = startup::spent(&drivers.limit);
+    limit.extend(start.into_iter().filter(|it| it.what == INSTRUCTIONS));
     let mut over = Vec::new();
     println!("{:<24}{:>8}{:>8}{:>9}", "", "spent", "budget", "C limit");
     for Spent { what, number } in &spent {
         let allowed = budget.of(what);
         let least = limit.iter().find(|limit| limit.what == *what);
         let is_over = is_over(what, *number, allowed)
-            || least.is_some_and(|least| *number > least.number * MOST_OF_LIMIT);
+            || least.is_some_and(|least| *number > least.number * most_of_limit(what));
         let beside = least.map_or(String::new(), |least| least.number.to_string());
         let line = format!("{what:<24}{number:>8}{allowed:>8}{beside:>9}");
         println!("{line}");
@@ -50,10 +55,19 @@ fn is_within_the_budget() {
     );
 }
 
+/// How much something may spend, of what the C limit spends for it.
+fn most_of_limit(what: &str) -> f64 {
+    if what == INSTRUCTIONS {
+        1.0
+    } else {
+        MOST_OF_LIMIT
+    }
+}
+
 /// Whether something costs more than it may. Symbols and relocations are few: not one more.
 fn is_over(what: &str, number: f64, allowed: f64) -> bool {
     match what {
-        "start instructions" => number > allowed + MOST_AT_START,
+        INSTRUCTIONS => number > allowed + MOST_AT_START,
         _ if what.starts_with("start ") => number > allowed,
         _ => number > allowed * TOLERANCE,
     }
@@ -66,7 +80,7 @@ fn would_notice_a_rise() {
     let budget = Budget::read();
     let drivers = hooks::Drivers::compile();
     let ports = hooks::Hook::new("close", "graceful").with("LIBREUSE_PORTS", "1-65535");
-    let slower = hooks::per_call(&drivers, support::shim(), &ports);
+    let slower = hooks::per_call(&drivers, shim(), &ports);
     assert!(is_over(
         "close graceful",
         slower,
@@ -74,6 +88,6 @@ fn would_notice_a_rise() {
     ));
     let asked = launcher::Stage::new().calls(launcher::Library::Given, &[("LD_AUDIT", "")]);
     assert!(is_over("run given", asked, budget.of("run given")));
-    let start = budget.of("start instructions");
-    assert!(is_over("start instructions", start + 201.0, start));
+    let start = budget.of(INSTRUCTIONS);
+    assert!(is_over(INSTRUCTIONS, start + 201.0, start));
 }

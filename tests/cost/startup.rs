@@ -3,12 +3,13 @@
 
 use crate::budget::Spent;
 use std::fs;
-use support::{Folder, Program, program, shim};
+use std::path::Path;
+use support::{Folder, Program, program};
 
 const PROGRAM: &str = "/bin/true";
 
-pub(crate) fn spent() -> Vec<Spent> {
-    let (plain, preloaded) = (counts(false), counts(true));
+pub(crate) fn spent(library: &Path) -> Vec<Spent> {
+    let (plain, preloaded) = (counts(None), counts(Some(library)));
     let names = ["instructions", "symbols", "relocations"];
     let added = plain.into_iter().zip(preloaded);
     names
@@ -21,15 +22,13 @@ pub(crate) fn spent() -> Vec<Spent> {
         .collect()
 }
 
-fn counts(is_preloaded: bool) -> [i32; 3] {
-    let with = |program: Program| {
-        if is_preloaded {
-            program.with("LD_PRELOAD", shim())
-        } else {
-            program
-        }
+fn counts(preloaded: Option<&Path>) -> [i32; 3] {
+    let with = |program: Program| match preloaded {
+        Some(library) => program.with("LD_PRELOAD", library),
+        None => program,
     };
-    let folder = Folder::new(&format!("start-{is_preloaded}"));
+    let name = preloaded.and_then(Path::file_stem).unwrap_or_default();
+    let folder = Folder::new(&format!("start-{}", name.to_string_lossy()));
     let profile = folder.join("profile");
     with(Program::new(program(&["valgrind"])))
         .arguments(["--quiet", "--tool=callgrind"])

@@ -28,19 +28,25 @@ impl Ports {
 
     /// Whether this is every port, so that nobody need ask which one a socket has.
     #[must_use]
+    #[inline(always)]
     pub fn all(&self) -> bool {
         self.length == 0
     }
 
     /// Whether the shim acts on `port`.
     #[must_use]
+    #[inline(always)]
     pub fn contains(&self, port: u16) -> bool {
-        self.all()
-            || self
-                .ranges
-                .iter()
-                .take(self.length)
-                .any(|&Range(first, last)| first <= port && port <= last)
+        self.all() || self.lists(port)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lists(&self, port: u16) -> bool {
+        self.ranges
+            .iter()
+            .take(self.length)
+            .any(|&Range(first, last)| first <= port && port <= last)
     }
 
     pub(super) fn replace(&mut self, list: &[u8]) -> Result<(), Fault> {
