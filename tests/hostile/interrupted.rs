@@ -8,7 +8,7 @@ use support::shim;
 
 #[test]
 fn serves_a_signal_handler_at_10_khz() {
-    changes_nothing_in("signal_storm.c", &[]);
+    changes_nothing_in(Libc::BOTH, "signal_storm.c", &[]);
 }
 
 #[test]
@@ -29,12 +29,12 @@ fn serves_2000_forked_children_of_four_busy_threads() {
 
 #[test]
 fn serves_children_that_share_memory_and_65536_closes() {
-    changes_nothing_in("children.c", &[]);
+    changes_nothing_in(Libc::BOTH, "children.c", &[]);
 }
 
 #[test]
 fn leaves_nothing_behind_when_a_handler_jumps_out() {
-    changes_nothing_in("jump.c", &["sig"]);
+    changes_nothing_in(Libc::BOTH, "jump.c", &["sig"]);
 }
 
 /// A listener's option on a socket that does not listen would let another copy bind its port, which
@@ -54,28 +54,28 @@ fn leaves_no_option_on_a_socket_that_does_not_listen() {
 
 #[test]
 fn leaves_no_option_behind_a_listen_that_fails() {
-    changes_nothing_in("listen.c", &["fail"]);
+    changes_nothing_in(Libc::BOTH, "listen.c", &["fail"]);
 }
 
 #[test]
 fn leaves_the_signal_mask_alone_when_a_handler_jumps_out() {
-    changes_nothing_in("jump.c", &["plain"]);
+    changes_nothing_in(Libc::BOTH, "jump.c", &["plain"]);
 }
 
 #[test]
 fn swallows_no_signal_that_somebody_else_sends() {
-    changes_nothing_in("signals.c", &[]);
+    changes_nothing_in(Libc::BOTH, "signals.c", &[]);
 }
 
 /// Of the same number and at the same moment as one that a line of the log raises.
 #[test]
 fn swallows_no_signal_that_is_for_one_thread() {
-    changes_nothing_in("signals.c", &["thread"]);
+    changes_nothing_in(Libc::BOTH, "signals.c", &["thread"]);
 }
 
 #[test]
 fn lets_cancelled_threads_clean_up() {
-    changes_nothing_in("cancel.cpp", &[]);
+    changes_nothing_in(Libc::BOTH, "cancel.cpp", &[]);
 }
 
 /// `bind` is no cancellation point, and doesn't become one when it waits.
@@ -93,5 +93,5 @@ fn is_not_cancelled_where_the_program_would_not_be() {
 
 #[test]
 fn fits_small_stacks() {
-    changes_nothing_in("stacks.c", &[]);
+    changes_nothing_in(Libc::BOTH, "stacks.c", &[]);
 }

@@ -12,17 +12,17 @@ use support::{Folder, Program, own_network, succeed};
 
 #[test]
 fn writes_into_no_file_that_took_the_place_of_stderr() {
-    changes_nothing_in("stderr.c", &["data"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["data"]);
 }
 
 #[test]
 fn writes_into_no_file_where_stderr_was_closed_from_the_start() {
-    changes_nothing_in("stderr.c", &["closed"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["closed"]);
 }
 
 #[test]
 fn writes_into_no_file_that_has_the_inode_number_of_stderr() {
-    changes_nothing_in("stderr.c", &["inode"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["inode"]);
 }
 
 /// Within a tick of the clock that dates files, and on a file system that keeps no time of birth.
@@ -49,65 +49,65 @@ fn writes_into_no_file_that_has_the_inode_number_and_the_birth_of_stderr() {
             return;
         }
         for _ in 0..3 {
-            changes_nothing_in("stderr.c", &["inode at once"]);
+            changes_nothing_in(Libc::BOTH, "stderr.c", &["inode at once"]);
         }
     }
 }
 
 #[test]
 fn raises_no_sigpipe_on_a_pipe_without_reader() {
-    changes_nothing_in("stderr.c", &["pipe without reader"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["pipe without reader"]);
 }
 
 #[test]
 fn raises_no_sigpipe_when_the_reader_goes() {
-    changes_nothing_in("stderr.c", &["pipe whose reader goes"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["pipe whose reader goes"]);
 }
 
 #[test]
 fn does_not_block_on_a_pipe_that_nobody_reads() {
-    changes_nothing_in("stderr.c", &["pipe that nobody reads"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["pipe that nobody reads"]);
 }
 
 #[test]
 fn raises_no_sigpipe_on_a_socket_without_reader() {
-    changes_nothing_in("stderr.c", &["socket without reader"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["socket without reader"]);
 }
 
 #[test]
 fn does_not_block_on_a_socket_that_nobody_reads() {
-    changes_nothing_in("stderr.c", &["socket that nobody reads"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["socket that nobody reads"]);
 }
 
 #[test]
 fn does_not_block_on_a_terminal_that_nobody_reads() {
-    changes_nothing_in("stderr.c", &["terminal that nobody reads"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["terminal that nobody reads"]);
 }
 
 #[test]
 fn is_not_stopped_by_a_terminal_in_the_background() {
-    changes_nothing_in("stderr.c", &["terminal in the background"]);
+    changes_nothing_in(Libc::BOTH, "stderr.c", &["terminal in the background"]);
 }
 
 #[test]
 fn keeps_no_descriptor() {
-    changes_nothing_in("limits.c", &["descriptors"]);
+    changes_nothing_in(Libc::BOTH, "limits.c", &["descriptors"]);
 }
 
 #[test]
 fn needs_no_descriptor() {
-    changes_nothing_in("limits.c", &["three descriptors"]);
+    changes_nothing_in(Libc::BOTH, "limits.c", &["three descriptors"]);
 }
 
 #[test]
 fn raises_no_sigxfsz() {
-    changes_nothing_in("limits.c", &["no file size"]);
+    changes_nothing_in(Libc::BOTH, "limits.c", &["no file size"]);
 }
 
 /// Runs a program that logs to this path, in every linger mode, and asserts that nothing changes.
-fn logging_to(path: &Path) {
+fn logging_to(libcs: impl IntoIterator<Item = Libc>, path: &Path) {
     own_network();
-    for libc in Libc::BOTH {
+    for libc in libcs {
         let program = libc.host("every_hook.c");
         let expected = program.run();
         for linger in LINGERS {
@@ -172,7 +172,7 @@ fn bears_a_full_disk() {
     let folder = Folder::new("full");
     mount_one_page(folder.path());
     let log = folder.join("log");
-    logging_to(&log);
+    logging_to(Libc::BOTH, &log);
     let size = fs::metadata(&log).expect("the log file").len();
     assert_eq!(size, 4096, "one page was there and is used up");
 }
@@ -190,14 +190,14 @@ fn bears_a_log_file_that_cannot_be_written() {
         libc::MS_REMOUNT | libc::MS_RDONLY,
         c"",
     );
-    logging_to(&log);
+    logging_to(Libc::BOTH, &log);
     assert_eq!(
         fs::read_to_string(&log).expect("the file"),
         "there before\n"
     );
-    logging_to(&folder.join("new"));
-    logging_to(&folder.join("missing/log"));
-    logging_to(folder.path());
+    logging_to(Libc::BOTH, &folder.join("new"));
+    logging_to(Libc::BOTH, &folder.join("missing/log"));
+    logging_to(Libc::BOTH, folder.path());
 }
 
 #[test]
@@ -208,14 +208,14 @@ fn bears_a_fifo() {
     // SAFETY: a C string that outlives the call.
     let made = unsafe { libc::mkfifo(path.as_ptr(), 0o600) };
     assert_eq!(made, 0, "{}", io::Error::last_os_error());
-    logging_to(&fifo);
+    logging_to(Libc::BOTH, &fifo);
     // A reader that never reads: the FIFO fills up.
     let reader = fs::File::options()
         .read(true)
         .write(true)
         .open(&fifo)
         .expect("the FIFO");
-    logging_to(&fifo);
+    logging_to(Libc::BOTH, &fifo);
     drop(reader);
 }
 
@@ -226,8 +226,8 @@ fn follows_no_link_to_a_log_file() {
     fs::write(&target, "somebody's file\n").expect("a file");
     os::unix::fs::symlink(&target, folder.join("log")).expect("a symlink");
     os::unix::fs::symlink(folder.join("new"), folder.join("dangling")).expect("a symlink");
-    logging_to(&folder.join("log"));
-    logging_to(&folder.join("dangling"));
+    logging_to(Libc::BOTH, &folder.join("log"));
+    logging_to(Libc::BOTH, &folder.join("dangling"));
     let text = fs::read_to_string(&target).expect("the file");
     assert_eq!(text, "somebody's file\n");
     assert!(!folder.join("new").exists());

@@ -43,7 +43,7 @@ fn makes_no_system_call_to_be_loaded() {
 /// from being called.
 #[test]
 fn lets_a_sandbox_answer_its_system_calls() {
-    changes_nothing_in("seccomp.c", &["trapping"]);
+    changes_nothing_in(Libc::BOTH, "seccomp.c", &["trapping"]);
 }
 
 /// Where the time can't be had there is no wait, and not one without end.

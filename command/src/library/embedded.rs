@@ -5,15 +5,15 @@ use super::layout::{self, NAME, invalid_in_preload};
 use super::ld_preload;
 use super::store::Folder;
 use crate::output::readable;
-use crate::process::users;
+use crate::process::users::{absolute_path, own_home};
 use log::debug;
 use procfs::process::{MMapPath, Process, all_processes};
 use rustix::process::geteuid;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{env, fs};
 
 // `LIBRARIES` and `BUILD`, from build.rs.
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -110,23 +110,15 @@ pub(super) fn places() -> Vec<PathBuf> {
             .map(|place| Path::new(place).join(FOLDER))
             .to_vec();
     }
-    let named = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let cache = named("XDG_CACHE_HOME").or_else(|| {
-        let home = named("HOME").or_else(|| users::home(geteuid().as_raw()).map(Into::into))?;
-        Some(home.join(".cache"))
-    });
-    let mut places: Vec<PathBuf> = named("XDG_RUNTIME_DIR")
+    let cache = absolute_path("XDG_CACHE_HOME").or_else(|| Some(own_home()?.join(".cache")));
+    let mut places: Vec<PathBuf> = absolute_path("XDG_RUNTIME_DIR")
         .into_iter()
         .chain(cache)
         .map(|place| place.join(FOLDER))
         .collect();
     // For those who have no home: there the name is everybody's to take, so it has to tell whose it
     // is.
-    let temporary = named("TMPDIR").unwrap_or_else(|| "/tmp".into());
+    let temporary = absolute_path("TMPDIR").unwrap_or_else(|| "/tmp".into());
     places.push(temporary.join(format!("{FOLDER}-{}", geteuid().as_raw())));
     places
 }

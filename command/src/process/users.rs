@@ -2,12 +2,13 @@
 //! asked by a program that is linked statically.
 
 use crate::output::readable;
+use rustix::process::geteuid;
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::{env, fs};
 
 struct User {
     name: String,
@@ -19,9 +20,21 @@ pub(crate) fn name(uid: u32) -> Option<&'static str> {
     users().get(&uid).map(|user| user.name.as_str())
 }
 
+/// Our user's home directory: `$HOME`, or else what /etc/passwd has.
+pub(crate) fn own_home() -> Option<PathBuf> {
+    let of_passwd = || home(geteuid().as_raw()).map(Path::to_owned);
+    absolute_path("HOME").or_else(of_passwd)
+}
+
 /// The home directory of a user.
 pub(crate) fn home(uid: u32) -> Option<&'static Path> {
     users().get(&uid).map(|user| user.home.as_path())
+}
+
+/// The path that a variable of the environment holds, if it is absolute.
+pub(crate) fn absolute_path(variable: &str) -> Option<PathBuf> {
+    let path = env::var_os(variable).map(PathBuf::from);
+    path.filter(|path| path.is_absolute())
 }
 
 fn users() -> &'static HashMap<u32, User> {

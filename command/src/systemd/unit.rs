@@ -1,8 +1,8 @@
 //! Units: their names, and where their drop-ins are.
 
 use crate::output;
+use crate::process::users::{absolute_path, own_home};
 use anyhow::{Context, Result, bail};
-use std::env;
 use std::path::PathBuf;
 
 /// The full name of a service, if it can be one (systemd.unit(5)).
@@ -44,13 +44,9 @@ pub(crate) fn folder(user: bool) -> Result<PathBuf> {
     if !user {
         return Ok(PathBuf::from("/etc/systemd/system"));
     }
-    let configuration = env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".config")))
-        .context(
-            "neither XDG_CONFIG_HOME nor HOME is set, so there is no folder for units of the user",
-        )?;
+    let configuration = absolute_path("XDG_CONFIG_HOME")
+        .or_else(|| Some(own_home()?.join(".config")))
+        .context("the user has no home, so there is no folder for units of the user")?;
     Ok(configuration.join("systemd/user"))
 }
 
@@ -60,10 +56,7 @@ pub(crate) fn library_folder(user: bool) -> Result<PathBuf> {
     if !user {
         return Ok(PathBuf::from("/usr/local/lib/libreuse"));
     }
-    let home = env::var_os("HOME").map(PathBuf::from);
-    let home = home
-        .filter(|path| path.is_absolute())
-        .context("HOME is not set, so there is no folder for libraries of the user")?;
+    let home = own_home().context("the user has no home, so there is no folder for libraries")?;
     Ok(home.join(".local/lib/libreuse"))
 }
 
