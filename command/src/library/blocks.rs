@@ -7,11 +7,12 @@ use std::os::unix::fs::FileExt;
 
 const BLOCK: usize = 64 * 1024;
 
-/// The file, and the block of it that was read last.
+/// The file, its first block, to which one comes back, and another that was read last.
 pub(crate) struct Blocks {
     file: File,
     length: u64,
     position: u64,
+    first: Vec<u8>,
     /// Where the block begins.
     start: u64,
     block: Vec<u8>,
@@ -24,6 +25,7 @@ impl Blocks {
             file,
             length,
             position: 0,
+            first: Vec::new(),
             start: 0,
             block: Vec::new(),
         })
@@ -31,21 +33,36 @@ impl Blocks {
 
     /// What is held of the file from the position on.
     fn held(&self) -> &[u8] {
-        self.position
-            .checked_sub(self.start)
-            .and_then(|offset| self.block.get(usize::try_from(offset).ok()?..))
-            .unwrap_or(&[])
+        let in_first = usize::try_from(self.position).ok();
+        let first = in_first.and_then(|offset| self.first.get(offset..));
+        first.filter(|held| !held.is_empty()).unwrap_or_else(|| {
+            self.position
+                .checked_sub(self.start)
+                .and_then(|offset| self.block.get(usize::try_from(offset).ok()?..))
+                .unwrap_or(&[])
+        })
+    }
+
+    /// Reads the block that the position is in.
+    fn fetch(&mut self) -> io::Result<()> {
+        let start = self.position - self.position % BLOCK as u64;
+        let block = if start == 0 {
+            &mut self.first
+        } else {
+            self.start = start;
+            &mut self.block
+        };
+        block.resize(BLOCK, 0);
+        let count = self.file.read_at(block, start);
+        block.truncate(*count.as_ref().unwrap_or(&0));
+        count.map(|_| ())
     }
 }
 
 impl Read for Blocks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.held().is_empty() {
-            self.start = self.position - self.position % BLOCK as u64;
-            self.block.resize(BLOCK, 0);
-            let count = self.file.read_at(&mut self.block, self.start);
-            self.block.truncate(*count.as_ref().unwrap_or(&0));
-            count?;
+            self.fetch()?;
         }
         let count = self.held().read(buffer)?;
         self.position += count as u64;

@@ -9,6 +9,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -122,7 +123,7 @@ impl ProcessInfo {
             user_unit: place.of_user,
             container: place.container,
             ancestors: stat.map_or_else(Vec::new, |stat| cache.ancestors(stat.ppid)),
-            tracer: tracer(process),
+            tracer: tracer(process.pid).filter(|&tracer| is_our_tracer(tracer)),
         }
     }
 
@@ -207,14 +208,18 @@ pub(crate) fn is_called(
         })
 }
 
-/// The tracer of `reuseaddr run`, if it traces the process.
-pub(crate) fn tracer(process: &Process) -> Option<i32> {
-    let tracer = process.status().ok()?.tracerpid;
-    if tracer == 0 {
-        return None;
-    }
-    let name = Process::new(tracer).ok()?.stat().ok()?.comm;
-    (name == env!("CARGO_PKG_NAME")).then_some(tracer)
+/// Who traces a process, which is a number or `self` (proc_pid_status(5)).
+pub(crate) fn tracer(process: impl Display) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let mut lines = status.lines();
+    let tracer = lines.find_map(|line| line.strip_prefix("TracerPid:"))?;
+    tracer.trim().parse().ok().filter(|&tracer| tracer != 0)
+}
+
+/// Whether this process is the tracer of `reuseaddr run`.
+pub(crate) fn is_our_tracer(tracer: i32) -> bool {
+    fs::read_to_string(format!("/proc/{tracer}/comm"))
+        .is_ok_and(|name| name.trim_end() == env!("CARGO_PKG_NAME"))
 }
 
 /// `40 s`, `5 min`, `3 h`, `12 d`.

@@ -8,7 +8,11 @@ use libreuse_rules::settings::{Linger, Settings};
 /// Chooses the least intrusive engine that works for a program, after what was found out about it,
 /// and says how certain that is.
 pub(super) fn choose(report: &mut Report) {
-    let untraceable = untraceable(report);
+    // A program that the library serves alone is seldom asked about.
+    let matters = report.reach == Reach::InNoWay
+        || report.problems().next().is_some()
+        || report.starts_something();
+    let untraceable = if matters { untraceable(report) } else { None };
     report.engine = engine(report, untraceable.as_deref());
     if report.engine_is(Engine::Wait) && bpf::start::is_likely() {
         let reason = "programs in the kernel serve what nobody can enter";

@@ -38,17 +38,10 @@ use std::io;
 
 /// Why nothing can be traced here, as far as that can be known beforehand.
 pub(crate) fn forbidden() -> Option<String> {
-    let status = procfs::process::Process::myself()
-        .and_then(|process| process.status())
-        .ok()?;
-    if traced_by_run().is_some() {
-        return None;
-    }
-    if status.tracerpid != 0 {
-        return Some(format!(
-            "process {} traces this already, and a program has one tracer at a time",
-            status.tracerpid
-        ));
+    if let Some(tracer) = info::tracer("self") {
+        return (!info::is_our_tracer(tracer)).then(|| {
+            format!("process {tracer} traces this already, and a program has one tracer at a time")
+        });
     }
     let scope = sysctl::read("kernel.yama.ptrace_scope")?;
     match scope.as_str() {
@@ -63,7 +56,7 @@ pub(crate) fn forbidden() -> Option<String> {
 /// The tracer of another `run` that has started this one: it follows what this process becomes as
 /// well.
 pub(crate) fn traced_by_run() -> Option<i32> {
-    info::tracer(&procfs::process::Process::myself().ok()?)
+    info::tracer("self").filter(|&tracer| info::is_our_tracer(tracer))
 }
 
 /// Why a program could not be traced, after [`begin`] has failed.
