@@ -48,11 +48,12 @@ impl Machine {
         mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE);
         mount("bpf", "/sys/fs/bpf", "bpf", 0);
         mount("tmpfs", "/run", "tmpfs", 0);
-        if unified {
+        let mounts = || fs::read_to_string("/proc/thread-self/mounts").expect("there are mounts");
+        // The kernel mounts it no second time at one place.
+        if unified && !mounts().contains(" /sys/fs/cgroup cgroup2 ") {
             mount("none", "/sys/fs/cgroup", "cgroup2", 0);
         }
-        let mounts = fs::read_to_string("/proc/thread-self/mounts").expect("there are mounts");
-        let root = mounts
+        let root = mounts()
             .lines()
             .rev()
             .find_map(|line| {
@@ -113,7 +114,7 @@ impl Machine {
     /// `reuseaddr bpf detach --all`, which finds what is below a group: in a cgroup namespace that
     /// is all there is. Elsewhere it would be what other tests have attached.
     fn detach_all_below(&self, group: &str) -> Program {
-        let script = r#"mount -t cgroup2 none /sys/fs/cgroup && exec "$0" bpf detach --all"#;
+        let script = r#"mount -t cgroup2 none /mnt && exec "$0" bpf detach --all"#;
         let boxed = Program::new(program(&["unshare"]))
             .arguments(["--cgroup", "--mount", "sh", "-c", script])
             .argument(reuseaddr());
