@@ -78,8 +78,8 @@ fn services_and_urls_are_ports_for_run_and_systemd() {
         ("http-alt", "8080"),
         ("localhost:8080,9000-9001", "8080,9000-9001"),
         ("http://localhost:3000/", "3000"),
-        // The control: what the library reads by itself.
-        ("8080,9000-9001", "8080,9000-9001"),
+        // The control: what the library reads by itself stays as it is.
+        ("9000-9001,8080", "9000-9001,8080"),
     ] {
         assert_eq!(variable(&["run", "--ports", ports, "env"]), expected);
         let unit = variable(&["systemd", "--ports", ports, "no-such-unit"]);

@@ -36,10 +36,15 @@ pub(crate) const PORTS: &str = "LIBREUSE_PORTS";
 /// numbers and ranges alone, and gets those. What is no port it is given as it is, to say why.
 pub(crate) fn as_the_library_reads_ports(option: Arg) -> Arg {
     let numbers = |text: &str| {
+        let mut settings = Settings::DEFAULT;
+        let is_plain = settings.set(PORTS.as_bytes(), text.as_bytes()).is_ok();
         let ports = text
             .parse::<PortList>()
             .and_then(|list| port_list::tcp(&[list]).map_err(|error| format!("{error:#}")));
-        let spelled = ports.map_or_else(|_| text.to_owned(), |ports| port_list::spelled(&ports));
+        let spelled = match ports {
+            Ok(ports) if !is_plain => port_list::spelled(&ports),
+            _ => text.to_owned(),
+        };
         Ok::<_, Infallible>(OsString::from(spelled))
     };
     option.value_parser(numbers)
