@@ -23,12 +23,16 @@ pub(crate) fn spent(library: &Path) -> Vec<Spent> {
 }
 
 fn counts(preloaded: Option<&Path>) -> [i32; 3] {
-    let with = |program: Program| match preloaded {
-        Some(library) => program.with("LD_PRELOAD", library),
-        None => program,
-    };
     let name = preloaded.and_then(Path::file_stem).unwrap_or_default();
     let folder = Folder::new(&format!("start-{}", name.to_string_lossy()));
+    // The loader's work grows with the length of the path.
+    let with = |program: Program| match preloaded {
+        Some(library) => {
+            folder.copy(library, "it.so");
+            program.inside(folder.path()).with("LD_PRELOAD", "./it.so")
+        }
+        None => program.inside(folder.path()),
+    };
     let profile = folder.join("profile");
     with(Program::new(program(&["valgrind"])))
         .arguments(["--quiet", "--tool=callgrind"])
