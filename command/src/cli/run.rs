@@ -4,7 +4,7 @@
 use super::{exit, options};
 use crate::engine::preload::{Environment, Inherited};
 use crate::engine::trace::exempt::Preloaded;
-use crate::engine::trace::{self, Terms};
+use crate::engine::trace::{self, DetachPolicy};
 use crate::engine::{Engine, bpf, wait};
 use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
@@ -345,7 +345,7 @@ impl Start<'_> {
         /// So many ports and no more are each expected to listen: of a wide range, some will.
         const MOST_PORTS: usize = 16;
         let ports = port_list::listed(&self.settings.ports);
-        let terms = Terms {
+        let terms = DetachPolicy {
             ports: (ports.len() <= MOST_PORTS).then(|| ports.iter().copied().collect()),
             quiet: self.arguments.trace_quiet.0,
             limit: self.arguments.trace_limit.0,

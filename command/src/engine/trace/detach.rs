@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// When to detach.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct DetachPolicy {
     /// The ports that are to listen, if they are known.
     pub(crate) ports: Option<BTreeSet<u16>>,
     /// How long nothing more has listened.
@@ -21,7 +21,7 @@ pub(crate) struct Terms {
 /// What the program has come to.
 #[derive(Debug)]
 pub(super) struct Progress {
-    terms: Terms,
+    terms: DetachPolicy,
     begin: Instant,
     listening: BTreeSet<u16>,
     last: Instant,
@@ -31,13 +31,13 @@ pub(super) struct Progress {
     /// Whether nothing can be done any more.
     is_in_vain: bool,
     /// Sequences that are not over: each may have to put something back.
-    attended: usize,
+    intercepted: usize,
     /// Until when a `bind` may be made again that a signal has interrupted.
     expected: Option<Instant>,
 }
 
 impl Progress {
-    pub(super) fn begin(terms: Terms) -> Self {
+    pub(super) fn begin(terms: DetachPolicy) -> Self {
         let now = Instant::now();
         Self {
             terms,
@@ -46,26 +46,26 @@ impl Progress {
             last: now,
             accepts: false,
             is_in_vain: false,
-            attended: 0,
+            intercepted: 0,
             expected: None,
         }
     }
 
-    /// A call is attended to.
-    pub(super) fn attend(&mut self) {
-        self.attended += 1;
+    /// A call is intercepted.
+    pub(super) fn intercept(&mut self) {
+        self.intercepted += 1;
         self.expected = None;
     }
 
     /// It is over for now, and goes on until then: the program handles a signal.
     pub(super) fn interrupted(&mut self, until: Instant) {
-        self.attended = self.attended.saturating_sub(1);
+        self.intercepted = self.intercepted.saturating_sub(1);
         self.expected = Some(until);
     }
 
     /// It is over, and the program listens on this port.
-    pub(super) fn attended(&mut self, listens: Option<u16>) {
-        self.attended = self.attended.saturating_sub(1);
+    pub(super) fn intercepted(&mut self, listens: Option<u16>) {
+        self.intercepted = self.intercepted.saturating_sub(1);
         if let Some(port) = listens {
             self.listening.insert(port);
             self.last = Instant::now();
@@ -84,7 +84,7 @@ impl Progress {
 
     /// Whether anything listens, and nothing is under way.
     pub(super) fn listens(&self) -> bool {
-        !self.listening.is_empty() && self.attended == 0
+        !self.listening.is_empty() && self.intercepted == 0
     }
 
     /// How long until the tracer detaches if nothing more happens; zero if it is to do so now.
@@ -102,7 +102,7 @@ impl Progress {
         } else {
             limit
         };
-        if self.attended > 0 {
+        if self.intercepted > 0 {
             left.max(LOOK)
         } else if let Some(until) = self.expected {
             left.max(until.saturating_duration_since(now))

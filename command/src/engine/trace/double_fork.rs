@@ -13,9 +13,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::{io, ptr};
 
 /// What connects a process and the tracer that it begins.
-pub(super) struct Line(OwnedFd);
+pub(super) struct Handshake(OwnedFd);
 
-impl Line {
+impl Handshake {
     pub(super) fn pair() -> io::Result<(Self, Self)> {
         let (one, other) = socketpair(
             AddressFamily::UNIX,
@@ -54,7 +54,7 @@ impl Line {
 /// # Errors
 ///
 /// There is no room for a process, or for the two of them (fork(2)).
-pub(super) fn apart(run: impl FnOnce()) -> io::Result<()> {
+pub(super) fn detached(run: impl FnOnce()) -> io::Result<()> {
     // Without a signal for its end: one that is held back would wait for the program. SAFETY: clone
     // as fork(2) is, with null pointers for what is not shared. This process has one thread, so the
     // child finds every lock free; it forks properly before it does anything else.
@@ -118,7 +118,7 @@ pub(super) fn allow(tracer: Tid) {
 ///
 /// The line takes the places of stdin, stdout and stderr, so that no copy of the program's
 /// descriptors comes to be there.
-pub(super) fn leave_everything(line: &Line, kept: Option<BorrowedFd<'_>>) {
+pub(super) fn leave_everything(line: &Handshake, kept: Option<BorrowedFd<'_>>) {
     // It is always there.
     let _ = std::env::set_current_dir("/");
     let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();

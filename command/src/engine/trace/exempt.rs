@@ -235,7 +235,7 @@ fn is_secure(tid: Tid, class: u8) -> bool {
 /// Whether a tracee is about to become a program that a traced one can't become as it should: it
 /// would lose its rights, or not start. What the kernel executes counts, which of a script is its
 /// interpreter.
-pub(super) fn is_let_alone(tid: Tid, folder: i32, path: u64) -> bool {
+pub(super) fn is_never_traced(tid: Tid, folder: i32, path: u64) -> bool {
     let Some(path) = read_path(tid, folder, path).and_then(|path| executed(tid, path)) else {
         return false;
     };

@@ -6,7 +6,7 @@
 
 use super::log;
 use super::ptrace::{self, Tid};
-use super::remote_call::{Around, Ask, Injected, Question, Told};
+use super::remote_call::{Around, Injected, Question, RemoteCaller, Reply};
 use super::socket::Socket;
 use super::wait_timer::Clock;
 use crate::sys::sockopt::Place;
@@ -25,9 +25,9 @@ use std::time::Instant;
 /// `include/linux/errno.h`).
 pub(super) const INTERRUPTED: Errno = Errno(513);
 
-/// A call that is attended to.
+/// A call that is intercepted.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Attended {
+pub(super) enum Intercepted {
     /// A `bind` that has failed with `EADDRINUSE`.
     Bind {
         fd: i32,
@@ -46,16 +46,16 @@ pub(super) struct Message {
     pub(super) tid: Tid,
     /// Which sequence says it: threads may come to have the number of earlier ones.
     pub(super) sequence: u64,
-    pub(super) word: Word,
+    pub(super) request: Request,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Word {
+pub(super) enum Request {
     /// The call is to be made, and what came of it to be sent back; in one piece with this, if it
     /// is to be.
     Make(Option<Around>),
     /// The program's thread is to answer this about a descriptor.
-    Ask(i32, Question),
+    Query(i32, Question),
     /// The sequence is over: the program may go on. It listens on this port now.
     Done { listens: Option<u16> },
     /// A signal has come during a wait that began then: the program is to handle it, and then make
@@ -71,7 +71,7 @@ const STACK: usize = 512 << 10;
 ///
 /// # Errors
 ///
-/// There is no room for it: no call could be attended to.
+/// There is no room for it: no call could be intercepted.
 pub(super) fn needs_a_thread() -> io::Result<()> {
     let thread = thread::Builder::new().stack_size(STACK).spawn(|| ())?;
     // It does not panic.
@@ -79,21 +79,21 @@ pub(super) fn needs_a_thread() -> io::Result<()> {
     Ok(())
 }
 
-/// What a sequence speaks with.
+/// The channel from a sequence to the tracer.
 #[derive(Debug)]
-pub(super) struct Mouth {
+pub(super) struct Channel {
     pub(super) tid: Tid,
     pub(super) sequence: u64,
     pub(super) messages: Sender<Message>,
 }
 
-impl Mouth {
-    fn say(&self, word: Word) {
+impl Channel {
+    fn send(&self, request: Request) {
         // The tracer hears as long as there is one.
         let _ = self.messages.send(Message {
             tid: self.tid,
             sequence: self.sequence,
-            word,
+            request,
         });
         ptrace::wake();
     }
@@ -108,7 +108,7 @@ pub(super) struct Sequence {
 #[derive(Debug)]
 enum Answer {
     Made(Result<(), Errno>),
-    Told(Option<Told>),
+    Reply(Option<Reply>),
 }
 
 impl Sequence {
@@ -117,29 +117,29 @@ impl Sequence {
     pub(super) fn begin(
         settings: &'static Settings,
         process: Tid,
-        attended: Attended,
-        mouth: Mouth,
+        intercepted: Intercepted,
+        channel: Channel,
     ) -> Option<(Self, JoinHandle<()>)> {
         let (answers, theirs) = mpsc::channel();
         let thread = thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || {
                 log::speak_for(process);
-                let since = match attended {
-                    Attended::Bind { since, .. } => since,
-                    Attended::Listen { .. } => None,
+                let since = match intercepted {
+                    Intercepted::Bind { since, .. } => since,
+                    Intercepted::Listen { .. } => None,
                 };
                 let call = Call {
-                    clock: Clock::of(mouth.tid, since),
-                    mouth,
+                    clock: Clock::of(channel.tid, since),
+                    channel,
                     answers: theirs,
-                    attended,
+                    intercepted,
                     piece: Cell::new(Piece::None),
                 };
-                let listens = run(settings, attended, &call);
-                call.mouth.say(match call.clock.is_to_go_on_since() {
-                    Some(since) => Word::Signalled { since },
-                    None => Word::Done { listens },
+                let listens = run(settings, intercepted, &call);
+                call.channel.send(match call.clock.is_to_go_on_since() {
+                    Some(since) => Request::Signalled { since },
+                    None => Request::Done { listens },
                 });
             })
             .ok()?;
@@ -153,46 +153,46 @@ impl Sequence {
     }
 
     /// Tells it what it has asked.
-    pub(super) fn told(&self, told: Option<Told>) {
-        let _ = self.answers.send(Answer::Told(told));
+    pub(super) fn reply(&self, told: Option<Reply>) {
+        let _ = self.answers.send(Answer::Reply(told));
     }
 }
 
-fn run(settings: &Settings, attended: Attended, call: &Call) -> Option<u16> {
-    let (Attended::Bind { fd, .. } | Attended::Listen { fd }) = attended;
-    match Socket::of(call.mouth.tid, fd, &call.clock) {
-        Ok(socket) => run_on(settings, attended, call, &socket),
+fn run(settings: &Settings, intercepted: Intercepted, call: &Call) -> Option<u16> {
+    let (Intercepted::Bind { fd, .. } | Intercepted::Listen { fd }) = intercepted;
+    match Socket::of(call.channel.tid, fd, &call.clock) {
+        Ok(socket) => run_on(settings, intercepted, call, &socket),
         // It is no descriptor: the kernel is to say so.
-        Err(rustix::io::Errno::BADF) => run_plainly(attended, call),
+        Err(rustix::io::Errno::BADF) => run_plainly(intercepted, call),
         Err(_) => {
-            let who = Asking {
+            let who = Requester {
                 call,
                 descriptor: fd,
             };
             let socket = Injected {
-                tid: call.mouth.tid,
+                tid: call.channel.tid,
                 number: fd,
                 clock: &call.clock,
                 who: &who,
             };
-            run_on(settings, attended, call, &socket)
+            run_on(settings, intercepted, call, &socket)
         }
     }
 }
 
 fn run_on(
     settings: &Settings,
-    attended: Attended,
+    intercepted: Intercepted,
     call: &Call,
     socket: &impl Kernel,
 ) -> Option<u16> {
-    match attended {
-        Attended::Bind { address, .. } => {
+    match intercepted {
+        Intercepted::Bind { address, .. } => {
             // What comes of it is what the kernel has told the program last.
             let _ = sequence::bind_in_use(settings, socket, call, address);
             None
         }
-        Attended::Listen { .. } => {
+        Intercepted::Listen { .. } => {
             sequence::listen(settings, socket, call).ok()?;
             socket.state()?;
             Some(socket.local()?.port)
@@ -200,24 +200,26 @@ fn run_on(
     }
 }
 
-fn run_plainly(attended: Attended, call: &Call) -> Option<u16> {
-    if matches!(attended, Attended::Listen { .. }) {
+fn run_plainly(intercepted: Intercepted, call: &Call) -> Option<u16> {
+    if matches!(intercepted, Intercepted::Listen { .. }) {
         let _ = call.make();
     }
     None
 }
 
 /// Has the tracer ask the program's thread.
-struct Asking<'a> {
+struct Requester<'a> {
     call: &'a Call,
     descriptor: i32,
 }
 
-impl Ask for Asking<'_> {
-    fn ask(&self, question: Question) -> Option<Told> {
-        self.call.mouth.say(Word::Ask(self.descriptor, question));
+impl RemoteCaller for Requester<'_> {
+    fn ask(&self, question: Question) -> Option<Reply> {
+        self.call
+            .channel
+            .send(Request::Query(self.descriptor, question));
         match self.call.answers.recv() {
-            Ok(Answer::Told(told)) => told,
+            Ok(Answer::Reply(told)) => told,
             Ok(Answer::Made(_)) | Err(_) => None,
         }
     }
@@ -257,9 +259,9 @@ enum Piece {
 /// The program's own call.
 struct Call {
     clock: Clock,
-    mouth: Mouth,
+    channel: Channel,
     answers: Receiver<Answer>,
-    attended: Attended,
+    intercepted: Intercepted,
     piece: Cell<Piece>,
 }
 
@@ -270,13 +272,13 @@ impl Call {
         let Piece::Begun(before) = self.piece.replace(Piece::None) else {
             return None;
         };
-        let (fd, after) = match self.attended {
-            Attended::Bind { fd, .. } => {
+        let (fd, after) = match self.intercepted {
+            Intercepted::Bind { fd, .. } => {
                 let address = Place::from(SocketOption::ReuseAddress);
                 let set = before.iter().filter(|(place, _)| *place == address);
                 (fd, set.map(|&(place, _)| (place, 0)).collect())
             }
-            Attended::Listen { fd } => (fd, Vec::new()),
+            Intercepted::Listen { fd } => (fd, Vec::new()),
         };
         self.piece.set(Piece::Done(after.clone()));
         Some(Around { fd, before, after })
@@ -285,10 +287,10 @@ impl Call {
 
 impl OriginalCall for Call {
     fn make(&self) -> Result<(), Errno> {
-        self.mouth.say(Word::Make(self.around()));
+        self.channel.send(Request::Make(self.around()));
         let result = match self.answers.recv() {
             Ok(Answer::Made(result)) => result,
-            Ok(Answer::Told(_)) | Err(_) => Err(INTERRUPTED),
+            Ok(Answer::Reply(_)) | Err(_) => Err(INTERRUPTED),
         };
         if result == Err(INTERRUPTED) {
             self.clock.interrupt();

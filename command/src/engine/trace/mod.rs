@@ -10,7 +10,7 @@
 //! * `interception` runs the rules. What they ask of the kernel about the program's sockets is in
 //!   `socket`, or in `remote_call` where descriptors can't be copied; `wait_timer` is how long they
 //!   wait.
-//! * `detach` says when to let go; `exempt` who is let go earlier, or never traced.
+//! * `detach` says when to detach; `exempt` from whom earlier, and who is never traced.
 //! * `ptrace` are the calls that trace, `arch` is what differs between processors, and `log` writes
 //!   what is reported.
 
@@ -27,11 +27,11 @@ mod tracer;
 mod wait_timer;
 
 pub(crate) use arch::MACHINES;
-pub(crate) use detach::Terms;
+pub(crate) use detach::DetachPolicy;
 
 use crate::net::sysctl;
 use crate::process::info;
-use double_fork::Line;
+use double_fork::Handshake;
 use exempt::Preloaded;
 use libreuse_rules::settings::Settings;
 use std::io;
@@ -99,12 +99,12 @@ pub(crate) fn would_stay() -> bool {
 /// The kernel's: this process is as it was.
 pub(crate) fn begin(
     settings: Box<Settings>,
-    terms: Terms,
+    terms: DetachPolicy,
     preloaded: Option<Preloaded>,
 ) -> io::Result<()> {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
-    let (ours, theirs) = Line::pair()?;
-    double_fork::apart(|| {
+    let (ours, theirs) = Handshake::pair()?;
+    double_fork::detached(|| {
         log::open_for(&settings);
         double_fork::leave_everything(&theirs, log::descriptor());
         if let Err(error) = interception::needs_a_thread() {

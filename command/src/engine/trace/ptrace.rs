@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) type Tid = i32;
 
 /// What the kernel follows, and how it tells a stop at a system call from a signal. Never
-/// `PTRACE_O_EXITKILL`: the program lives on when the tracer ends, and that is also how it lets go.
+/// `PTRACE_O_EXITKILL`: the program lives on when the tracer ends, and that is also how it detaches.
 const OPTIONS: libc::c_int = libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
     | libc::PTRACE_O_TRACECLONE
@@ -183,17 +183,17 @@ fn stop(status: libc::c_int) -> Stop {
 }
 
 /// Lets a tracee go on to its next system call, with this signal if it is not 0.
-pub(super) fn go_on(tid: Tid, signal: libc::c_int) -> io::Result<()> {
+pub(super) fn resume(tid: Tid, signal: libc::c_int) -> io::Result<()> {
     request(libc::PTRACE_SYSCALL, tid, 0, as_data(signal))
 }
 
 /// Leaves a tracee in the stop of its whole process, until that is continued.
-pub(super) fn stay_stopped(tid: Tid) -> io::Result<()> {
+pub(super) fn listen(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_LISTEN, tid, 0, 0)
 }
 
 /// Detaches from a tracee that is in a stop, with this signal if it is not 0.
-pub(super) fn let_go_of(tid: Tid, signal: libc::c_int) -> io::Result<()> {
+pub(super) fn detach(tid: Tid, signal: libc::c_int) -> io::Result<()> {
     request(libc::PTRACE_DETACH, tid, 0, as_data(signal))
 }
 
@@ -258,12 +258,11 @@ pub(super) fn interrupt(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_INTERRUPT, tid, 0, 0)
 }
 
-/// The signals that a tracee in a stop holds back, a bit for each.
+/// Returns the signal mask of a tracee in a stop, a bit for each signal it blocks.
 pub(super) fn signal_mask(tid: Tid) -> io::Result<u64> {
-    const REQUEST: libc::c_uint = 0x420a;
     let mut mask = 0_u64;
     request(
-        REQUEST,
+        libc::PTRACE_GETSIGMASK,
         tid,
         size_of_val(&mask),
         (&raw mut mask).expose_provenance(),
@@ -271,18 +270,17 @@ pub(super) fn signal_mask(tid: Tid) -> io::Result<u64> {
     Ok(mask)
 }
 
-/// Has a tracee in a stop hold back these signals.
+/// Sets the signal mask of a tracee in a stop.
 pub(super) fn set_signal_mask(tid: Tid, mut mask: u64) -> io::Result<()> {
-    const REQUEST: libc::c_uint = 0x420b;
     request(
-        REQUEST,
+        libc::PTRACE_SETSIGMASK,
         tid,
         size_of_val(&mask),
         (&raw mut mask).expose_provenance(),
     )
 }
 
-/// Has a tracee that stands before a system call not make it.
+/// Skips the system call of a tracee at its syscall-enter-stop.
 #[cfg(target_arch = "aarch64")]
 pub(super) fn make_no_call(tid: Tid) -> io::Result<()> {
     const NT_ARM_SYSTEM_CALL: usize = 0x404;
@@ -299,28 +297,30 @@ pub(super) fn make_no_call(tid: Tid) -> io::Result<()> {
     )
 }
 
-/// Which system call a tracee stands at (`PTRACE_GET_SYSCALL_INFO`, Linux 5.3).
+/// Returns the system call that a tracee is at (`PTRACE_GET_SYSCALL_INFO`, Linux 5.3).
 pub(super) fn syscall(tid: Tid) -> Option<Syscall> {
-    const REQUEST: libc::c_uint = 0x420e;
-    // struct ptrace_syscall_info: op, arch, two addresses, then what belongs to the kind of stop.
-    let mut info = [0_u64; 11];
+    let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     request(
-        REQUEST,
+        libc::PTRACE_GET_SYSCALL_INFO,
         tid,
         size_of_val(&info),
         info.as_mut_ptr().expose_provenance(),
     )
     .ok()?;
-    let [kind, _, _, rest @ ..] = info;
-    let head = kind.to_ne_bytes();
-    let arch = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
-    match (head[0], rest) {
-        (1, [number, arguments @ .., _]) => Some(Syscall::Entry(Entry {
-            arch,
-            number,
-            arguments,
-        })),
-        (2, [value, ..]) => Some(Syscall::Exit(i64::from_ne_bytes(value.to_ne_bytes()))),
+    // SAFETY: numbers alone, which were all zeroes before the kernel wrote to them.
+    let info = unsafe { info.assume_init() };
+    match info.op {
+        libc::PTRACE_SYSCALL_INFO_ENTRY => {
+            // SAFETY: the kind of the stop says so.
+            let entry = unsafe { info.u.entry };
+            Some(Syscall::Entry(Entry {
+                arch: info.arch,
+                number: entry.nr,
+                arguments: entry.args,
+            }))
+        }
+        // SAFETY: as above.
+        libc::PTRACE_SYSCALL_INFO_EXIT => Some(Syscall::Exit(unsafe { info.u.exit }.sval)),
         _ => None,
     }
 }

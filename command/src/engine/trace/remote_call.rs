@@ -6,19 +6,17 @@
 //! in `arch`, that make the calls and go back. They lie behind the end of the vDSO (vdso(7)), whose
 //! last page has room, and the room is empty again afterwards.
 
-use super::arch::{self, Asked, Registers, SystemCall};
+use super::arch::{self, Registers, RemoteCall, SystemCall};
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
+use super::socket::calls_beside_the_socket;
 use super::wait_timer::Clock;
-use crate::net::sock_diag;
-use crate::net::spare::{self, Spare};
+use crate::net::spare::Spare;
 use crate::sys::sockopt::{NETWORK_COOKIE, Place};
-use libreuse_rules::calls::{Connection, Facts, Kernel, Sleep, SocketOption, State};
-use libreuse_rules::diag::Wanted;
+use libreuse_rules::calls::{Connection, Facts, Kernel, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
 use std::fs;
 use std::sync::OnceLock;
-use std::thread;
 
 /// What is asked about a socket.
 #[derive(Clone, Copy, Debug)]
@@ -40,21 +38,21 @@ pub(super) struct Around {
 
 /// What the kernel tells, as many bytes of it as there are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
+pub(super) struct Reply {
     bytes: [u8; endpoint::LONGEST],
     length: usize,
 }
 
-impl Told {
+impl Reply {
     fn bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
     }
 }
 
 /// Who has questions answered.
-pub(super) trait Ask {
+pub(super) trait RemoteCaller {
     /// `None`: the kernel refuses, or the program is not there any more.
-    fn ask(&self, question: Question) -> Option<Told>;
+    fn ask(&self, question: Question) -> Option<Reply>;
 
     /// From now on options are to be set in one piece with the call.
     fn begin_piece(&self);
@@ -73,7 +71,7 @@ pub(super) struct Injected<'a, A> {
     pub(super) who: &'a A,
 }
 
-impl<A: Ask> Injected<'_, A> {
+impl<A: RemoteCaller> Injected<'_, A> {
     /// What tells its network namespace from others.
     fn network(&self) -> Option<u64> {
         let told = self.who.ask(Question::Option(NETWORK_COOKIE))?;
@@ -81,7 +79,7 @@ impl<A: Ask> Injected<'_, A> {
     }
 }
 
-impl<A: Ask> Facts for Injected<'_, A> {
+impl<A: RemoteCaller> Facts for Injected<'_, A> {
     fn local(&self) -> Option<Endpoint> {
         Endpoint::decode(self.who.ask(Question::Local)?.bytes()?)
     }
@@ -101,7 +99,7 @@ impl<A: Ask> Facts for Injected<'_, A> {
     }
 }
 
-impl<A: Ask> Kernel for Injected<'_, A> {
+impl<A: RemoteCaller> Kernel for Injected<'_, A> {
     type File = (u64, u64);
     type Mask = ();
     type Spare = Spare;
@@ -123,11 +121,6 @@ impl<A: Ask> Kernel for Injected<'_, A> {
             || self.who.ask(Question::SetOption(place, value)).is_some()
     }
 
-    /// Never asked for, as in `Socket`.
-    fn reset_on_close(&self) -> bool {
-        false
-    }
-
     fn file(&self) -> Option<(u64, u64)> {
         let file = stat(format!("/proc/{}/fd/{}", self.tid, self.number)).ok()?;
         Some((file.st_dev, file.st_ino))
@@ -143,37 +136,7 @@ impl<A: Ask> Kernel for Injected<'_, A> {
         self.who.end_piece();
     }
 
-    fn now_ms(&self) -> Option<u64> {
-        self.clock.now_ms()
-    }
-
-    fn waited_ms(&self) -> u64 {
-        self.clock.waited_ms()
-    }
-
-    fn is_held(&self, wanted: &Wanted) -> bool {
-        sock_diag::is_held(wanted, self.network()).unwrap_or(false)
-    }
-
-    fn spare(&self, address: Endpoint) -> Option<Spare> {
-        Spare::open(address, self.network())
-    }
-
-    fn pause(&self) {
-        thread::sleep(spare::PAUSE);
-    }
-
-    fn wait_has_ended(&self) -> bool {
-        self.clock.has_ended()
-    }
-
-    fn begin_wait(&self) {}
-
-    fn end_wait(&self, (): ()) {}
-
-    fn sleep_until(&self, (): &(), moment_ms: u64) -> Sleep {
-        self.clock.sleep_until(moment_ms)
-    }
+    calls_beside_the_socket!();
 }
 
 /// Why a tracee was not made to make a call.
@@ -189,12 +152,12 @@ pub(super) enum Failed {
 /// in another way.
 pub(super) fn is_possible(tid: Tid, entry: &Entry) -> bool {
     let ours = filters("self");
-    filters(tid) == ours && arch::number(entry, Asked::Map).is_some() && room(tid).is_some()
+    filters(tid) == ours && arch::number(entry, RemoteCall::Map).is_some() && room(tid).is_some()
 }
 
 /// Has a tracee that is about to make a system call make it, and returns what that has come to.
 pub(super) fn make_now(tid: Tid) -> Result<i64, Failed> {
-    ptrace::go_on(tid, 0).map_err(|_| Failed::Refused)?;
+    ptrace::resume(tid, 0).map_err(|_| Failed::Refused)?;
     match ptrace::stop_of(tid).map_err(|_| Failed::Refused)? {
         Stop::Syscall => match ptrace::syscall(tid) {
             Some(Syscall::Exit(value)) => Ok(value),
@@ -234,7 +197,7 @@ pub(super) fn ask(
     fd: i32,
     question: Question,
     page: &mut Option<u64>,
-) -> Result<Told, Failed> {
+) -> Result<Reply, Failed> {
     const READ_AND_WRITE: u64 = 3;
     const PRIVATE_AND_ANONYMOUS: u64 = 0x22;
     let here = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
@@ -247,7 +210,7 @@ pub(super) fn ask(
         )?;
         return answered(
             result == [0],
-            Told {
+            Reply {
                 bytes: [0; endpoint::LONGEST],
                 length: 0,
             },
@@ -257,7 +220,7 @@ pub(super) fn ask(
         page
     } else {
         let arguments = [0, PAGE, READ_AND_WRITE, PRIVATE_AND_ANONYMOUS, u64::MAX, 0];
-        let result = make(Piece::Call(Asked::Map), arguments)?;
+        let result = make(Piece::Call(RemoteCall::Map), arguments)?;
         // An address that is an error's number is none (`IS_ERR_VALUE` in `include/linux/err.h`).
         let address = *result.first().ok_or(Failed::Refused)?;
         if (-4095..=0).contains(&address) {
@@ -266,7 +229,7 @@ pub(super) fn ask(
         *page.insert(u64::from_ne_bytes(address.to_ne_bytes()))
     };
     let length_at = memory + 512;
-    let mut told = Told {
+    let mut told = Reply {
         bytes: [0; endpoint::LONGEST],
         length: 0,
     };
@@ -275,9 +238,12 @@ pub(super) fn ask(
     let result = match question {
         Question::Option(place) => {
             let arguments = [fd, int(place.level), int(place.name), memory, length_at, 0];
-            make(Piece::Call(Asked::Option), arguments)?
+            make(Piece::Call(RemoteCall::Option), arguments)?
         }
-        _ => make(Piece::Call(Asked::Local), [fd, memory, length_at, 0, 0, 0])?,
+        _ => make(
+            Piece::Call(RemoteCall::Local),
+            [fd, memory, length_at, 0, 0, 0],
+        )?,
     };
     let mut length = [0; 4];
     ptrace::read(tid, length_at, &mut length);
@@ -289,7 +255,7 @@ pub(super) fn ask(
 
 const PAGE: u64 = 4096;
 
-fn answered(is_told: bool, told: Told) -> Result<Told, Failed> {
+fn answered(is_told: bool, told: Reply) -> Result<Reply, Failed> {
     is_told.then_some(told).ok_or(Failed::Refused)
 }
 
@@ -304,7 +270,7 @@ pub(super) fn unmap(tid: Tid, entry: &Entry, page: u64) -> Result<(), Failed> {
     make(
         tid,
         entry,
-        &[(Piece::Call(Asked::Unmap), arguments)],
+        &[(Piece::Call(RemoteCall::Unmap), arguments)],
         None,
         &here,
     )
@@ -337,7 +303,7 @@ pub(super) fn make_own(
 /// A call of a piece.
 #[derive(Clone, Copy)]
 enum Piece {
-    Call(Asked),
+    Call(RemoteCall),
     /// With this value, which has its place beside the code.
     SetOption(i32),
     /// The program's own.
@@ -368,7 +334,7 @@ fn make(
             Piece::SetOption(value) => {
                 arguments[3] = begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
                 data.extend(value.to_ne_bytes());
-                number(Asked::SetOption)?
+                number(RemoteCall::SetOption)?
             }
             Piece::Own => entry.number,
         };
@@ -376,7 +342,7 @@ fn make(
     }
     let how = u64::from(libc::SIG_SETMASK.unsigned_abs());
     calls.push(SystemCall {
-        number: number(Asked::Mask)?,
+        number: number(RemoteCall::Mask)?,
         arguments: [how, begin, 0, MASK_BYTES, 0, 0],
     });
     data.resize(data.len().next_multiple_of(16), 0);
@@ -418,7 +384,7 @@ fn follow(tid: Tid, calls: usize) -> Result<Vec<i64>, Failed> {
     let mut was_stopped = false;
     let mut signal = 0;
     while results.len() < calls {
-        ptrace::go_on(tid, signal).map_err(|_| Failed::Refused)?;
+        ptrace::resume(tid, signal).map_err(|_| Failed::Refused)?;
         signal = 0;
         match (
             ptrace::stop_of(tid).map_err(|_| Failed::Refused)?,
@@ -447,7 +413,7 @@ fn follow(tid: Tid, calls: usize) -> Result<Vec<i64>, Failed> {
 
 /// Whether a call can be put off, as far as this process's own filter lets it: see
 /// [`ptrace::may_make_no_call`].
-pub(super) fn can_be_put_off() -> bool {
+pub(super) fn can_skip_syscalls() -> bool {
     static CAN_BE: OnceLock<bool> = OnceLock::new();
     let is_filtered = || filters("self").iter().any(|line| line == "Seccomp:\t2");
     *CAN_BE.get_or_init(|| !is_filtered() || ptrace::may_make_no_call())
@@ -455,10 +421,10 @@ pub(super) fn can_be_put_off() -> bool {
 
 /// Has a tracee that is about to make a system call not make it, and stand before it again: killed
 /// from here on, the tracer leaves a thread that makes its call.
-pub(super) fn put_off(tid: Tid, entry: &Entry) -> Result<(), Failed> {
+pub(super) fn skip_syscall(tid: Tid, entry: &Entry) -> Result<(), Failed> {
     let refused = |_| Failed::Refused;
     arch::skip(tid, entry).map_err(refused)?;
-    ptrace::go_on(tid, 0).map_err(refused)?;
+    ptrace::resume(tid, 0).map_err(refused)?;
     match ptrace::stop_of(tid).map_err(refused)? {
         Stop::Syscall => Ok(()),
         left @ (Stop::Gone | Stop::Exec) => Err(Failed::Left(left)),

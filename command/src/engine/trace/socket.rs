@@ -4,18 +4,15 @@
 
 use super::ptrace::Tid;
 use super::wait_timer::Clock;
-use crate::net::sock_diag;
-use crate::net::spare::{self, Spare};
+use crate::net::spare::Spare;
 use crate::sys::sockopt;
-use libreuse_rules::calls::{Connection, Facts, Kernel, Sleep, SocketOption, State};
-use libreuse_rules::diag::Wanted;
+use libreuse_rules::calls::{Connection, Facts, Kernel, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use procfs::process::Process;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::thread;
 
 /// `PIDFD_THREAD`, from Linux 6.9 on: a thread that is not the first one of its process, whose
 /// first one may have ended.
@@ -56,7 +53,56 @@ impl Socket<'_> {
     pub(super) fn copy(&self) -> BorrowedFd<'_> {
         self.copy.as_fd()
     }
+
+    /// What tells its network namespace from others.
+    fn network(&self) -> Option<u64> {
+        sockopt::network(self.copy.as_fd())
+    }
 }
+
+/// The calls that the rules make beside those on the socket: for the time, for other sockets of its
+/// network, for a wait. They are the same whichever way the socket is reached.
+macro_rules! calls_beside_the_socket {
+    () => {
+        /// Never asked for: `LIBREUSE_LINGER=zero` is refused, since it is a matter of `close`.
+        fn reset_on_close(&self) -> bool {
+            false
+        }
+
+        fn now_ms(&self) -> Option<u64> {
+            self.clock.now_ms()
+        }
+
+        fn waited_ms(&self) -> u64 {
+            self.clock.waited_ms()
+        }
+
+        fn is_held(&self, wanted: &libreuse_rules::diag::Wanted) -> bool {
+            $crate::net::sock_diag::is_held(wanted, self.network()).unwrap_or(false)
+        }
+
+        fn spare(&self, address: Endpoint) -> Option<Spare> {
+            Spare::open(address, self.network())
+        }
+
+        fn pause(&self) {
+            std::thread::sleep($crate::net::spare::PAUSE);
+        }
+
+        fn wait_has_ended(&self) -> bool {
+            self.clock.has_ended()
+        }
+
+        fn begin_wait(&self) {}
+
+        fn end_wait(&self, (): ()) {}
+
+        fn sleep_until(&self, (): &(), moment_ms: u64) -> libreuse_rules::calls::Sleep {
+            self.clock.sleep_until(moment_ms)
+        }
+    };
+}
+pub(super) use calls_beside_the_socket;
 
 /// The process that a thread is of.
 pub(super) fn process_of(tid: Tid) -> Option<Tid> {
@@ -99,11 +145,6 @@ impl Kernel for Socket<'_> {
         sockopt::set_option(self.copy.as_fd(), option.into(), value).is_ok()
     }
 
-    /// Never asked for: `LIBREUSE_LINGER=zero` is refused, since it is a matter of `close`.
-    fn reset_on_close(&self) -> bool {
-        false
-    }
-
     fn file(&self) -> Option<(u64, u64)> {
         let now = pidfd_getfd(&self.process, self.number, PidfdGetfdFlags::empty()).ok()?;
         let file = fstat(&now).ok()?;
@@ -111,42 +152,12 @@ impl Kernel for Socket<'_> {
     }
 
     /// Nothing is to be held: a stopped program runs no handler. One that comes before its `bind`
-    /// is made again ends the attempt (`Attended::make`).
+    /// is made again ends the attempt (`Intercepted::make`).
     fn block_signals(&self) -> Option<()> {
         Some(())
     }
 
     fn restore_signals(&self, (): ()) {}
 
-    fn now_ms(&self) -> Option<u64> {
-        self.clock.now_ms()
-    }
-
-    fn waited_ms(&self) -> u64 {
-        self.clock.waited_ms()
-    }
-
-    fn is_held(&self, wanted: &Wanted) -> bool {
-        sock_diag::is_held(wanted, sockopt::network(self.copy.as_fd())).unwrap_or(false)
-    }
-
-    fn spare(&self, address: Endpoint) -> Option<Spare> {
-        Spare::open(address, sockopt::network(self.copy.as_fd()))
-    }
-
-    fn pause(&self) {
-        thread::sleep(spare::PAUSE);
-    }
-
-    fn wait_has_ended(&self) -> bool {
-        self.clock.has_ended()
-    }
-
-    fn begin_wait(&self) {}
-
-    fn end_wait(&self, (): ()) {}
-
-    fn sleep_until(&self, (): &(), moment_ms: u64) -> Sleep {
-        self.clock.sleep_until(moment_ms)
-    }
+    calls_beside_the_socket!();
 }

@@ -5,10 +5,10 @@ mod interrupted;
 mod worker;
 
 use super::arch::{self, Call};
-use super::detach::{Progress, Terms};
+use super::detach::{DetachPolicy, Progress};
 use super::double_fork;
 use super::exempt::{self, Preloaded};
-use super::interception::{Attended, Message};
+use super::interception::{Intercepted, Message};
 use super::log;
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::socket::{Socket, process_of};
@@ -25,13 +25,13 @@ use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use worker::{InAttendance, Stage};
+use worker::{Interception, Stage};
 
-/// Follows a process until it is to be let go, or has ended.
+/// Traces a process until it is time to detach, or it has ended.
 pub(super) fn follow(
     program: Tid,
     settings: &'static Settings,
-    terms: Terms,
+    terms: DetachPolicy,
     preloaded: Option<Preloaded>,
 ) {
     let (messages, inbox) = mpsc::channel();
@@ -91,7 +91,7 @@ struct Tracee {
     signalled: Option<(Instant, libc::c_int)>,
     /// Of a `setsockopt` of `SO_REUSEADDR`: whether the socket carried that before.
     carried: bool,
-    attended: Option<InAttendance>,
+    intercepted: Option<Interception>,
     /// The wait that a signal has interrupted.
     waiting: Option<Waiting>,
     /// Whether a signal has come before a call of its that was to be made again. From then on
@@ -115,7 +115,7 @@ impl Tracer {
         /// How long to sleep without a look at what has stopped: not every end is told by SIGCHLD.
         const LONGEST: Duration = Duration::from_secs(1);
         while let Ok(message) = self.inbox.try_recv() {
-            self.heard(message);
+            self.receive(message);
         }
         let now = Instant::now();
         let left = self.progress.time_left(now);
@@ -160,10 +160,10 @@ impl Tracer {
             let _ = self.became(tid);
             return;
         }
-        let in_attendance = self.tracees.entry(tid).or_default().attended.is_some();
+        let is_intercepted = self.tracees.entry(tid).or_default().intercepted.is_some();
         // What fails here fails because the tracee has been killed meanwhile: that is told next.
-        let _ = if in_attendance {
-            self.stopped_in_attendance(tid, stop)
+        let _ = if is_intercepted {
+            self.stopped_while_intercepted(tid, stop)
         } else {
             self.stopped_freely(tid, stop)
         };
@@ -172,8 +172,8 @@ impl Tracer {
     fn forget(&mut self, tid: Tid) {
         self.chosen.remove(&tid);
         if let Some(tracee) = self.tracees.remove(&tid) {
-            if let Some(attended) = tracee.attended {
-                attended.give_up();
+            if let Some(intercepted) = tracee.intercepted {
+                intercepted.give_up();
             }
         }
     }
@@ -183,23 +183,23 @@ impl Tracer {
             Stop::Syscall => match ptrace::syscall(tid) {
                 Some(Syscall::Entry(entry)) => self.enters(tid, entry),
                 Some(Syscall::Exit(value)) => self.leaves(tid, value),
-                None => ptrace::go_on(tid, 0),
+                None => ptrace::resume(tid, 0),
             },
             Stop::Group => {
                 self.interrupts(tid, None)?;
-                ptrace::stay_stopped(tid)
+                ptrace::listen(tid)
             }
             Stop::Signal(signal) => {
                 self.interrupts(tid, Some(signal))?;
-                ptrace::go_on(tid, signal)
+                ptrace::resume(tid, signal)
             }
             Stop::Clone => {
                 if let Ok(child) = Tid::try_from(ptrace::message(tid)?) {
                     self.tracees.entry(child).or_default();
                 }
-                ptrace::go_on(tid, 0)
+                ptrace::resume(tid, 0)
             }
-            Stop::Other | Stop::Exec | Stop::Gone => ptrace::go_on(tid, 0),
+            Stop::Other | Stop::Exec | Stop::Gone => ptrace::resume(tid, 0),
         }
     }
 
@@ -225,12 +225,12 @@ impl Tracer {
         }
         match call {
             Some(Call::Listen { fd })
-                if self.attends(tid)
-                    && self.attend(tid, entry, Stage::Before, Attended::Listen { fd }) =>
+                if self.is_selected(tid)
+                    && self.intercept(tid, entry, Stage::Entry, Intercepted::Listen { fd }) =>
             {
                 return Ok(());
             }
-            Some(Call::Connect { fd }) if self.connections_matter() && self.attends(tid) => {
+            Some(Call::Connect { fd }) if self.connections_matter() && self.is_selected(tid) => {
                 self.briefly(tid, fd, |settings, socket| {
                     sequence::connect(settings, socket);
                 });
@@ -238,7 +238,7 @@ impl Tracer {
             Some(Call::SetOption {
                 fd, level, name, ..
             }) if SocketOption::at(level, name) == Some(SocketOption::ReuseAddress)
-                && self.attends(tid) =>
+                && self.is_selected(tid) =>
             {
                 let mut carried = false;
                 self.briefly(tid, fd, |settings, socket| {
@@ -246,9 +246,9 @@ impl Tracer {
                 });
                 self.tracees.entry(tid).or_default().carried = carried;
             }
-            Some(Call::Exec { folder, path }) if exempt::is_let_alone(tid, folder, path) => {
+            Some(Call::Exec { folder, path }) if exempt::is_never_traced(tid, folder, path) => {
                 self.forget(tid);
-                return ptrace::let_go_of(tid, 0);
+                return ptrace::detach(tid, 0);
             }
             Some(Call::Trace {
                 request,
@@ -262,7 +262,7 @@ impl Tracer {
             }
             _ => {}
         }
-        ptrace::go_on(tid, 0)
+        ptrace::resume(tid, 0)
     }
 
     /// Detaches, as the last thread of the tracer: the kernel lets the program go on as soon as
@@ -298,7 +298,7 @@ impl Tracer {
         let is_return = call == Some(Call::SignalReturn);
         if let Some(entry) = entry.filter(|_| value == -i64::from(libc::EINTR) && !is_return) {
             self.interrupted(tid, entry)?;
-            return ptrace::go_on(tid, 0);
+            return ptrace::resume(tid, 0);
         }
         tracee.restarted = None;
         match (call, entry) {
@@ -310,14 +310,14 @@ impl Tracer {
                 }),
                 Some(entry),
             ) if value == IN_USE => {
-                let bind = Attended::Bind {
+                let bind = Intercepted::Bind {
                     fd,
                     address: read_address(tid, address, length),
                     since: waiting
                         .filter(|waiting| waiting.comes_next)
                         .map(|waiting| waiting.since),
                 };
-                if self.attends(tid) && self.attend(tid, entry, Stage::Behind, bind) {
+                if self.is_selected(tid) && self.intercept(tid, entry, Stage::Exit, bind) {
                     return Ok(());
                 }
             }
@@ -330,7 +330,7 @@ impl Tracer {
                 _,
             ) if value == 0 && self.settings.reuse_port => {
                 let address = read_address(tid, address, length);
-                if self.attends(tid) {
+                if self.is_selected(tid) {
                     self.briefly(tid, fd, |settings, socket| {
                         sequence::bound(settings, socket, address);
                     });
@@ -349,7 +349,7 @@ impl Tracer {
                 let mut bytes = [0; 4];
                 let option = SocketOption::at(level, name)
                     .filter(|_| length >= 4 && ptrace::read(tid, place, &mut bytes) == 4);
-                if let Some(option) = option.filter(|_| self.attends(tid)) {
+                if let Some(option) = option.filter(|_| self.is_selected(tid)) {
                     let value = i32::from_ne_bytes(bytes);
                     self.briefly(tid, fd, |settings, socket| {
                         sequence::option_set(settings, socket, option, value, carried);
@@ -359,7 +359,7 @@ impl Tracer {
             (Some(Call::Accept), _) if value >= 0 => self.progress.accepted(),
             _ => {}
         }
-        ptrace::go_on(tid, 0)
+        ptrace::resume(tid, 0)
     }
 
     /// Runs a sequence that makes no call of the program's, and so neither waits nor needs the
@@ -391,17 +391,17 @@ impl Tracer {
             && (exempt::has_become_a_container_engine(tid)
                 || library.is_some_and(|library| library.is_enough_for(tid)))
         {
-            return ptrace::let_go_of(tid, 0);
+            return ptrace::detach(tid, 0);
         }
-        if self.attends(tid) {
+        if self.is_selected(tid) {
             log::speak_for(tid);
             report::loaded(self.settings);
         }
-        ptrace::go_on(tid, 0)
+        ptrace::resume(tid, 0)
     }
 
     /// Whether the settings mean the program that a thread is of.
-    fn attends(&mut self, tid: Tid) -> bool {
+    fn is_selected(&mut self, tid: Tid) -> bool {
         if self.settings.programs.all() {
             return true;
         }

@@ -1,6 +1,8 @@
 //! arm64. Its 32-bit programs are left alone.
 
-use super::{Asked, Call, Registers, SystemCall, Wait, native_call, native_number, native_wait};
+use super::{
+    Call, Registers, RemoteCall, SystemCall, Wait, native_call, native_number, native_wait,
+};
 use crate::engine::trace::ptrace::{self, Entry, Tid};
 use std::io;
 
@@ -28,7 +30,7 @@ pub(in crate::engine::trace) fn closes(entry: &Entry) -> bool {
     libc::c_long::try_from(entry.number) == Ok(libc::SYS_close)
 }
 
-/// Has a call that the tracee stands behind return this.
+/// Sets the result of a call, at its syscall-exit-stop.
 pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struct, result: i64) {
     registers.regs[0] = u64::from_ne_bytes(result.to_ne_bytes());
 }
@@ -62,7 +64,7 @@ pub(in crate::engine::trace) fn go_to(registers: &mut Registers, code: u64) {
 }
 
 /// The number of a call; `None` if it is not known.
-pub(in crate::engine::trace) fn number(_: &Entry, asked: Asked) -> Option<u64> {
+pub(in crate::engine::trace) fn number(_: &Entry, asked: RemoteCall) -> Option<u64> {
     native_number(asked)
 }
 

@@ -101,7 +101,7 @@ pub(super) enum Words {
 
 /// A system call that the program is made to make.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Asked {
+pub(super) enum RemoteCall {
     /// mmap(2)
     Map,
     /// munmap(2)
@@ -127,14 +127,14 @@ pub(super) struct SystemCall {
 }
 
 /// The number of a call, of a program as wide as this one.
-fn native_number(asked: Asked) -> Option<u64> {
+fn native_number(asked: RemoteCall) -> Option<u64> {
     let number = match asked {
-        Asked::Map => libc::SYS_mmap,
-        Asked::Unmap => libc::SYS_munmap,
-        Asked::Option => libc::SYS_getsockopt,
-        Asked::SetOption => libc::SYS_setsockopt,
-        Asked::Local => libc::SYS_getsockname,
-        Asked::Mask => libc::SYS_rt_sigprocmask,
+        RemoteCall::Map => libc::SYS_mmap,
+        RemoteCall::Unmap => libc::SYS_munmap,
+        RemoteCall::Option => libc::SYS_getsockopt,
+        RemoteCall::SetOption => libc::SYS_setsockopt,
+        RemoteCall::Local => libc::SYS_getsockname,
+        RemoteCall::Mask => libc::SYS_rt_sigprocmask,
     };
     u64::try_from(number).ok()
 }

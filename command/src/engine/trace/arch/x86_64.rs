@@ -1,8 +1,8 @@
 //! x86-64, and the 32-bit programs of i386 on it.
 
 use super::{
-    Asked, Call, Registers, SystemCall, Wait, Words, int, native_call, native_number, native_wait,
-    set_option,
+    Call, Registers, RemoteCall, SystemCall, Wait, Words, int, native_call, native_number,
+    native_wait, set_option,
 };
 use crate::engine::trace::ptrace::{self, Entry, Tid, read};
 use std::io;
@@ -135,7 +135,7 @@ pub(in crate::engine::trace) fn closes(entry: &Entry) -> bool {
     entry.number == if entry.arch == AUDIT_ARCH_I386 { 6 } else { 3 }
 }
 
-/// Has a call that the tracee stands behind return this.
+/// Sets the result of a call, at its syscall-exit-stop.
 pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struct, result: i64) {
     registers.rax = u64::from_ne_bytes(result.to_ne_bytes());
 }
@@ -170,16 +170,16 @@ pub(in crate::engine::trace) fn go_to(registers: &mut Registers, code: u64) {
 }
 
 /// The number of a call; `None` if it is not known.
-pub(in crate::engine::trace) fn number(entry: &Entry, asked: Asked) -> Option<u64> {
+pub(in crate::engine::trace) fn number(entry: &Entry, asked: RemoteCall) -> Option<u64> {
     match entry.arch {
         AUDIT_ARCH_X86_64 => native_number(asked),
         AUDIT_ARCH_I386 => Some(match asked {
-            Asked::Map => 192,
-            Asked::Unmap => 91,
-            Asked::Option => 365,
-            Asked::SetOption => 366,
-            Asked::Local => 367,
-            Asked::Mask => 175,
+            RemoteCall::Map => 192,
+            RemoteCall::Unmap => 91,
+            RemoteCall::Option => 365,
+            RemoteCall::SetOption => 366,
+            RemoteCall::Local => 367,
+            RemoteCall::Mask => 175,
         }),
         _ => None,
     }

@@ -16,13 +16,13 @@ impl Tracer {
             self.detach_running(other);
         }
         self.forget(tid);
-        ptrace::let_go_of(tid, 0)
+        ptrace::detach(tid, 0)
     }
 
     /// Detaches from a tracee that is not in a stop yet. One whose call is intercepted stays: its
     /// new tracer is refused.
     fn detach_running(&mut self, tid: Tid) {
-        let Some(tracee) = self.tracees.get(&tid).filter(|it| it.attended.is_none()) else {
+        let Some(tracee) = self.tracees.get(&tid).filter(|it| it.intercepted.is_none()) else {
             return;
         };
         let entry = tracee.entry;
@@ -47,7 +47,7 @@ impl Tracer {
             let _ = self.interrupted(tid, entry);
         }
         self.forget(tid);
-        let _ = ptrace::let_go_of(tid, signal);
+        let _ = ptrace::detach(tid, signal);
     }
 }
 

@@ -2,9 +2,9 @@
 //! answered, and the stops that come in its way held until it is over.
 
 use super::super::arch;
-use super::super::interception::{Attended, INTERRUPTED, Message, Mouth, Sequence, Word};
+use super::super::interception::{Channel, INTERRUPTED, Intercepted, Message, Request, Sequence};
 use super::super::ptrace::{self, Entry, Stop, Syscall, Tid};
-use super::super::remote_call::{self, Around, Failed, Question, Told};
+use super::super::remote_call::{self, Around, Failed, Question, Reply};
 use super::super::socket::process_of;
 use super::super::wait_timer;
 use super::{Tracee, Tracer, Waiting};
@@ -13,14 +13,14 @@ use std::io;
 use std::time::Duration;
 
 /// A call that a sequence is about.
-pub(super) struct InAttendance {
+pub(super) struct Interception {
     number: u64,
     sequence: Sequence,
     entry: Entry,
     stage: Stage,
     /// The registers behind the call, while it is about to be made again.
     behind: Option<libc::user_regs_struct>,
-    /// Whether it stands before the call again, which it has not made yet.
+    /// Whether the thread was put before the call again, which it has not made yet.
     is_rewound: bool,
     /// What the call has come to, if it had to be made before the sequence asked for it.
     made: Option<Result<(), Errno>>,
@@ -33,33 +33,33 @@ pub(super) struct InAttendance {
     held: Option<Stop>,
 }
 
-impl InAttendance {
+impl Interception {
     /// The tracee has gone: tells the sequence, which will say its last word.
     pub(super) fn give_up(self) {
         self.sequence.made(Err(INTERRUPTED));
     }
 
-    /// From where the program stands before its call.
+    /// Makes it, from its syscall-enter-stop.
     fn make(&mut self, tid: Tid) -> io::Result<()> {
-        ptrace::go_on(tid, 0)?;
-        self.stage = Stage::Within;
+        ptrace::resume(tid, 0)?;
+        self.stage = Stage::Running;
         Ok(())
     }
 
-    /// From where it stands behind it.
+    /// Restarts it, from its syscall-exit-stop.
     fn make_once_more(&mut self, tid: Tid) -> io::Result<()> {
         self.behind = Some(ptrace::registers(tid)?);
         if !self.is_rewound {
-            make_again(tid, &self.entry)?;
+            restart_syscall(tid, &self.entry)?;
         }
-        ptrace::go_on(tid, 0)?;
-        self.stage = Stage::Returning;
+        ptrace::resume(tid, 0)?;
+        self.stage = Stage::Restarting;
         Ok(())
     }
 
     /// From there as well, in one piece with what is done around it.
     fn make_in_piece(&mut self, tid: Tid, around: &Around) -> Result<i64, Failed> {
-        if self.stage != Stage::Behind || !self.can_be_made_to_call(tid) {
+        if self.stage != Stage::Exit || !self.can_be_made_to_call(tid) {
             return Err(Failed::Refused);
         }
         let mut behind = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
@@ -78,21 +78,21 @@ impl InAttendance {
             .get_or_insert_with(|| remote_call::is_possible(tid, entry))
     }
 
-    fn ask(&mut self, tid: Tid, fd: i32, question: Question) -> Result<Told, Failed> {
+    fn ask(&mut self, tid: Tid, fd: i32, question: Question) -> Result<Reply, Failed> {
         if !self.can_be_made_to_call(tid) {
             return Err(Failed::Refused);
         }
         // Only behind a call can another one be made.
-        if self.stage == Stage::Before {
-            if remote_call::can_be_put_off() {
-                remote_call::put_off(tid, &self.entry)?;
+        if self.stage == Stage::Entry {
+            if remote_call::can_skip_syscalls() {
+                remote_call::skip_syscall(tid, &self.entry)?;
                 self.is_rewound = true;
             } else {
                 self.made = Some(result_of(remote_call::make_now(tid)?));
             }
-            self.stage = Stage::Behind;
+            self.stage = Stage::Exit;
         }
-        if self.stage != Stage::Behind {
+        if self.stage != Stage::Exit {
             return Err(Failed::Refused);
         }
         remote_call::ask(tid, &self.entry, fd, question, &mut self.page)
@@ -101,34 +101,34 @@ impl InAttendance {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
-    /// The program stands before the call.
-    Before,
-    /// It stands behind it.
-    Behind,
-    /// It is about to make it again.
-    Returning,
-    /// It makes it.
-    Within,
+    /// At the call's syscall-enter-stop.
+    Entry,
+    /// At its syscall-exit-stop.
+    Exit,
+    /// On the way from there to its syscall-enter-stop.
+    Restarting,
+    /// In the call.
+    Running,
 }
 
 impl Tracee {
-    /// Lets it make the call that it is attended for; returns what it has stopped at if it has left
+    /// Lets it make the call that it is intercepted for; returns what it has stopped at if it has left
     /// the call for good.
     fn begin_to_make(&mut self, tid: Tid, around: Option<&Around>) -> Option<Stop> {
-        let attended = self.attended.as_mut()?;
+        let intercepted = self.intercepted.as_mut()?;
         // One that has found its port in use is made once more, with the option.
-        let made = attended.made.take();
+        let made = intercepted.made.take();
         if let Some(result) = made.filter(|result| *result != Err(Errno::IN_USE)) {
             // What was to be done before it is done after it.
             if let Some(around) = around.filter(|_| result.is_ok()) {
                 for &(place, value) in &around.before {
                     let question = Question::SetOption(place, value);
-                    if let Err(Failed::Left(stop)) = attended.ask(tid, around.fd, question) {
+                    if let Err(Failed::Left(stop)) = intercepted.ask(tid, around.fd, question) {
                         return Some(stop);
                     }
                 }
             }
-            attended.sequence.made(result);
+            intercepted.sequence.made(result);
             return None;
         }
         let alone = Around {
@@ -137,23 +137,23 @@ impl Tracee {
             after: Vec::new(),
         };
         if let Some(around) = around.or(self.holds_signals.then_some(&alone)) {
-            match attended.make_in_piece(tid, around) {
+            match intercepted.make_in_piece(tid, around) {
                 Ok(value) => {
-                    attended.sequence.made(result_of(value));
+                    intercepted.sequence.made(result_of(value));
                     return None;
                 }
                 Err(Failed::Left(stop)) => return Some(stop),
                 Err(Failed::Refused) => {}
             }
         }
-        let result = if attended.stage == Stage::Before {
-            attended.make(tid)
+        let result = if intercepted.stage == Stage::Entry {
+            intercepted.make(tid)
         } else {
-            attended.make_once_more(tid)
+            intercepted.make_once_more(tid)
         };
         if result.is_err() {
             // It has been killed, which is told later on.
-            attended.sequence.made(Err(INTERRUPTED));
+            intercepted.sequence.made(Err(INTERRUPTED));
         }
         None
     }
@@ -161,18 +161,18 @@ impl Tracee {
     /// Has it answer a question of its sequence's; returns what it has stopped at if it has left
     /// the call for good.
     fn answer(&mut self, tid: Tid, fd: i32, question: Question) -> Option<Stop> {
-        let attended = self.attended.as_mut()?;
-        match attended.ask(tid, fd, question) {
-            Ok(told) => attended.sequence.told(Some(told)),
-            Err(Failed::Refused) => attended.sequence.told(None),
+        let intercepted = self.intercepted.as_mut()?;
+        match intercepted.ask(tid, fd, question) {
+            Ok(told) => intercepted.sequence.reply(Some(told)),
+            Err(Failed::Refused) => intercepted.sequence.reply(None),
             Err(Failed::Left(stop)) => return Some(stop),
         }
-        if attended
+        if intercepted
             .held
             .is_some_and(|stop| !matches!(stop, Stop::Signal(_)))
         {
             // It may have left that stop to answer, and comes to it again.
-            attended.held = Some(Stop::Other);
+            intercepted.held = Some(Stop::Other);
             let _ = ptrace::interrupt(tid);
         }
         None
@@ -189,31 +189,32 @@ fn result_of(value: i64) -> Result<(), Errno> {
 
 impl Tracer {
     /// Begins a sequence, while the tracee stands still; false if that can't be.
-    pub(super) fn attend(
+    pub(super) fn intercept(
         &mut self,
         tid: Tid,
         entry: Entry,
         stage: Stage,
-        attended: Attended,
+        intercepted: Intercepted,
     ) -> bool {
         let process = process_of(tid).unwrap_or(tid);
         let number = self.sequences;
-        let mouth = Mouth {
+        let channel = Channel {
             tid,
             sequence: number,
             messages: self.messages.clone(),
         };
-        let Some((sequence, thread)) = Sequence::begin(self.settings, process, attended, mouth)
+        let Some((sequence, thread)) =
+            Sequence::begin(self.settings, process, intercepted, channel)
         else {
-            // No call can be attended to any more, and to stop at each is of no use.
+            // No call can be intercepted any more, and to stop at each is of no use.
             self.progress.give_up();
             return false;
         };
         self.sequences += 1;
         self.threads.retain(|thread| !thread.is_finished());
         self.threads.push(thread);
-        self.progress.attend();
-        self.tracees.entry(tid).or_default().attended = Some(InAttendance {
+        self.progress.intercept();
+        self.tracees.entry(tid).or_default().intercepted = Some(Interception {
             number,
             sequence,
             entry,
@@ -237,43 +238,46 @@ impl Tracer {
     }
 
     /// A sequence has something to say.
-    pub(super) fn heard(&mut self, message: Message) {
+    pub(super) fn receive(&mut self, message: Message) {
         let tid = message.tid;
         let tracee = self.tracees.get_mut(&tid);
         let is_about = |tracee: &&mut Tracee| {
-            let attended = tracee.attended.as_ref();
-            attended.is_some_and(|attended| attended.number == message.sequence)
+            let intercepted = tracee.intercepted.as_ref();
+            intercepted.is_some_and(|intercepted| intercepted.number == message.sequence)
         };
-        match (message.word, tracee.filter(is_about)) {
-            (Word::Make(around), Some(tracee)) => {
+        match (message.request, tracee.filter(is_about)) {
+            (Request::Make(around), Some(tracee)) => {
                 if let Some(stop) = tracee.begin_to_make(tid, around.as_ref()) {
                     self.stopped(tid, stop);
                 }
             }
-            (Word::Ask(fd, question), Some(tracee)) => {
+            (Request::Query(fd, question), Some(tracee)) => {
                 if let Some(stop) = tracee.answer(tid, fd, question) {
                     self.stopped(tid, stop);
                 }
             }
             // It asks for a tracee that has gone, and has been told so.
-            (Word::Make(_) | Word::Ask(..), None) => {}
-            (Word::Done { listens }, tracee) => {
+            (Request::Make(_) | Request::Query(..), None) => {}
+            (Request::Done { listens }, tracee) => {
                 if tracee.is_some() {
                     self.over(tid, false);
                 }
-                self.progress.attended(listens);
+                self.progress.intercepted(listens);
             }
-            (Word::Signalled { since }, Some(tracee)) => {
+            (Request::Signalled { since }, Some(tracee)) => {
                 // It has come while the call was made.
-                let held = tracee.attended.as_ref().and_then(|attended| attended.held);
+                let held = tracee
+                    .intercepted
+                    .as_ref()
+                    .and_then(|intercepted| intercepted.held);
                 let since = match held {
                     Some(Stop::Signal(signal)) if wait_timer::asks_to_end(tid, signal) => {
                         wait_timer::ended(since)
                     }
                     _ => since,
                 };
-                tracee.waiting = tracee.attended.as_ref().map(|attended| Waiting {
-                    entry: attended.entry,
+                tracee.waiting = tracee.intercepted.as_ref().map(|intercepted| Waiting {
+                    entry: intercepted.entry,
                     since,
                     comes_next: true,
                 });
@@ -281,8 +285,8 @@ impl Tracer {
                 let wait = Duration::from_millis(self.settings.wait_ms.into());
                 self.progress.interrupted(since + wait);
             }
-            (Word::Signalled { .. }, None) => {
-                self.progress.attended(None);
+            (Request::Signalled { .. }, None) => {
+                self.progress.intercepted(None);
             }
         }
     }
@@ -290,15 +294,15 @@ impl Tracer {
     /// A sequence is over: its tracee goes on, with the same call `again` or if there is something
     /// to see to before.
     fn over(&mut self, tid: Tid, again: bool) {
-        let attended = self
+        let intercepted = self
             .tracees
             .get_mut(&tid)
-            .and_then(|tracee| tracee.attended.take());
-        let Some(attended) = attended else {
+            .and_then(|tracee| tracee.intercepted.take());
+        let Some(intercepted) = intercepted else {
             return;
         };
-        let InAttendance { entry, held, .. } = attended;
-        if let Some(Err(Failed::Left(stop))) = attended
+        let Interception { entry, held, .. } = intercepted;
+        if let Some(Err(Failed::Left(stop))) = intercepted
             .page
             .map(|page| remote_call::unmap(tid, &entry, page))
         {
@@ -306,56 +310,56 @@ impl Tracer {
             return;
         }
         // What fails here fails because it has been killed, which is told later on.
-        if (again || held.is_some()) && !attended.is_rewound {
-            let _ = make_again(tid, &entry);
+        if (again || held.is_some()) && !intercepted.is_rewound {
+            let _ = restart_syscall(tid, &entry);
         }
         let _ = match held {
             Some(stop) => self.stopped_freely(tid, stop),
-            None => ptrace::go_on(tid, 0),
+            None => ptrace::resume(tid, 0),
         };
     }
 
     /// A tracee has stopped that a sequence is about: where the call is, or on the way there.
-    pub(super) fn stopped_in_attendance(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
+    pub(super) fn stopped_while_intercepted(&mut self, tid: Tid, stop: Stop) -> io::Result<()> {
         let Some(tracee) = self.tracees.get_mut(&tid) else {
             return Ok(());
         };
-        let Some(attended) = &mut tracee.attended else {
+        let Some(intercepted) = &mut tracee.intercepted else {
             return Ok(());
         };
-        let result = match (attended.stage, stop) {
-            (Stage::Returning, Stop::Syscall) => {
-                attended.stage = Stage::Within;
-                return ptrace::go_on(tid, 0);
+        let result = match (intercepted.stage, stop) {
+            (Stage::Restarting, Stop::Syscall) => {
+                intercepted.stage = Stage::Running;
+                return ptrace::resume(tid, 0);
             }
-            (Stage::Within, Stop::Syscall) => match ptrace::syscall(tid) {
+            (Stage::Running, Stop::Syscall) => match ptrace::syscall(tid) {
                 Some(Syscall::Exit(value)) => {
-                    attended.is_rewound = false;
+                    intercepted.is_rewound = false;
                     result_of(value)
                 }
                 _ => Err(INTERRUPTED),
             },
             // A signal, or a stop of the whole process, has come before the call. It will be as if
             // it had come before the program made its call at all, which is seen to when it comes.
-            // Until the sequence is over the thread stands behind the call once more.
+            // Until the sequence is over the thread is at the syscall-exit-stop once more.
             _ => {
-                attended.held = Some(stop);
+                intercepted.held = Some(stop);
                 tracee.holds_signals |= matches!(stop, Stop::Signal(_));
-                if let Some(registers) = attended.behind.take() {
+                if let Some(registers) = intercepted.behind.take() {
                     let _ = ptrace::set_registers(tid, registers);
                 }
                 Err(INTERRUPTED)
             }
         };
-        attended.stage = Stage::Behind;
-        attended.sequence.made(result);
+        intercepted.stage = Stage::Exit;
+        intercepted.sequence.made(result);
         self.stand(tid);
         Ok(())
     }
 }
 
 /// Puts a tracee before its call again.
-fn make_again(tid: Tid, entry: &Entry) -> io::Result<()> {
+fn restart_syscall(tid: Tid, entry: &Entry) -> io::Result<()> {
     let mut registers = ptrace::registers(tid)?;
     arch::rewind(&mut registers, entry);
     ptrace::set_registers(tid, registers)
