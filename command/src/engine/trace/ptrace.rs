@@ -13,7 +13,8 @@ use std::time::Duration;
 pub(super) type Tid = i32;
 
 /// What the kernel follows, and how it tells a stop at a system call from a signal. Never
-/// `PTRACE_O_EXITKILL`: the program lives on when the tracer ends, and that is also how it detaches.
+/// `PTRACE_O_EXITKILL`: the program lives on when the tracer ends, which is how it
+/// detaches.
 const OPTIONS: libc::c_int = libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
     | libc::PTRACE_O_TRACECLONE

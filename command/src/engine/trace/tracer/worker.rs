@@ -112,8 +112,8 @@ pub(super) enum Stage {
 }
 
 impl Tracee {
-    /// Lets it make the call that it is intercepted for; returns what it has stopped at if it has left
-    /// the call for good.
+    /// Lets it make the call that is intercepted; returns what it has stopped at if it has left the
+    /// call for good.
     fn begin_to_make(&mut self, tid: Tid, around: Option<&Around>) -> Option<Stop> {
         let intercepted = self.intercepted.as_mut()?;
         // One that has found its port in use is made once more, with the option.
