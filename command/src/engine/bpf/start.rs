@@ -105,12 +105,11 @@ fn ready(hierarchy: &Hierarchy) -> Result<Turn> {
 
 /// Leaves nothing of what has failed.
 fn or_nothing<T>(hierarchy: &Hierarchy, turn: &Turn, result: Result<T>) -> Result<T> {
-    if result.is_err()
-        && let Err(error) = turn.remove_unused(hierarchy)
-    {
-        debug!("{error:#}");
-    }
-    result
+    result.inspect_err(|_| {
+        if let Err(error) = turn.remove_unused(hierarchy) {
+            debug!("{error:#}");
+        }
+    })
 }
 
 /// Attaches the programs to a group, and seeds their ports.
