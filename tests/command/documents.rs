@@ -173,6 +173,19 @@ fn the_manual_page_has_every_option_and_no_mistake() {
             );
         }
     }
+    // Wrapped as the page is.
+    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (option, default) in [
+        ("--grace TIME", "5s"),
+        ("--signal SIGNAL", "TERM"),
+        ("--trace-quiet DURATION", "250ms"),
+        ("--trace-limit DURATION", "60s"),
+        ("--color WHEN", "auto"),
+    ] {
+        let (_, entry) = words.split_once(&format!(" {option} ")).expect(option);
+        let (_, shown) = entry.split_once("The default is ").expect(option);
+        assert!(shown.starts_with(&format!("{default}. ")), "{option}");
+    }
     for expected in [
         "SYNOPSIS",
         "reuseaddr PORT\n",

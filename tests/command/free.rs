@@ -352,6 +352,71 @@ fn does_not_end_who_came_later() {
     assert!(!holder.has_ended() && !later.has_ended());
 }
 
+/// By the time that it is looked at, a number may be another process's, whose children are nobody
+/// that was shown. Numbers are given out by hand here, in a namespace of their own.
+#[test]
+fn spares_the_children_of_a_number_that_is_used_again() {
+    let text = "
+import subprocess
+def child(work):
+    heard, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        work(lambda word: os.write(told, word.encode() + b' '))
+        os._exit(0)
+    os.close(told)
+    return pid, heard
+def until(heard, word):
+    said = []
+    while word not in said:
+        said += os.read(heard, 100).decode().split() or sys.exit(f'no {word} after {said}')
+    return said
+def serve(tell, asked):
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGWINCH, lambda *_: tell('alive'))
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(('127.0.0.1', 5000))
+    listener.listen()
+    tell(f'{os.getpid()} ready')
+    while True: signal.pause()
+def stays(tell):
+    # With a child that is born after it was shown, and has its listener.
+    serve(tell, lambda *_: os.fork() and tell('asked'))
+def another(tell):
+    if os.getpid() == first and os.fork() == 0:
+        serve(tell, lambda *_: tell('asked'))
+    while os.getpid() == first: signal.pause()
+first, heard = child(lambda tell: serve(tell, signal.SIG_DFL))
+until(heard, 'ready')
+second, heard = child(stays)
+until(heard, 'ready')
+free = subprocess.Popen([sys.argv[1], 'free', '--yes', '--grace', '60s', '5000'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+until(heard, 'asked')
+os.waitpid(first, 0)
+time.sleep(0.5)
+print('goes on:', free.poll() is None)
+number = 0
+while number != first:
+    with open('/proc/sys/kernel/ns_last_pid', 'w') as last: last.write(str(first - 1))
+    number, heard = child(another)
+other = until(heard, 'ready')[0]
+error = ' '.join(free.communicate()[1].split())
+print(free.returncode, f'(pid {other}) has taken the port meanwhile' in error or error)
+os.kill(int(other), signal.SIGWINCH)
+print(until(heard, 'alive'))
+";
+    own_network();
+    let finished = Program::new(program(&["unshare"]))
+        .arguments(["--pid", "--fork", "--mount-proc"])
+        .command(&Program::python(text).argument(support::reuseaddr()))
+        .run();
+    assert_eq!(
+        finished.stdout, "goes on: True\n1 True\n['alive']\n",
+        "{finished:#?}"
+    );
+}
+
 #[test]
 fn ends_no_client() {
     own_network();
@@ -377,6 +442,37 @@ print(server.accept()[0].recv(9).decode())
         &format!("held by python3 (pid {})", client.pid()),
     );
     client.say("").expect("alive");
+}
+
+/// Nobody holds it, and nobody can be told whether it is free, after evicting too.
+#[test]
+fn says_that_the_port_is_roots() {
+    let folder = Folder::for_other_users("free-privileged");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    own_network();
+    sysctl("net.ipv4.tcp_rfc1337", "0");
+    let free = |port: &str| {
+        let finished = nobody().argument(&command).arguments(["free", port]).run();
+        assert!(!finished.stderr.contains("connections"), "{finished:#?}");
+        (code(&finished), finished)
+    };
+    for leftovers in [0, 1] {
+        if leftovers > 0 {
+            crate::crash_after_serving(&server(80), 80);
+        }
+        assert_eq!(count(80, TcpState::TimeWait), leftovers);
+        let (code, finished) = free("80");
+        assert_eq!(code, 2, "{finished:#?}");
+        assert_says(
+            &finished.stderr,
+            "no socket is on port 80, but you may not bind it: ports below 1024 take root or \
+             CAP_NET_BIND_SERVICE",
+        );
+        assert_eq!(tcp_states(80), []);
+    }
+    // The control: one that everybody may bind.
+    let (code, finished) = free("5000");
+    assert_eq!(code, 0, "{finished:#?}");
 }
 
 #[test]

@@ -48,24 +48,30 @@ fn comes_back_when_killed(port: u16) {
 /// Asserts that `free` uses the manager's own command, and that the port stays free while the other
 /// program of that manager goes on.
 fn is_stopped_by(port: u16, other: u16, kind: &str, command: &str) {
+    is_stopped_with("/usr/local/bin:/usr/bin:/bin", port, other, kind, command);
+}
+
+/// The same with other commands in its way.
+fn is_stopped_with(path: &str, port: u16, other: u16, kind: &str, command: &str) {
+    let ask = |words: &[&str]| {
+        let program = reuseaddr(words).argument(port.to_string());
+        program.with("PATH", path).run()
+    };
     let untouched = holder(other);
     comes_back_when_killed(port);
     let answer = status(port);
     let manager = &answer["sockets"][0]["holders"][0]["manager"];
     assert_eq!(manager["kind"], kind, "{answer}");
     assert_says(manager["stop"].as_str().expect("a command"), command);
-    assert_says(
-        &reuseaddr(["status", &port.to_string()]).run().stdout,
-        command,
-    );
-    let dry = reuseaddr(["free", "--dry-run", &port.to_string()]).run();
+    assert_says(&ask(&["status"]).stdout, command);
+    let dry = ask(&["free", "--dry-run"]);
     assert_says(
         &dry.stdout,
         &format!("would be stopped by that: `{command}"),
     );
     assert_eq!(count(port, TcpState::Listen), 1);
 
-    let finished = reuseaddr(["free", "--yes", &port.to_string()]).run();
+    let finished = ask(&["free", "--yes"]);
     assert_eq!(code(&finished), 0, "{finished:#?}");
     assert_says(&finished.stdout, &format!("Port {port} is free now"));
     assert_eq!(count(port, TcpState::Listen), 0);
@@ -400,12 +406,111 @@ fn a_port_that_a_container_publishes_is_the_containers() {
     running.kill();
 }
 
+/// pm2's daemon with two applications, which it starts again, or of a cluster holds the ports of
+/// itself. Its own command does what it is for, and systemctl would be told of.
+const PM2: &str = "
+import subprocess
+folder, mode, *ports = sys.argv[1:]
+names = ['web', 'other']
+def started(name, *words):
+    return subprocess.Popen(words, env={'name': name, 'exec_mode': mode, 'PATH': '/usr/bin:/bin'}, stdin=subprocess.PIPE)
+def keep(name, port):
+    while not os.path.exists(f'{folder}/stopped-{name}'):
+        child = started(name, f'{folder}/server.py', port)
+        with open(f'{folder}/pid-{name}', 'w') as file: file.write(str(child.pid))
+        child.wait()
+def hold(name, port):
+    listener = socket.create_server(('127.0.0.1', int(port)))
+    worker = started(name, '/usr/bin/python3', '-I', '-c', 'input()')
+    while not os.path.exists(f'{folder}/stopped-{name}'): time.sleep(0.01)
+    listener.close()
+    worker.stdin.close()
+    worker.wait()
+for name, port in zip(names, ports):
+    threading.Thread(target=keep if mode == 'fork_mode' else hold, args=(name, port)).start()
+while True: signal.pause()
+";
+
+/// The daemon, in a unit as `pm2 startup` makes it, and the folders for PATH.
+fn pm2(folder: &Folder, mode: &str, ports: &[&str]) -> (Running, Group, String) {
+    server(folder);
+    fs::create_dir(folder.join("bin")).expect("the folder is ours");
+    let path = folder.path().display();
+    folder.script(
+        "bin/pm2",
+        format!(
+            "#!/bin/sh\ntest \"$PM2_HOME $1\" = '{path} stop' || exit 1\ntouch \
+             {path}/stopped-$2\ntest ! -e {path}/pid-$2 || kill $(cat {path}/pid-$2)\n"
+        ),
+    );
+    folder.script(
+        "bin/systemctl",
+        format!(
+            "#!/bin/sh\ncase \"$*\" in *MainPID*) cat {path}/main;; *Restart*) echo always;; *) \
+             touch {path}/asked;; esac\n"
+        ),
+    );
+    let title = format!("PM2 v7.0.4: God Daemon ({path})");
+    let daemon = Program::new("/bin/bash")
+        .arguments(["-c", "exec -a \"$0\" \"$@\"", &title])
+        .command(&Program::python(PM2))
+        .argument(folder.path())
+        .argument(mode)
+        .arguments(ports)
+        .start();
+    fs::write(folder.join("main"), daemon.pid().to_string()).expect("the folder is ours");
+    let group = Group::with(daemon.pid(), "libreuse-pm2.service");
+    let commands = format!("{path}/bin:/usr/bin:/bin");
+    (daemon, group, commands)
+}
+
+#[test]
+fn an_application_of_pm2_is_stopped_by_pm2() {
+    own_network();
+    let folder = Folder::new("pm2");
+    let (mut daemon, _group, path) = pm2(&folder, "fork_mode", &["5000", "5001"]);
+    let command = format!("env 'PM2_HOME={}' pm2 stop web", folder.path().display());
+    is_stopped_with(&path, 5000, 5001, "pm2", &command);
+    assert!(!daemon.has_ended() && !folder.join("asked").exists());
+    let last = holder(5001);
+    daemon.kill();
+    // SAFETY: kill takes any numbers.
+    unsafe { libc::kill(last, libc::SIGKILL) };
+}
+
+/// Of a cluster the daemon itself holds the port: neither it nor its unit is stopped for that.
+#[test]
+fn an_application_of_a_cluster_of_pm2_is_stopped_alone() {
+    for (ports, expected) in [(&["5000"][..], 0), (&["5000", "5001"], 2)] {
+        own_network();
+        let folder = Folder::new("pm2-cluster");
+        let (mut daemon, _group, path) = pm2(&folder, "cluster_mode", ports);
+        for port in ports {
+            wait_for_listener(port.parse().expect("a port"));
+        }
+        let finished = reuseaddr(["free", "--yes", "5000"])
+            .with("PATH", &path)
+            .run();
+        assert_eq!(code(&finished), expected, "{finished:#?}");
+        if expected == 0 {
+            assert_says(&finished.stdout, "Port 5000 is free now");
+            assert!(folder.join("stopped-web").exists());
+        } else {
+            // Nothing tells whose port it is.
+            assert_says(&finished.stderr, "as one of its applications other, web");
+            assert_says(&finished.stderr, "pm2 list");
+            assert_eq!(count(5000, TcpState::Listen), 1);
+        }
+        assert!(!daemon.has_ended() && !folder.join("asked").exists());
+        daemon.kill();
+    }
+}
+
 #[test]
 fn what_npm_has_of_supervisors_is_known() {
     own_network();
     let folder = Folder::new("nodemon");
-    // pm2 and nodemon are no packages of Debian: what they are called stands in the processes' own
-    // titles.
+    // nodemon is no package of Debian: what it is called stands in the process's arguments.
     let script = folder.script(
         "nodemon",
         format!(

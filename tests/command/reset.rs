@@ -396,6 +396,43 @@ fn is_what_status_advises_where_it_helps() {
     assert_eq!(evict, "sudo reuseaddr evict 5000");
 }
 
+/// An orphan in `FIN_WAIT2` goes when its peer closes: whoever keeps that end open is named, and
+/// root can have it cleared in the one command that starts the program.
+#[test]
+fn names_the_peer_that_keeps_an_orphan() {
+    own_network();
+    for closes in [false, true] {
+        let mut running = Program::python(
+            "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+client = socket.create_connection(('127.0.0.1', 5000))
+listener.accept()[0].close()
+listener.close()
+if len(sys.argv) > 1: client.close()
+print('left')
+sys.stdin.read()",
+        )
+        .arguments(closes.then_some("closes"))
+        .start();
+        running.expect("left");
+        let shown = reuseaddr(["status", "5000"]).run();
+        let open = format!(
+            "On this host python3 (pid {}) still keeps an end open.",
+            running.pid()
+        );
+        if closes {
+            assert!(!shown.stdout.contains("keeps an end"), "{shown:#?}");
+        } else {
+            assert_says(&shown.stdout, &open);
+        }
+        assert_says(&shown.stdout, "reuseaddr run --evict --ports 5000 PROGRAM");
+        running.kill();
+        own_network();
+    }
+}
+
 /// A connection that this side has opened and closed first: its server has the peer's port, and
 /// keeps it.
 #[test]

@@ -2,7 +2,9 @@
 
 use crate::{CONTAINER, Group, assert_says, json, reuseaddr, server, status};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use support::{Folder, Program, own_network, program};
 
 fn holder(port: u16) -> Value {
@@ -28,8 +30,10 @@ fn names_user_command_line_age_and_parents() {
             "/usr/bin/python3 -I \"$0\" --port 5000; true",
         ])
         .argument(&script)
+        .inside(folder.path())
         .start();
     shell.expect("listening");
+    let directory = folder.path().to_str().expect("UTF-8");
 
     let holder = holder(5000);
     assert_eq!(holder["name"], "python3", "{holder}");
@@ -46,6 +50,7 @@ fn names_user_command_line_age_and_parents() {
     let path = script.to_str().expect("UTF-8");
     assert_eq!(words, ["/usr/bin/python3", "-I", path, "--port", "5000"]);
     assert!(holder["age_s"].as_u64().expect("an age") < 600, "{holder}");
+    assert_eq!(holder["directory"], directory, "{holder}");
     assert!(
         holder["container"].is_null() && holder["user_unit"] == false,
         "{holder}"
@@ -67,10 +72,40 @@ fn names_user_command_line_age_and_parents() {
         "{text}"
     );
     assert!(
+        lines.contains(&format!("    in {directory}").as_str()),
+        "{text}"
+    );
+    assert!(
         lines.iter().any(|line| line.starts_with("    started by ")
             && line.ends_with(&format!("sh ({})", shell.pid()))),
         "{text}"
     );
+}
+
+/// One byte that is no text makes that argument odd, and leaves the others as they are.
+#[test]
+fn shows_arguments_that_are_no_text() {
+    own_network();
+    for (name, shown) in [(&b"Jos\xc3\xa9"[..], "José"), (b"Jos\xe9", "Jos\u{fffd}")] {
+        let mut running = server(5000)
+            .argument("127.0.0.1")
+            .argument(OsStr::from_bytes(name))
+            .argument("last")
+            .start();
+        running.expect("listening");
+        let holder = holder(5000);
+        let words = holder["command_line"].as_array().expect("words");
+        assert_eq!(words[words.len() - 2..], [shown, "last"], "{holder}");
+        let expected = format!("127.0.0.1 {shown} last");
+        for words in [&["status", "5000"][..], &["free", "--dry-run", "5000"]] {
+            let finished = reuseaddr(words).run();
+            assert!(
+                finished.stdout.replace('\'', "").contains(&expected),
+                "{finished:#?}"
+            );
+        }
+        running.kill();
+    }
 }
 
 /// A process in a control group of this name is what systemd or a container's runtime makes.

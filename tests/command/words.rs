@@ -192,13 +192,26 @@ fn an_answer_that_nobody_gets_is_a_failure() {
 
 #[test]
 fn says_twice_as_much_when_asked_twice() {
-    let lines = |how: &[&str]| {
-        let finished = reuseaddr(how).arguments(["check", "/bin/sh"]).run();
-        finished.stderr.lines().count()
-    };
-    assert_eq!(lines(&[]), 0);
-    assert!(lines(&["-v"]) > 0);
-    assert!(lines(&["-vv"]) > lines(&["-v"]));
+    own_network();
+    let mut running = server(5000).start();
+    running.expect("listening");
+    for words in [
+        &["check", "/bin/sh"][..],
+        &["run", "true"],
+        &["status", "5000"],
+        &["wait", "--timeout", "0", "5000"],
+        &["next", "5000"],
+        &["evict", "--dry-run", "5000"],
+        &["free", "--dry-run", "5000"],
+        &["arm", "--dry-run", "5000"],
+    ] {
+        let lines = |how: &[&str]| {
+            let finished = reuseaddr(how).arguments(words).run();
+            finished.stderr.lines().count()
+        };
+        let (once, twice) = (lines(&["-v"]), lines(&["-vv"]));
+        assert!(once >= lines(&[]) && twice > once, "{words:?}: {twice}");
+    }
 }
 
 #[test]

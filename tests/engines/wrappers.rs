@@ -334,22 +334,27 @@ fn is_not_certain_of_programs_that_load_libraries_later() {
 
 /// Free Pascal's programs with threads load libraries, and make each call by a function of their
 /// own that is given its number.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn traces_dynamic_programs_that_make_their_own_calls() {
     let own = r#"#include <dlfcn.h>
 #include <errno.h>
 void *load(char *name) { return dlopen(name, RTLD_NOW); }
 __attribute__((noinline)) static int call(long number, long a, long b, long c) {
+#ifdef __aarch64__
+    register long x8 __asm__("x8") = number, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
+    register long result __asm__("x0") = a;
+    __asm__ volatile("svc #0" : "+r"(result) : "r"(x8), "r"(x1), "r"(x2) : "memory");
+#else
     long result = number;
     __asm__ volatile("syscall" : "+a"(result) : "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+#endif
     return result < 0 ? (errno = -result, -1) : result;
 }
-#define socket(a, b, c) call(41, a, b, c)
+#define socket(a, b, c) call(SYS_socket, a, b, c)
 #undef bind
 #undef listen
-#define bind(a, b, c) call(49, a, (long)(b), c)
-#define listen(a, b) call(50, a, b, 0)
+#define bind(a, b, c) call(SYS_bind, a, (long)(b), c)
+#define listen(a, b) call(SYS_listen, a, b, 0)
 "#;
     let server = compile_c("own-calls", &past_libc(own), &["-O1"]);
     let server = Program::new(server).argument(PORT.to_string());

@@ -4,6 +4,7 @@
 //! rustix makes these calls without libc, so they are the kernel's own answer even where the
 //! library is preloaded into this command too.
 
+use log::trace;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
@@ -93,7 +94,7 @@ fn probe_one(port: u16, address: IpAddr) -> Probe {
     }
 }
 
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Flag {
     None,
     ReuseAddress,
@@ -123,8 +124,10 @@ fn try_bind(address: SocketAddr, flag: Flag) -> Outcome {
         }
         bind(&socket, &address)
     };
-    match attempt() {
+    let outcome = match attempt() {
         Ok(()) => Outcome::Bound,
         Err(error) => Outcome::Failed(error),
-    }
+    };
+    trace!("bind {address}, {flag:?}: {}", outcome.name());
+    outcome
 }

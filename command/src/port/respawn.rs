@@ -6,7 +6,7 @@ use super::port_list::PortSet;
 use super::wait::has_listener_or_bound;
 use crate::net::sock_diag;
 use crate::process::holders::Holder;
-use crate::process::info;
+use crate::process::info::{self, Ancestor};
 use crate::process::manager::{Manager, Managers};
 use crate::process::pidfd::{self, Handle};
 use anyhow::Result;
@@ -123,20 +123,15 @@ pub(super) fn respawn(again: &[Holding], requests: &[ExitRequest], us: &Us) -> R
             .collect();
         let manager = Managers::look().of(holder, &ports, &holders);
         manager.map(Starter::Manager).or_else(|| {
-            let before: Vec<i32> = requests
-                .iter()
-                .flat_map(ExitRequest::holders)
-                .flat_map(|holder| {
-                    holder
-                        .info
-                        .ancestors
-                        .iter()
-                        .map(|it| it.pid)
-                        .collect::<Vec<_>>()
-                })
-                .collect();
+            let before = requests.iter().flat_map(|request| &request.holdings);
             let common = holder.info.ancestors.iter().find(|parent| {
-                parent.pid != 1 && before.contains(&parent.pid) && !us.descend_from(parent.pid)
+                let is_same =
+                    |other: &Ancestor| (other.pid, other.start) == (parent.pid, parent.start);
+                parent.pid != 1
+                    && !us.descend_from(parent.pid)
+                    && before
+                        .clone()
+                        .any(|holding| holding.holder.info.ancestors.iter().any(is_same))
             })?;
             Some(Starter::Process {
                 pid: common.pid,

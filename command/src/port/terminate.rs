@@ -54,6 +54,8 @@ const SHORTEST: Duration = Duration::from_millis(2);
 /// A process that is to end.
 struct TargetProcess {
     handle: Handle,
+    /// When it started: later its number may be another process's.
+    start: Option<u64>,
     asked: bool,
     /// It is the manager itself, which holds sockets for what it manages: it gets no signal at all.
     spared: bool,
@@ -85,9 +87,10 @@ impl Terminator {
     /// Takes hold of a process; one that its manager has asked gets no signal but SIGKILL.
     fn add(&mut self, holding: &Holding, stopped_by: Option<&Manager>) -> Result<(), Errno> {
         let pid = holding.holder.pid;
-        let handle = Handle::open_holder(pid, &holding.inodes)?;
+        let handle = Handle::open_holder(&holding.holder, &holding.inodes)?;
         let target = TargetProcess {
             handle,
+            start: holding.holder.info.start,
             asked: stopped_by.is_some(),
             spared: stopped_by.is_some_and(|manager| manager.pid() == Some(pid)),
         };
@@ -175,19 +178,24 @@ impl Terminator {
     fn adopt(&mut self, alive: &[Holding]) -> Vec<Holding> {
         let mut strangers = Vec::new();
         for holding in alive {
-            if self.targets.contains_key(&holding.holder.pid) {
+            let Holder { pid, info, .. } = &holding.holder;
+            if self.is_target(*pid, info.start) {
                 continue;
             }
-            let above = &holding.holder.info.ancestors;
-            let is_child = above
-                .iter()
-                .any(|parent| self.targets.contains_key(&parent.pid));
+            let mut above = info.ancestors.iter();
+            let is_child = above.any(|parent| self.is_target(parent.pid, Some(parent.start)));
             match is_child.then(|| self.add(holding, None)) {
                 Some(Ok(()) | Err(Errno::SRCH)) => {}
                 _ => strangers.push(holding.clone()),
             }
         }
         strangers
+    }
+
+    /// Whether this is one of those that are to end, and not a later process of its number.
+    fn is_target(&self, pid: i32, start: Option<u64>) -> bool {
+        let target = self.targets.get(&pid);
+        target.is_some_and(|target| target.start == start)
     }
 
     /// Sleeps, or until one of them has ended.

@@ -29,6 +29,9 @@ pub(crate) struct ProcessInfo {
     pub(crate) directory: Option<String>,
     pub(crate) state: ProcessState,
     pub(crate) age_s: Option<u64>,
+    /// When it started, in ticks since the machine did. Its pid may be another process's later.
+    #[serde(skip)]
+    pub(crate) start: Option<u64>,
     /// The systemd unit, if it is a service.
     pub(crate) unit: Option<String>,
     /// Whether the unit belongs to a user's own manager.
@@ -82,6 +85,9 @@ impl ProcessState {
 pub(crate) struct Ancestor {
     pub(crate) pid: i32,
     pub(crate) name: String,
+    /// As [`ProcessInfo::start`].
+    #[serde(skip)]
+    pub(crate) start: u64,
 }
 
 impl ProcessInfo {
@@ -119,6 +125,7 @@ impl ProcessInfo {
                 .map(|path| readable(path.as_os_str().as_bytes())),
             state: stat.map_or_else(ProcessState::default, ProcessState::of),
             age_s: stat.and_then(|stat| cache.age(stat.starttime)),
+            start: stat.map(|stat| stat.starttime),
             unit: place.unit,
             user_unit: place.of_user,
             container: place.container,
@@ -176,6 +183,11 @@ impl ProcessInfo {
 /// The user whose process this is.
 pub(crate) fn uid(pid: i32) -> Option<u32> {
     Process::new(pid).ok()?.uid().ok()
+}
+
+/// When a process started, in ticks since the machine did.
+pub(crate) fn start(pid: i32) -> Option<u64> {
+    Some(Process::new(pid).ok()?.stat().ok()?.starttime)
 }
 
 /// Whether a program has this name: the one that it shows, of its file, or of its script.
@@ -258,8 +270,8 @@ fn raw_arguments(pid: i32) -> Vec<Vec<u8>> {
 /// Caches what is the same for many processes.
 #[derive(Debug, Default)]
 pub(super) struct ProcCache {
-    /// Names and parents; `None` of a process that had ended.
-    parents: Mutex<HashMap<i32, Option<(String, i32)>>>,
+    /// Processes and their parents; `None` of a process that had ended.
+    parents: Mutex<HashMap<i32, Option<(Ancestor, i32)>>>,
     /// For how many seconds the machine has been up.
     uptime: OnceLock<Option<u64>>,
 }
@@ -274,14 +286,19 @@ impl ProcCache {
         while parent > 0 && found.len() < LONGEST {
             let known = parents.entry(parent).or_insert_with(|| {
                 let stat = Process::new(parent).and_then(|process| process.stat());
-                stat.ok()
-                    .map(|stat| (readable(stat.comm.as_bytes()), stat.ppid))
+                stat.ok().map(|stat| {
+                    let ancestor = Ancestor {
+                        pid: parent,
+                        name: readable(stat.comm.as_bytes()),
+                        start: stat.starttime,
+                    };
+                    (ancestor, stat.ppid)
+                })
             });
-            let Some((name, above)) = known else { break };
-            found.push(Ancestor {
-                pid: parent,
-                name: name.clone(),
-            });
+            let Some((ancestor, above)) = known else {
+                break;
+            };
+            found.push(ancestor.clone());
             parent = *above;
         }
         found

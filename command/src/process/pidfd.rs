@@ -1,7 +1,8 @@
 //! A process that can be signalled and waited for without mistaking another for it: by a pidfd
 //! (pidfd_open(2)), since a number may be another process's by the time that it is used.
 
-use crate::process::holders;
+use crate::process::holders::{self, Holder};
+use crate::process::info;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -19,11 +20,12 @@ impl Handle {
         pidfd_open(pid, PidfdFlags::empty()).map(Self)
     }
 
-    /// The process that holds one of these sockets: it is looked at once more when its number can't
-    /// change any more.
-    pub(crate) fn open_holder(pid: i32, inodes: &[u64]) -> Result<Self, Errno> {
-        let handle = Self::open(pid)?;
-        if holders::holds_one(pid, inodes)? {
+    /// The process that was found to hold one of these sockets: it is looked at once more when its
+    /// number can't change any more.
+    pub(crate) fn open_holder(holder: &Holder, inodes: &[u64]) -> Result<Self, Errno> {
+        let handle = Self::open(holder.pid)?;
+        let is_the_same = info::start(holder.pid) == holder.info.start;
+        if is_the_same && holders::holds_one(holder.pid, inodes)? {
             Ok(handle)
         } else {
             Err(Errno::SRCH)

@@ -94,6 +94,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "reuseaddr run --wait 65s python3 server.py",
     ),
     (
+        "The same where TIME_WAIT can be cleared, so that nothing waits:",
+        "reuseaddr run --evict --ports 8080 python3 server.py",
+    ),
+    (
         "Do that for a service:",
         "sudo reuseaddr systemd --install --wait 60s myd",
     ),
@@ -170,6 +174,11 @@ fn describe_option(page: &mut Page, option: &Arg) {
         .collect();
     if possible.len() > 1 && option.get_action().takes_values() {
         meaning += &format!(" One of {}.", possible.join(", "));
+    }
+    if let [default] = option.get_default_values() {
+        if option.get_action().takes_values() {
+            meaning += &format!(" The default is `{}`.", default.to_string_lossy());
+        }
     }
     match (option.get_short(), option.get_long()) {
         (Some(short), Some(long)) => page.term(&format!("-{short}, --{long}"), &values, &meaning),

@@ -9,7 +9,7 @@ pub(crate) use entry::{Entry, State};
 use crate::sys::sockopt;
 use anyhow::{Context, Result, bail};
 use libreuse_rules::diag::{FAMILIES, LISTEN, Message, Request, Socket, Wanted};
-use log::debug;
+use log::{debug, trace};
 use netlink::Netlink;
 use std::collections::HashSet;
 use std::io;
@@ -111,6 +111,9 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     entries.retain(|entry| seen.insert(entry.identity()));
     entries.sort_by_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
     debug!("sock_diag reports {} sockets", entries.len());
+    for entry in &entries {
+        trace!("sock_diag: {entry:?}");
+    }
     Ok(entries)
 }
 
