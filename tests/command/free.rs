@@ -325,7 +325,7 @@ fn kills_only_if_told_to() {
     let mut holder = polite(5000, 1, "stays");
     let finished = reuseaddr(["free", "--yes", "--grace", "300ms", "5000"]).run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
-    assert_says(&finished.stderr, "has not exited within 0.3 s of SIGTERM");
+    assert_says(&finished.stderr, "have not exited within 0.3 s of SIGTERM");
     assert_says(&finished.stderr, "reuseaddr free --kill 5000");
     holder.expect("asked to end");
     assert!(!holder.has_ended());

@@ -63,7 +63,9 @@ fn is_stopped_with(path: &str, port: u16, other: u16, kind: &str, command: &str)
     let manager = &answer["sockets"][0]["holders"][0]["manager"];
     assert_eq!(manager["kind"], kind, "{answer}");
     assert_says(manager["stop"].as_str().expect("a command"), command);
-    assert_says(&ask(&["status"]).stdout, command);
+    let shown = ask(&["status"]).stdout;
+    assert_says(&shown, "managed by");
+    assert_says(&shown, command);
     let dry = ask(&["free", "--dry-run"]);
     assert_says(
         &dry.stdout,
@@ -109,6 +111,8 @@ fn a_program_of_supervisord_is_stopped_by_supervisorctl() {
     own_network();
     let folder = Folder::new("supervisord");
     let mut running = supervisord(&folder, true);
+    // Its unit has the other program too.
+    let _group = Group::with(running.pid(), "libreuse-supervisor.service");
     let conf = folder.join("conf");
     is_stopped_by(
         5000,

@@ -394,6 +394,8 @@ fn is_what_status_advises_where_it_helps() {
     // TIME_WAIT takes 60, some of which have passed.
     assert!((10..=65).contains(&seconds), "{wait}");
     assert_eq!(evict, "sudo reuseaddr evict 5000");
+    let of_root = reuseaddr(["status", "5000"]).run().stdout;
+    assert!(!of_root.contains("sudo"), "{of_root}");
 }
 
 /// An orphan in `FIN_WAIT2` goes when its peer closes: whoever keeps that end open is named, and
@@ -428,6 +430,7 @@ sys.stdin.read()",
             assert_says(&shown.stdout, &open);
         }
         assert_says(&shown.stdout, "reuseaddr run --evict --ports 5000 PROGRAM");
+        assert!(!shown.stdout.contains("sudo"), "as root: {shown:#?}");
         running.kill();
         own_network();
     }

@@ -57,6 +57,39 @@ fn both_spellings_of_the_library_work_once_it_is_installed_here() {
     );
 }
 
+/// Who may not write there is told what to do; in a folder of his own it works.
+#[test]
+fn says_that_it_takes_root() {
+    let folder = Folder::for_other_users("install-as-nobody");
+    folder.copy(project().join("scripts/build/install"), "install");
+    fs::create_dir(folder.join("lib")).expect("the folder is ours");
+    folder.copy(support::shim(), "lib/libreuse.so");
+    let own = folder.join("own");
+    fs::create_dir(&own).expect("the folder is ours");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).expect("the folder is ours");
+    let install = |prefix: &Path, words: &[&str]| {
+        Program::new("/usr/bin/setpriv")
+            .arguments(["--reuid=65534", "--regid=65534", "--clear-groups", "sh"])
+            .argument(folder.join("install"))
+            .arguments(words)
+            .with("PREFIX", prefix)
+            .with("LIBDIR", "lib")
+            .run()
+    };
+    // Not one of the machine's own folders, should it ever work.
+    let others = folder.join("others");
+    fs::create_dir(&others).expect("the folder is ours");
+    let refused = install(&others, &[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+    let said = "can't be written: run this as root, or set PREFIX";
+    assert!(refused.stderr.contains(said), "{refused:#?}");
+    for (words, is_there) in [(&[][..], true), (&["--uninstall"], false)] {
+        let done = install(&own, words);
+        assert!(done.status.success(), "{done:#?}");
+        assert_eq!(own.join("lib/libreuse.so").exists(), is_there, "{done:#?}");
+    }
+}
+
 #[test]
 fn the_command_picks_the_library_for_the_kind_of_program() {
     release("x86_64");

@@ -7,7 +7,7 @@ use super::respawn::{Respawn, respawn};
 use crate::process::holders::Holder;
 use crate::process::manager::Manager;
 use crate::process::pidfd::{self, Handle};
-use crate::process::{signal, tree};
+use crate::process::signal;
 use anyhow::Result;
 use log::debug;
 use rustix::io::Errno;
@@ -39,7 +39,7 @@ pub(crate) enum Termination {
     /// Nobody has a listener or a bound socket there any more.
     Done,
     /// These have not ended.
-    Stubborn(String),
+    Stubborn(Vec<Holder>),
     /// Somebody who was not asked has the port now.
     Taken(Respawn),
     /// Somebody could not be signalled, and why.
@@ -127,7 +127,8 @@ impl Terminator {
             show(&alive);
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if late && (killed || !force.kill) {
-                return Ok(Termination::Stubborn(named(&alive)));
+                let stubborn = alive.into_iter().map(|holding| holding.holder);
+                return Ok(Termination::Stubborn(stubborn.collect()));
             }
             let pids: BTreeSet<i32> = alive.iter().map(|holding| holding.holder.pid).collect();
             for Holding { holder, .. } in &alive {
@@ -203,12 +204,4 @@ impl Terminator {
         let watched = self.targets.iter().filter(|(pid, _)| pids.contains(pid));
         pidfd::sleep(watched.map(|(_, target)| &target.handle), time);
     }
-}
-
-fn named(holdings: &[Holding]) -> String {
-    let holders: Vec<Holder> = holdings
-        .iter()
-        .map(|holding| holding.holder.clone())
-        .collect();
-    tree::named(&holders)
 }

@@ -246,25 +246,35 @@ fn holds(holding: &Holding) -> String {
 pub(crate) fn came(came: &Termination, ports: &PortSet, force: &Force) -> Option<String> {
     Some(match came {
         Termination::Done => return None,
-        Termination::Stubborn(who) if force.kill => format!(
-            "{who} was killed and has not exited: the kernel is still at work for it, see its \
-             state in `ps`"
+        Termination::Stubborn(holders) if force.kill => format!(
+            "{} killed by SIGKILL and still there: the kernel is at work, see STAT in `ps`",
+            who(holders, "was", "were"),
         ),
-        Termination::Stubborn(who) => format!(
-            "{who} has not exited within {} of {}; with --kill it would be killed\n    \
+        Termination::Stubborn(holders) => format!(
+            "{} not exited within {} of {}; --kill sends SIGKILL then\n    \
              reuseaddr free --kill {}",
+            who(holders, "has", "have"),
             seconds(force.grace),
             force.signal_name(),
             ports.spelled()
         ),
         Termination::Taken(respawn) => format!(
-            "{} has taken the port meanwhile{}\n{}",
-            tree::named(&respawn.holders),
+            "{} taken the port meanwhile{}\n{}",
+            who(&respawn.holders, "has", "have"),
             started(respawn, ports),
             tree::described(&respawn.holders)
         ),
         Termination::Refused(why) => why.clone(),
     })
+}
+
+/// Processes, to begin a sentence with, and its verb.
+fn who(holders: &[Holder], verb_of_one: &str, verb_of_many: &str) -> String {
+    let verb = match holders {
+        [_] => verb_of_one,
+        _ => verb_of_many,
+    };
+    format!("{} {verb}", tree::named(holders))
 }
 
 /// Who holds the ports again.
