@@ -7,7 +7,7 @@
 use crate::file;
 use crate::signals;
 use crate::socket::Socket;
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_int, c_long, c_void};
 use core::{mem, ptr};
 use libreuse_rules::diag::{Message, Messages, Wanted};
 
@@ -117,7 +117,10 @@ impl Descriptor {
             let read = length.saturating_sub(messages.rest().len());
             start = start.saturating_add(read);
             if read == 0 || start >= datagram {
-                self.skip();
+                // One that stays would be read for ever.
+                if !self.skip() {
+                    return false;
+                }
                 start = 0;
             }
             end = start.saturating_add(PIECE);
@@ -157,33 +160,29 @@ impl Descriptor {
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = parts.as_mut_ptr();
         message.msg_iovlen = used;
-        // SAFETY: the kernel writes into `into` alone, at most as much as it has for each part. All
-        // outlive the call.
-        let length = unsafe {
-            libc::syscall(
-                libc::SYS_recvmsg,
-                self.0,
-                &raw mut message,
-                libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC,
-            )
-        };
+        let length = self.receive(&mut message, libc::MSG_PEEK | libc::MSG_TRUNC);
         usize::try_from(length).ok()
     }
 
-    /// Takes the next datagram off.
-    fn skip(&self) {
-        // SAFETY: of no bytes the kernel writes none; nobody's address is wanted.
+    /// Takes the next datagram off; whether there was one with anything in it.
+    fn skip(&self) -> bool {
+        // SAFETY: all zeroes is a msghdr, without an address, and with room for nothing.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        self.receive(&mut message, libc::MSG_TRUNC) > 0
+    }
+
+    /// Receives a datagram; returns its length with `MSG_TRUNC`, and less than 0 if there is none.
+    fn receive(&self, message: &mut libc::msghdr, flags: c_int) -> c_long {
+        // SAFETY: the kernel writes to what the message names, at most as much as it has for each
+        // part: to nothing, or to what `peek` has borrowed.
         unsafe {
             libc::syscall(
-                libc::SYS_recvfrom,
+                libc::SYS_recvmsg,
                 self.0,
-                ptr::null_mut::<c_void>(),
-                0,
-                libc::MSG_DONTWAIT,
-                ptr::null_mut::<c_void>(),
-                ptr::null_mut::<c_void>(),
+                &raw mut *message,
+                libc::MSG_DONTWAIT | flags,
             )
-        };
+        }
     }
 }
 

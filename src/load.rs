@@ -111,10 +111,15 @@ fn read_once() {
     let environment = unsafe { Strings::borrow(environment) };
 
     let is_any_set = variables(&environment).next().is_some();
-    let are_mistaken = is_any_set
-        && !runs_with_more_rights_than_its_caller()
-        && read(settings, &environment, Mistakes::Seen);
-    if !chosen(settings) {
+    let rights = if is_any_set {
+        rights()
+    } else {
+        Rights::OfItsCaller
+    };
+    let are_mistaken =
+        is_any_set && rights == Rights::OfItsCaller && read(settings, &environment, Mistakes::Seen);
+    // Where nobody can tell, it may be a program that LIBREUSE_PROGRAMS leaves out.
+    if rights == Rights::Unknown || !chosen(settings) {
         STORE.state.store(OFF, Relaxed);
         return;
     }
@@ -136,14 +141,26 @@ unsafe extern "C" {
     static mut ENVIRON: *const *const c_char;
 }
 
-/// Whether the program is setuid or the like, where the caller's variables must count for nothing:
-/// the question that `secure_getenv(3)` asks.
-fn runs_with_more_rights_than_its_caller() -> bool {
+/// Whose rights a program runs with.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Rights {
+    OfItsCaller,
+    /// It is setuid or the like: the caller's variables must count for nothing.
+    More,
+    Unknown,
+}
+
+/// Asks the question that `secure_getenv(3)` asks.
+fn rights() -> Rights {
     // SAFETY: the type is that of the declaration in getauxval(3).
     let getauxval: Option<Getauxval> = unsafe { mem::transmute(real::find(c"getauxval")) };
     // SAFETY: getauxval takes any number.
     let from_libc = getauxval.map(|getauxval| unsafe { getauxval(libc::AT_SECURE) });
-    from_libc.or_else(at_secure_of_the_kernel) != Some(0)
+    match from_libc.or_else(at_secure_of_the_kernel) {
+        Some(0) => Rights::OfItsCaller,
+        Some(_) => Rights::More,
+        None => Rights::Unknown,
+    }
 }
 
 type Getauxval = unsafe extern "C" fn(c_ulong) -> c_ulong;

@@ -1,5 +1,5 @@
 // Another library that interposes dlsym and passes the question on by an ordinary call. It then is this library that
-// libc takes for the one that asks, so that RTLD_NEXT finds what comes after it.
+// libc takes for the one that asks, so that RTLD_NEXT finds what comes after it. It may hide a name.
 #include "host.h"
 #include <dlfcn.h>
 
@@ -13,6 +13,11 @@ void *dlsym(void *restrict handle, const char *restrict name) {
         }
         CHECK(real != NULL);
     }
+#ifdef HIDDEN
+    if (strcmp(name, HIDDEN) == 0) {
+        return NULL;
+    }
+#endif
     void *found = real(handle, name);
     // Keeps the call from becoming a jump.
     __asm__ volatile("" : "+r"(found));

@@ -1,6 +1,6 @@
 //! Programs with few rights, or with more than their callers, and variables of any content.
 
-use crate::host::{Libc, changes_nothing_in, compiled};
+use crate::host::{Libc, changes_nothing_in, compiled, compiled_with};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -66,6 +66,22 @@ fn ends_its_wait_when_the_clock_stops() {
         let control = libc.host("seccomp.c").argument("stopping");
         let waiting = control.clone().shimmed().with("LIBREUSE_WAIT", "10m");
         changes_nothing_when(&control, &waiting, libc.settings());
+    }
+}
+
+/// A sandbox that keeps an answer of the kernel from being taken off, or says that it is empty, has
+/// nobody read it for ever.
+#[test]
+fn goes_on_in_a_sandbox_that_spoils_answers() {
+    for libc in Libc::BOTH {
+        for argument in ["untaken", "empty"] {
+            own_network();
+            let program = libc.host("seccomp.c").argument(argument);
+            assert_eq!(program.output(), "in use\nalive\n", "{libc:?} {argument}");
+            own_network();
+            let shimmed = program.shimmed();
+            assert_eq!(shimmed.output(), "alive\n", "{libc:?} {argument}");
+        }
     }
 }
 
@@ -275,6 +291,37 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
         control.stdout,
         "secure: 1\nTCP_LINGER2 of the accepted socket: 60\nbind over TIME_WAIT: in use\n"
     );
+}
+
+/// Where neither libc nor /proc tells whose rights a program has, its variables can't be read; and
+/// one of them may leave it out.
+#[test]
+fn stays_off_where_nobody_tells_its_rights() {
+    let hider = compiled_with(
+        "dlsym_interposer.c",
+        &["-shared", "-fPIC", "-DHIDDEN=\"getauxval\""],
+    );
+    let program = compiled("at_secure.c");
+    for (set_up, result) in [("true", "bound"), ("mount -t tmpfs none /proc", "in use")] {
+        own_network();
+        let script = format!(
+            "{set_up} && exec env LD_PRELOAD={}:{} LIBREUSE_PORTS=1-65535 {}",
+            hider.display(),
+            shim().display(),
+            program.display()
+        );
+        let finished = Program::new("/usr/bin/unshare")
+            .arguments(["--mount", "sh", "-c", &script])
+            .run()
+            .succeeded();
+        let last = finished.stdout.lines().last().unwrap_or_default();
+        assert_eq!(
+            last,
+            format!("bind over TIME_WAIT: {result}"),
+            "{finished:#?}"
+        );
+        assert_eq!(finished.stderr, "");
+    }
 }
 
 /// Gives the calling thread mounts of its own, with a small file system in the folder.

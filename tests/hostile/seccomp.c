@@ -38,6 +38,21 @@ static void refuse(int call) {
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
+// Refuses to take a message that was looked at off its socket, or says that there is an empty one.
+static void spoil_messages(int looks, uint32_t answer) {
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_recvmsg, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)looks, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | answer),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
 static volatile sig_atomic_t refused;
 static volatile sig_atomic_t stopped;
 
@@ -123,6 +138,27 @@ int main(int argc, char **argv) {
         FAILS(bind(other, AT(7001), IN), EADDRINUSE);
         while (!stopped) {
             pause();
+        }
+    } else if (strcmp(what, "untaken") == 0 || strcmp(what, "empty") == 0) {
+        // Over what a connection of an earlier run left behind.
+        int live = listener(), client = tcp(), other = tcp();
+        struct sockaddr_in there = at(port_of(live));
+        char byte;
+        SUCCEEDS(connect(client, (struct sockaddr *)&there, sizeof there));
+        int accepted = accept(live, NULL, NULL);
+        SUCCEEDS(close(accepted));
+        CHECK(read(client, &byte, 1) == 0);
+        SUCCEEDS(close(client));
+        SUCCEEDS(close(live));
+        if (strcmp(what, "untaken") == 0) {
+            spoil_messages(MSG_PEEK, EPERM);
+        } else {
+            spoil_messages(0, 0);
+        }
+        static const char in_use[] = "in use\n";
+        if (bind(other, (struct sockaddr *)&there, sizeof there) != 0) {
+            CHECK(errno == EADDRINUSE);
+            CHECK(write(1, in_use, sizeof in_use - 1) == sizeof in_use - 1);
         }
     } else if (strcmp(what, "seeing") == 0 || strcmp(what, "unseeing") == 0) {
         int live = listener(), other = tcp();
