@@ -1,7 +1,7 @@
 //! `free` and `status` where somebody starts the holder again: supervisors, containers' engines,
 //! units and loops. Each with its control: what is only killed comes back.
 
-use crate::{Group, assert_says, code, json, reuseaddr, status};
+use crate::{Group, assert_says, code, reuseaddr, status};
 use std::fs;
 use std::path::Path;
 use support::{Folder, Program, Running, TcpState, count, own_network, program, wait_until};
@@ -510,32 +510,57 @@ fn an_application_of_a_cluster_of_pm2_is_stopped_alone() {
     }
 }
 
+/// Those that are no packages of Debian are known by what stands in their processes' arguments.
 #[test]
-fn what_npm_has_of_supervisors_is_known() {
-    own_network();
-    let folder = Folder::new("nodemon");
-    // nodemon is no package of Debian: what it is called stands in the process's arguments.
-    let script = folder.script(
-        "nodemon",
-        format!(
-            "#!/usr/bin/python3 -I\nimport subprocess, sys\nchild = subprocess.Popen(['{}', \
-             '5000'])\nsys.stdin.read()\n",
-            server(&folder)
-        )
-        .as_bytes(),
-    );
-    let running = Program::new(script).start();
-    wait_for_listener(5000);
-    let answer = json(&reuseaddr(["status", "--json", "5000"]));
-    let manager = &answer["ports"][0]["sockets"][0]["holders"][0]["manager"];
-    assert_eq!(manager["kind"], "watcher", "{answer}");
-    assert_eq!(
-        manager["stop"],
-        format!("kill {}", running.pid()),
-        "{answer}"
-    );
-    let finished = reuseaddr(["free", "--yes", "5000"]).run();
-    assert_eq!(code(&finished), 0, "{finished:#?}");
-    assert_says(&finished.stdout, "may start it again when a file changes");
-    running.kill();
+fn supervisors_are_known_by_their_names() {
+    const STARTER: &str = "
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    (void)count;
+    while (strcmp(*words++, \"--\"));
+    if (!fork()) execv(*words, words);
+    wait(0);
+    for (;;) pause();
+}";
+    let starter = support::compile_c("starter", STARTER, &[]);
+    let folder = Folder::new("supervisors");
+    let server = server(&folder);
+    fs::create_dir_all(folder.join("forever/bin")).expect("the folder is ours");
+    for (name, words, kind, stop) in [
+        ("nodemon", &[][..], "watcher", "kill PARENT"),
+        ("node", &["--watch"], "watcher", "kill PARENT"),
+        ("forever/bin/monitor", &[], "forever", "forever stop CHILD"),
+        (
+            "supervise-daemon",
+            &["web"],
+            "openrc",
+            "rc-service web stop",
+        ),
+        // The controls.
+        ("node", &[], "", ""),
+        ("starter", &["web"], "", ""),
+    ] {
+        own_network();
+        let running = Program::new(folder.copy(&starter, name))
+            .arguments(words)
+            .arguments(["--", &server, "5000"])
+            .start();
+        let child = holder(5000).to_string();
+        let manager = status(5000)["sockets"][0]["holders"][0]["manager"].take();
+        assert_eq!(manager["kind"].as_str().unwrap_or_default(), kind, "{name}");
+        let stop = stop.replace("PARENT", &running.pid().to_string());
+        let stop = stop.replace("CHILD", &child);
+        assert_eq!(manager["stop"].as_str().unwrap_or_default(), stop, "{name}");
+        if kind == "watcher" {
+            let finished = reuseaddr(["free", "--yes", "5000"]).run();
+            assert_eq!(code(&finished), 0, "{finished:#?}");
+            assert_says(&finished.stdout, "may start it again when a file changes");
+        } else {
+            // SAFETY: kill takes any numbers.
+            unsafe { libc::kill(child.parse().expect("a pid"), libc::SIGKILL) };
+        }
+        running.kill();
+    }
 }
