@@ -424,8 +424,8 @@ def keep(name, port):
         with open(f'{folder}/pid-{name}', 'w') as file: file.write(str(child.pid))
         child.wait()
 def hold(name, port):
-    listener = socket.create_server(('127.0.0.1', int(port)))
     worker = started(name, '/usr/bin/python3', '-I', '-c', 'input()')
+    listener = socket.create_server(('127.0.0.1', int(port)))
     while not os.path.exists(f'{folder}/stopped-{name}'): time.sleep(0.01)
     listener.close()
     worker.stdin.close()
