@@ -183,7 +183,7 @@ fn reads_nothing_that_another_library_took_unread() {
     }
 }
 
-/// The wait goes by the kernel's clock: by libfaketime's it would be years.
+/// The wait goes by the kernel's clock: by libfaketime's it would take a thousand times as long.
 #[test]
 fn waits_by_the_real_clock() {
     own_network();
@@ -203,7 +203,7 @@ except OSError as error:
     for order in [[shim(), &faketime], [&faketime, shim()]] {
         let waiting = Setting::new("off", Log::Off).applied_to(
             preloading(&program, &order)
-                .with("FAKETIME", "+10y")
+                .with("FAKETIME", "+10y x0.001")
                 .with("LIBREUSE_WAIT", "200ms,listeners"),
         );
         assert_eq!(waiting.output(), "EADDRINUSE\n");
