@@ -30,22 +30,33 @@ mark()
 
 /// The system calls of each step, by name.
 fn steps(shimmed: bool, linger: &str) -> BTreeMap<&'static str, Vec<String>> {
+    let linger = shimmed.then(|| format!("LIBREUSE_LINGER={linger}"));
+    let found = between_marks(CALLS, linger.as_deref());
+    ["bind", "listen", "setsockopt", "socket", "connect", "close"]
+        .into_iter()
+        .zip(found)
+        .collect()
+}
+
+/// The names of the system calls that a program makes after each mark, with the library if it is
+/// given a variable.
+fn between_marks(text: &str, variable: Option<&str>) -> Vec<Vec<String>> {
     own_network();
-    let folder = Folder::new(&format!("strace-{shimmed}-{linger}"));
+    let folder = Folder::new(&format!("strace-{}", variable.unwrap_or_default()));
     let trace = folder.join("trace");
-    let python = Program::python(CALLS);
+    let python = Program::python(text);
     let mut tracer = Program::new(program(&["strace"]))
         .argument("-f")
         .argument("-o")
         .argument(&trace);
-    if shimmed {
+    if let Some(variable) = variable {
         let mut preload = std::ffi::OsString::from("LD_PRELOAD=");
         preload.push(support::shim());
         tracer = tracer
             .argument("-E")
             .argument(preload)
             .argument("-E")
-            .argument(format!("LIBREUSE_LINGER={linger}"));
+            .argument(variable);
     }
     tracer.command(&python).run().succeeded();
     let text = fs::read_to_string(&trace).expect("strace wrote its trace");
@@ -61,10 +72,37 @@ fn steps(shimmed: bool, linger: &str) -> BTreeMap<&'static str, Vec<String>> {
             step.extend(call.split_once('(').map(|(name, _)| name.to_owned()));
         }
     }
-    ["bind", "listen", "setsockopt", "socket", "connect", "close"]
-        .into_iter()
-        .zip(found)
-        .collect()
+    found
+}
+
+/// A bind that fails asks the kernel, opens no file and writes nothing, as docs/containers.md has
+/// it, unless it is to wait.
+#[test]
+fn is_neither_a_file_nor_a_word_for_a_bind_that_fails() {
+    const BUSY: &str = "
+listener = socket.create_server(('127.0.0.1', 5000))
+second = socket.socket()
+def mark():
+    try:
+        os.lseek(-1, 0, 0)
+    except OSError:
+        pass
+mark()
+try:
+    second.bind(('127.0.0.1', 5000))
+except OSError:
+    mark()
+";
+    for (variable, waits) in [
+        ("LIBREUSE_WAIT=0", false),
+        ("LIBREUSE_WAIT=200ms,listeners", true),
+    ] {
+        let steps = between_marks(BUSY, Some(variable));
+        assert_eq!(steps.len(), 2, "the bind fails: {steps:?}");
+        let has = |name: &str| steps[0].iter().any(|call| call.starts_with(name));
+        assert!(has("bind") && has("socket") && !has("open"), "{steps:?}");
+        assert_eq!(has("write"), waits, "{steps:?}");
+    }
 }
 
 #[test]
