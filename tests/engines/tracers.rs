@@ -13,10 +13,13 @@ fn makes_way_for_another_tracer() {
         include_str!("exec_arguments.c"),
         &["-static"],
     );
-    for (width, flags) in [("64", &["-static"][..]), ("32", &["-static", "-m32"])] {
+    for (width, flags) in [
+        ("64", &["-static", "-pthread"][..]),
+        ("32", &["-static", "-pthread", "-m32"]),
+    ] {
         let binary = compile_c(&format!("tracers-{width}"), text, flags);
         let expected = Program::new(&binary).output();
-        assert!(expected.starts_with("stopped by 10"), "{expected}");
+        assert!(expected.contains("\nstopped by 10"), "{expected}");
         assert!(
             !expected.contains("not permitted") && expected.ends_with("over\n"),
             "{expected}"
@@ -31,6 +34,96 @@ fn makes_way_for_another_tracer() {
             assert_eq!(seen.output(), expected, "{name}, {width} bits, started");
         }
     }
+}
+
+/// A call whose wait only our tracer knows the rest of does not begin anew when that goes.
+#[test]
+fn leaves_no_wait_longer_for_another_tracer() {
+    let text = include_str!("tracers.c");
+    let binary = compile_c("tracers-timed", text, &["-static", "-pthread"]);
+    let program = Program::new(binary).argument("timed");
+    assert_eq!(program.output(), "in time\n");
+    own_network();
+    let traced = run_with(["--engine", "trace"], &program);
+    assert_eq!(traced.output(), "in time\n");
+}
+
+/// strace(1), which tries out on a child of its own what the kernel can do before it attaches to
+/// each thread of what it is told to.
+#[test]
+fn makes_way_for_strace() {
+    let target = compile_c(
+        "strace-target",
+        r#"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+static int has_strace(int thread)
+{
+    char path[64], line[256], name[32] = "";
+    int tracer = 0;
+    FILE *file;
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", thread);
+    if (!(file = fopen(path, "r")))
+        return 0;
+    while (fgets(line, sizeof line, file) && !sscanf(line, "TracerPid: %d", &tracer))
+        ;
+    fclose(file);
+    snprintf(path, sizeof path, "/proc/%d/comm", tracer);
+    if (!(file = fopen(path, "r")))
+        return 0;
+    (void)!fscanf(file, "%31s", name);
+    fclose(file);
+    return !strcmp(name, "strace");
+}
+static volatile int second;
+static void *rest(void *nothing)
+{
+    second = gettid();
+    for (;;)
+        pause();
+    return nothing;
+}
+int main(void)
+{
+    pthread_t thread;
+    int looks = 0;
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+    pthread_create(&thread, NULL, rest, NULL);
+    while (!second)
+        usleep(1000);
+    printf("%d\n", getpid());
+    fflush(stdout);
+    while (!(has_strace(getpid()) && has_strace(second)) && ++looks < 2000)
+        usleep(10000);
+    fputs(looks < 2000 ? "traced\n" : "not traced\n", stderr);
+    return 0;
+}
+"#,
+        &["-static", "-pthread"],
+    );
+    let script = r#""$0" 2>&3 | { read pid; strace -f -o /dev/null -p "$pid" 2>/dev/null; }"#;
+    let both = Program::new("/bin/sh")
+        .arguments(["-c", &format!("{{ {script}; }} 3>&1")])
+        .argument(target);
+    assert_eq!(both.output(), "traced\n");
+    let starter = compile_c(
+        "tracers-starter",
+        include_str!("exec_arguments.c"),
+        &["-static"],
+    );
+    own_network();
+    let traced = run_with(["--engine", "trace"], &both);
+    assert_eq!(traced.output(), "traced\n");
+    let behind = Program::new(&starter).command(&both);
+    assert_eq!(
+        run_with::<&str>([], &behind).output(),
+        "traced\n",
+        "started"
+    );
 }
 
 /// A server that is called as one of them is served, even if it could trace, and so is one behind a

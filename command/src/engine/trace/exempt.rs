@@ -167,7 +167,11 @@ impl Preloaded {
             }
             .unwrap_or_default();
         }
-        !(self.starts_others)(&called) && self.serves(tid)
+        // That a debugger attaches to a program which stays traced is to be seen.
+        let is_debugger = || {
+            TRACERS.contains(&called.as_str()) && fs::read(&exe).is_ok_and(|file| may_trace(&file))
+        };
+        !(self.starts_others)(&called) && self.serves(tid) && !is_debugger()
     }
 
     /// Whether the dynamic linker takes the library into what a tracee has just become, and that

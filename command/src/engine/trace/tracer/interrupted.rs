@@ -158,6 +158,20 @@ impl Tracer {
         ptrace::set_registers(tid, behind)
     }
 
+    /// A tracee is about to be detached from: a call that it is to make again fails after all if it
+    /// waits for a limited time, of which nobody would know what is left.
+    pub(super) fn fails_if_timed(&mut self, tid: Tid) -> io::Result<()> {
+        let restarted = self
+            .tracees
+            .get_mut(&tid)
+            .and_then(|tracee| tracee.restarted.take())
+            .filter(|call| call.deadline.is_some());
+        match restarted.and_then(|call| call.behind) {
+            Some(behind) => ptrace::set_registers(tid, behind),
+            None => Ok(()),
+        }
+    }
+
     /// What a thread of a tracee's process has been given since then. If it was handled, it may
     /// have been the reason why another thread's call was interrupted, as it may without a tracer.
     fn taken_elsewhere(&self, tid: Tid, since: Instant) -> Option<Taken> {
