@@ -1,9 +1,11 @@
 //! Folders for what a test writes.
 
 use crate::build::scratch;
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 /// A folder for the test alone, removed when the test is done.
@@ -23,7 +25,16 @@ impl Folder {
     }
 
     fn inside(parent: &Path, name: &str) -> Self {
-        let path = parent.join(format!("{name}.{}", std::process::id()));
+        static NUMBERS: Mutex<BTreeMap<PathBuf, u32>> = Mutex::new(BTreeMap::new());
+        let mut path = parent.join(format!("{name}.{}", std::process::id()));
+        // Two tests at once may want the same name.
+        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = numbers.entry(path.clone()).or_default();
+        if *number > 0 {
+            path.as_mut_os_string().push(format!(".{number}"));
+        }
+        *number += 1;
+        drop(numbers);
         // Left over from a run that was killed.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("the folder for temporary files is writable");
