@@ -108,10 +108,7 @@ impl Descriptor {
                 match message {
                     Message::Socket(socket) if wanted.is_held_by(&socket) => return true,
                     Message::Socket(_) => {}
-                    Message::End(_) => {
-                        self.skip();
-                        return false;
-                    }
+                    Message::End(_) => return false,
                 }
             }
             let read = length.saturating_sub(messages.rest().len());

@@ -110,16 +110,12 @@ fn read_once() {
     // (environ(7), attributes(7)).
     let environment = unsafe { Strings::borrow(environment) };
 
-    let is_any_set = variables(&environment).next().is_some();
-    let rights = if is_any_set {
-        rights()
-    } else {
-        Rights::OfItsCaller
-    };
+    // Not asked where no variable is set.
+    let rights = variables(&environment).next().map(|_| rights());
     let are_mistaken =
-        is_any_set && rights == Rights::OfItsCaller && read(settings, &environment, Mistakes::Seen);
+        rights == Some(Rights::OfItsCaller) && read(settings, &environment, Mistakes::Seen);
     // Where nobody can tell, it may be a program that LIBREUSE_PROGRAMS leaves out.
-    if rights == Rights::Unknown || !chosen(settings) {
+    if rights == Some(Rights::Unknown) || !chosen(settings) {
         STORE.state.store(OFF, Relaxed);
         return;
     }

@@ -82,6 +82,20 @@ fn nobody() -> Program {
     ])
 }
 
+/// Leaves a connection in `FIN_WAIT2`, whose other end it keeps open, or closes with an
+/// argument.
+const ORPHAN: &str = "
+listener = socket.socket()
+listener.bind(('127.0.0.1', 5000))
+listener.listen()
+client = socket.create_connection(('127.0.0.1', 5000))
+listener.accept()[0].close()
+listener.close()
+if len(sys.argv) > 1: client.close()
+print('left')
+sys.stdin.read()
+";
+
 /// What a `--json` command answers.
 fn json(program: &Program) -> Value {
     let finished = program.run();

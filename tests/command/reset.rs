@@ -1,8 +1,8 @@
 //! `evict` without any right: from the side of the peer, where that is on this host.
 
 use crate::{
-    SERVER, assert_says, code, crash_after_serving, json, named, nobody, reuseaddr, serve_once,
-    server,
+    ORPHAN, SERVER, assert_says, code, crash_after_serving, json, named, nobody, reuseaddr,
+    serve_once, server,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -404,20 +404,9 @@ fn is_what_status_advises_where_it_helps() {
 fn names_the_peer_that_keeps_an_orphan() {
     own_network();
     for closes in [false, true] {
-        let mut running = Program::python(
-            "
-listener = socket.socket()
-listener.bind(('127.0.0.1', 5000))
-listener.listen()
-client = socket.create_connection(('127.0.0.1', 5000))
-listener.accept()[0].close()
-listener.close()
-if len(sys.argv) > 1: client.close()
-print('left')
-sys.stdin.read()",
-        )
-        .arguments(closes.then_some("closes"))
-        .start();
+        let mut running = Program::python(ORPHAN)
+            .arguments(closes.then_some("closes"))
+            .start();
         running.expect("left");
         let shown = reuseaddr(["status", "5000"]).run();
         let open = format!(

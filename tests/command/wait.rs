@@ -1,6 +1,6 @@
 //! `wait`: until a port can be bound, and no longer.
 
-use crate::{assert_says, code, crash_after_serving, nobody, reuseaddr, server};
+use crate::{ORPHAN, assert_says, code, crash_after_serving, nobody, reuseaddr, server};
 use std::time::{Duration, Instant};
 use support::{Folder, Program, own_network, program, sysctl, wait_until};
 
@@ -112,22 +112,12 @@ fn a_bind_with_the_flag_is_enough_if_it_is_said_to_be() {
 fn sleeps_until_the_timer_of_what_was_left_behind_is_over() {
     own_network();
     sysctl("net.ipv4.tcp_fin_timeout", "2");
-    let mut left = Program::python(
-        "
-listener = socket.socket()
-listener.bind(('127.0.0.1', 5000))
-listener.listen()
-client = socket.create_connection(('127.0.0.1', 5000))
-listener.accept()[0].close()
-listener.close()
-print('left')
-sys.stdin.read()
-",
-    )
-    .start();
+    // The command is built before the timer runs.
+    let waiting = reuseaddr(["-v", "wait", "--timeout", "60s", "5000"]);
+    let mut left = Program::python(ORPHAN).start();
     left.expect("left");
     let start = Instant::now();
-    let finished = reuseaddr(["-v", "wait", "--timeout", "60s", "5000"]).run();
+    let finished = waiting.run();
     assert_eq!(code(&finished), 0, "{finished:#?}");
     assert!(start.elapsed() > Duration::from_secs(1), "{finished:#?}");
     let looks = finished.stderr.matches("sleeping").count();

@@ -9,6 +9,12 @@
 
 enum { LONGEST = 64 };
 
+static void install(struct sock_filter *filter, size_t length) {
+    struct sock_fprog program = {.len = (unsigned short)length, .filter = filter};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
 static void allow(const int *calls, size_t count, uint32_t otherwise) {
     struct sock_filter filter[LONGEST + 4];
     size_t length = 0;
@@ -21,9 +27,7 @@ static void allow(const int *calls, size_t count, uint32_t otherwise) {
     }
     filter[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, otherwise);
     filter[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    struct sock_fprog program = {.len = (unsigned short)length, .filter = filter};
-    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    install(filter, length);
 }
 
 static void refuse(int call) {
@@ -33,9 +37,7 @@ static void refuse(int call) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
-    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    install(filter, sizeof filter / sizeof *filter);
 }
 
 // Refuses to take a message that was looked at off its socket, or says that there is an empty one.
@@ -48,9 +50,7 @@ static void spoil_messages(int looks, uint32_t answer) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | answer),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
-    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    install(filter, sizeof filter / sizeof *filter);
 }
 
 static volatile sig_atomic_t refused;

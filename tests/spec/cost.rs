@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use support::{Folder, Program, own_network, program};
 
-/// Prints its marks by a system call that fails, so that the trace shows which calls lie between
-/// them.
-const CALLS: &str = "
-listener = socket.socket()
+/// Makes a mark in the trace by a system call that fails: which calls lie between two is seen then.
+const MARK: &str = "
 def mark():
     try:
         os.lseek(-1, 0, 0)
     except OSError:
         pass
+";
+
+const CALLS: &str = "
+listener = socket.socket()
 mark()
 listener.bind(('127.0.0.1', 5000))
 mark()
@@ -44,7 +46,7 @@ fn between_marks(text: &str, variable: Option<&str>) -> Vec<Vec<String>> {
     own_network();
     let folder = Folder::new(&format!("strace-{}", variable.unwrap_or_default()));
     let trace = folder.join("trace");
-    let python = Program::python(text);
+    let python = Program::python(&format!("{MARK}{text}"));
     let mut tracer = Program::new(program(&["strace"]))
         .argument("-f")
         .argument("-o")
@@ -82,11 +84,6 @@ fn is_neither_a_file_nor_a_word_for_a_bind_that_fails() {
     const BUSY: &str = "
 listener = socket.create_server(('127.0.0.1', 5000))
 second = socket.socket()
-def mark():
-    try:
-        os.lseek(-1, 0, 0)
-    except OSError:
-        pass
 mark()
 try:
     second.bind(('127.0.0.1', 5000))

@@ -46,7 +46,7 @@ impl<const ROOM: usize> Text<ROOM> {
     }
 }
 
-/// As it is, if it is ASCII.
+/// Unchanged, if it is ASCII.
 impl<const ROOM: usize> fmt::Display for Text<ROOM> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes()

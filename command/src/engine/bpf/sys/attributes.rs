@@ -67,7 +67,7 @@ impl<'a> Attributes<'a> {
         self.from(at, what.to_bytes_with_nul())
     }
 
-    /// Something for the kernel to write to. It is told the size by another attribute.
+    /// Something for the kernel to write to. Another attribute says its size.
     pub(super) fn into<T>(self, at: usize, what: &'a mut [T]) -> Self {
         self.wide(at, what.as_mut_ptr().addr() as u64)
     }
