@@ -309,12 +309,12 @@ impl Running {
         }
     }
 
-    /// Writes a line to its input.
+    /// Writes a line to its input, at once: it may end as soon as it has read the first byte.
     pub fn say(&mut self, line: &str) -> &mut Self {
         let stdin = self.stdin.as_mut().expect("stdin is open");
-        writeln!(stdin, "{line}")
-            .and_then(|()| stdin.flush())
-            .expect("the program reads its input");
+        if let Err(error) = stdin.write_all(format!("{line}\n").as_bytes()) {
+            self.fail(&format!("does not read its input: {error}"));
+        }
         self
     }
 
