@@ -140,7 +140,7 @@ fn main() -> ExitCode {
         Command::Man(arguments) => (man::run(&arguments, Cli::command()), exit::FAILED),
     };
     ExitCode::from(result.unwrap_or_else(|error| {
-        output::complain(&format!("{error:#}"));
+        output::error(&format!("{error:#}"));
         failed
     }))
 }

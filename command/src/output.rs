@@ -167,7 +167,7 @@ fn tolerate(result: io::Result<()>) -> anyhow::Result<()> {
 }
 
 /// Reports an error on stderr. Nothing is left to do if stderr is closed.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn error(text: &str) {
     say("reuseaddr: ", text);
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn warn(text: &str) {
 }
 
 /// Reports on stderr what has been done.
-pub(crate) fn tell(text: &str) {
+pub(crate) fn info(text: &str) {
     say("", text);
 }
 

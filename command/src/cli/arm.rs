@@ -5,7 +5,7 @@ use super::{exit, options};
 use crate::net::namespace;
 use crate::net::sock_diag::{self, Which};
 use crate::output::{self, count, list, paragraph};
-use crate::port::arm::{Armed, Arming, Job, Kind, arm};
+use crate::port::arm::{Armed, Arming, Job, SocketKind, arm};
 use crate::port::hint::seconds_to_wait;
 use crate::port::port_list::{self as ports, PortList, spelled};
 use crate::process::info;
@@ -61,16 +61,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         output::print(&text(&answer))?;
     }
     for refused in &answer.refused {
-        output::complain(&format!(
+        output::error(&format!(
             "{}\n    sudo reuseaddr arm {}",
             refused.why,
             arguments.spelled(&ports)
         ));
     }
     if answer.is_empty() && answer.refused.is_empty() {
-        output::complain(&unarmed(&ports)?);
+        output::error(&unarmed(&ports)?);
     } else if answer.missed > 0 {
-        output::complain(&format!(
+        output::error(&format!(
             "{} could not be armed: not accepted yet, or held by a process that you may not \
              inspect. It may block the next start: run `reuseaddr arm` again later",
             count(answer.missed, "connection", "connections"),
@@ -94,7 +94,7 @@ fn code(answer: &Arming) -> u8 {
     let done = answer
         .sockets
         .iter()
-        .any(|socket| socket.kind != Kind::Bound && socket.error.is_none());
+        .any(|socket| socket.kind != SocketKind::Bound && socket.error.is_none());
     if done && !failed && answer.missed == 0 {
         exit::YES
     } else if !done && failed {
@@ -109,7 +109,7 @@ fn text(answer: &Arming) -> String {
     type Alike<'a> = (
         i32,
         &'a str,
-        Kind,
+        SocketKind,
         &'a str,
         &'a [&'static str],
         Option<&'a str>,
@@ -130,15 +130,15 @@ fn text(answer: &Arming) -> String {
     for ((pid, name, kind, local, set, error), sockets) in alike {
         let several = sockets.len() > 1;
         let what = match (kind, sockets.as_slice()) {
-            (Kind::Listener, _) => format!("the listener on {local}"),
-            (Kind::Bound, _) => format!("the socket bound to {local}"),
-            (Kind::Connection, [only]) => {
+            (SocketKind::Listener, _) => format!("the listener on {local}"),
+            (SocketKind::Bound, _) => format!("the socket bound to {local}"),
+            (SocketKind::Connection, [only]) => {
                 format!(
                     "the connection of {local} with {}",
                     only.peer.as_deref().unwrap_or("?")
                 )
             }
-            (Kind::Connection, many) => format!("{} connections of {local}", many.len()),
+            (SocketKind::Connection, many) => format!("{} connections of {local}", many.len()),
         };
         let (has, had) = if several {
             ("have", "had")
@@ -147,7 +147,7 @@ fn text(answer: &Arming) -> String {
         };
         let options: Vec<String> = set.iter().map(ToString::to_string).collect();
         let done = match (kind, error) {
-            (Kind::Bound, _) => {
+            (SocketKind::Bound, _) => {
                 "is left alone: it does not listen, and with the flag others could bind beside it"
                     .into()
             }
@@ -161,7 +161,7 @@ fn text(answer: &Arming) -> String {
     let armed = answer
         .sockets
         .iter()
-        .filter(|socket| socket.kind != Kind::Bound && socket.error.is_none())
+        .filter(|socket| socket.kind != SocketKind::Bound && socket.error.is_none())
         .count();
     if armed > 0 {
         text += &paragraph("", "", &outlook(answer, armed));
@@ -194,7 +194,7 @@ fn outlook(answer: &Arming, armed: usize) -> String {
     let had = answer
         .sockets
         .iter()
-        .any(|socket| socket.kind == Kind::Listener && socket.had_reuse_address);
+        .any(|socket| socket.kind == SocketKind::Listener && socket.had_reuse_address);
     let is_one = answer.leftovers.values().sum::<usize>() == 1;
     let (remain, subject, block, object) = if is_one {
         ("remains", "it", "blocks", "it")

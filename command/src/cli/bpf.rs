@@ -48,7 +48,7 @@ enum Verb {
 #[command(group = clap::ArgGroup::new("where").required(true))]
 struct Attach {
     #[command(flatten)]
-    place: Place,
+    target: Group,
 
     /// Serve these ports alone: 80,443,8000-8100
     #[arg(long, value_name = "LIST")]
@@ -60,7 +60,7 @@ struct Attach {
 #[command(group = clap::ArgGroup::new("where").required(true))]
 struct Detach {
     #[command(flatten)]
-    place: Place,
+    target: Group,
 
     /// All of them; nothing of ours is left in the kernel
     #[arg(long, group = "where")]
@@ -82,7 +82,7 @@ struct HookArguments {
 
 /// Which control group.
 #[derive(Debug, clap::Args)]
-struct Place {
+struct Group {
     /// A service that runs, or a slice: `myd.service`, `system.slice`
     #[arg(long, group = "where", value_name = "NAME")]
     unit: Option<String>,
@@ -104,7 +104,7 @@ struct Place {
     own: bool,
 }
 
-impl Place {
+impl Group {
     fn group(&self, hierarchy: &Hierarchy) -> Result<String> {
         if let Some(unit) = &self.unit {
             place::of_unit(hierarchy, unit)
@@ -135,10 +135,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 
 fn attach(arguments: &Attach) -> Result<u8> {
     let hierarchy = Hierarchy::find()?;
-    let group = arguments.place.group(&hierarchy)?;
+    let group = arguments.target.group(&hierarchy)?;
     // What is in a container from its start on has its own group, and so has whoever starts from in
     // there.
-    if !arguments.place.own {
+    if !arguments.target.own {
         place::refuse_a_containers_own(&group)?;
     }
     let ports = arguments
@@ -173,19 +173,19 @@ fn attach(arguments: &Attach) -> Result<u8> {
         ),
     });
     let said = words.join("; ");
-    if arguments.place.own {
+    if arguments.target.own {
         // It is said at each start of a service, whose log may take what is written to stderr.
         info!("{said}");
     } else {
-        output::tell(&said);
+        output::info(&said);
     }
     if let Some(unit) = arguments
-        .place
+        .target
         .unit
         .as_ref()
         .filter(|_| group.ends_with(".service"))
     {
-        output::tell(&format!(
+        output::info(&format!(
             "A service has another control group at each start, so this lasts until it stops. To \
              attach at each start:\n    \
              sudo reuseaddr systemd --engine bpf --install {}",
@@ -211,11 +211,11 @@ fn detach(arguments: &Detach) -> Result<u8> {
     if arguments.all {
         return detach_all(&hierarchy);
     }
-    let group = arguments.place.group(&hierarchy).or_else(|error| {
+    let group = arguments.target.group(&hierarchy).or_else(|error| {
         // A group that has gone is known by its name alone.
         place::remembered(
-            arguments.place.unit.as_deref(),
-            arguments.place.cgroup.as_deref(),
+            arguments.target.unit.as_deref(),
+            arguments.target.cgroup.as_deref(),
         )
         .ok_or(error)
     })?;
@@ -231,10 +231,10 @@ fn detach(arguments: &Detach) -> Result<u8> {
     turn.remove(&group)?;
     turn.remove_unused(&hierarchy)?;
     if number == 0 && !remembered {
-        output::tell(&format!("bpf: nothing of ours was attached at {group}"));
+        output::info(&format!("bpf: nothing of ours was attached at {group}"));
         return Ok(exit::NO);
     }
-    output::tell(&format!("bpf: detached from {group}"));
+    output::info(&format!("bpf: detached from {group}"));
     Ok(exit::YES)
 }
 
@@ -256,7 +256,7 @@ pub(super) fn detach_all(hierarchy: &Hierarchy) -> Result<u8> {
     }
     pins::remove_all()?;
     turn.remove_all()?;
-    output::tell(&format!(
+    output::info(&format!(
         "bpf: detached from {}; nothing is left",
         count(groups, "control group", "control groups")
     ));
@@ -267,14 +267,14 @@ fn hook(arguments: &HookArguments) -> Result<u8> {
     let file = Path::new(oci::FOLDER).join(oci::FILE);
     if arguments.remove {
         fs::remove_file(&file).with_context(|| format!("{} can't be removed", file.display()))?;
-        output::tell(&format!("{} is removed.", file.display()));
+        output::info(&format!("{} is removed.", file.display()));
         return Ok(exit::YES);
     }
     let command = Lasting::find(false)?;
     let hook = Hook::by(&command.path);
     if !arguments.install {
         output::print_json(&hook, false)?;
-        output::tell(&format!(
+        output::info(&format!(
             "This would be {}. To write it{}:\n    sudo reuseaddr bpf hook --install",
             file.display(),
             if command.is_copied() {
@@ -286,7 +286,7 @@ fn hook(arguments: &HookArguments) -> Result<u8> {
         return Ok(exit::YES);
     }
     if let Some(place) = command.put()? {
-        output::tell(&format!(
+        output::info(&format!(
             "This command is copied to {}, where it stays.",
             place.display()
         ));
@@ -295,7 +295,7 @@ fn hook(arguments: &HookArguments) -> Result<u8> {
     fs::create_dir_all(oci::FOLDER)
         .and_then(|()| fs::write(&file, text))
         .with_context(|| format!("{} can't be written", file.display()))?;
-    output::tell(&format!(
+    output::info(&format!(
         "{} is written. A container asks for it by an annotation:\n    \
          podman run --annotation libreuse.bpf=on IMAGE",
         file.display()
@@ -310,7 +310,7 @@ fn oci() -> u8 {
         .read_to_string(&mut state)
         .map_err(anyhow::Error::from);
     if let Err(error) = read.and_then(|_| oci::attach(&state)) {
-        output::complain(&format!("bpf: {error:#}"));
+        output::error(&format!("bpf: {error:#}"));
     }
     exit::YES
 }

@@ -6,7 +6,7 @@ use crate::output::{self, BAD, GOOD, UNSURE, paragraph, readable, styled};
 use crate::process::credentials::Credentials;
 use crate::program::explain;
 use crate::program::finding::Reach;
-use crate::program::report::{Report, Socket};
+use crate::program::report::{BoundSocket, Report};
 use crate::program::search::{file_name, find_program};
 use crate::program::{inspect, process, select, wrapper};
 use anstyle::Style;
@@ -198,8 +198,8 @@ fn engine(report: &Report, shown: &str) -> Vec<String> {
     facts
 }
 
-fn socket(socket: &Socket) -> String {
-    let Socket { local, .. } = socket;
+fn socket(socket: &BoundSocket) -> String {
+    let BoundSocket { local, .. } = socket;
     let what = if socket.listening {
         format!("the listener on {local}")
     } else {

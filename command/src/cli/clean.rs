@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     } else {
         "removed"
     };
-    let mut tell = |path: &Path, outcome: Result<(), String>| match outcome {
+    let mut report = |path: &Path, outcome: Result<(), String>| match outcome {
         Ok(()) => text += &paragraph("", "    ", &format!("{verb}: {}", path.display())),
         Err(why) => {
             stays = true;
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         } else {
             fs::remove_file(&hook).map_err(|error| format!("can't be removed: {error}"))
         };
-        tell(&hook, removed);
+        report(&hook, removed);
     }
     let drop_ins = unit::folder(user)
         .map(|folder| drop_in::written(&folder))
@@ -63,15 +63,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         } else {
             drop_in::remove(folder, file).map_err(|error| format!("{error:#}"))
         };
-        tell(file, removed);
+        report(file, removed);
     }
     let lasting: Vec<PathBuf> = unit::library_folder(user).into_iter().collect();
     for Left { path, outcome } in left::remove(&lasting, arguments.dry_run) {
-        tell(&path, outcome);
+        report(&path, outcome);
     }
     if !user && (Path::new(pins::FOLDER).exists() || !record::all().is_empty()) {
         if arguments.dry_run {
-            tell(Path::new(pins::FOLDER), Ok(()));
+            report(Path::new(pins::FOLDER), Ok(()));
         } else {
             bpf::detach_all(&Hierarchy::find()?)?;
         }
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     output::print(&text)?;
     if !drop_ins.is_empty() && !arguments.dry_run {
         let user = if user { " --user" } else { "" };
-        output::tell(&format!(
+        output::info(&format!(
             "The services run on as they were started. For those to come:\n    \
              systemctl{user} daemon-reload"
         ));

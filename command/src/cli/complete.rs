@@ -23,9 +23,9 @@ pub(crate) struct Arguments {
 
 /// What may stand there.
 #[derive(Debug, Eq, PartialEq)]
-enum Answer {
+enum Completions {
     /// Words, each with what it means.
-    These(Vec<(String, String)>),
+    Words(Vec<(String, String)>),
     Files,
     /// Another program's command line begins with this word, counted from `reuseaddr`, which is 0.
     Command(usize),
@@ -35,10 +35,10 @@ enum Answer {
 /// `:command N`.
 pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<u8> {
     command.build();
-    let text = match answer(&command, &arguments.words) {
-        Answer::Files => ":files\n".into(),
-        Answer::Command(position) => format!(":command {position}\n"),
-        Answer::These(words) => {
+    let text = match completions(&command, &arguments.words) {
+        Completions::Files => ":files\n".into(),
+        Completions::Command(position) => format!(":command {position}\n"),
+        Completions::Words(words) => {
             let lines = words
                 .iter()
                 .map(|(word, meaning)| format!("{word}\t{meaning}\n"));
@@ -49,9 +49,9 @@ pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<u8> {
     Ok(exit::YES)
 }
 
-fn answer(top: &Command, words: &[String]) -> Answer {
+fn completions(top: &Command, words: &[String]) -> Completions {
     let Some((current, before)) = words.split_last() else {
-        return Answer::These(Vec::new());
+        return Completions::Words(Vec::new());
     };
     let mut command = top;
     let mut given: Vec<&str> = Vec::new();
@@ -71,7 +71,7 @@ fn answer(top: &Command, words: &[String]) -> Answer {
             command = subcommand;
         } else if takes_a_program(command) {
             // The words start with `reuseaddr` itself, which is not among ours.
-            return Answer::Command(position + 1);
+            return Completions::Command(position + 1);
         } else if command.has_subcommands() {
             // A port stands for `status`, and nothing else may.
             command = top.find_subcommand("status").unwrap_or(command);
@@ -84,7 +84,7 @@ fn answer(top: &Command, words: &[String]) -> Answer {
         .strip_prefix("--")
         .and_then(|option| option.split_once('='))
     {
-        return option_called(command, name).map_or(Answer::These(Vec::new()), |option| {
+        return option_called(command, name).map_or(Completions::Words(Vec::new()), |option| {
             values(option, value, &format!("--{name}="))
         });
     }
@@ -104,14 +104,14 @@ fn answer(top: &Command, words: &[String]) -> Answer {
         return beginning(current, subcommands.collect());
     }
     if takes_a_program(command) {
-        return Answer::Command(words.len());
+        return Completions::Command(words.len());
     }
     let status = top
         .find_subcommand("status")
         .filter(|_| command.has_subcommands());
     match status.unwrap_or(command).get_positionals().next() {
         Some(positional) => values(positional, current, ""),
-        None => Answer::These(Vec::new()),
+        None => Completions::Words(Vec::new()),
     }
 }
 
@@ -136,7 +136,7 @@ fn options(command: &Command, given: &[&str]) -> Vec<(String, String)> {
 }
 
 /// What may be given for an option or argument, by the name that its value has in the help.
-fn values(argument: &Arg, current: &str, before: &str) -> Answer {
+fn values(argument: &Arg, current: &str, before: &str) -> Completions {
     let possible: Vec<(String, String)> = argument
         .get_possible_values()
         .iter()
@@ -155,7 +155,7 @@ fn values(argument: &Arg, current: &str, before: &str) -> Answer {
     };
     let words = match name.as_str() {
         _ if !possible.is_empty() => possible,
-        "PATH" | "FILE" => return Answer::Files,
+        "PATH" | "FILE" => return Completions::Files,
         "PID" => processes(),
         "PORT" | "PORTS" => ports(),
         "UNIT" => units(),
@@ -172,9 +172,9 @@ fn values(argument: &Arg, current: &str, before: &str) -> Answer {
     beginning(&format!("{before}{current}"), words)
 }
 
-fn beginning(start: &str, mut words: Vec<(String, String)>) -> Answer {
+fn beginning(start: &str, mut words: Vec<(String, String)>) -> Completions {
     words.retain(|(word, _)| word.starts_with(start));
-    Answer::These(words)
+    Completions::Words(words)
 }
 
 /// The first line of a help text.

@@ -76,7 +76,7 @@ impl Arguments {
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct EvictOutput {
     network_namespace: String,
     dry_run: bool,
     /// Why the kernel refused: `not-allowed`, `not-supported` or `errno N`.
@@ -124,11 +124,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(exit::YES);
     }
     if !eviction.left.is_empty() {
-        output::complain(&explain(&eviction, &arguments.spelled(&ports)));
+        output::error(&explain(&eviction, &arguments.spelled(&ports)));
     }
     let unfinished = unfinished(&eviction, filter);
     if let Some(states) = &unfinished {
-        output::complain(&format!(
+        output::error(&format!(
             "{states} left, whose peers have not got everything yet. To end that too, and lose \
              what they have not got:\n    \
              {}",
@@ -162,7 +162,7 @@ fn agreed(ports: &[u16], filter: Filter, arguments: &Arguments) -> Result<bool> 
         .collect();
     owners.sort_by_key(|holder| holder.pid);
     owners.dedup_by_key(|holder| holder.pid);
-    output::tell(&format!(
+    output::info(&format!(
         "{} with {} {} alive on port {}{}. A reset is an error for both programs, and loses what \
          was not delivered.",
         count(alive.len(), "connection", "connections"),
@@ -209,7 +209,7 @@ fn unfinished(eviction: &Eviction, filter: Filter) -> Option<String> {
     (!numbers.is_empty()).then(|| format!("{} {verb}", spell(&numbers)))
 }
 
-fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
+fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> EvictOutput {
     let touched: HashSet<u16> = [&eviction.found, &eviction.spared]
         .into_iter()
         .flatten()
@@ -222,7 +222,7 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
         }
         numbers
     };
-    Answer {
+    EvictOutput {
         network_namespace: namespace::namespace(),
         dry_run,
         refusal: eviction.refusal.map(|refusal| match refusal {
@@ -258,7 +258,7 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> Answer {
     }
 }
 
-fn text(answer: &Answer, reasons: &[String]) -> String {
+fn text(answer: &EvictOutput, reasons: &[String]) -> String {
     let mut text = String::new();
     for port in &answer.ports {
         let mut line = format!("Port {}: ", port.port);

@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct FreeOutput {
     network_namespace: String,
     dry_run: bool,
     /// Who had to exit.
@@ -137,13 +137,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         say(&tree::described(&request.holders()))?;
     }
     for refusal in &refusals {
-        output::complain(refusal);
+        output::error(refusal);
     }
     if !refusals.is_empty() {
         return done(exit::FAILED);
     }
     if let (true, Some(why)) = (plan.requests.is_empty(), denied(&busy)?) {
-        output::complain(&why);
+        output::error(&why);
         return done(exit::FAILED);
     }
     if arguments.dry_run {
@@ -167,11 +167,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     match free(&plan, terminator, &busy, force)? {
         Err(Failure::Busy(why)) => {
-            output::complain(&why);
+            output::error(&why);
             done(exit::NO)
         }
         Err(Failure::Denied(why)) => {
-            output::complain(&why);
+            output::error(&why);
             done(exit::FAILED)
         }
         Ok(()) => {
@@ -217,7 +217,7 @@ fn done(
     code: u8,
 ) -> Result<u8> {
     if arguments.format.json {
-        let answer = Answer {
+        let answer = FreeOutput {
             network_namespace: namespace::namespace(),
             dry_run: arguments.dry_run,
             asked: plan.requests.iter().map(Asked::new).collect(),

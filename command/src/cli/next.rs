@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             Bindable::Busy | Bindable::Denied => {}
         }
     }
-    output::complain(&match (last, arguments.address) {
+    output::error(&match (last, arguments.address) {
         (Bindable::NoAddress, Some(address)) => {
             format!("this machine does not have {address}; `ip address` shows those that it has")
         }

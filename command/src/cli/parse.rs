@@ -92,13 +92,13 @@ fn usage(error: &clap::Error, runs: bool) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        output::tell(&error.render().to_string());
+        output::info(&error.render().to_string());
         // Whoever starts a program with `run` has to tell our mistakes from the program's.
         return ExitCode::from(if runs { exit::REFUSED } else { exit::FAILED });
     }
     match error.print().and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            output::complain(&format!("stdout can't be written to: {error}"));
+            output::error(&format!("stdout can't be written to: {error}"));
             ExitCode::from(exit::FAILED)
         }
         // A reader that has gone has seen enough.

@@ -100,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
     }
     for mistake in &mistakes {
-        output::complain(mistake);
+        output::error(mistake);
     }
     let (path, report) = match (path, report) {
         (Ok(path), Some(report)) => (path, report),
@@ -118,10 +118,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(exit::REFUSED);
     }
     if report.engine.is_none() && !path.exists() {
-        output::complain(&format!("{shown} is not there any more"));
+        output::error(&format!("{shown} is not there any more"));
         return Ok(exit::NOT_FOUND);
     }
-    let start = Start {
+    let start = Prepared {
         arguments,
         settings,
         libraries: libraries.ok(),
@@ -163,18 +163,18 @@ fn not_found(error: &io::Error, shown: &str) -> u8 {
     } else {
         (exit::NOT_FOUND, "was not found in PATH")
     };
-    output::complain(&format!("{shown} {what}"));
+    output::error(&format!("{shown} {what}"));
     let is_assignment = shown
         .split_once('=')
         .is_some_and(|(name, _)| !name.contains('/'));
     if is_assignment {
-        output::complain("a variable is set by env: `reuseaddr run env NAME=VALUE PROGRAM`");
+        output::error("a variable is set by env: `reuseaddr run env NAME=VALUE PROGRAM`");
     }
     code
 }
 
 /// A program that is there, and what is known before it is started.
-struct Start<'a> {
+struct Prepared<'a> {
     arguments: &'a Arguments,
     settings: Box<Settings>,
     libraries: Option<Libraries>,
@@ -192,7 +192,7 @@ enum Way {
     Plain,
 }
 
-impl Start<'_> {
+impl Prepared<'_> {
     fn run(mut self, mut environment: Environment) -> Result<u8> {
         let Some(way) = self.choose() else {
             return Ok(exit::REFUSED);
@@ -231,7 +231,7 @@ impl Start<'_> {
             environment.allow_before_asan();
         }
         let error = become_it(&self.path, &self.arguments.program, environment.entries());
-        output::complain(&format!(
+        output::error(&format!(
             "{} can't be executed: {error}",
             self.path.display()
         ));
@@ -254,13 +254,13 @@ impl Start<'_> {
                 Err(against) => against,
             };
         for problem in &against {
-            output::complain(problem);
+            output::error(problem);
         }
         if self.arguments.anyway {
             output::warn(&format!("{shown} is started anyway"));
             return Some(Way::Plain);
         }
-        output::complain(&format!(
+        output::error(&format!(
             "so {shown} was not started; `reuseaddr run --anyway` starts it as it is"
         ));
         None
@@ -337,7 +337,7 @@ impl Start<'_> {
             output::warn(&format!("{why}; so {} is started as it is", self.shown));
             return true;
         }
-        output::complain(&why);
+        output::error(&why);
         self.starts_anyway("; with --ports PORT `run` waits until it can bind its port")
     }
 
@@ -365,7 +365,7 @@ impl Start<'_> {
         let Err(error) = bpf::start::begin(&self.settings) else {
             return true;
         };
-        output::complain(&format!("bpf: {error:#}"));
+        output::error(&format!("bpf: {error:#}"));
         self.starts_anyway("")
     }
 
@@ -375,7 +375,7 @@ impl Start<'_> {
         if self.arguments.anyway {
             output::warn(&format!("{shown} is started anyway"));
         } else {
-            output::complain(&format!("so {shown} was not started{otherwise}"));
+            output::error(&format!("so {shown} was not started{otherwise}"));
         }
         self.arguments.anyway
     }

@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
 
 /// The whole answer, as `--json` has it.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct StatusOutput {
     network_namespace: String,
     ports: Vec<PerPort>,
     /// Of the holders, who have them in JSON.
@@ -198,7 +198,7 @@ fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
     }))
 }
 
-fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
+fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
     let entries = sock_diag::dump(wanted.map_or(Which::All, |wanted| Which::These(&wanted.tcp)))?;
     // Who asks about a TCP port may mean the other.
     let named: BTreeSet<u16> = wanted
@@ -267,7 +267,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<Answer> {
 
 /// The answer as `--json` has it: each process is described once, and referred to by its pid from
 /// then on. Who has thousands of connections is one process, with one command line.
-fn as_json(answer: &Answer) -> Result<Value> {
+fn as_json(answer: &StatusOutput) -> Result<Value> {
     let mut value = serde_json::to_value(answer)?;
     let mut described = BTreeSet::new();
     for port in value["ports"].as_array_mut().into_iter().flatten() {
@@ -294,8 +294,8 @@ fn as_json(answer: &Answer) -> Result<Value> {
 
 fn answer(
     ports: impl Iterator<Item = (u16, (Vec<Socket>, Vec<UdpSocket>), Option<Diagnosis>)>,
-) -> Answer {
-    Answer {
+) -> StatusOutput {
+    StatusOutput {
         network_namespace: namespace::namespace(),
         managers: ByPid::new(),
         ports: ports
@@ -309,7 +309,7 @@ fn answer(
     }
 }
 
-fn table(answer: &Answer, all: bool) -> String {
+fn table(answer: &StatusOutput, all: bool) -> String {
     let sockets = answer
         .ports
         .iter()
@@ -317,7 +317,7 @@ fn table(answer: &Answer, all: bool) -> String {
     listing(sockets, all)
 }
 
-fn text(answer: &Answer, named: bool, scope: Scope) -> String {
+fn text(answer: &StatusOutput, named: bool, scope: Scope) -> String {
     if !named {
         let what = if answer.ports.is_empty() {
             "No port has a listener, and nothing was left behind. "
@@ -374,7 +374,7 @@ fn udp(port: &PerPort) -> String {
 }
 
 /// Many ports: each that matters in one paragraph, and the others together.
-fn summary(answer: &Answer, scope: Scope) -> String {
+fn summary(answer: &StatusOutput, scope: Scope) -> String {
     /// So many may be told of at length.
     const FEW: usize = 3;
     let mut text = String::new();

@@ -84,9 +84,9 @@ fn tell_engines(reports: &[Report]) {
     for report in reports {
         match &report.engine {
             Some(choice) if choice.name != Engine::Preload => {
-                output::tell(&format!("ExecStart: the engine is {}", choice.name));
+                output::info(&format!("ExecStart: the engine is {}", choice.name));
             }
-            Some(_) if report.follows && report.starts_unseen => output::tell(
+            Some(_) if report.follows && report.starts_unseen => output::info(
                 "ExecStart: what it starts can't be known beforehand, so `reuseaddr run` \
                  follows that",
             ),
@@ -105,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let restart = format!("    systemctl{user} daemon-reload\n    systemctl{user} restart {shown}");
     if arguments.remove {
         drop_in::remove(&folder, &file)?;
-        output::tell(&format!("{} is removed. Now:\n{restart}", file.display()));
+        output::info(&format!("{} is removed. Now:\n{restart}", file.display()));
         return Ok(exit::YES);
     }
 
@@ -279,7 +279,7 @@ impl Plan<'_> {
             return "";
         }
         if self.may_wait {
-            output::tell(&format!(
+            output::info(&format!(
                 "What the service leaves behind on port {port} may keep it busy for a minute, \
                  once: the drop-in has LIBREUSE_WAIT={LONGEST}, so that the restart waits for \
                  that. Later restarts don't wait."
@@ -304,7 +304,7 @@ impl Plan<'_> {
             if let Some((libraries, home)) = carried {
                 libraries.put_to_stay(home)?;
                 let home = home.display();
-                output::tell(&format!(
+                output::info(&format!(
                     "The library that this command carries is put into {home}."
                 ));
             }
@@ -315,7 +315,7 @@ impl Plan<'_> {
                 .transpose()?
                 .flatten()
             {
-                output::tell(&format!(
+                output::info(&format!(
                     "This command is copied to {}, where it stays.",
                     place.display()
                 ));
@@ -331,7 +331,7 @@ impl Plan<'_> {
                 text += self.waits_for(&port);
             }
             drop_in::install(self.folder, self.file, &text)?;
-            output::tell(&format!(
+            output::info(&format!(
                 "{} is written. Now:\n{}",
                 self.file.display(),
                 self.restart
@@ -346,7 +346,7 @@ impl Plan<'_> {
         if let Some(command) = self.command.as_ref().filter(|command| command.is_copied()) {
             puts += &format!(", and to copy this command to {}", command.path.display());
         }
-        output::tell(&format!(
+        output::info(&format!(
             "This would be {}. To write it{puts}:\n    {}",
             self.file.display(),
             arguments.to_install(unit)?,

@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             Ok(exit::YES)
         }
         End::TimeIsUp(text) => {
-            output::complain(&format!(
+            output::error(&format!(
                 "after {} {way} still fails: {text}",
                 output::seconds(arguments.timeout.unwrap_or_default().0)
             ));
@@ -119,7 +119,7 @@ fn listening(arguments: &Arguments, ports: &[u16], deadline: Option<Instant>) ->
         output::print(&text)?;
         return Ok(exit::YES);
     }
-    output::complain(&format!(
+    output::error(&format!(
         "after {} nothing listens on port {}{}",
         output::seconds(arguments.timeout.unwrap_or_default().0),
         spelled(&silent),

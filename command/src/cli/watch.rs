@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.json {
         debug!("watching");
     } else {
-        output::tell("Watching for programs that can't bind. Ctrl-C ends it.");
+        output::info("Watching for programs that can't bind. Ctrl-C ends it.");
     }
     let mut waiting: Vec<Box<Seen>> = Vec::new();
     let mut repeats = Repeats::default();

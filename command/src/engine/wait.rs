@@ -37,7 +37,7 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
             }
         }
         if !is_reported {
-            output::tell(&format!(
+            output::info(&format!(
                 "reuseaddr: waiting for {in_the_way}, for {} at the most",
                 output::seconds(longest)
             ));
@@ -47,7 +47,7 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
     });
     let waited = output::seconds(begin.elapsed());
     match end {
-        Ok(End::Free) if is_reported => output::tell(&format!(
+        Ok(End::Free) if is_reported => output::info(&format!(
             "reuseaddr: port {} is free after {waited}",
             spelled(ports)
         )),

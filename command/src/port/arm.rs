@@ -42,7 +42,7 @@ pub(crate) struct Arming {
 pub(crate) struct Armed {
     pub(crate) pid: i32,
     pub(crate) name: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SocketKind,
     pub(crate) local: String,
     pub(crate) peer: Option<String>,
     /// Whether it carried SO_REUSEADDR before.
@@ -55,7 +55,7 @@ pub(crate) struct Armed {
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum SocketKind {
     Listener,
     Connection,
     /// Bound, and no more: with the flag somebody else could bind beside it, which it may be there
@@ -87,7 +87,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 impl Arming {
     /// Whether there was nothing to arm.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sockets.iter().all(|socket| socket.kind == Kind::Bound)
+        self.sockets
+            .iter()
+            .all(|socket| socket.kind == SocketKind::Bound)
     }
 }
 
@@ -190,9 +192,9 @@ fn arm_one(job: &Job<'_>, socket: &ProcessSocket, name: &str, pid: i32) -> Armed
         pid,
         name: name.to_owned(),
         kind: match socket.peer {
-            _ if socket.listening => Kind::Listener,
-            Some(_) => Kind::Connection,
-            None => Kind::Bound,
+            _ if socket.listening => SocketKind::Listener,
+            Some(_) => SocketKind::Connection,
+            None => SocketKind::Bound,
         },
         local: socket.local.to_string(),
         peer: socket.peer.map(|peer| peer.to_string()),
@@ -200,7 +202,7 @@ fn arm_one(job: &Job<'_>, socket: &ProcessSocket, name: &str, pid: i32) -> Armed
         set: Vec::new(),
         error: None,
     };
-    if armed.kind == Kind::Bound {
+    if armed.kind == SocketKind::Bound {
         return armed;
     }
     let reuse_address = || set_socket_reuseaddr(&socket.fd, true).map_err(io::Error::from);

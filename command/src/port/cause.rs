@@ -97,7 +97,7 @@ pub(crate) struct Leftovers<'a> {
 /// The cause in a word, for JSON.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum CauseKind {
     Free,
     Reusable,
     Leftover,
@@ -231,16 +231,16 @@ fn open_ends(leftovers: &[&Socket]) -> Vec<Holder> {
 }
 
 impl Cause<'_> {
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> CauseKind {
         match self {
-            Self::Free { .. } => Kind::Free,
-            Self::NoAddress | Self::Privileged { .. } => Kind::Denied,
-            Self::Listening(_) => Kind::Listening,
-            Self::Bound(_) => Kind::Bound,
-            Self::Reusable { .. } => Kind::Reusable,
-            Self::Connected(_) => Kind::Connected,
-            Self::Leftovers(_) => Kind::Leftover,
-            Self::Unknown => Kind::Unknown,
+            Self::Free { .. } => CauseKind::Free,
+            Self::NoAddress | Self::Privileged { .. } => CauseKind::Denied,
+            Self::Listening(_) => CauseKind::Listening,
+            Self::Bound(_) => CauseKind::Bound,
+            Self::Reusable { .. } => CauseKind::Reusable,
+            Self::Connected(_) => CauseKind::Connected,
+            Self::Leftovers(_) => CauseKind::Leftover,
+            Self::Unknown => CauseKind::Unknown,
         }
     }
 

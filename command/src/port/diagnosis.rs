@@ -1,7 +1,7 @@
 //! The diagnosis of a port: whether it can be bound, what is in the way, and the next commands to
 //! type. The words are in `explain`.
 
-use super::cause::{self, Kind};
+use super::cause::{self, CauseKind};
 use super::explain;
 use super::hint::{self, Hint, Scope};
 use super::socket::Socket;
@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 /// What is known of a port. `--json` has it under the key `verdict`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Diagnosis {
-    pub(super) kind: Kind,
+    pub(super) kind: CauseKind,
     /// The cause in a sentence or two.
     pub(super) summary: String,
     pub(super) probes: Vec<Probe>,
@@ -68,15 +68,15 @@ pub(crate) fn diagnose(port: u16, sockets: &[Socket], around: &Surroundings) -> 
 impl Diagnosis {
     /// Whether a plain bind succeeds.
     pub(crate) fn is_free(&self) -> bool {
-        self.kind == Kind::Free
+        self.kind == CauseKind::Free
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> CauseKind {
         self.kind
     }
 
     /// What many ports may have in common, if nothing in particular is known of this one.
     pub(crate) fn common(&self) -> Option<&str> {
-        matches!(self.kind, Kind::Denied | Kind::Unknown).then_some(&self.summary)
+        matches!(self.kind, CauseKind::Denied | CauseKind::Unknown).then_some(&self.summary)
     }
 }

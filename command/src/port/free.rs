@@ -70,7 +70,7 @@ pub(crate) fn for_program(ports: &[u16]) -> Result<()> {
         return Ok(());
     }
     for request in &plan.requests {
-        output::tell(&format!("reuseaddr: {} is asked to exit", request.named()));
+        output::info(&format!("reuseaddr: {} is asked to exit", request.named()));
     }
     let force = Force {
         signal: Signal::TERM,

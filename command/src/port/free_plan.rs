@@ -6,7 +6,7 @@
 
 use super::port_list::PortSet;
 use crate::net::sock_diag::{self, Entry, State, Which};
-use crate::process::cgroup::{self, Place};
+use crate::process::cgroup::{self, Membership};
 use crate::process::holders::{Holder, Holders};
 use crate::process::info::ProcessInfo;
 use crate::process::manager::{Manager, Managers};
@@ -265,7 +265,7 @@ fn families(holdings: Vec<Holding>, method: impl Fn() -> Method) -> Vec<ExitRequ
 pub(crate) struct Us {
     pid: i32,
     ancestors: Vec<i32>,
-    place: Place,
+    place: Membership,
 }
 
 impl Us {

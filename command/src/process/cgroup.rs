@@ -30,7 +30,7 @@ impl Container {
 
 /// The unit and the container that a process is in.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct Membership {
     pub(crate) unit: Option<String>,
     /// Whether the unit is of a user's own manager.
     pub(crate) of_user: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Place {
 }
 
 /// Reads `/proc/PID/cgroup`.
-pub(crate) fn read(text: &str) -> Place {
+pub(crate) fn read(text: &str) -> Membership {
     // Version 2's single tree, or else the one that systemd has in version 1. A container may be in
     // another one alone.
     let paths: Vec<&str> = text
@@ -61,7 +61,7 @@ pub(crate) fn read(text: &str) -> Place {
         })
         // The escapes stay: they are part of the unit's name.
         .map(str::to_owned);
-    Place {
+    Membership {
         of_user: unit.is_some()
             && of_systemd.is_some_and(|path| path.split('/').any(|part| part.starts_with("user@"))),
         unit,
@@ -129,21 +129,21 @@ mod tests {
 
     #[test]
     fn finds_unit_and_container() {
-        let in_container = |runtime| Place {
+        let in_container = |runtime| Membership {
             container: Some(Container {
                 runtime,
                 id: ID.into(),
             }),
-            ..Place::default()
+            ..Membership::default()
         };
-        let unit = |name: &str, of_user| Place {
+        let unit = |name: &str, of_user| Membership {
             unit: Some(name.into()),
             of_user,
             container: None,
         };
         for (text, expected) in [
-            ("0::/\n", Place::default()),
-            ("", Place::default()),
+            ("0::/\n", Membership::default()),
+            ("", Membership::default()),
             (
                 "0::/system.slice/myapp.service\n",
                 unit("myapp.service", false),
@@ -158,7 +158,7 @@ mod tests {
             ),
             (
                 "0::/user.slice/user-1000.slice/session-3.scope\n",
-                Place::default(),
+                Membership::default(),
             ),
             (
                 "0::/user.slice/user-1000.slice/user@1000.service/app.slice/dev.service\n",
@@ -166,7 +166,7 @@ mod tests {
             ),
             (
                 "0::/user.slice/user-1000.slice/user@1000.service/init.scope\n",
-                Place::default(),
+                Membership::default(),
             ),
             (
                 "12:pids:/system.slice/old.service\n\

@@ -36,7 +36,7 @@ enum Root {
 
 /// The domain that a program is started in.
 #[derive(Debug)]
-pub(crate) enum Start {
+pub(crate) enum StartDomain {
     /// It stays in its starter's domain, or SELinux forbids nothing.
     SameDomain,
     OtherDomain(Transition),
@@ -55,11 +55,11 @@ pub(crate) struct Transition {
 }
 
 /// Asks the policy in which domain a program is started.
-pub(crate) fn start(path: &Path, domain: &Domain, no_new_privileges: bool) -> Start {
+pub(crate) fn start(path: &Path, domain: &Domain, no_new_privileges: bool) -> StartDomain {
     if is_enforcing() {
-        Start::of(path, domain, no_new_privileges).unwrap_or(Start::Unknown)
+        StartDomain::of(path, domain, no_new_privileges).unwrap_or(StartDomain::Unknown)
     } else {
-        Start::SameDomain
+        StartDomain::SameDomain
     }
 }
 
@@ -95,12 +95,12 @@ impl Domain {
     }
 
     /// That of a program such as `nice`, started from this one, which may ask for a context itself.
-    pub(crate) fn behind(&self, start: Start, asked_for: Option<String>) -> Self {
+    pub(crate) fn behind(&self, start: StartDomain, asked_for: Option<String>) -> Self {
         Self {
             root: self.root,
             between: match start {
-                Start::OtherDomain(transition) => Some(transition.to),
-                Start::SameDomain | Start::Unknown => self.between.clone(),
+                StartDomain::OtherDomain(transition) => Some(transition.to),
+                StartDomain::SameDomain | StartDomain::Unknown => self.between.clone(),
             },
             asked_for,
         }
@@ -134,7 +134,7 @@ impl Root {
     }
 }
 
-impl Start {
+impl StartDomain {
     fn of(path: &Path, domain: &Domain, no_new_privileges: bool) -> Option<Self> {
         let from = domain.context()?;
         let asked_for = domain.asked_for();

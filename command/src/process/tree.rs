@@ -6,14 +6,14 @@ use crate::process::holders::Holder;
 use crate::process::info::{ProcessInfo, spelled_age};
 
 /// A process that holds a socket, with those below it that hold the same.
-struct Family<'a> {
+struct Tree<'a> {
     eldest: &'a Holder,
     /// Its descendants.
     younger: Vec<&'a Holder>,
 }
 
 /// The holders by descent, the eldest of each family in the order of their numbers.
-fn families(holders: &[Holder]) -> Vec<Family<'_>> {
+fn families(holders: &[Holder]) -> Vec<Tree<'_>> {
     let above = |holder: &Holder| -> Vec<i32> {
         holder
             .info
@@ -22,13 +22,13 @@ fn families(holders: &[Holder]) -> Vec<Family<'_>> {
             .map(|parent| parent.pid)
             .collect()
     };
-    let mut families: Vec<Family<'_>> = holders
+    let mut families: Vec<Tree<'_>> = holders
         .iter()
         .filter(|holder| {
             let above = above(holder);
             !holders.iter().any(|other| above.contains(&other.pid))
         })
-        .map(|eldest| Family {
+        .map(|eldest| Tree {
             eldest,
             younger: Vec::new(),
         })

@@ -3,7 +3,7 @@
 
 use super::finding::{Hopeless, Note, Problem, Reach, Untraceable};
 use super::privileges::{in_another_domain, more_rights, without_environment};
-use super::report::{Format, Report};
+use super::report::{FileFormat, Report};
 use super::script::{self, Shebang};
 use super::{ld_so, ld_so_predicted, select, started, wrapper};
 use crate::engine::trace::{self, exempt};
@@ -12,7 +12,7 @@ use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::library::libraries::{Libraries, Library};
 use crate::process::credentials::{Credentials, Gain, gains};
-use crate::process::selinux::{self, Start};
+use crate::process::selinux::{self, StartDomain};
 use crate::program::search::file_name;
 use anyhow::{Context, Result, bail};
 use log::trace;
@@ -152,11 +152,11 @@ fn judge(
     elf: &Elf,
     libraries: Option<&Libraries>,
     who: &Credentials,
-    start: &Start,
+    start: &StartDomain,
     question: Question,
     report: &mut Report,
 ) -> Result<()> {
-    report.format = Some(Format {
+    report.format = Some(FileFormat {
         class: elf.class,
         machine: elf.machine.clone(),
         linkage: if elf.interpreter.is_some() {

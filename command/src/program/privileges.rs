@@ -3,7 +3,7 @@
 use super::finding::{Note, Problem, Untraceable};
 use super::report::Report;
 use crate::process::credentials::Gain;
-use crate::process::selinux::Start;
+use crate::process::selinux::StartDomain;
 
 /// Finds of a program that gets more privileges why ld.so takes no library into it.
 pub(super) fn more_rights(program: &str, gains: &[Gain], report: &mut Report) {
@@ -17,23 +17,23 @@ pub(super) fn more_rights(program: &str, gains: &[Gain], report: &mut Report) {
 
 /// Finds of a program that SELinux starts in another domain whether that keeps ld.so from taking a
 /// library into it.
-pub(super) fn without_environment(program: &str, start: &Start, report: &mut Report) {
+pub(super) fn without_environment(program: &str, start: &StartDomain, report: &mut Report) {
     let program = program.to_owned();
     match start {
-        Start::SameDomain => {}
-        Start::OtherDomain(transition) if transition.keeps_environment() => {}
-        Start::OtherDomain(transition) => report.add(Problem::SecureDomain {
+        StartDomain::SameDomain => {}
+        StartDomain::OtherDomain(transition) if transition.keeps_environment() => {}
+        StartDomain::OtherDomain(transition) => report.add(Problem::SecureDomain {
             program,
             domain: transition.to.clone(),
             rule: transition.rule(),
         }),
-        Start::Unknown => report.add(Note::UnknownDomain { program }),
+        StartDomain::Unknown => report.add(Note::UnknownDomain { program }),
     }
 }
 
 /// Finds whether it can't be traced there.
-pub(super) fn in_another_domain(program: &str, start: &Start, report: &mut Report) {
-    let Start::OtherDomain(transition) = start else {
+pub(super) fn in_another_domain(program: &str, start: &StartDomain, report: &mut Report) {
+    let StartDomain::OtherDomain(transition) = start else {
         return;
     };
     let (program, domain) = (program.to_owned(), transition.to.clone());

@@ -2,7 +2,7 @@
 //! `SO_REUSEADDR`.
 
 use super::finding::{Finding, Note, Problem};
-use super::report::{Report, Socket};
+use super::report::{BoundSocket, Report};
 use super::search::file_name;
 use crate::engine::{Choice, Engine, bpf};
 use crate::library::elf::{Elf, HOOKED};
@@ -137,7 +137,7 @@ fn not_loaded(elf: Option<&Elf>, given: Option<&OsStr>, report: &mut Report) {
 fn look_at_sockets(process: &Process, report: &mut Report) {
     let mut found = Vec::new();
     let looked = sockets::each_socket(process, |_, socket| {
-        found.push(Socket {
+        found.push(BoundSocket {
             local: socket.local.to_string(),
             port: socket.local.port(),
             listening: socket.listening,

@@ -40,18 +40,18 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     /// Programs that run it, if it is a script.
     pub(crate) interpreters: Vec<String>,
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<FileFormat>,
     /// Hooked functions, and the files that call them: the program's, or those of libraries that it
     /// loads at start.
     pub(crate) imports: BTreeMap<&'static str, Vec<String>>,
     /// `LIBREUSE_` variables of the process.
     pub(crate) variables: BTreeMap<String, String>,
     /// TCP sockets of the process that have a port.
-    pub(crate) sockets: Vec<Socket>,
+    pub(crate) sockets: Vec<BoundSocket>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Format {
+pub(crate) struct FileFormat {
     pub(crate) class: u8,
     pub(crate) machine: String,
     /// `dynamic` or `static`.
@@ -63,7 +63,7 @@ pub(crate) struct Format {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Socket {
+pub(crate) struct BoundSocket {
     pub(crate) local: String,
     #[serde(skip)]
     pub(crate) port: u16,

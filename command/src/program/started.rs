@@ -3,7 +3,7 @@
 use super::finding::{Hopeless, Note, Problem};
 use super::report::Report;
 use super::search::{file_name, find_program};
-use super::wrapper::{self, Start};
+use super::wrapper::{self, Wrapped};
 use crate::engine::trace::exempt;
 use crate::library::elf::Elf;
 use crate::library::layout::PreloadPath;
@@ -117,7 +117,7 @@ pub(super) fn follow(
 }
 
 /// Who starts the program, where these start the wrapper.
-fn started_as(wrapper: &Path, who: &Credentials, start: &Start) -> Credentials {
+fn started_as(wrapper: &Path, who: &Credentials, start: &Wrapped) -> Credentials {
     let id = |name: &Option<OsString>, own| name.as_ref().map_or(own, |name| Credentials::id(name));
     Credentials {
         uid: id(&start.user, who.uid),

@@ -14,7 +14,7 @@ use table::{OTHERS, SHELLS, WRAPPERS, Wrapper};
 /// What a wrapper is told to do.
 #[derive(Debug, Default, Eq, PartialEq)]
 #[allow(clippy::struct_excessive_bools)] // Independent facts, each asked for by name.
-pub(crate) struct Start {
+pub(crate) struct Wrapped {
     /// The program that is started, and its arguments; empty if none is named.
     pub(crate) program: Vec<OsString>,
     /// Whether LD_PRELOAD is taken away or replaced.
@@ -51,13 +51,13 @@ pub(crate) fn starts_others(name: &str) -> bool {
 
 /// What a program of this name does with these arguments; `None` if it is not there to start
 /// others.
-pub(crate) fn start<T: AsRef<OsStr>>(name: &str, arguments: &[T]) -> Option<Start> {
+pub(crate) fn start<T: AsRef<OsStr>>(name: &str, arguments: &[T]) -> Option<Wrapped> {
     let arguments: Vec<OsString> = arguments.iter().map(|it| it.as_ref().to_owned()).collect();
     if name == "busybox" {
         let (applet, rest) = arguments.split_first()?;
         return start(applet.to_str()?, rest);
     }
-    let mut start = Start::default();
+    let mut start = Wrapped::default();
     if is_shell(name) {
         if let Some(command) = shell_command(&arguments) {
             start.by_shell(&command);
@@ -126,7 +126,7 @@ fn tmux_runs(arguments: &[OsString]) -> bool {
     UnixStream::connect(socket).is_ok()
 }
 
-impl Start {
+impl Wrapped {
     /// Has a shell start what its command says, if that is a simple one (POSIX, 2.9.1): names are
     /// not looked up, nor anything expanded.
     fn by_shell(&mut self, command: &OsStr) {
@@ -151,7 +151,7 @@ impl Start {
 
 impl Wrapper {
     /// Reads arguments as the program does. It refuses what can't be read, and then starts nothing.
-    fn read(&self, name: &str, arguments: Vec<OsString>, start: &mut Start) {
+    fn read(&self, name: &str, arguments: Vec<OsString>, start: &mut Wrapped) {
         let mut parser = Parser::from_args(arguments);
         // getopt(3) takes the equals sign of `-u=x` for a part of the value.
         parser.set_short_equals(false);
@@ -256,7 +256,7 @@ impl Wrapper {
         words: Vec<OsString>,
         command: Option<OsString>,
         named: Option<OsString>,
-        start: &mut Start,
+        start: &mut Wrapped,
     ) {
         let mut words = words.into_iter().peekable();
         match name {

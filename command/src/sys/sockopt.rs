@@ -7,14 +7,14 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Where C has a socket option.
+/// A socket option by its numbers (getsockopt(2)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct RawOption {
     pub(crate) level: c_int,
     pub(crate) name: c_int,
 }
 
-impl From<SocketOption> for Place {
+impl From<SocketOption> for RawOption {
     fn from(option: SocketOption) -> Self {
         Self {
             level: option.level(),
@@ -25,11 +25,11 @@ impl From<SocketOption> for Place {
 
 /// Sets `TCP_LINGER2` to -1: closed by this side, the connection leaves no `TIME_WAIT` (tcp(7)).
 pub(crate) fn set_no_time_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let place = Place {
+    let option = RawOption {
         level: libc::IPPROTO_TCP,
         name: libc::TCP_LINGER2,
     };
-    set_option(socket, place, -1)
+    set_option(socket, option, -1)
 }
 
 /// Has `connect` choose this port, which other connections may have as well, and `bind` leave the
@@ -38,26 +38,30 @@ pub(crate) fn set_port_of_connect(socket: BorrowedFd<'_>, port: u16) -> io::Resu
     /// From include/uapi/linux/in.h: the lowest port in the lower half, the highest in the upper.
     const IP_LOCAL_PORT_RANGE: c_int = 51;
     let range = u32::from(port) | u32::from(port) << 16;
-    let place = |name| Place {
+    let option = |name| RawOption {
         level: libc::IPPROTO_IP,
         name,
     };
-    set_option(socket, place(libc::IP_BIND_ADDRESS_NO_PORT), 1)?;
+    set_option(socket, option(libc::IP_BIND_ADDRESS_NO_PORT), 1)?;
     set_option(
         socket,
-        place(IP_LOCAL_PORT_RANGE),
+        option(IP_LOCAL_PORT_RANGE),
         c_int::from_ne_bytes(range.to_ne_bytes()),
     )
 }
 
 /// Sets a socket option whose value is an int (setsockopt(2)).
-pub(crate) fn set_option(socket: BorrowedFd<'_>, place: Place, value: c_int) -> io::Result<()> {
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    option: RawOption,
+    value: c_int,
+) -> io::Result<()> {
     // SAFETY: the value is an int, outlives the call, and the length is its size.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            place.level,
-            place.name,
+            option.level,
+            option.name,
             (&raw const value).cast(),
             4,
         )
@@ -70,9 +74,9 @@ pub(crate) fn set_option(socket: BorrowedFd<'_>, place: Place, value: c_int) -> 
 }
 
 /// The value of a socket option that is an int, if it can be had (getsockopt(2)).
-pub(crate) fn option(socket: BorrowedFd<'_>, place: Place) -> Option<c_int> {
+pub(crate) fn option(socket: BorrowedFd<'_>, option: RawOption) -> Option<c_int> {
     let mut value = [0; 4];
-    let length = get(socket, place, &mut value)?;
+    let length = get(socket, option, &mut value)?;
     (length == value.len()).then(|| c_int::from_ne_bytes(value))
 }
 
@@ -84,11 +88,11 @@ pub(crate) fn tcp_state(socket: BorrowedFd<'_>) -> Option<u8> {
 
 /// The first bytes of `TCP_INFO` of a TCP socket (tcp(7)); returns how many the kernel has.
 pub(crate) fn tcp_info(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize> {
-    let place = Place {
+    let option = RawOption {
         level: libc::IPPROTO_TCP,
         name: libc::TCP_INFO,
     };
-    get(socket, place, into)
+    get(socket, option, into)
 }
 
 /// What tells the network namespace of a socket from every other one (`SO_NETNS_COOKIE`, from Linux
@@ -110,21 +114,21 @@ pub(crate) fn network(socket: BorrowedFd<'_>) -> Option<u64> {
 }
 
 /// `SO_NETNS_COOKIE` (`include/uapi/asm-generic/socket.h`).
-pub(crate) const NETWORK_COOKIE: Place = Place {
+pub(crate) const NETWORK_COOKIE: RawOption = RawOption {
     level: libc::SOL_SOCKET,
     name: 71,
 };
 
 /// Reads a socket option; returns its length.
-fn get(socket: BorrowedFd<'_>, place: Place, into: &mut [u8]) -> Option<usize> {
+fn get(socket: BorrowedFd<'_>, option: RawOption, into: &mut [u8]) -> Option<usize> {
     let mut length = libc::socklen_t::try_from(into.len()).ok()?;
     // SAFETY: the kernel writes at most `length` bytes, which `into` has, and to the length, which
     // outlives the call.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
-            place.level,
-            place.name,
+            option.level,
+            option.name,
             into.as_mut_ptr().cast(),
             &raw mut length,
         )

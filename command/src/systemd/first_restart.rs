@@ -4,7 +4,7 @@
 use super::properties::Properties;
 use crate::net::sock_diag;
 use crate::output::{self, count};
-use crate::port::arm::{self, Job, Kind};
+use crate::port::arm::{self, Job, SocketKind};
 use crate::port::evict::{self, Filter};
 use crate::port::port_list::spelled;
 use crate::process::holders;
@@ -51,7 +51,7 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
     let armed = arming
         .sockets
         .iter()
-        .filter(|socket| socket.kind == Kind::Listener && !socket.set.is_empty())
+        .filter(|socket| socket.kind == SocketKind::Listener && !socket.set.is_empty())
         .count();
     if armed == 0 && arming.refused.is_empty() {
         // It carries the flag by itself, or by us, and so does what it leaves.
@@ -73,7 +73,7 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
         ));
     }
     if !done.is_empty() {
-        output::tell(&format!("{}, for its first restart.", done.join("; ")));
+        output::info(&format!("{}, for its first restart.", done.join("; ")));
     }
     let is_ready = eviction.left.is_empty() && arming.refused.is_empty() && arming.missed == 0;
     Ok(if is_ready {

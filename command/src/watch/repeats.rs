@@ -34,7 +34,7 @@ impl Key {
     }
 }
 
-struct State {
+struct Reported {
     /// The verdict that was reported.
     kind: String,
     /// The last failure, and how many there were since the last line.
@@ -47,7 +47,7 @@ struct State {
 
 /// What was reported, and what is to be.
 #[derive(Default)]
-pub(crate) struct Repeats(HashMap<Key, State>);
+pub(crate) struct Repeats(HashMap<Key, Reported>);
 
 /// Failures that are to be reported together.
 pub(crate) struct Due {
@@ -86,7 +86,7 @@ impl Repeats {
     /// Remembers what was reported of a failure.
     pub(crate) fn reported(&mut self, seen: &Seen, kind: String) {
         let now = Instant::now();
-        let state = self.0.entry(Key::of(seen)).or_insert(State {
+        let state = self.0.entry(Key::of(seen)).or_insert(Reported {
             kind: String::new(),
             last: None,
             unreported: 0,

@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 /// What `status --json` answers.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct BpfOutput {
     /// Whether the kernel could be asked, which takes root. What others are told is what was
     /// attached, and not what is.
     asked_the_kernel: bool,
@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
             },
         );
     }
-    let answer = Answer {
+    let answer = BpfOutput {
         asked_the_kernel: may_ask,
         instances: instances.into_values().collect(),
     };
@@ -127,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     })
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &BpfOutput) -> String {
     if answer.instances.is_empty() {
         return output::typed::sentence(
             "Attached nowhere. `sudo reuseaddr bpf attach --unit NAME` attaches to a service.\n",

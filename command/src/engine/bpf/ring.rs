@@ -79,7 +79,7 @@ impl Ring {
                     .collect()
             });
             self.position += u64::from((length + HEADER).next_multiple_of(8));
-            self.tell();
+            self.give_back();
             if record.is_some() {
                 return record;
             }
@@ -87,7 +87,7 @@ impl Ring {
     }
 
     /// Gives the room back that has been read.
-    fn tell(&self) {
+    fn give_back(&self) {
         for (place, half) in places().into_iter().zip(halves(self.position)).rev() {
             word(&self.read, place).store(half, Ordering::Release);
         }

@@ -100,7 +100,7 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
             dry_run: false,
         })?;
         debug!("{} sockets armed", arming.sockets.len());
-        let is_listener = |socket: &&arm::Armed| socket.kind == arm::Kind::Listener;
+        let is_listener = |socket: &&arm::Armed| socket.kind == arm::SocketKind::Listener;
         found.seeded.armed = arming
             .sockets
             .iter()

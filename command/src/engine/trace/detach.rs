@@ -20,7 +20,7 @@ pub(crate) struct DetachPolicy {
 
 /// What the program has come to.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct DetachState {
     terms: DetachPolicy,
     begin: Instant,
     listening: BTreeSet<u16>,
@@ -36,7 +36,7 @@ pub(super) struct Progress {
     expected: Option<Instant>,
 }
 
-impl Progress {
+impl DetachState {
     pub(super) fn begin(terms: DetachPolicy) -> Self {
         let now = Instant::now();
         Self {

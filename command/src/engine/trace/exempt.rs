@@ -7,7 +7,7 @@ use crate::library::elf::Elf;
 use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
-use crate::process::selinux::{self, Domain, Start};
+use crate::process::selinux::{self, Domain, StartDomain};
 use procfs::process::Process;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
@@ -250,8 +250,8 @@ pub(super) fn is_never_traced(tid: Tid, folder: i32, path: u64) -> bool {
     let who = credentials(tid);
     (!may_trace_the_privileged() && gains(&path, &who).is_ok_and(|gains| !gains.is_empty()))
         || match selinux::start(&path, &who.domain, who.no_new_privileges) {
-            Start::OtherDomain(transition) => !transition.is_traceable(),
-            Start::SameDomain | Start::Unknown => false,
+            StartDomain::OtherDomain(transition) => !transition.is_traceable(),
+            StartDomain::SameDomain | StartDomain::Unknown => false,
         }
 }
 

@@ -9,7 +9,7 @@ use super::ptrace::{self, Tid};
 use super::remote_call::{Around, Injected, Question, RemoteCaller, Reply};
 use super::socket::Socket;
 use super::wait_timer::Clock;
-use crate::sys::sockopt::Place;
+use crate::sys::sockopt::RawOption;
 use libreuse_rules::calls::{Errno, Kernel, OriginalCall, SocketOption};
 use libreuse_rules::endpoint::Endpoint;
 use libreuse_rules::sequence;
@@ -102,11 +102,11 @@ impl Channel {
 /// The tracer's end of a sequence.
 #[derive(Debug)]
 pub(super) struct Sequence {
-    answers: Sender<Answer>,
+    responses: Sender<Response>,
 }
 
 #[derive(Debug)]
-enum Answer {
+enum Response {
     Made(Result<(), Errno>),
     Reply(Option<Reply>),
 }
@@ -120,7 +120,7 @@ impl Sequence {
         intercepted: Intercepted,
         channel: Channel,
     ) -> Option<(Self, JoinHandle<()>)> {
-        let (answers, theirs) = mpsc::channel();
+        let (responses, theirs) = mpsc::channel();
         let thread = thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || {
@@ -129,10 +129,10 @@ impl Sequence {
                     Intercepted::Bind { since, .. } => since,
                     Intercepted::Listen { .. } => None,
                 };
-                let call = Call {
+                let call = TracedCall {
                     clock: Clock::of(channel.tid, since),
                     channel,
-                    answers: theirs,
+                    responses: theirs,
                     intercepted,
                     piece: Cell::new(Piece::None),
                 };
@@ -143,22 +143,22 @@ impl Sequence {
                 });
             })
             .ok()?;
-        Some((Self { answers }, thread))
+        Some((Self { responses }, thread))
     }
 
     /// Tells it what came of the call.
     pub(super) fn made(&self, result: Result<(), Errno>) {
         // A sequence waits for the answer, so it is there.
-        let _ = self.answers.send(Answer::Made(result));
+        let _ = self.responses.send(Response::Made(result));
     }
 
     /// Tells it what it has asked.
     pub(super) fn reply(&self, told: Option<Reply>) {
-        let _ = self.answers.send(Answer::Reply(told));
+        let _ = self.responses.send(Response::Reply(told));
     }
 }
 
-fn run(settings: &Settings, intercepted: Intercepted, call: &Call) -> Option<u16> {
+fn run(settings: &Settings, intercepted: Intercepted, call: &TracedCall) -> Option<u16> {
     let (Intercepted::Bind { fd, .. } | Intercepted::Listen { fd }) = intercepted;
     match Socket::of(call.channel.tid, fd, &call.clock) {
         Ok(socket) => run_on(settings, intercepted, call, &socket),
@@ -183,7 +183,7 @@ fn run(settings: &Settings, intercepted: Intercepted, call: &Call) -> Option<u16
 fn run_on(
     settings: &Settings,
     intercepted: Intercepted,
-    call: &Call,
+    call: &TracedCall,
     socket: &impl Kernel,
 ) -> Option<u16> {
     match intercepted {
@@ -200,7 +200,7 @@ fn run_on(
     }
 }
 
-fn run_plainly(intercepted: Intercepted, call: &Call) -> Option<u16> {
+fn run_plainly(intercepted: Intercepted, call: &TracedCall) -> Option<u16> {
     if matches!(intercepted, Intercepted::Listen { .. }) {
         let _ = call.make();
     }
@@ -209,7 +209,7 @@ fn run_plainly(intercepted: Intercepted, call: &Call) -> Option<u16> {
 
 /// Has the tracer ask the program's thread.
 struct Requester<'a> {
-    call: &'a Call,
+    call: &'a TracedCall,
     descriptor: i32,
 }
 
@@ -218,9 +218,9 @@ impl RemoteCaller for Requester<'_> {
         self.call
             .channel
             .send(Request::Query(self.descriptor, question));
-        match self.call.answers.recv() {
-            Ok(Answer::Reply(told)) => told,
-            Ok(Answer::Made(_)) | Err(_) => None,
+        match self.call.responses.recv() {
+            Ok(Response::Reply(told)) => told,
+            Ok(Response::Made(_)) | Err(_) => None,
         }
     }
 
@@ -228,7 +228,7 @@ impl RemoteCaller for Requester<'_> {
         self.call.piece.set(Piece::Begun(Vec::new()));
     }
 
-    fn set_in_piece(&self, place: Place, value: i32) -> bool {
+    fn set_in_piece(&self, place: RawOption, value: i32) -> bool {
         let mut piece = self.call.piece.replace(Piece::None);
         let is_set = match &mut piece {
             Piece::Begun(before) => {
@@ -251,21 +251,21 @@ impl RemoteCaller for Requester<'_> {
 enum Piece {
     None,
     /// It is collected.
-    Begun(Vec<(Place, i32)>),
+    Begun(Vec<(RawOption, i32)>),
     /// It was done, with this after the call.
-    Done(Vec<(Place, i32)>),
+    Done(Vec<(RawOption, i32)>),
 }
 
 /// The program's own call.
-struct Call {
+struct TracedCall {
     clock: Clock,
     channel: Channel,
-    answers: Receiver<Answer>,
+    responses: Receiver<Response>,
     intercepted: Intercepted,
     piece: Cell<Piece>,
 }
 
-impl Call {
+impl TracedCall {
     /// What is to be done around the call, if there is anything: what a `bind` was made with is
     /// taken back even if nobody is there to do so.
     fn around(&self) -> Option<Around> {
@@ -274,7 +274,7 @@ impl Call {
         };
         let (fd, after) = match self.intercepted {
             Intercepted::Bind { fd, .. } => {
-                let address = Place::from(SocketOption::ReuseAddress);
+                let address = RawOption::from(SocketOption::ReuseAddress);
                 let set = before.iter().filter(|(place, _)| *place == address);
                 (fd, set.map(|&(place, _)| (place, 0)).collect())
             }
@@ -285,12 +285,12 @@ impl Call {
     }
 }
 
-impl OriginalCall for Call {
+impl OriginalCall for TracedCall {
     fn make(&self) -> Result<(), Errno> {
         self.channel.send(Request::Make(self.around()));
-        let result = match self.answers.recv() {
-            Ok(Answer::Made(result)) => result,
-            Ok(Answer::Reply(_)) | Err(_) => Err(INTERRUPTED),
+        let result = match self.responses.recv() {
+            Ok(Response::Made(result)) => result,
+            Ok(Response::Reply(_)) | Err(_) => Err(INTERRUPTED),
         };
         if result == Err(INTERRUPTED) {
             self.clock.interrupt();

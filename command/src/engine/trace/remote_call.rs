@@ -11,7 +11,7 @@ use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::socket::calls_beside_the_socket;
 use super::wait_timer::Clock;
 use crate::net::spare::Spare;
-use crate::sys::sockopt::{NETWORK_COOKIE, Place};
+use crate::sys::sockopt::{NETWORK_COOKIE, RawOption};
 use libreuse_rules::calls::{Connection, Facts, Kernel, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
@@ -21,8 +21,8 @@ use std::sync::OnceLock;
 /// What is asked about a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Question {
-    Option(Place),
-    SetOption(Place, i32),
+    Option(RawOption),
+    SetOption(RawOption, i32),
     Local,
 }
 
@@ -31,9 +31,9 @@ pub(super) enum Question {
 pub(super) struct Around {
     pub(super) fd: i32,
     /// The options that are set before it.
-    pub(super) before: Vec<(Place, i32)>,
+    pub(super) before: Vec<(RawOption, i32)>,
     /// And after it.
-    pub(super) after: Vec<(Place, i32)>,
+    pub(super) after: Vec<(RawOption, i32)>,
 }
 
 /// What the kernel tells, as many bytes of it as there are.
@@ -58,7 +58,7 @@ pub(super) trait RemoteCaller {
     fn begin_piece(&self);
 
     /// Sets an option in one piece with the call, before or after it; false if that is not begun.
-    fn set_in_piece(&self, place: Place, value: i32) -> bool;
+    fn set_in_piece(&self, place: RawOption, value: i32) -> bool;
 
     fn end_piece(&self);
 }
@@ -85,7 +85,7 @@ impl<A: RemoteCaller> Facts for Injected<'_, A> {
     }
 
     fn state(&self) -> Option<State> {
-        let place = Place {
+        let place = RawOption {
             level: libc::IPPROTO_TCP,
             name: libc::TCP_INFO,
         };
@@ -286,7 +286,7 @@ pub(super) fn make_own(
     behind: &Registers,
 ) -> Result<i64, Failed> {
     let fd = u64::from(around.fd.unsigned_abs());
-    let set = |&(place, value): &(Place, i32)| {
+    let set = |&(place, value): &(RawOption, i32)| {
         (
             Piece::SetOption(value),
             [fd, int(place.level), int(place.name), 0, 4, 0],

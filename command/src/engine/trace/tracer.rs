@@ -5,7 +5,7 @@ mod interrupted;
 mod worker;
 
 use super::arch::{self, Call};
-use super::detach::{DetachPolicy, Progress};
+use super::detach::{DetachPolicy, DetachState};
 use super::double_fork;
 use super::exempt::{self, Preloaded};
 use super::interception::{Intercepted, Message};
@@ -42,7 +42,7 @@ pub(super) fn follow(
         is_first_exec: true,
         tracees: HashMap::new(),
         chosen: HashMap::new(),
-        progress: Progress::begin(terms),
+        progress: DetachState::begin(terms),
         messages,
         inbox,
         threads: Vec::new(),
@@ -64,7 +64,7 @@ struct Tracer {
     tracees: HashMap<Tid, Tracee>,
     /// Whether `LIBREUSE_PROGRAMS` means a process.
     chosen: HashMap<Tid, bool>,
-    progress: Progress,
+    progress: DetachState,
     messages: Sender<Message>,
     inbox: Receiver<Message>,
     /// Those of the sequences, as far as they may not have ended.

@@ -5,7 +5,7 @@ use super::unseen;
 use crate::net::probe::{Outcome, Probe};
 use crate::net::sock_diag::State;
 use crate::output::{self, BAD, GOOD, UNSURE, count, list, paragraph, styled};
-use crate::port::cause::{self, Bound, Cause, Connected, Kind, Leftovers, Listening};
+use crate::port::cause::{self, Bound, Cause, CauseKind, Connected, Leftovers, Listening};
 use crate::port::diagnosis::Diagnosis;
 use crate::port::direction::Direction;
 use crate::port::socket::Socket;
@@ -20,7 +20,7 @@ impl Diagnosis {
     pub(crate) fn text(&self, port: u16) -> String {
         let mut text = self.sentence(port);
         text += &described(&self.holders, &self.managers);
-        if self.kind != Kind::Free {
+        if self.kind != CauseKind::Free {
             text += &binds(&self.probes);
         }
         if !self.hints.is_empty() {
@@ -38,19 +38,20 @@ impl Diagnosis {
     /// The diagnosis in one paragraph.
     pub(crate) fn sentence(&self, port: u16) -> String {
         let state = match self.kind {
-            Kind::Free => format!("is {}", styled(GOOD, "free")),
-            Kind::Reusable => format!("is {}", styled(GOOD, "free with SO_REUSEADDR")),
-            Kind::Denied => styled(UNSURE, "can't be bound"),
-            Kind::Unknown => format!("is {}", styled(UNSURE, "busy")),
-            Kind::Leftover | Kind::Connected | Kind::Listening | Kind::Bound => {
-                match busy_family(&self.probes) {
-                    Some("IPv6") => {
-                        format!("is {}", styled(UNSURE, "busy on IPv6 and free on IPv4"))
-                    }
-                    Some(_) => format!("is {}", styled(UNSURE, "busy on IPv4 and free on IPv6")),
-                    None => format!("is {}", styled(BAD, "busy")),
+            CauseKind::Free => format!("is {}", styled(GOOD, "free")),
+            CauseKind::Reusable => format!("is {}", styled(GOOD, "free with SO_REUSEADDR")),
+            CauseKind::Denied => styled(UNSURE, "can't be bound"),
+            CauseKind::Unknown => format!("is {}", styled(UNSURE, "busy")),
+            CauseKind::Leftover
+            | CauseKind::Connected
+            | CauseKind::Listening
+            | CauseKind::Bound => match busy_family(&self.probes) {
+                Some("IPv6") => {
+                    format!("is {}", styled(UNSURE, "busy on IPv6 and free on IPv4"))
                 }
-            }
+                Some(_) => format!("is {}", styled(UNSURE, "busy on IPv4 and free on IPv6")),
+                None => format!("is {}", styled(BAD, "busy")),
+            },
         };
         paragraph("", "", &format!("Port {port} {state}. {}", self.summary))
     }
