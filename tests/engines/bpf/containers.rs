@@ -6,11 +6,12 @@ use super::{Machine, attach, bpf};
 use crate::wait_until_accepted;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{
     Folder, Program, TcpState, compile_c, own_network, reuseaddr, shim, succeed, wait_for,
+    wait_until,
 };
 
 /// A program that may not be here; then the test is skipped.
@@ -121,6 +122,38 @@ fn serves_a_container_from_its_parent_and_by_the_hook() {
     are_in_the_manual(&[row("a container from outside", &ports)]);
 }
 
+/// Podman with its files in a folder of the test's.
+fn by_podman(podman: &Path, folder: &Folder, options: &[&str]) -> Program {
+    Program::new(podman)
+        .arguments(["--runtime", "runc", "--cgroup-manager", "cgroupfs"])
+        .argument("--root")
+        .argument(folder.join("store"))
+        .argument("--runroot")
+        .argument(folder.join("state"))
+        .arguments(options)
+        .with("HOME", folder.path())
+}
+
+/// A container of Podman's with the name `web`, on the host's network.
+fn podman_runs(
+    podman: &Path,
+    folder: &Folder,
+    options: &[&str],
+    asks: &[&str],
+    root: &Path,
+) -> Program {
+    by_podman(podman, folder, options)
+        .arguments(["run", "--rm", "--name", "web"])
+        .arguments(asks)
+        .arguments(["--network", "host", "--read-only", "--user", "65534"])
+        .arguments(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"])
+        .arguments(["--ulimit", "nofile=1024:1024"])
+        .arguments(["--ulimit", "nproc=1024:1024"])
+        .arguments(["--pids-limit", "0", "--log-driver", "none", "--rootfs"])
+        .argument(root)
+        .argument("/server")
+}
+
 #[test]
 fn podman_calls_the_hook_for_what_asks_for_it() {
     let Some(podman) = found("podman") else {
@@ -136,37 +169,59 @@ fn podman_calls_the_hook_for_what_asks_for_it() {
     let mut hook: Value = serde_json::from_str(&bpf(["hook"]).output()).expect("it is JSON");
     hook["hook"]["path"] = json!(reuseaddr());
     fs::write(hooks.join("50-libreuse.json"), hook.to_string()).expect("the folder is ours");
-    let run = |arguments: &[&str]| {
-        Program::new(&podman)
-            .arguments([
-                "--runtime",
-                "runc",
-                "--cgroup-manager",
-                "cgroupfs",
-                "--root",
-            ])
-            .argument(folder.join("store"))
-            .argument("--runroot")
-            .argument(folder.join("state"))
-            .argument("--hooks-dir")
-            .argument(&hooks)
-            .arguments(arguments)
-            .with("HOME", folder.path())
-    };
     for (annotation, expected) in [("libreuse.bpf=off", "49201"), ("libreuse.bpf=on", "49200")] {
-        let container = run(&["run", "--rm", "--name", "web", "--annotation", annotation])
-            .arguments(["--network", "host", "--read-only", "--user", "65534"])
-            .arguments(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"])
-            .arguments([
-                "--ulimit",
-                "nofile=1024:1024",
-                "--ulimit",
-                "nproc=1024:1024",
-            ])
-            .arguments(["--pids-limit", "0", "--log-driver", "none", "--rootfs"])
-            .argument(&root)
-            .argument("/server");
-        let kill = run(&["kill", "--signal", "KILL", "web"]);
+        let options = ["--hooks-dir", hooks.to_str().expect("it is ours")];
+        let asks = ["--annotation", annotation];
+        let container = podman_runs(&podman, &folder, &options, &asks, &root);
+        let kill =
+            by_podman(&podman, &folder, &options).arguments(["kill", "--signal", "KILL", "web"]);
         assert_eq!(second(&container, &kill), expected, "{annotation}");
     }
+}
+
+/// The server's first port is taken by somebody who listens, in the container and, as the control,
+/// beside it.
+#[test]
+fn watch_names_the_container_whose_program_cannot_bind() {
+    let Some(podman) = found("podman") else {
+        return;
+    };
+    let Some(_machine) = Machine::with(true) else {
+        return;
+    };
+    let folder = Folder::for_other_users("watch-podman");
+    let root = root(&folder);
+    let _live = TcpListener::bind(("127.0.0.1", 49200)).expect("the network is ours");
+    let mut watch = Program::new(reuseaddr())
+        .arguments(["watch", "--color", "never", "49200"])
+        .start();
+    wait_until("watching", || {
+        watch.stderr_so_far().contains("Watching for programs")
+    });
+    let mut reported = |first: &str| {
+        let line = loop {
+            let line = watch.line();
+            // It sees the whole machine, and so other tests with this port.
+            if line.contains(first) && line.contains("can't bind 127.0.0.1:49200") {
+                break line;
+            }
+        };
+        line[..line.find("can't").expect("it is there")].to_owned()
+    };
+
+    let mut container = podman_runs(&podman, &folder, &[], &[], &root).start();
+    assert_eq!(container.line(), "49201");
+    let id = by_podman(&podman, &folder, &[])
+        .arguments(["ps", "--quiet", "--no-trunc"])
+        .output();
+    let line = reported(&format!("podman {}: server (pid ", &id[..12]));
+    assert!(line.contains(", user nobody"), "{line}");
+    let kill = by_podman(&podman, &folder, &[]).arguments(["kill", "--signal", "KILL", "web"]);
+    assert!(kill.run().status.success());
+    let _ = container.finish();
+
+    let mut outside = Program::new(root.join("server")).start();
+    assert_eq!(outside.line(), "49201");
+    let line = reported(&format!(" server (pid {})", outside.pid()));
+    assert!(!line.contains("podman"), "{line}");
 }

@@ -71,7 +71,7 @@ fn attach_may_be_killed_at_any_moment() {
 }
 
 /// The same on one line, however it was wrapped.
-fn words(text: &str) -> String {
+pub(super) fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

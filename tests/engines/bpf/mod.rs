@@ -3,6 +3,7 @@
 mod command;
 mod containers;
 mod faults;
+mod lockdown;
 mod rules;
 mod who;
 

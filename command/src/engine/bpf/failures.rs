@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail};
 use libreuse_rules::endpoint::Endpoint;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-use rustix::process::{Resource, Rlimit, setrlimit};
-use std::fs::File;
+use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -190,13 +190,29 @@ impl AsFd for Failures {
 /// Says why the kernel refuses, and what is needed.
 fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if is_confidential() => anyhow::anyhow!(
+            "this kernel is locked down to confidentiality, under which nobody may trace it: \
+             `watch` takes lockdown=integrity, or none, on the kernel's command line \
+             (kernel_lockdown(7)). The engine bpf and `reuseaddr status` work as it is"
+        ),
+        Some(libc::EPERM | libc::EACCES) if geteuid().is_root() => anyhow::anyhow!(
+            "root may not watch the kernel here: CAP_BPF, CAP_PERFMON or CAP_SYS_ADMIN is \
+             missing, or a seccomp filter forbids it, as in containers"
+        ),
         Some(libc::EPERM | libc::EACCES) => anyhow::anyhow!(
-            "only root may watch the kernel, with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and \
-             where it is not locked down to confidentiality: try `sudo reuseaddr watch`"
+            "only root may watch the kernel, with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: try \
+             `sudo reuseaddr watch`"
         ),
         _ => anyhow::Error::new(error)
             .context(format!("the kernel can't be watched: it takes {needed}")),
     }
+}
+
+/// Whether the kernel is locked down so far that it lets nobody read what it knows
+/// (`kernel_lockdown(7)`).
+fn is_confidential() -> bool {
+    fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|modes| modes.contains("[confidentiality]"))
 }
 
 /// The file system with the tracepoints, mounted nowhere.
