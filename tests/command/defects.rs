@@ -1,7 +1,7 @@
 //! What was once wrong in `status`, `arm` and `check`, each as somebody met it.
 
 use crate::{assert_says, code, nobody, reuseaddr, serve_once, server, status};
-use support::{Folder, Program, Running, own_network, program};
+use support::{Folder, Program, Running, compile_c, own_network, program};
 
 fn status_text(port: u16) -> String {
     reuseaddr(["status", &port.to_string()]).run().stdout
@@ -259,6 +259,20 @@ fn root_is_not_told_that_root_may() {
         assert_eq!(code(&finished), 2, "{finished:#?}");
         assert_says(&finished.stderr, "even root may not");
     }
+    // With every capability, where a seccomp filter forbids it.
+    let filtered = Program::new(compile_c(
+        "container",
+        include_str!("../engines/exec_under_seccomp.c"),
+        &["-DFORBIDDEN=SYS_pidfd_getfd"],
+    ));
+    let arm = reuseaddr(["arm", "--pid", &pid]);
+    let finished = filtered.command(&arm).run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(&finished.stderr, "even root may not");
+    assert_says(&finished.stderr, "or a seccomp filter forbids it");
+    assert!(!finished.stderr.contains("sudo"), "{finished:#?}");
+    // The control: without the filter.
+    arm.run().succeeded();
 }
 
 #[test]

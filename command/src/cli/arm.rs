@@ -12,6 +12,7 @@ use crate::process::info;
 use crate::process::sockets::{each_socket, why_not};
 use anyhow::{Result, bail};
 use procfs::process::Process;
+use rustix::process::geteuid;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Set SO_REUSEADDR on a running program's sockets, so that its next start can bind their port
@@ -61,11 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         output::print(&text(&answer))?;
     }
     for refused in &answer.refused {
-        output::error(&format!(
-            "{}\n    sudo reuseaddr arm {}",
-            refused.why,
-            arguments.spelled(&ports)
-        ));
+        output::error(&refusal(&refused.why, &arguments.spelled(&ports)));
     }
     if answer.is_empty() && answer.refused.is_empty() {
         output::error(&unarmed(&ports)?);
@@ -220,6 +217,15 @@ fn outlook(answer: &Arming, armed: usize) -> String {
     text
 }
 
+/// Why nothing was armed, and the command for root, unless we are root.
+fn refusal(why: &str, arguments: &str) -> String {
+    if geteuid().is_root() {
+        why.into()
+    } else {
+        format!("{why}\n    sudo reuseaddr arm {arguments}")
+    }
+}
+
 /// The ports that a process listens on; and the process, if those who share them can't be found.
 fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
     let process = info::process(pid)?;
@@ -230,10 +236,8 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
         }
     });
     looked.map_err(|error| {
-        anyhow::anyhow!(
-            "{}\n    sudo reuseaddr arm --pid {pid}",
-            why_not(error, process.pid())
-        )
+        let why = why_not(error, process.pid());
+        anyhow::Error::msg(refusal(&why, &format!("--pid {pid}")))
     })?;
     if ports.is_empty() {
         bail!(

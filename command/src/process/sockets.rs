@@ -117,14 +117,18 @@ pub(crate) fn why_not(error: Errno, pid: i32) -> String {
     match error {
         Errno::PERM | Errno::ACCESS if getuid().is_root() => format!(
             "even root may not copy descriptors of process {pid} here: CAP_SYS_PTRACE is missing, \
-             or a security module forbids it"
+             or a security module or a seccomp filter forbids it (pidfd_getfd(2))"
         ),
         Errno::PERM | Errno::ACCESS => format!(
             "you may not copy descriptors of process {pid}: that takes permission to trace it \
              (ptrace(2)), which root has (CAP_SYS_PTRACE). The same user has it where \
              kernel.yama.ptrace_scope is 0, unless the process is non-dumpable"
         ),
-        Errno::NOSYS => "this kernel has no pidfd_getfd: it came with Linux 5.6".into(),
+        Errno::NOSYS => {
+            "pidfd_getfd(2) is missing: the kernel is older than Linux 5.6, or a seccomp filter \
+                          hides it"
+                .into()
+        }
         Errno::SRCH => format!("process {pid} has ended"),
         error => format!("descriptors of process {pid} can't be copied: {error}"),
     }
