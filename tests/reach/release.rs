@@ -186,7 +186,7 @@ fn the_command_bears_a_list_of_its_crates() {
     }
 }
 
-/// Each channel takes maintainer and home page from Cargo.toml; these two can't.
+/// Each channel takes maintainer and home page from Cargo.toml; these three can't.
 #[test]
 fn the_project_has_one_maintainer_and_one_home() {
     let text =
@@ -208,6 +208,14 @@ fn the_project_has_one_maintainer_and_one_home() {
         );
     }
     let address = lines[0].split(['<', '>']).nth(1).expect("an address");
+    let repository = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("repository = \"")?.strip_suffix('"'))
+        .expect("the repository");
+    assert!(
+        text("packaging/README.md").contains(&format!("<{repository}>")),
+        "{repository}"
+    );
     assert!(
         text("SECURITY.md").contains(&format!("<{address}>")),
         "{address}"

@@ -1,6 +1,7 @@
 //! crates.io: `cargo install --locked reuseaddr` from the crates as they are published, and nothing
 //! else of ours.
 
+use super::contents::broken_links;
 use super::{Row, Tried, is_recording, it_works, timed};
 use crate::systems::{project, succeed};
 use std::collections::BTreeMap;
@@ -157,6 +158,9 @@ fn every_crate_has_its_licences_and_says_where_it_is_from() {
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
         for key in ["authors", "homepage", "repository", "license"] {
             assert!(manifest.contains(&format!("\n{key} = ")), "{name}: {key}");
+        }
+        if name != "libreuse-rules" {
+            assert_eq!(broken_links(&folder), [""; 0], "{name}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! of any network, used, and removed again.
 
 mod cargo;
+mod contents;
 mod forge;
 mod image;
 mod kustomize;
