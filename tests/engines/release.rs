@@ -1,6 +1,6 @@
 //! When the tracer detaches, and what it leaves behind.
 
-use crate::{PORT, crash, exists, run_with, status, victim, with_time_wait_left_by};
+use crate::{PORT, crash, exists, own_time_wait, run_with, status, victim, with_time_wait_left_by};
 use std::fs;
 use std::time::{Duration, Instant};
 use support::{Program, Running, TcpState, compile_c, own_network, slowness, wait_for, wait_until};
@@ -89,6 +89,50 @@ fn talker(options: &[&str]) -> Running {
     running.expect("here");
     assert!(tracer(running.pid()).is_some(), "it is not traced");
     running
+}
+
+/// The tracer is in the session of the program, whose share of the processor it has (autogroups in
+/// sched(7)), and yet a terminal neither ends it with Ctrl-C nor stops it for what it reports.
+#[test]
+fn is_left_alone_by_the_programs_terminal() {
+    let text = r"
+import os, pty, signal, sys, termios
+pid, terminal = pty.fork()
+if pid == 0:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    modes = termios.tcgetattr(0)
+    modes[3] = (modes[3] | termios.TOSTOP) & ~termios.ECHO
+    termios.tcsetattr(0, termios.TCSANOW, modes)
+    os.execv(sys.argv[1], sys.argv[1:])
+def until(word):
+    seen = b''
+    while word not in seen:
+        seen += os.read(terminal, 65536)
+    return seen.decode().replace('\r', '')
+print(until(b'here\r\n'), end='')
+tracer = [line.split()[1] for line in open(f'/proc/{pid}/status') if line.startswith('TracerPid')][0]
+if tracer != '0':
+    print('session', os.getsid(int(tracer)) == pid, 'group', os.getpgid(int(tracer)) == pid)
+os.write(terminal, b'\x03')
+os.write(terminal, b'5000\n')
+print(until(b'done\r\n'), end='')
+os.kill(pid, signal.SIGKILL)
+";
+    let on_terminal = |program: &Program| Program::python(text).command(program).output();
+    let program = Program::new(compile_c("talker", TALKER, &["-static"]));
+    own_time_wait();
+    let alone = on_terminal(&program);
+    assert_eq!(alone, "here\nlisten: Address already in use\ndone\n");
+    own_time_wait();
+    let traced = on_terminal(&run_with(["--log", "info"], &program));
+    assert!(
+        traced.contains("here\nsession True group False\n"),
+        "{traced}"
+    );
+    assert!(
+        traced.contains(": bind") && !traced.contains("in use\ndone\n"),
+        "{traced}"
+    );
 }
 
 #[test]
