@@ -1,5 +1,5 @@
-//! Builds the library for the kinds of programs that this machine's compilers know, and has the
-//! command carry it.
+//! Builds the library, and has the command carry it: a release build for each kind of program that
+//! this machine's compilers know, a debug build for its own kind.
 //!
 //! * `REUSEADDR_LIBRARIES` names libraries that were built before, with colons between them: these
 //!   are embedded, and nothing is built. `scripts/build/release` embeds the files that it ships.
@@ -130,7 +130,9 @@ fn build() -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let architecture = env::var("CARGO_CFG_TARGET_ARCH")?;
     // Whatever the command itself is linked with, programs have a dynamic linker.
     let mut targets = vec![format!("{architecture}-unknown-linux-gnu")];
-    if architecture == "x86_64" && serves_32_bit_programs() {
+    // The tests are the same where rustc has the second target and where it has not.
+    let ships = env::var("PROFILE")? == "release";
+    if architecture == "x86_64" && ships && serves_32_bit_programs() {
         targets.push(NARROW.into());
     }
     targets

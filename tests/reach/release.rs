@@ -367,8 +367,16 @@ fn the_oldest_rust_that_is_promised_builds_the_library() {
 fn the_oldest_rust_builds_a_command_that_serves_both_kinds_of_programs() {
     succeed(
         Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--manifest-path"])
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--release",
+                "--manifest-path",
+            ])
             .arg(project().join("command/Cargo.toml"))
+            // Nobody measures it.
+            .args(["--config", "profile.release.opt-level=0"])
             .arg("--config")
             .arg(format!("build.rustc={:?}", toolchains().join("rust/rustc")))
             .arg("--target-dir")
@@ -376,7 +384,7 @@ fn the_oldest_rust_builds_a_command_that_serves_both_kinds_of_programs() {
     );
     let folder = Folder::for_other_users("reach-oldest-rust");
     let command = folder.copy(
-        project().join("target/oldest-rust/debug/reuseaddr"),
+        project().join("target/oldest-rust/release/reuseaddr"),
         "reuseaddr",
     );
     // Where it puts what it carries.
