@@ -1,5 +1,5 @@
-//! A file that is read by blocks. Programs can be hundreds of megabytes, and what is asked of them
-//! are a few hundred numbers and names that lie close together.
+//! Reads a file by blocks. A program can have hundreds of megabytes, of which a few hundred numbers
+//! and names are needed, which lie close together.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 const BLOCK: usize = 64 * 1024;
 
-/// The file, its first block, to which one comes back, and another that was read last.
+/// The file, its first block, which is read often, and the block that was read last.
 pub(crate) struct Blocks {
     file: File,
     length: u64,
@@ -31,7 +31,7 @@ impl Blocks {
         })
     }
 
-    /// What is held of the file from the position on.
+    /// The bytes in memory from the position on.
     fn held(&self) -> &[u8] {
         let in_first = usize::try_from(self.position).ok();
         let first = in_first.and_then(|offset| self.first.get(offset..));

@@ -1,5 +1,4 @@
-//! What an ELF file says of itself, as far as it decides whether a library can be preloaded into
-//! it.
+//! Reads from an ELF file (elf(5)) whether a library can be preloaded into it.
 
 use super::blocks::Blocks;
 use super::ld_preload;
@@ -16,10 +15,10 @@ use std::path::{Path, PathBuf};
 /// The functions that the library interposes.
 pub(crate) const HOOKED: [&str; 5] = ["bind", "listen", "connect", "setsockopt", "close"];
 
-/// What brings functions that no symbol names, and with them a `bind` that libc's is.
+/// The functions that find others by name, perhaps libc's `bind`.
 const LOADERS: [&str; 4] = ["dlmopen", "dlopen", "dlsym", "dlvsym"];
 
-/// What starts programs.
+/// The functions that start programs.
 const STARTERS: [&str; 13] = [
     "execl",
     "execle",
@@ -52,25 +51,23 @@ pub(crate) struct Elf {
     /// The highest version of libc.so.6 that it asks for, 2.34 as (2, 34); the dynamic linker of an
     /// older one does not start it.
     glibc: Option<(u32, u32)>,
-    /// Whether it asks libraries for something else as well, which no number says:
-    /// `GLIBC_ABI_DT_RELR`.
+    /// Whether it needs a feature of libc that has no version number: `GLIBC_ABI_DT_RELR`.
     asks_by_name: bool,
-    /// Whether it names libraries that watch over the dynamic linker, and may keep others out
-    /// (rtld-audit(7)).
+    /// Whether it names auditing libraries, which may keep others out (rtld-audit(7)).
     pub(crate) audited: bool,
     /// Whether it is a part of glibc: nothing else defines `GLIBC_PRIVATE`.
     pub(crate) of_glibc: bool,
     /// Whether the Go toolchain made it.
     pub(crate) go: bool,
-    /// Which of the hooked functions it takes from a library.
+    /// The interposed functions that it imports.
     pub(crate) imports: BTreeSet<&'static str>,
-    /// Whether it loads libraries by name, or looks for functions by theirs.
+    /// Whether it calls dlopen(3) or dlsym(3).
     pub(crate) loads: bool,
     /// Whether it starts programs.
     pub(crate) starts: bool,
-    /// Which of the hooked functions it has itself.
+    /// The interposed functions that it defines.
     pub(crate) exports: BTreeSet<&'static str>,
-    /// The version of the library that it is, as src/copies.rs there has it.
+    /// The version in libreuse's own note, if it is libreuse (src/copies.rs).
     pub(crate) version: Option<String>,
 }
 
@@ -81,7 +78,7 @@ impl Elf {
         Self::of(file, path)
     }
 
-    /// Reads a file that is open, and was found at this path.
+    /// Reads an open file, found at this path.
     pub(crate) fn of(file: File, path: &Path) -> Result<Option<Self>> {
         let blocks =
             Blocks::of(file).with_context(|| format!("{} can't be read", path.display()))?;
@@ -89,7 +86,7 @@ impl Elf {
             .with_context(|| format!("{} is a damaged ELF file", path.display()))
     }
 
-    /// Reads the contents of a file; `None` if they are not those of an ELF file.
+    /// Reads a file's contents; `None` if it is no ELF file.
     pub(crate) fn parse<'data>(data: impl ReadRef<'data>) -> Result<Option<Self>> {
         let parsed = match FileKind::parse(data) {
             Ok(FileKind::Elf32) => parse::<FileHeader32<Endianness>, _>(data),
@@ -105,15 +102,15 @@ impl Elf {
         format!("{}-bit {}", self.class, self.machine)
     }
 
-    /// Whether it loads AddressSanitizer's runtime, as gcc's `-fsanitize=address` has it.
+    /// Whether it loads AddressSanitizer's shared runtime (gcc's `-fsanitize=address`).
     pub(crate) fn needs_asan_runtime(&self) -> bool {
         self.needed
             .iter()
             .any(|name| ld_preload::is_asan_runtime(Path::new(name)))
     }
 
-    /// Whether nothing in its process can call libc's `bind`, as far as this file tells: it takes
-    /// none, loads and starts nothing, and has no library beside those of the C library itself.
+    /// Whether nothing in its process can call libc's `bind`, by this file alone: it does not
+    /// import it, loads and starts nothing, and needs no library but libc's own.
     pub(crate) fn cannot_call_bind(&self) -> bool {
         const OF_C: [&str; 8] = [
             "ld-",
@@ -132,13 +129,13 @@ impl Elf {
             && self.needed.iter().all(is_of_c)
     }
 
-    /// Whether both can be in one process.
+    /// Whether both fit into one process: class and machine are equal.
     pub(crate) fn fits(&self, other: &Self) -> bool {
         self.class == other.class && self.machine == other.machine
     }
 
-    /// Whether a dynamic linker that starts the program has all that this library asks for: of
-    /// libc.so.6 alone, and no later a version.
+    /// Whether the libc that the program needs also suffices for this library: it needs libc.so.6
+    /// alone, of no later version.
     pub(crate) fn asks_no_more_than(&self, program: &Self) -> bool {
         let of_libc_alone = self.needed.iter().all(|name| name == LIBC);
         of_libc_alone

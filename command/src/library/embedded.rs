@@ -25,7 +25,7 @@ pub(super) struct Embedded {
     class: u8,
 }
 
-/// Every one of them, with what it is for.
+/// Every library that this command carries, with its ELF data.
 pub(super) fn all() -> impl Iterator<Item = (Embedded, Elf)> {
     LIBRARIES.iter().filter_map(|bytes| {
         let elf = Elf::parse(*bytes).ok()??;
@@ -34,7 +34,7 @@ pub(super) fn all() -> impl Iterator<Item = (Embedded, Elf)> {
     })
 }
 
-/// Puts them where programs can load them, and returns the folder.
+/// Writes the libraries where programs can load them, and returns the folder.
 ///
 /// # Errors
 ///
@@ -57,13 +57,13 @@ pub(super) fn put(libraries: &[Embedded]) -> Result<PathBuf, String> {
     ))
 }
 
-/// Puts them in this folder, which is made if it is not there.
+/// Writes the libraries into this folder, and creates it if it is missing.
 pub(super) fn put_directly_in(place: &Path, libraries: &[Embedded]) -> Result<(), String> {
     write(&Folder::open(place)?, libraries)
 }
 
 fn put_in(place: &Path, libraries: &[Embedded]) -> Result<PathBuf, String> {
-    // Another process may be removing what it takes for old.
+    // Another process may be removing this folder as an old one.
     const TRIES: usize = 3;
     let folder = Folder::open(place)?;
     if let Some(byte) = invalid_in_preload(folder.path()) {
@@ -99,8 +99,8 @@ fn write(folder: &Folder, libraries: &[Embedded]) -> Result<(), String> {
     Ok(())
 }
 
-/// Where they may be put, the best place first. What root starts may become any user, so root's are
-/// for all to read; and nobody else's will do for it.
+/// The folders that may hold the libraries, the best first. What root starts may become any user,
+/// so root's folders are readable for all, and no other user's folder is taken.
 pub(super) fn places() -> Vec<PathBuf> {
     const FOLDER: &str = "libreuse";
     // In a user namespace, whoever is called root may be an ordinary user of the machine.
@@ -116,16 +116,15 @@ pub(super) fn places() -> Vec<PathBuf> {
         .chain(cache)
         .map(|place| place.join(FOLDER))
         .collect();
-    // For those who have no home: there the name is everybody's to take, so it has to tell whose it
-    // is.
+    // For users without a home. Anybody can take a name there, so it contains the user's number.
     let temporary = absolute_path("TMPDIR").unwrap_or_else(|| "/tmp".into());
     places.push(temporary.join(format!("{FOLDER}-{}", geteuid().as_raw())));
     places
 }
 
-/// Removes what other versions of this command have put there and nobody uses any more.
+/// Removes unused libraries of other versions of this command.
 fn remove_others(folder: &Folder, own: &OsStr) {
-    // Somebody may be about to start a program with it.
+    // A program may be about to start with it.
     const UNUSED: Duration = Duration::from_secs(60);
     for name in folder.names() {
         if name == own || !is_of_a_version(&name) {
@@ -159,8 +158,8 @@ pub(super) fn is_of_a_version(name: &OsStr) -> bool {
         && version.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
-/// A process that has loaded a library from there, or would have what it starts do so, if we may
-/// inspect it.
+/// A process that has mapped a library from there or has it in its LD_PRELOAD, among those that we
+/// may inspect.
 pub(super) fn used_by(folder: &Path) -> Option<String> {
     let names_it = |process: &Process| {
         process.environ().is_ok_and(|environment| {

@@ -44,7 +44,7 @@ impl Installed {
         }
     }
 
-    /// What it says of its version.
+    /// Its version in words.
     pub(super) fn version(&self) -> String {
         match &self.elf.version {
             Some(version) => format!("is of version {version}"),
@@ -53,7 +53,7 @@ impl Installed {
     }
 }
 
-/// Looks at every file of the library's name in [`places`], in their order.
+/// Reads every file of the library's name in [`places`], in their order.
 pub(super) fn search() -> Vec<Result<Installed>> {
     let is_there = |path: &PathBuf| {
         let is_there = path.is_file();
@@ -68,7 +68,7 @@ pub(super) fn search() -> Vec<Result<Installed>> {
     places.map(Installed::at).collect()
 }
 
-/// Where it may be: beside this command, in `../lib`, and where the system has libraries.
+/// The paths to look at: beside this command, in `../lib`, and in the system's library folders.
 pub(super) fn places() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     if let Ok(command) = env::current_exe() {

@@ -1,5 +1,4 @@
-//! A program's own instructions, as far as they show that it makes the system calls of a server by
-//! itself, and not by its C library.
+//! Searches a program's instructions for a server's system calls, made without libc.
 
 use super::blocks::Blocks;
 use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PF_X, PT_LOAD};

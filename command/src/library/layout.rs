@@ -25,7 +25,7 @@ impl PreloadPath {
             .ends_with(b"$LIB/libreuse.so")
     }
 
-    /// The file that a dynamic linker takes that puts this in the place of `$LIB`.
+    /// The file for a dynamic linker that puts this in the place of `$LIB`.
     pub(crate) fn file(&self, lib: &str) -> Option<&Path> {
         let expanded = self.preload.to_str()?.replace("$LIB", lib);
         let file = |file: &&PathBuf| file.as_path() == Path::new(&expanded);
@@ -50,8 +50,8 @@ impl PreloadPath {
     }
 }
 
-/// What LD_PRELOAD can't carry of a path, in words: entries are separated by spaces or colons,
-/// nothing escapes either, and `$ORIGIN` and the like expand (ld.so(8)).
+/// Names the characters of a path that LD_PRELOAD can't carry: spaces and colons separate entries
+/// and can't be escaped, and `$ORIGIN` and the like expand (ld.so(8)).
 pub(super) fn invalid_in_preload(path: &Path) -> Option<String> {
     let mut bytes = path.as_os_str().as_bytes().iter();
     let byte = bytes.find(|byte| b" :$".contains(byte) || byte.is_ascii_control())?;
@@ -68,9 +68,8 @@ pub(super) fn invalid_in_preload(path: &Path) -> Option<String> {
 const LIB_64: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
 const LIB_32: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
 
-/// What a dynamic linker puts in the place of `$LIB` whose own file is this, if it is where
-/// distributions have it: the folder that it is installed in itself (`DL_DST_LIB` in glibc's
-/// elf/Makefile).
+/// What the dynamic linker with this path puts in the place of `$LIB`, if a distribution installed
+/// it: its own folder (`DL_DST_LIB` in glibc's elf/Makefile).
 pub(crate) fn lib_of(interpreter: &Path) -> Option<&'static str> {
     let below = interpreter.parent()?.strip_prefix("/").ok()?;
     let below = below.strip_prefix("usr").unwrap_or(below);
@@ -144,7 +143,7 @@ pub(crate) fn files(class: u8, alone: bool) -> Vec<PathBuf> {
     TREES.iter().flat_map(|tree| tree.files(class)).collect()
 }
 
-/// How LD_PRELOAD names what [`files`] has put below the folder, the best way first.
+/// The entries of LD_PRELOAD for what [`files`] has put below the folder, the best first.
 pub(crate) fn preload_paths(folder: &Path, class: u8, alone: bool) -> Vec<PreloadPath> {
     if alone {
         return vec![PreloadPath::plain(folder.join(NAME))];
@@ -228,7 +227,7 @@ mod tests {
                 "{of_64_bit} {of_32_bit}"
             );
         }
-        // And a program for musl has it by the same.
+        // A program for musl finds it by the same path.
         for preload_path in preload_paths(Path::new("/x"), 64, false) {
             assert!(
                 preload_path.files.contains(&preload_path.preload),

@@ -16,7 +16,7 @@ const SYSTEM_WIDE: &str = "/etc/ld.so.preload";
 /// `-shared-libasan`.
 const ASAN_RUNTIMES: [&str; 2] = ["libasan.so", "libclang_rt.asan"];
 
-/// The libraries of a value of LD_PRELOAD: spaces and colons separate them.
+/// Splits a value of LD_PRELOAD at spaces and colons.
 pub(crate) fn entries(value: &OsStr) -> impl Iterator<Item = &Path> {
     split(value.as_bytes(), b" :")
 }
@@ -33,8 +33,8 @@ pub(crate) fn is_ours(entry: &Path) -> bool {
     entry.file_name() == Some(OsStr::new(NAME))
 }
 
-/// Whether a library is AddressSanitizer's runtime, which ends a program where another library
-/// comes before it.
+/// Whether a library is AddressSanitizer's runtime, which ends the program if another library
+/// precedes it.
 pub(crate) fn is_asan_runtime(library: &Path) -> bool {
     library
         .file_name()
@@ -42,8 +42,8 @@ pub(crate) fn is_asan_runtime(library: &Path) -> bool {
         .is_some_and(|name| ASAN_RUNTIMES.iter().any(|begin| name.starts_with(begin)))
 }
 
-/// The value with the library: in front of what was there but for other copies of it, and behind
-/// AddressSanitizer's runtime.
+/// Puts the library in front of the value, behind AddressSanitizer's runtime, and drops other
+/// copies of it.
 pub(crate) fn with(library: &Path, before: &OsStr) -> OsString {
     let is_another = |entry: &&Path| entry.file_name() != library.file_name();
     let (mut all, others): (Vec<&Path>, Vec<&Path>) = entries(before)
@@ -58,7 +58,7 @@ pub(crate) fn with(library: &Path, before: &OsStr) -> OsString {
     joined(&all)
 }
 
-/// The value without the library; `None` if nothing else was there.
+/// Takes the library out of the value; `None` if nothing else was there.
 pub(crate) fn without(before: &OsStr) -> Option<OsString> {
     let others: Vec<&Path> = entries(before).filter(|entry| !is_ours(entry)).collect();
     (!others.is_empty()).then(|| joined(&others))

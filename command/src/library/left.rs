@@ -1,5 +1,4 @@
-//! Libraries that commands have put somewhere: where they are, who uses them, and how they are
-//! removed again.
+//! Finds and removes the libraries that this command has written, unless a process uses them.
 
 use super::embedded::{self, used_by};
 use super::layout::NAME;
@@ -8,15 +7,15 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder with libraries of ours, and what came of removing it.
+/// A folder with our libraries, and whether it was removed.
 #[derive(Debug)]
 pub(crate) struct Left {
     pub(crate) path: PathBuf,
     pub(crate) outcome: Result<(), String>,
 }
 
-/// Removes those that `run` has put into the stores of this user, and those in the folders that are
-/// named, which were put there to stay. What a process uses stays.
+/// Removes the libraries in this user's stores, where `run` writes them, and in the named folders,
+/// where they were put to stay. What a process uses stays.
 pub(crate) fn remove(lasting: &[PathBuf], dry_run: bool) -> Vec<Left> {
     let mut all = Vec::new();
     for store in embedded::places() {
@@ -31,14 +30,14 @@ pub(crate) fn remove(lasting: &[PathBuf], dry_run: bool) -> Vec<Left> {
             all.push(remove_one(&folder, name, dry_run));
         }
         if !dry_run {
-            // If it is empty now; whoever put something else there has it still.
+            // Only if it is empty now.
             let _ = fs::remove_dir(&store);
         }
     }
     for path in lasting {
         let above = path.parent().and_then(existing);
         if let (Some(above), Some(name), true) = (above, path.file_name(), path.is_dir()) {
-            // The copy of the command that units name: they are gone before.
+            // The copy of the command that units named; the units' drop-ins are gone already.
             if !dry_run {
                 let _ = fs::remove_file(path.join(COMMAND));
             }
@@ -48,7 +47,7 @@ pub(crate) fn remove(lasting: &[PathBuf], dry_run: bool) -> Vec<Left> {
     all
 }
 
-/// Opens a folder that is there. One in which others could put something is none of ours.
+/// Opens an existing folder; one that others can write to is not ours.
 fn existing(path: &Path) -> Option<Folder> {
     path.is_dir().then(|| Folder::open(path).ok()).flatten()
 }

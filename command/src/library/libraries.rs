@@ -34,7 +34,7 @@ impl Library {
         matches!(self.source, Source::Embedded(_))
     }
 
-    /// What its file says of itself.
+    /// Its file's ELF data.
     pub(crate) fn elf(&self) -> &Elf {
         &self.elf
     }
@@ -54,16 +54,15 @@ impl From<Installed> for Library {
 pub(crate) struct Libraries {
     /// The one for this command's own kind first, if there is one. There is at least one.
     all: Vec<Library>,
-    /// Why files of the library's name were left aside.
+    /// Why files of the library's name were ignored.
     complaints: Vec<String>,
-    /// Where those that this command carries have been put, or why they could not be.
+    /// Where the embedded libraries were written, or why they could not be.
     put: OnceCell<Result<PathBuf, String>>,
 }
 
 impl Libraries {
-    /// Takes the given library alone; or for each kind of program the first that is installed and
-    /// is of this command's version, else the one that this command carries, else the first that is
-    /// installed.
+    /// Takes the given library alone. Otherwise, for each kind of program: the first installed one
+    /// of this command's version, else the embedded one, else the first installed one.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(path) = given {
             let given = Installed::at(std::path::absolute(path)?)?;
@@ -124,7 +123,7 @@ impl Libraries {
             .map(|preload_path| preload_path.preload)
     }
 
-    /// The width and machine of the programs that there is one for.
+    /// The class and machine of the programs that have a library.
     pub(crate) fn kinds(&self) -> Vec<(u8, String)> {
         self.all
             .iter()
@@ -132,12 +131,12 @@ impl Libraries {
             .collect()
     }
 
-    /// The one that the dynamic linker takes into a program of this kind.
+    /// The library for a program of this kind.
     pub(crate) fn fitting(&self, program: &Elf) -> Option<&Library> {
         self.all.iter().find(|library| library.elf.fits(program))
     }
 
-    /// What there is, in words: `64-bit x86-64 (/usr/lib/libreuse.so)`; and what was left aside.
+    /// Describes the libraries, `64-bit x86-64 (/usr/lib/libreuse.so)`, and what was ignored.
     pub(crate) fn described(&self) -> String {
         let kinds: Vec<String> = self
             .all
@@ -211,14 +210,14 @@ impl Libraries {
         self.all.iter().any(Library::is_embedded)
     }
 
-    /// What becomes of a path of a library that this command carries, if it is put into this folder
-    /// to stay; `None` for the path of another.
+    /// The path of an embedded library once it is installed into this folder; `None` for other
+    /// paths.
     pub(crate) fn lasting(&self, path: &Path, folder: &Path) -> Option<PathBuf> {
         let put = self.put.get()?.as_ref().ok()?;
         Some(folder.join(path.strip_prefix(put).ok()?))
     }
 
-    /// Puts those that this command carries into this folder, to stay.
+    /// Installs the embedded libraries into this folder.
     pub(crate) fn put_to_stay(&self, folder: &Path) -> Result<()> {
         embedded::put_directly_in(folder, &self.embedded())
             .map_err(|why| anyhow!("{} {why}", folder.display()))
@@ -234,7 +233,7 @@ impl Libraries {
     }
 }
 
-/// Chooses one library for each kind of program, and says where it is not what one might expect.
+/// Chooses one library for each kind of program, and warns where the choice may surprise.
 fn choose(
     installed: Vec<Installed>,
     embedded: impl Iterator<Item = (Embedded, Elf)>,

@@ -1,5 +1,5 @@
-//! Puts the libraries that this command carries into a folder that somebody else has made: where
-//! the dynamic linker looks for every program, or one that is named.
+//! Installs the embedded libraries into an existing folder: one where the dynamic linker looks for
+//! every program, or a named one.
 
 use super::embedded::{self, Embedded};
 use super::installed::Installed;
@@ -12,12 +12,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const FOR_ALL_TO_READ: u32 = 0o644;
-/// With the bit of set-user-ID, without which the dynamic linker gives no library to programs that
-/// run with more privileges than their caller (ld.so(8), LD_PRELOAD). It means nothing else on a
-/// library.
+/// With the set-user-ID bit: without it the dynamic linker preloads no library into programs with
+/// more privileges than their caller (ld.so(8), LD_PRELOAD). On a library it has no other meaning.
 const FOR_SECURE_PROGRAMS: u32 = 0o4644;
 
-/// Puts the library for this command's own kind of programs into a folder, and returns the file.
+/// Installs the library for this command's own kind of program into a folder, and returns the file.
 pub(crate) fn into_folder(folder: &Path) -> Result<PathBuf> {
     let library = embedded::all()
         .find(|(_, elf)| elf.class == 64)
@@ -28,8 +27,8 @@ pub(crate) fn into_folder(folder: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Puts the libraries where the dynamic linkers of this machine look, for programs that run with
-/// more privileges too if that is wanted, and returns the files.
+/// Installs the libraries where this machine's dynamic linkers look, with the set-user-ID bit if
+/// asked for, and returns the files.
 pub(crate) fn for_all_programs(secure: bool) -> Result<Vec<PathBuf>> {
     let mode = if secure {
         FOR_SECURE_PROGRAMS
@@ -73,8 +72,8 @@ pub(crate) fn remove_from_all_programs() -> Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-/// The libraries that programs of this machine may load, each where its dynamic linker looks
-/// without being told.
+/// The embedded libraries that fit this machine's dynamic linkers, each with the default path of
+/// its linker.
 fn searched() -> Vec<(PathBuf, Embedded)> {
     embedded::all()
         .filter_map(|(library, elf)| Some((folder_for(elf.class)?.join(NAME), library)))
@@ -96,8 +95,8 @@ fn folder_for(class: u8) -> Option<PathBuf> {
     Path::new(musl).exists().then(|| PathBuf::from("/usr/lib"))
 }
 
-/// Whether this very library is there already. What is there of another version, its own installer
-/// should bring up to date.
+/// Whether this very library is there already. One of another version is for its own installer to
+/// update.
 fn is_there(file: &Path, library: Embedded) -> Result<bool> {
     match fs::read(file) {
         Ok(found) if found == library.bytes => Ok(true),
@@ -113,7 +112,7 @@ fn is_there(file: &Path, library: Embedded) -> Result<bool> {
     }
 }
 
-/// Writes a file beside and puts it in its place at once: whoever has loaded the old one keeps it.
+/// Replaces a file by rename(2): a process that has mapped the old one keeps it.
 fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let temporary = file.with_file_name(format!(".{NAME}.{}", std::process::id()));
     let written = (|| {

@@ -35,9 +35,9 @@ const FOR_US_ALONE: u32 = 0o700;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 impl Folder {
-    /// Opens a folder for programs to load from, which is made if it is not there, and every folder
-    /// on the way. The last part of the path may be no link; links further up are followed once,
-    /// and then may be none any more.
+    /// Opens a folder for programs to load from, and creates it and its parents if they are
+    /// missing. The last part of the path may not be a link; links before it are resolved once, and
+    /// the result may have none.
     ///
     /// # Errors
     ///
@@ -46,7 +46,7 @@ impl Folder {
         let mut missing = vec![path.file_name().ok_or("has no name")?];
         let mut above = path.parent().unwrap_or(path);
         let mut folder = loop {
-            // Mostly it is there, and no link is on the way.
+            // Mostly it exists, without a link in its path.
             if let Ok(folder) = Self::reach(above) {
                 break folder;
             }
@@ -77,8 +77,8 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Opens a folder that is there, from the root on, so that nobody can put another in its place.
-    /// It is reached by way of no link, and of no folder above another.
+    /// Opens an existing folder from the root on, so that nobody can replace a part of the path.
+    /// Links and `..` are refused.
     fn reach(path: &Path) -> Result<Self, String> {
         let cannot = |error: Errno| format!("can't be reached: {error}");
         if !path.is_absolute() {
@@ -113,7 +113,7 @@ impl Folder {
         Ok(Self { fd, path: reached })
     }
 
-    /// Opens a folder in this one, which is to be ours, and makes it if it is not there.
+    /// Opens a subfolder that has to be ours, and creates it if it is missing.
     pub(super) fn own(&self, name: &OsStr) -> Result<Self, String> {
         self.own_as(name, FOR_ALL_TO_SEARCH)
     }
@@ -138,7 +138,7 @@ impl Folder {
         Ok(Self { fd, path })
     }
 
-    /// Opens a folder in this one, if it is there.
+    /// Opens a subfolder, if it exists.
     pub(super) fn existing(&self, name: &OsStr) -> rustix::io::Result<Self> {
         let fd = openat(&self.fd, name, FOLDER | OFlags::RDONLY, Mode::empty())?;
         let path = self.path.join(name);
@@ -150,7 +150,7 @@ impl Folder {
         &self.path
     }
 
-    /// Sees to it that this file below the folder has these bytes.
+    /// Makes sure that this file below the folder has these bytes.
     pub(super) fn put(&self, file: &Path, bytes: &[u8]) -> Result<(), String> {
         if self.holds(file, bytes) {
             return Ok(());
@@ -169,8 +169,8 @@ impl Folder {
             .map_err(|error| format!("can't be written: {error}"))
     }
 
-    /// Whether there is a file of ours below with these bytes, that nobody else can change; false
-    /// where it can't be told.
+    /// Whether a file below is ours, has these bytes, and can be changed by nobody else; false if
+    /// that is unknown.
     fn holds(&self, file: &Path, bytes: &[u8]) -> bool {
         let Ok(fd) = self.open_below(file) else {
             return false;
@@ -187,7 +187,7 @@ impl Folder {
         File::from(fd).read_exact(&mut found).is_ok() && found == bytes
     }
 
-    /// Opens a file below, by way of no link.
+    /// Opens a file below, without following links.
     fn open_below(&self, file: &Path) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
@@ -210,8 +210,8 @@ impl Folder {
         )
     }
 
-    /// Writes a file beside, and puts it in the place of what is there: whoever has that open keeps
-    /// it, and a link is replaced and not followed.
+    /// Replaces a file by rename(2): a process that has the old one open keeps it, and a link is
+    /// replaced, not followed.
     fn replace(&self, name: &OsStr, bytes: &[u8], mode: u32) -> Result<(), std::io::Error> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -235,7 +235,7 @@ impl Folder {
         written
     }
 
-    /// Notes that it is used now.
+    /// Records in its times that it is in use.
     pub(super) fn touch(&self) {
         let now = Timespec {
             tv_sec: 0,
@@ -251,15 +251,15 @@ impl Folder {
         );
     }
 
-    /// How long ago it was used, if that can be told.
+    /// How long ago it was used, if that is known.
     pub(super) fn unused_for(&self) -> Option<Duration> {
         let seconds = u64::try_from(fstat(&self.fd).ok()?.st_mtime).ok()?;
         let then = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
         SystemTime::now().duration_since(then).ok()
     }
 
-    /// Whether there may be other folders in it than one. A folder has a link from each in it, from
-    /// above and from itself; some file systems do not count them.
+    /// Whether it may hold more than one subfolder: its link count is 2 more than their number,
+    /// except on file systems that do not count them.
     pub(super) fn may_have_others(&self) -> bool {
         fstat(&self.fd).map_or(true, |stat| stat.st_nlink != 3)
     }
@@ -297,10 +297,11 @@ impl Folder {
     }
 }
 
-/// How the copy of the command is called that others start.
+/// The name of the command's copy that units start.
 pub(crate) const COMMAND: &str = "reuseaddr";
 
-/// Puts the command into a folder for everybody to start, which is made if it is not there.
+/// Copies the command into a folder for everybody to start, and creates the folder if it is
+/// missing.
 ///
 /// # Errors
 ///
@@ -317,7 +318,7 @@ fn own_uid() -> u32 {
     *UID.get_or_init(|| geteuid().as_raw())
 }
 
-/// How the names begin under which a file is written.
+/// The prefix of temporary names.
 fn temporary_prefix(name: &OsStr) -> OsString {
     let mut prefix = OsString::from(".");
     prefix.push(name);
@@ -325,7 +326,7 @@ fn temporary_prefix(name: &OsStr) -> OsString {
     prefix
 }
 
-/// Gives what is ours these permissions, whatever the umask was when it was made.
+/// Sets these permissions on what is ours, whatever the umask was.
 fn allow(fd: impl AsFd, stat: &Stat, mode: u32) -> Result<(), String> {
     if stat.st_mode & 0o7777 == mode {
         return Ok(());

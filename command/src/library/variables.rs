@@ -1,5 +1,5 @@
-//! The options that stand for the library's variables: each row of `SETTINGS` becomes one,
-//! `LIBREUSE_LOG_FILE` becoming `--log-file`, and its parser decides what may be given.
+//! Options for the library's variables: each row of `SETTINGS` becomes one, such as `--log-file`
+//! for `LIBREUSE_LOG_FILE`, and its parser checks the value.
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
 use libreuse_rules::settings::{PREFIX, SETTINGS, Setting, Settings};
@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 pub(crate) struct Variables(Vec<(&'static str, OsString)>);
 
 impl Variables {
-    /// Reads them as the library will, on top of those in the environment, and returns what is
-    /// wrong with any of them.
+    /// Reads them as the library will, on top of those in the environment, and returns their
+    /// mistakes.
     pub(crate) fn read<'a>(
         &'a self,
         environment: impl Iterator<Item = (&'a OsStr, &'a OsStr)>,

@@ -1,4 +1,4 @@
-//! The command's own path, as something that starts services remembers it.
+//! Finds a path of this command that units can name and that stays.
 
 use super::unit;
 use crate::library::store;
@@ -8,16 +8,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Where the command will be as long as the services that name it.
+/// The path of the command that units name.
 #[derive(Debug)]
 pub(crate) struct Lasting {
     pub(crate) path: PathBuf,
-    /// Whether it has to be put there first.
+    /// Whether the command has to be copied there first.
     copied: bool,
 }
 
 impl Lasting {
-    /// The command itself where only root can replace it and no tool cleans up, and else a copy.
+    /// Takes the command's own path where only root can replace the file and no tool removes it;
+    /// otherwise the path of a copy.
     pub(crate) fn find(user: bool) -> Result<Self> {
         let path = env::current_exe().context("the command does not know its own path")?;
         if is_lasting(&path) {
@@ -32,7 +33,7 @@ impl Lasting {
         })
     }
 
-    /// Puts it there, and says where it is if that was needed.
+    /// Copies the command there if that is needed, and returns the path if it was.
     pub(crate) fn put(&self) -> Result<Option<&Path>> {
         if !self.copied {
             return Ok(None);
@@ -44,14 +45,14 @@ impl Lasting {
         Ok(Some(&self.path))
     }
 
-    /// Whether it has to be put there.
+    /// Whether a copy is needed.
     pub(crate) fn is_copied(&self) -> bool {
         self.copied
     }
 }
 
-/// Whether only root can replace a file, and it goes when somebody uninstalls it and not before:
-/// not that of a virtual environment, a cache, a home, or a build.
+/// Whether only root can replace a file, and it stays until it is uninstalled: not so in a virtual
+/// environment, a cache, a home or a build directory.
 fn is_lasting(path: &Path) -> bool {
     const OF_THE_SYSTEM: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib64", "opt", "nix", "gnu"];
     const WRITABLE_BY_OTHERS: u32 = 0o022;

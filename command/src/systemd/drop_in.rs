@@ -1,5 +1,5 @@
-//! Drop-ins: what makes systemd preload the library into a service, or have it traced, without a
-//! change to the unit's own file.
+//! Drop-ins: they have systemd preload the library into a service, or start it traced. The unit's
+//! own file is not changed.
 
 use crate::library::ld_preload;
 use crate::library::variables::Variables;
@@ -15,10 +15,9 @@ pub(crate) const FILE: &str = "50-libreuse.conf";
 const FIRST_LINE: &str =
     "# Written by `reuseaddr systemd`; remove it with `reuseaddr systemd --remove UNIT`.";
 
-/// The drop-in's text.
+/// Writes the drop-in's text.
 ///
-/// With a library, it is preloaded; with lines that start the service, they take the place of the
-/// unit's own.
+/// A library is preloaded; `ExecStart=` lines replace the unit's own.
 pub(crate) fn text(
     library: Option<&Path>,
     before: &str,
@@ -42,8 +41,8 @@ pub(crate) fn text(
     Ok(text)
 }
 
-/// The drop-in that has programs in the kernel attached to the service's control group, which is a
-/// new one at each start.
+/// Writes a drop-in that attaches the BPF programs to the service's control group, which is a new
+/// one at each start.
 ///
 /// Not `BPFProgram=`: systemd 252 loses what it names at each restart, and 257 at each
 /// daemon-reload. The dash lets the service start on a kernel that can't do it; the plus keeps the
@@ -71,8 +70,7 @@ pub(crate) fn text_of_bpf(
     Ok(text)
 }
 
-/// An `Environment=` line that systemd reads as this (systemd.syntax(7), systemd.unit(5) on
-/// specifiers).
+/// Quotes an `Environment=` line for systemd (systemd.syntax(7), systemd.unit(5) on specifiers).
 fn assignment(name: &str, value: &OsStr) -> Result<String> {
     let value = value
         .to_str()
@@ -104,7 +102,7 @@ pub(crate) fn install(folder: &Path, file: &Path, text: &str) -> Result<()> {
         ours(file)?;
     }
     fs::create_dir_all(folder).with_context(cannot)?;
-    // In one step, so that systemd never reads half of it.
+    // By rename(2), so that systemd never reads half of it.
     let temporary = folder.join(format!(".{FILE}.{}", std::process::id()));
     fs::write(&temporary, text).with_context(cannot)?;
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644)).with_context(cannot)?;
@@ -132,7 +130,7 @@ pub(crate) fn remove(folder: &Path, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The drop-ins of ours below a folder of units.
+/// Lists our drop-ins below a folder of units.
 pub(crate) fn written(units: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(units)
         .into_iter()

@@ -1,5 +1,5 @@
-//! The first restart of a service that has run without us: what its run leaves behind carries no
-//! flag, so that its port is busy for a minute, whatever the next run sets.
+//! Prepares the first restart of a service that has run without libreuse. What that run leaves
+//! carries no SO_REUSEADDR, so its port would be busy for a minute, whatever the next run sets.
 
 use super::properties::Properties;
 use crate::net::sock_diag;
@@ -17,11 +17,11 @@ use std::fs;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Outlook {
     Free,
-    /// Busy for a minute or two, unless nobody has been connected.
+    /// Busy for a minute or two, unless there was no connection.
     Busy(String),
 }
 
-/// Arms what the service listens on now, and clears what it has left behind; says what was done.
+/// Arms the service's listeners, clears its leftovers, and reports both.
 pub(crate) fn prepare(properties: &Properties) -> Outlook {
     let ports = match listening(properties) {
         Ok(ports) => ports,
@@ -41,7 +41,7 @@ pub(crate) fn prepare(properties: &Properties) -> Outlook {
 
 fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
     let shown = spelled(ports);
-    // First this: what is left behind from now on then carries the flag.
+    // First this: what is left from now on then carries the option.
     let arming = arm::arm(&Job {
         ports,
         alone: None,
@@ -54,7 +54,7 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
         .filter(|socket| socket.kind == SocketKind::Listener && !socket.set.is_empty())
         .count();
     if armed == 0 && arming.refused.is_empty() {
-        // It carries the flag by itself, or by us, and so does what it leaves.
+        // It carries the option already, and so does what it leaves.
         return Ok(Outlook::Free);
     }
     let eviction = evict::evict(ports, Filter::default(), false)?;
@@ -83,8 +83,8 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
     })
 }
 
-/// The ports on which the service's processes listen. Those of a network of its own are not ours to
-/// look at.
+/// The ports on which the service's processes listen. A service in a network namespace of its own
+/// is not looked at.
 fn listening(properties: &Properties) -> Result<Vec<u16>> {
     let here = fs::read_link("/proc/self/ns/net").ok();
     let inodes: BTreeSet<u64> = properties

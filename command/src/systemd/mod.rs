@@ -1,5 +1,5 @@
-//! systemd: a service's settings, and the drop-in that has it served by the library, or started by
-//! `reuseaddr run`.
+//! systemd: a service's settings, and the drop-in that preloads the library into it, or starts it
+//! by `reuseaddr run`.
 
 pub(crate) mod command;
 pub(crate) mod drop_in;

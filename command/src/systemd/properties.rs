@@ -1,4 +1,4 @@
-//! A unit's settings, as its manager has them, and which of them defeat the library.
+//! Reads a unit's properties from its manager, and finds those that defeat the library.
 
 use super::drop_in::FILE;
 use super::start;
@@ -16,12 +16,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A unit's settings, as its manager has them.
+/// A unit's properties (systemctl(1), `show`).
 #[derive(Debug)]
 pub(crate) struct Properties(HashMap<String, String>);
 
 impl Properties {
-    /// Asks systemd; `None` if it can't be asked, as where it does not run.
+    /// Asks systemd; `None` if it does not run or answer.
     pub(crate) fn ask(unit: &str, user: bool) -> Option<Self> {
         // A template has no settings before there is an instance.
         let unit = unit.replace("@.service", "@reuseaddr.service");
@@ -56,7 +56,7 @@ impl Properties {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    /// What the unit preloads already.
+    /// The unit's own LD_PRELOAD.
     pub(crate) fn preloaded(&self) -> Option<String> {
         let words = words(self.get("Environment"));
         let found = words
@@ -66,7 +66,7 @@ impl Properties {
         found.map(str::to_owned)
     }
 
-    /// Everything about the unit that defeats the library, or makes it needless.
+    /// Lists what in the unit defeats the library, or makes it needless.
     pub(crate) fn warnings(&self, path: &Path) -> Vec<String> {
         let mut warnings = Vec::new();
         let shown = path.display();
@@ -115,7 +115,7 @@ impl Properties {
                 ));
             }
         }
-        // The longest entry decides, as systemd has it.
+        // The longest entry decides, as in systemd.
         let depth = |name| {
             words(self.get(name))
                 .into_iter()
@@ -169,7 +169,7 @@ impl Properties {
         warnings
     }
 
-    /// The drop-ins that systemd reads after ours, and that take away again what ours sets.
+    /// Lists the drop-ins that systemd reads after ours, and that undo what ours sets.
     pub(crate) fn overridden(&self, variables: &Variables) -> Vec<String> {
         let mut warnings = Vec::new();
         for path in words(self.get("DropInPaths")).iter().map(Path::new) {
@@ -202,7 +202,7 @@ impl Properties {
         warnings
     }
 
-    /// The unit's `ExecStart=` lines as its files have them, but for ours.
+    /// The `ExecStart=` lines of the unit's files, without our drop-in's.
     pub(crate) fn start_lines(&self) -> Vec<String> {
         let fragment = self.get("FragmentPath").to_owned();
         let drop_ins = words(self.get("DropInPaths"));
@@ -213,20 +213,20 @@ impl Properties {
         start::lines(files.filter_map(|path| fs::read_to_string(path).ok()))
     }
 
-    /// Whether the unit's filter of system calls may keep a tracer from its work.
+    /// Whether the unit's seccomp filter may forbid ptrace(2).
     pub(crate) fn filters_calls(&self) -> bool {
         !self.get("SystemCallFilter").is_empty()
     }
 
-    /// Whether the service has another root directory, where nothing of ours is.
+    /// Whether the service has a root directory of its own, which our files are not in.
     pub(crate) fn has_another_root(&self) -> bool {
         ["RootDirectory", "RootImage"]
             .iter()
             .any(|name| !["", "/"].contains(&self.get(name)))
     }
 
-    /// Whether systemd would start a command of ours in another directory as its root, where it is
-    /// not. An image is for ExecStart= alone where a command has full privileges.
+    /// Whether systemd would look for our command in the service's root directory, which it is not
+    /// in. A root image applies to ExecStart= alone if a command has full privileges.
     pub(crate) fn has_root_directory(&self) -> bool {
         !["", "/"].contains(&self.get("RootDirectory"))
     }
@@ -262,9 +262,9 @@ impl Properties {
         }
     }
 
-    /// The processes that run now: the main one, and what is in the unit's control group.
+    /// The service's processes: the main one, and those of the unit's control group.
     pub(crate) fn processes(&self) -> BTreeSet<i32> {
-        // Version 2, beside version 1, and systemd's own of version 1.
+        // cgroup v2, v2 beside v1, and systemd's own hierarchy of v1.
         const TREES: [&str; 3] = [
             "/sys/fs/cgroup",
             "/sys/fs/cgroup/unified",
@@ -290,8 +290,8 @@ impl Properties {
         found
     }
 
-    /// What the unit starts: programs and their arguments, of `{ path=/bin/x ; argv[]=/bin/x -a ;
-    /// ignore_errors=no ; …`.
+    /// Reads the programs that the unit starts, with their arguments, from `{ path=/bin/x ;
+    /// argv[]=/bin/x -a ; ignore_errors=no ; …`.
     fn started(&self) -> Vec<(PathBuf, Vec<OsString>)> {
         let commands = self.get("ExecStart").split("{ path=").skip(1);
         commands
@@ -317,7 +317,7 @@ impl Properties {
             .collect()
     }
 
-    /// Whether the library works in what the unit starts, as far as that is to be seen from here.
+    /// Whether the library works in what the unit starts, as far as can be seen from here.
     pub(crate) fn reports(&self, libraries: &Libraries, of_user: bool) -> Vec<Report> {
         if !self.get("RootDirectory").is_empty() || !self.get("RootImage").is_empty() {
             return Vec::new();
@@ -335,7 +335,7 @@ impl Properties {
                 ("", _) => 0,
                 (user, _) => Credentials::id(OsStr::new(user)),
             };
-            // A dash in front: where it can't be had, the service starts all the same.
+            // A dash in front: the service also starts without the file.
             let context = self.get("SELinuxContext").trim_start_matches('-');
             Credentials {
                 uid: id,

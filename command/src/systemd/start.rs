@@ -1,13 +1,12 @@
-//! `ExecStart=` lines: as a unit's files have them, and with `reuseaddr run` in front of the
-//! program.
+//! Reads a unit's `ExecStart=` lines, and puts `reuseaddr run` in front of the program.
 
 use anyhow::{Result, bail};
 use std::path::Path;
 
-/// What may stand in front of a program's path (systemd.service(5)).
+/// The prefixes of a program's path (systemd.service(5)).
 const PREFIXES: &[char] = &['-', ':', '+', '!', '|'];
 
-/// The `ExecStart=` lines that hold after these files, each behind the one before.
+/// The `ExecStart=` lines in force after these files are read in their order.
 pub(crate) fn lines(files: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut lines = Vec::new();
     for text in files {
@@ -30,8 +29,8 @@ pub(crate) fn lines(files: impl IntoIterator<Item = String>) -> Vec<String> {
     lines
 }
 
-/// Lines as systemd reads them: one that ends with a backslash goes on in the next, and comments do
-/// not count (systemd.syntax(7)).
+/// Splits a file into lines: a backslash at the end continues a line, and comments are skipped
+/// (systemd.syntax(7)).
 fn whole_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut begun = String::new();
@@ -58,8 +57,8 @@ pub(crate) fn program(line: &str) -> &str {
     rest[..end].trim_matches(['"', '\''])
 }
 
-/// The line with `reuseaddr run` in front of the program, with this library if it is to be named.
-/// Everything else stays as it is written, so that systemd reads it as it did.
+/// Puts `reuseaddr run` in front of the program, with this library if it has to be named. All else
+/// stays as written, so that systemd reads it as before.
 pub(crate) fn by(command: &Path, library: Option<&Path>, line: &str) -> Result<String> {
     let rest = line.trim_start_matches(PREFIXES);
     let prefix = &line[..line.len() - rest.len()];
@@ -79,7 +78,7 @@ pub(crate) fn by(command: &Path, library: Option<&Path>, line: &str) -> Result<S
     ))
 }
 
-/// A path of ours, as a unit can have it without quotes.
+/// A path of ours, if a unit can name it without quotes.
 pub(crate) fn plain(command: &Path) -> Result<&str> {
     let plain = command.to_str().filter(|path| {
         path.chars()

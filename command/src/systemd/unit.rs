@@ -39,7 +39,7 @@ pub(crate) fn service(name: &str) -> Result<String> {
     Ok(full)
 }
 
-/// Where drop-ins are looked for first.
+/// The directory whose drop-ins come first.
 pub(crate) fn folder(user: bool) -> Result<PathBuf> {
     if !user {
         return Ok(PathBuf::from("/etc/systemd/system"));
@@ -50,8 +50,8 @@ pub(crate) fn folder(user: bool) -> Result<PathBuf> {
     Ok(configuration.join("systemd/user"))
 }
 
-/// Where the library that this command carries stays: systemd starts services from their second
-/// start on without this command, and after a reboot too.
+/// The directory for the library that this command carries. It has to survive a reboot: systemd
+/// starts services later without this command.
 pub(crate) fn library_folder(user: bool) -> Result<PathBuf> {
     if !user {
         return Ok(PathBuf::from("/usr/local/lib/libreuse"));
