@@ -246,7 +246,7 @@ fn tells_of_a_process_whether_the_library_is_in_it() {
     assert_says(
         &finished.stdout,
         "LIBREUSE_WAIT=5: no unit; expected a duration such as 0, 500ms, 60s or 2m, or \
-         60s,listeners. The default holds",
+         60s,listeners. The default applies",
     );
 
     let folder = Folder::new("check-renamed");

@@ -272,8 +272,8 @@ fn starts_a_service_whose_filter_forbids_to_trace() {
         assert!(words.contains(expected), "{expected} in:\n{output}");
     }
     for (name, says) in [
-        ("filtered", "is started as it is"),
-        ("failing", "is started as it is"),
+        ("filtered", "is started unchanged"),
+        ("failing", "is started unchanged"),
         ("waiting", "so `run` waits for its ports"),
     ] {
         let lines: Vec<_> = output

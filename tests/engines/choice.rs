@@ -253,7 +253,7 @@ fn waits_where_nobody_may_trace() {
         let said = server.stderr_so_far();
         let words: Vec<_> = said.split_whitespace().collect();
         let said = words.join(" ");
-        said.contains("add SystemCallFilter=@debug") && said.contains("is started as it is")
+        said.contains("add SystemCallFilter=@debug") && said.contains("is started unchanged")
     });
     server.kill();
     // Whoever asks for the tracer alone gets it or nothing.

@@ -264,7 +264,7 @@ fn obeys_no_variable_in_a_program_with_more_rights() {
     assert!(obeyed.stderr.contains("LIBREUSE_COLOUR"), "{obeyed:#?}");
     fs::remove_file(&log).expect("a log file, since it was asked for");
 
-    // The defaults hold: bind works, and nothing else changes.
+    // The defaults apply: bind works, and nothing else changes.
     let secure = run(&program, "65534", true);
     assert_eq!(
         secure.stdout,

@@ -290,7 +290,7 @@ fn acts_in_the_chosen_programs_alone() {
         (file.as_str(), "listening"),
         ("nginx,pyth?n*", "listening"),
         ("nginx,python", "EADDRINUSE"),
-        ("*/python3", "listening"), // Wrong, and complained of: the default holds.
+        ("*/python3", "listening"), // Wrong, and reported: the default applies.
     ] {
         own_network();
         let _client = Server::new().shimmed().leave_behind(TcpState::TimeWait);

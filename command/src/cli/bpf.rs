@@ -17,7 +17,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-/// Let whole services and containers bind their ports again, by programs in the kernel
+/// Let whole services and containers bind their ports again, by BPF programs
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "For what neither the library nor a tracer can enter: setuid programs, io_uring, \
@@ -43,32 +43,32 @@ enum Verb {
     SelfTest,
 }
 
-/// Attach the programs to a control group, for what it starts from now on and what listens already
+/// Attach the BPF programs to a control group: they serve its new programs, and those that listen
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("where").required(true))]
 struct Attach {
     #[command(flatten)]
     target: Group,
 
-    /// Serve these ports alone: 80,443,8000-8100
+    /// Serve only these ports: 80,443,8000-8100
     #[arg(long, value_name = "LIST")]
     ports: Option<PortList>,
 }
 
-/// Detach the programs from a control group, or from all
+/// Detach the BPF programs from a control group, or from all
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("where").required(true))]
 struct Detach {
     #[command(flatten)]
     target: Group,
 
-    /// All of them; nothing of ours is left in the kernel
+    /// From all control groups; nothing of ours is left in the kernel
     #[arg(long, group = "where")]
     all: bool,
 }
 
-/// Print or write the hook by which Podman and CRI-O attach for containers with the annotation
-/// libreuse.bpf=on
+/// Print or install an OCI hook: Podman and CRI-O then attach for each container that has the
+/// annotation libreuse.bpf=on
 #[derive(Debug, clap::Args)]
 struct HookArguments {
     /// Write it to /etc/containers/oci/hooks.d
@@ -87,19 +87,19 @@ struct Group {
     #[arg(long, group = "where", value_name = "NAME")]
     unit: Option<String>,
 
-    /// The group above this container's own, which goes when it stops: says which one that is
+    /// A container: refused, as its group goes when it stops, with the name of the parent group
     #[arg(long, group = "where", value_name = "NAME")]
     container: Option<String>,
 
-    /// This one: `/docker`, `/sys/fs/cgroup/docker`
+    /// A control group by its path: `/docker`, `/sys/fs/cgroup/docker`
     #[arg(long, group = "where", value_name = "PATH")]
     cgroup: Option<String>,
 
-    /// That of this process
+    /// The control group of this process
     #[arg(long, group = "where", value_name = "PID")]
     pid: Option<u32>,
 
-    /// The service's that runs this command, for ExecStartPre=
+    /// The control group of the service that runs this command, for ExecStartPre=
     #[arg(long = "self", group = "where")]
     own: bool,
 }

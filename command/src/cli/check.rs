@@ -132,16 +132,14 @@ fn verdict(report: &Report) -> (Style, &'static str, &'static str) {
         (None, Some(Engine::Preload)) => (GOOD, "yes", "the library works in {}"),
         (None, Some(Engine::Trace)) => (GOOD, "yes", "`reuseaddr run` traces {} until it listens"),
         // It is never chosen by itself: `alternative` names it.
-        (None, Some(Engine::Bpf)) => (GOOD, "yes", "programs in the kernel serve {}"),
+        (None, Some(Engine::Bpf)) => (GOOD, "yes", "BPF programs serve {}"),
         (None, Some(Engine::Wait)) => (
             UNSURE,
             "only waiting",
             "`reuseaddr run --ports PORT` starts {} when it can bind its port",
         ),
         (None, None) => (BAD, "no", "nothing can be done for {}"),
-        (Some(_), Some(Engine::Bpf)) => {
-            (GOOD, "served", "programs in the kernel are attached for {}")
-        }
+        (Some(_), Some(Engine::Bpf)) => (GOOD, "served", "BPF programs are attached for {}"),
         (Some(_), Some(Engine::Trace)) => (
             GOOD,
             "traced",

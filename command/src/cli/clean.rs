@@ -12,8 +12,7 @@ use rustix::process::geteuid;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Remove what other commands have left: libraries, drop-ins, the hook for containers, programs in
-/// the kernel
+/// Remove what other commands have left: libraries, drop-ins, the OCI hook, BPF programs
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Run it before you uninstall this command. As root it cleans the system, \

@@ -10,19 +10,19 @@ use std::path::PathBuf;
 /// Put the library where LD_PRELOAD=libreuse.so finds it, or into a folder
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "`run` and `systemd` need no such thing: this is for LD_PRELOAD by hand. In a \
-                  container's volume: reuseaddr install /volume"
+    after_help = "Only LD_PRELOAD by hand needs this; `run` and `systemd` do not.\n\
+                  Example: reuseaddr install /volume"
 )]
 pub(crate) struct Arguments {
     /// Let setuid programs, and those with file capabilities, load it too
     #[arg(long, conflicts_with = "folder")]
     secure_programs: bool,
 
-    /// Remove the library again from where it was put for all programs
+    /// Remove the library that this command put there for all programs
     #[arg(long, conflicts_with_all = ["folder", "secure_programs"])]
     remove: bool,
 
-    /// Put libreuse.so into this folder, which exists, and change nothing else
+    /// Only put libreuse.so into this folder, which exists: a container's volume, for example
     folder: Option<PathBuf>,
 }
 

@@ -261,7 +261,7 @@ impl Prepared<'_> {
             return Some(Way::Plain);
         }
         output::error(&format!(
-            "so {shown} was not started; `reuseaddr run --anyway` starts it as it is"
+            "so {shown} was not started; `reuseaddr run --anyway` starts it unchanged"
         ));
         None
     }
@@ -334,7 +334,7 @@ impl Prepared<'_> {
         }
         // A service is not to fail because of a line that was put in front of its program.
         if self.arguments.engine.is_none() && trace::is_forbidden_by_filter(&error) {
-            output::warn(&format!("{why}; so {} is started as it is", self.shown));
+            output::warn(&format!("{why}; so {} is started unchanged", self.shown));
             return true;
         }
         output::error(&why);
@@ -360,7 +360,7 @@ impl Prepared<'_> {
         trace::begin(settings, terms, preloaded)
     }
 
-    /// Attaches programs in the kernel; false if nothing is to be started.
+    /// Attaches BPF programs; false if nothing is to be started.
     fn attach(&self) -> bool {
         let Err(error) = bpf::start::begin(&self.settings) else {
             return true;

@@ -34,12 +34,11 @@ pub(crate) struct Arguments {
     #[arg(long, group = "action")]
     remove: bool,
 
-    /// A unit of the user's own manager
+    /// A unit of your own user manager (systemctl --user)
     #[arg(long)]
     user: bool,
 
-    /// `bpf`: programs in the kernel (Linux 6.1), for what nothing else serves; chosen by itself
-    /// there
+    /// `bpf`: BPF programs (Linux 6.1); the default where no other engine works
     #[arg(long, value_name = "bpf", value_parser = ["bpf"], conflicts_with = "user")]
     engine: Option<String>,
 

@@ -34,12 +34,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     address: Option<IpAddr>,
 
-    /// Wait until a bind with SO_REUSEADDR succeeds, as most servers and `reuseaddr run` do it
+    /// Wait until a bind with SO_REUSEADDR succeeds, as most servers and `reuseaddr run` bind
     #[arg(long)]
     reuse: bool,
 
-    /// Until something listens on every PORT; with --address, something that takes connections to
-    /// that
+    /// Wait until something listens on every PORT; with --address, on that address or on all
     #[arg(short, long, conflicts_with = "reuse")]
     listening: bool,
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Show each program that can't bind, as it happens, and what is in its way
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Sees every bind and listen of this machine that fails since the address is in \
+    after_help = "Sees every bind and listen on this machine that fails because the address is in \
                   use, in containers too, until interrupted. Takes root, and Linux 5.8 or later.\n\
                   Example: sudo reuseaddr watch --unit myd --evict"
 )]
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "units")]
     evict: bool,
 
-    /// Print one object of JSON per line, of which the manual has every key (`reuseaddr man`)
+    /// Print one JSON object per line; the manual describes every key (`reuseaddr man`)
     #[arg(long)]
     json: bool,
 }

@@ -3,7 +3,7 @@
 //!
 //! * `preload`: the library, in the program.
 //! * `trace`: a tracer, from the program's start until it listens.
-//! * `bpf`: programs in the kernel, for everything in a control group.
+//! * `bpf`: BPF programs, for everything in a control group.
 //! * `wait`: nobody; the program starts when its ports are free.
 
 pub(crate) mod bpf;
@@ -24,7 +24,7 @@ pub(crate) enum Engine {
     Trace,
     /// Programs in the kernel, for root; used only if asked for
     Bpf,
-    /// Wait: PROGRAM starts when the ports of --ports can be bound
+    /// PROGRAM starts when the ports of --ports can be bound
     Wait,
 }
 

@@ -249,10 +249,10 @@ fn of_note(note: &Note) -> String {
         Note::Mapped { file } => format!("{file} is mapped"),
         Note::Attached { group } => format!("programs are attached at {group}"),
         Note::NoVariables => {
-            "no LIBREUSE_ variable was set when it started, so the defaults hold".into()
+            "no LIBREUSE_ variable was set when it started, so the defaults apply".into()
         }
         Note::Variable { name, value } => format!("{name}={value}"),
-        Note::WrongVariable(complaint) => format!("{complaint}. The default holds"),
+        Note::WrongVariable(complaint) => format!("{complaint}. The default applies"),
         Note::ListenersCarryOption => {
             "its listeners carry SO_REUSEADDR: it sets that itself, or a tracer did before it \
              detached. The next start can bind over what this one leaves behind"

@@ -169,7 +169,7 @@ pub(crate) enum Note {
     Mapped {
         file: String,
     },
-    /// Of a process: programs in the kernel, at this control group.
+    /// Of a process: BPF programs, at this control group.
     Attached {
         group: String,
     },

@@ -201,7 +201,7 @@ impl Report {
     pub(crate) fn as_root(&self, shown: &str) -> Option<String> {
         let choice = self.alternative.as_ref()?;
         Some(format!(
-            "as root, `reuseaddr run --engine {} {shown}` serves it, by programs in the kernel",
+            "as root, `reuseaddr run --engine {} {shown}` serves it, by BPF programs",
             choice.name
         ))
     }

@@ -15,7 +15,7 @@ pub(super) fn choose(report: &mut Report) {
     let untraceable = if matters { untraceable(report) } else { None };
     report.engine = engine(report, untraceable.as_deref());
     if report.engine_is(Engine::Wait) && bpf::start::is_likely() {
-        let reason = "programs in the kernel serve what nobody can enter";
+        let reason = "BPF programs serve what nobody can enter";
         report.alternative = Some(Choice::new(Engine::Bpf, reason));
     }
     let is_preload = report.engine_is(Engine::Preload);

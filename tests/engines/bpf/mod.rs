@@ -1,4 +1,4 @@
-//! The engine `bpf`: programs in the kernel, attached to a control group of the test's own.
+//! The engine `bpf`: BPF programs, attached to a control group of the test's own.
 
 mod command;
 mod containers;

@@ -1,4 +1,4 @@
-//! The rules, kept by programs in the kernel: what gets its port back, and what stays as it is.
+//! The rules, kept by BPF programs: what gets its port back, and what stays as it is.
 
 use super::{Machine, bpf};
 use support::{Program, compile_c};

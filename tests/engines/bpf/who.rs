@@ -159,7 +159,7 @@ fn a_listener_that_is_opened_after_90_seconds_is_served() {
     assert_eq!(ports, ["49201", "49200", "49201", "49200"]);
 }
 
-/// The same program by nothing, the library, the tracer, and programs in the kernel.
+/// The same program by nothing, the library, the tracer, and BPF programs.
 fn ways(library: &Path, machine: &Machine, group: &str, program: &Program) -> [Program; 4] {
     [
         program.clone(),

@@ -137,7 +137,10 @@ fn describe(page: &mut Page, subcommand: &Command) {
             page.paragraph(paragraph);
         }
     }
-    for argument in subcommand.get_arguments() {
+    let (operands, options): (Vec<&Arg>, Vec<&Arg>) = subcommand
+        .get_arguments()
+        .partition(|argument| argument.is_positional());
+    for argument in operands.into_iter().chain(options) {
         if argument.get_id() != "help"
             && argument.get_id() != "version"
             && !argument.is_global_set()

@@ -1,5 +1,4 @@
-//! The engine `bpf`: programs in the kernel, at the bind and listen of everything in a control
-//! group.
+//! The engine `bpf`: BPF programs, at the bind and listen of everything in a control group.
 //!
 //! For what nobody can enter: setuid programs and those with file capabilities, io_uring, system
 //! calls without libc, listeners that are opened late, containers that nobody may touch. It takes

@@ -140,7 +140,7 @@ fn above_ours(group: &str) -> String {
     }
 }
 
-/// What of the settings can't be had from programs in the kernel.
+/// What of the settings can't be had from BPF programs.
 pub(crate) fn unsupported(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     for (is_set, option) in [
@@ -153,7 +153,7 @@ pub(crate) fn unsupported(settings: &Settings) -> Vec<String> {
     ] {
         if is_set {
             found.push(format!(
-                "the engine bpf knows no {option}: it is programs in the kernel, which see ports \
+                "the engine bpf knows no {option}: it is BPF programs, which see ports \
                  alone"
             ));
         }
