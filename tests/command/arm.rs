@@ -170,10 +170,14 @@ fn lets_a_java_server_be_restarted() {
     let folder = Folder::new("arm-java");
     let source = folder.join("Server.java");
     fs::write(&source, JAVA).expect("the folder is ours");
+    let javac = Program::new(program(&["javac"])).arguments(["-d", "."]);
+    javac.argument(&source).inside(folder.path()).output();
     let java = program(&["java"]);
+    let options = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp"];
     let plain = Program::new(&java)
-        .arguments(["-Xshare:auto", "-XX:TieredStopAtLevel=1"])
-        .argument(&source);
+        .arguments(options)
+        .argument(folder.path())
+        .argument("Server");
     let mut running = plain.start();
     running.expect("listening");
     let finished = reuseaddr(["arm", "--pid", &running.pid().to_string()]).run();
@@ -183,8 +187,9 @@ fn lets_a_java_server_be_restarted() {
     assert!(plain.run().stderr.contains("Address already in use"));
     run()
         .argument(&java)
-        .arguments(["-XX:TieredStopAtLevel=1"])
-        .argument(&source)
+        .arguments(options)
+        .argument(folder.path())
+        .argument("Server")
         .start()
         .expect("listening");
 }

@@ -210,8 +210,7 @@ fn passes_bytes_that_are_no_text() {
     );
     let folder = Folder::new("bytes");
     let name = OsStr::from_bytes(b"pro\xffgram");
-    let path = folder.join(name);
-    fs::copy("/usr/bin/true", &path).expect("the folder is ours");
+    let path = folder.copy("/usr/bin/true", name);
     assert_eq!(code(&run().argument(&path).run()), 0);
     // In an option they are a mistake, or a name.
     assert_eq!(
@@ -251,10 +250,8 @@ fn finds_the_library_where_it_is_installed() {
         for place in [bin, lib] {
             fs::create_dir_all(folder.join(place)).expect("the folder is ours");
         }
-        let installed = folder.join(bin).join("reuseaddr");
-        let library = folder.join(lib).join("libreuse.so");
-        fs::copy(command, &installed).expect("the folder is ours");
-        fs::copy(shim(), &library).expect("the folder is ours");
+        let installed = folder.copy(command, Path::new(bin).join("reuseaddr"));
+        let library = folder.copy(shim(), Path::new(lib).join("libreuse.so"));
         let seen = Program::new(&installed).arguments(["run", "env"]).output();
         assert!(
             seen.contains(&format!("LD_PRELOAD={}", library.display())),

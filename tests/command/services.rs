@@ -251,6 +251,11 @@ for port in 5001 5002 5005; do
     /usr/bin/python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $port)); c.recv(1)"
 done
 for name in open allowed; do starts $name 2; done
+# Nor does the one that is not traced come to start a second time: it has tried to.
+for try in $(seq 200); do
+    grep -q 'in use' /run/stderr-filtered && break
+    sleep 0.05
+done
 echo "control: $(cat /run/filtered | wc -l)"
 for name in open filtered failing waiting allowed; do sed "s/^/$name: /" /run/stderr-$name; done
 systemctl stop open filtered failing waiting allowed

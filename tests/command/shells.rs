@@ -16,7 +16,7 @@ if pid == 0:
 unread = ''
 def read_until(wanted):
     global unread
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while wanted not in unread:
         ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
         if not ready:

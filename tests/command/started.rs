@@ -143,9 +143,9 @@ fn follows_commands_that_start_another() {
     let fixed = build("witness-started", &["-static"]);
     for starter in [
         &["nice", "-n", "5"][..],
-        &["timeout", "5"],
+        &["timeout", "500"],
         // There is a program of that name.
-        &["timeout", "-s", "kill", "5"],
+        &["timeout", "-s", "kill", "500"],
         &["env", "A=b"],
         &["nohup"],
     ] {

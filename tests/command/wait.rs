@@ -101,7 +101,8 @@ fn a_bind_with_the_flag_is_enough_if_it_is_said_to_be() {
     crash_after_serving(&flagged, 5000);
     let plain = reuseaddr(["wait", "--timeout", "0", "5000"]).run();
     assert_eq!(code(&plain), 1, "{plain:#?}");
-    assert_says(&plain.stderr, "port 5000 (1 TIME_WAIT, 60 s to go)");
+    assert_says(&plain.stderr, "port 5000 (1 TIME_WAIT, ");
+    assert_says(&plain.stderr, " s to go)");
     let reuse = reuseaddr(["wait", "--timeout", "0", "--reuse", "5000"]).run();
     assert_eq!(code(&reuse), 0, "{reuse:#?}");
     assert_says(&reuse.stdout, "a bind with SO_REUSEADDR succeeds");
@@ -111,15 +112,17 @@ fn a_bind_with_the_flag_is_enough_if_it_is_said_to_be() {
 #[test]
 fn sleeps_until_the_timer_of_what_was_left_behind_is_over() {
     own_network();
-    sysctl("net.ipv4.tcp_fin_timeout", "2");
+    sysctl("net.ipv4.tcp_fin_timeout", "4");
     // The command is built before the timer runs.
     let waiting = reuseaddr(["-v", "wait", "--timeout", "60s", "5000"]);
+    let start = Instant::now();
     let mut left = Program::python(ORPHAN).start();
     left.expect("left");
-    let start = Instant::now();
     let finished = waiting.run();
     assert_eq!(code(&finished), 0, "{finished:#?}");
-    assert!(start.elapsed() > Duration::from_secs(1), "{finished:#?}");
+    // The timer has begun after `start`. The kernel's tick is coarse.
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_millis(3900), "{waited:?}");
     let looks = finished.stderr.matches("sleeping").count();
     assert!((2..40).contains(&looks), "{looks}: {finished:#?}");
 }
@@ -157,10 +160,8 @@ fn says_on_a_terminal_what_it_waits_for() {
         .argument("/dev/null")
         .run();
     assert_eq!(code(&finished), 1, "{finished:#?}");
-    assert_says(
-        &finished.stdout,
-        "Waiting for port 5000 (1 TIME_WAIT, 59 s to go)",
-    );
+    assert_says(&finished.stdout, "Waiting for port 5000 (1 TIME_WAIT, ");
+    assert_says(&finished.stdout, " s to go)");
 }
 
 #[test]

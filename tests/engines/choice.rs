@@ -9,6 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use support::{Folder, Program, compile_c, go, own_network, program, project, succeed, wait_until};
 
+const STAYS: [&str; 4] = ["--trace-quiet", "300s", "--trace-limit", "300s"];
+
 fn check() -> Program {
     Program::new(support::reuseaddr()).arguments(["check", "--json"])
 }
@@ -266,7 +268,7 @@ fn waits_where_nobody_may_trace() {
 #[test]
 fn check_tells_of_a_process_that_is_traced() {
     own_network();
-    let mut server = run_with(["--trace-quiet", "20s"], &victim()).start();
+    let mut server = run_with(STAYS, &victim()).start();
     server.expect("listening");
     let tracer = status(server.pid(), "TracerPid");
     let answer = Program::new(support::reuseaddr())
@@ -288,7 +290,7 @@ fn check_tells_of_a_process_that_is_traced() {
 #[test]
 fn status_tells_of_a_holder_that_is_traced() {
     own_network();
-    let mut server = run_with(["--trace-quiet", "20s"], &victim()).start();
+    let mut server = run_with(STAYS, &victim()).start();
     server.expect("listening");
     let tracer = status(server.pid(), "TracerPid");
     let answer = |more: &[&str]| {
@@ -321,12 +323,7 @@ fn status_tells_of_a_holder_that_is_traced() {
 #[test]
 fn fails_as_before_where_there_is_nothing_to_start() {
     let folder = Folder::new("engines-bad");
-    let place = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        fs::write(&path, bytes).expect("the folder is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
-        path
-    };
+    let place = |name: &str, bytes: &[u8]| folder.script(name, bytes);
     let elf = fs::read(compile_c(
         "bad",
         "int main(void) { return 0; }",

@@ -27,7 +27,8 @@ fn files(process: u32) -> Vec<String> {
     files
 }
 
-/// One second after it listens; as a rule much sooner.
+/// Within a second after it listens. On a busy machine the tracer may get its turn late, but hardly
+/// every time.
 #[test]
 fn leaves_nothing_behind() {
     own_network();
@@ -37,13 +38,20 @@ fn leaves_nothing_behind() {
     plain.kill();
 
     for options in [&[][..], &["--ports", "5000"]] {
-        own_network();
-        let mut server = run_with(options, &victim()).start();
+        let mut took = Vec::new();
+        let server = loop {
+            own_network();
+            let mut server = run_with(options, &victim()).start();
+            server.expect("listening");
+            let begin = Instant::now();
+            wait_until("the tracer to let go", || tracer(server.pid()).is_none());
+            took.push(begin.elapsed());
+            if took.iter().any(|&time| time < Duration::from_secs(1)) {
+                break server;
+            }
+            assert!(took.len() < 20, "{options:?}: {took:?}");
+        };
         let pid = server.pid();
-        server.expect("listening");
-        let begin = Instant::now();
-        wait_until("the tracer to let go", || tracer(pid).is_none());
-        assert!(begin.elapsed() < Duration::from_secs(1), "{options:?}");
         for (field, value) in [("TracerPid", "0"), ("NoNewPrivs", "0"), ("Seccomp", "0")] {
             assert_eq!(status(pid, field), value, "{field}");
         }
@@ -84,10 +92,16 @@ int main(void)
 "#;
 
 fn talker(options: &[&str]) -> Running {
+    let running = talker_for_now(options);
+    assert!(tracer(running.pid()).is_some(), "it is not traced");
+    running
+}
+
+/// The same, of which the tracer may have let go already.
+fn talker_for_now(options: &[&str]) -> Running {
     let program = Program::new(compile_c("talker", TALKER, &["-static"]));
     let mut running = run_with(options, &program).start();
     running.expect("here");
-    assert!(tracer(running.pid()).is_some(), "it is not traced");
     running
 }
 
@@ -212,8 +226,14 @@ fn waits_for_quiet_where_no_port_is_named() {
 #[test]
 fn lets_go_after_the_limit_in_any_case() {
     own_network();
-    let mut program = talker(&["--trace-limit", "1s"]);
+    // The control: without a limit that is so near it stays.
+    let lasting = talker(&[]);
+    let begin = Instant::now();
+    let mut program = talker_for_now(&["--trace-limit", "1s"]);
     wait_until("the tracer to let go", || tracer(program.pid()).is_none());
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    let stays = tracer(lasting.pid()).is_some();
+    assert!(stays || begin.elapsed() > Duration::from_secs(50));
     program.say("5000").expect("done");
     assert!(program.finish().status.success());
 }

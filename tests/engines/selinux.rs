@@ -3,7 +3,6 @@
 use crate::{BUSY, PORT, crash, dynamic_victim, run_with, second_run};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -101,10 +100,8 @@ fn a_scripts_own_label_counts() {
     }
     let folder = Folder::new("selinux-script");
     let server = dynamic_victim(&folder);
-    let script = folder.join("script");
     let text = format!("#!/bin/sh\nexec {} {PORT}\n", server.display());
-    fs::write(&script, text).expect("the folder is ours");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    let script = folder.script("script", text);
     let bare = Program::new(&script);
     assert_eq!(second_run(&bare.clone().shimmed()), "listening");
     label(&script, "cleaned");

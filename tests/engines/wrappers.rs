@@ -3,7 +3,6 @@
 
 use crate::{BUSY, PORT, crash, dynamic_victim, nobody, run, run_with, status, victim_file};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Folder, Program, compile_c, own_network, program, succeed, wait_until};
@@ -39,10 +38,7 @@ fn install(file: impl AsRef<Path>, place: &Path, mode: &str) -> PathBuf {
 }
 
 fn executable(folder: &Folder, name: &str, text: &str) -> PathBuf {
-    let path = folder.join(name);
-    fs::write(&path, text).expect("the folder is ours");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
-    path
+    folder.script(name, text)
 }
 
 /// The words of a line; `SERVER` is the server with its port.

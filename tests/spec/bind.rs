@@ -1,8 +1,6 @@
 //! `bind`: what an earlier run left behind is no obstacle, and everything else still is.
 
 use crate::server::{PORT, Server};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use support::{Folder, Program, TcpState, own_network, python, sysctl};
 
 /// What a program prints, without the shim and with it.
@@ -323,10 +321,7 @@ print(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
         ("#!/usr/bin/env python3".to_owned(), "server.py", "1\n"),
         ("#!/usr/bin/env python3".to_owned(), "client.py", "0\n"),
     ] {
-        let script = folder.join("server.py");
-        fs::write(&script, format!("{line}{SCRIPT}")).expect("the folder is ours");
-        let executable = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&script, executable).expect("the file is ours");
+        let script = folder.script("server.py", format!("{line}{SCRIPT}"));
         own_network();
         let program = Program::new(&script).shimmed();
         assert_eq!(

@@ -5,7 +5,9 @@ use crate::compilers::python;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -190,24 +192,30 @@ impl Program {
             .expect("it was tried")
             .unwrap_or_else(|error| panic!("{self:?}: {error}"));
         let (sender, lines) = mpsc::channel();
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let reader = thread::spawn(move || {
-            for line in stdout.split(b'\n').map_while(Result::ok) {
+        let mut begun = Vec::new();
+        let stdout = Pipe::read(child.stdout.take().expect("a pipe"), move |bytes| {
+            let send = |line: &[u8]| {
                 // Nobody may be listening any more; the pipe must not fill up all the same.
-                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+                let _ = sender.send(String::from_utf8_lossy(line).into_owned());
+            };
+            if bytes.is_empty() && !begun.is_empty() {
+                send(&begun);
+            }
+            for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+                match piece.split_last() {
+                    Some((b'\n', line)) => {
+                        begun.extend_from_slice(line);
+                        send(&begun);
+                        begun.clear();
+                    }
+                    _ => begun.extend_from_slice(piece),
+                }
             }
         });
-        let stderr = Arc::new(Mutex::new(Vec::new()));
-        let collected = Arc::clone(&stderr);
-        let mut source = child.stderr.take().expect("a pipe");
-        let collector = thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = source.read(&mut buffer) {
-                collected
-                    .lock()
-                    .expect("the lock")
-                    .extend_from_slice(&buffer[..length]);
-            }
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&said);
+        let stderr = Pipe::read(child.stderr.take().expect("a pipe"), move |bytes| {
+            collected.lock().expect("the lock").extend_from_slice(bytes);
         });
         Running {
             program: self.clone(),
@@ -215,8 +223,8 @@ impl Program {
             child,
             lines,
             stdout: String::new(),
-            stderr,
-            threads: vec![reader, collector],
+            stderr: said,
+            pipes: [stdout, stderr],
             status: None,
         }
     }
@@ -246,6 +254,60 @@ fn default_signals() {
     });
 }
 
+/// One end of a pipe, which a thread reads.
+struct Pipe {
+    /// Held while what was read is on its way to whoever wants it.
+    end: Arc<Mutex<File>>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Pipe {
+    /// Hands over what comes, and nothing at the end.
+    fn read(end: impl Into<OwnedFd>, mut hand_over: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        let end = File::from(end.into());
+        let fd = end.as_raw_fd();
+        let end = Arc::new(Mutex::new(end));
+        let shared = Arc::clone(&end);
+        let thread = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                // Waits without the lock, so that somebody else can look what is left.
+                let mut ready = libc::pollfd {
+                    fd,
+                    events: libc::POLLIN,
+                    revents: 0,
+                };
+                // SAFETY: it is one structure, which outlives the call.
+                unsafe { libc::poll(&raw mut ready, 1, -1) };
+                let mut end = shared.lock().expect("the lock");
+                let length = match end.read(&mut buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    result => result.unwrap_or(0),
+                };
+                hand_over(&buffer[..length]);
+                if length == 0 {
+                    break;
+                }
+            }
+        });
+        Self { end, thread }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Whether all that was written until now has been handed over.
+    fn is_drained(&self) -> bool {
+        let end = self.end.lock().expect("the lock");
+        let mut unread: libc::c_int = 0;
+        // SAFETY: FIONREAD writes an int, which outlives the call (`ioctl_tty(2)`).
+        let result = unsafe { libc::ioctl(end.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        unread == 0
+    }
+}
+
 /// A program that was started. It is killed if it still runs when the test is done with it.
 pub struct Running {
     program: Program,
@@ -254,7 +316,7 @@ pub struct Running {
     lines: Receiver<String>,
     stdout: String,
     stderr: Arc<Mutex<Vec<u8>>>,
-    threads: Vec<thread::JoinHandle<()>>,
+    pipes: [Pipe; 2],
     status: Option<ExitStatus>,
 }
 
@@ -356,9 +418,13 @@ impl Running {
         let Some(status) = self.status else {
             self.fail("did not end in time")
         };
-        // A grandchild may hold the pipes still: what it writes is not waited for.
-        wait_until_by(Instant::now() + Duration::from_secs(1), || {
-            self.threads.iter().all(thread::JoinHandle::is_finished) || Instant::now() > deadline
+        // A grandchild may hold the pipes still: what it writes is not waited for, other than what
+        // the program itself has written.
+        let ended = Instant::now();
+        wait_until_by(deadline, || {
+            self.pipes.iter().all(Pipe::has_ended)
+                || ended.elapsed() > Duration::from_secs(1)
+                    && self.pipes.iter().all(Pipe::is_drained)
         });
         let rest = self
             .lines

@@ -33,7 +33,7 @@ fn root(folder: &Folder) -> PathBuf {
         fs::create_dir_all(root.join(place)).expect("the folder is ours");
     }
     let server = compile_c("contained", include_str!("server.c"), &["-static"]);
-    fs::copy(server, root.join("server")).expect("the folder is ours");
+    folder.copy(server, "root/server");
     root
 }
 
