@@ -109,7 +109,8 @@ fn supervisord(folder: &Folder, socket: bool) -> Running {
 #[test]
 fn a_program_of_supervisord_is_stopped_by_supervisorctl() {
     own_network();
-    let folder = Folder::new("supervisord");
+    // The name of a socket has to be short.
+    let folder = Folder::for_other_users("supervisord");
     let mut running = supervisord(&folder, true);
     // Its unit has the other program too.
     let _group = Group::with(running.pid(), "libreuse-supervisor.service");
@@ -358,7 +359,7 @@ while True:
 
 #[test]
 fn a_port_that_a_container_publishes_is_the_containers() {
-    let folder = Folder::new("publishers");
+    let folder = Folder::for_other_users("publishers");
     let socket = folder.join("socket");
     for (name, engine_name, variable) in [
         ("docker-proxy", "docker", "DOCKER_HOST"),

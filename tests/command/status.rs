@@ -405,7 +405,7 @@ status()
         .output();
     let (before, after) = output.split_once('\n').expect("two lines");
     assert_says(before, "until the last of them has gone.");
-    assert!(!before.contains("parent"), "{before}");
+    assert!(!before.contains(" parent"), "{before}");
     assert_says(after, "have lost their parent.");
 }
 
@@ -425,7 +425,10 @@ sys.stdin.read()
     manager.expect("listening");
     let text = reuseaddr(["status", "5000"]).run().stdout;
     assert_says(&text, "systemctl --user list-sockets");
-    assert!(!text.contains("kill") && !text.contains("arm"), "{text}");
+    assert!(
+        !text.contains("kill ") && !text.contains("reuseaddr arm"),
+        "{text}"
+    );
 }
 
 /// What is bound to another address is in nobody's way.
@@ -475,7 +478,7 @@ sys.stdin.read()
     let text = reuseaddr(["status", &port.to_string()]).run().stdout;
     assert_says(&text, &format!("net.ipv4.ip_local_reserved_ports={port}"));
     assert!(
-        !text.contains("kill"),
+        !text.contains("kill "),
         "a client is not to be killed: {text}"
     );
     // What it names works: the kernel no longer hands the port out.

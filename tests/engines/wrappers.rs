@@ -268,7 +268,8 @@ fn program_of(name: &str) -> PathBuf {
 /// tmux's server runs, with an environment from long ago.
 #[test]
 fn knows_that_a_server_starts_what_tmux_is_told() {
-    let folder = Folder::new("tmux");
+    // The name of a socket has to be short.
+    let folder = Folder::for_other_users("tmux");
     let tmux = |arguments: &[&str]| {
         Program::new(program_of("tmux"))
             .with("TMUX_TMPDIR", folder.path())

@@ -216,7 +216,8 @@ fn postgres_program(name: &str) -> PathBuf {
 
 #[test]
 fn postgres() {
-    let folder = Folder::new("postgres");
+    // The name of a socket has to be short.
+    let folder = Folder::for_other_users("postgres");
     // It refuses to run as root, so it gets a user namespace in which it is somebody else.
     let unprivileged = |server: &Program| {
         Program::new(program(&["unshare"]))
