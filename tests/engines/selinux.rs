@@ -6,17 +6,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use support::{Folder, Program, compile_c, own_network, program, reuseaddr, shim, succeed};
+use support::{
+    Folder, Program, compile_c, is_in_a_guest, own_network, program, reuseaddr, shim, succeed,
+};
 
 /// The policy is the whole machine's, and can't be taken back: this is for a guest of
 /// `scripts/check/kernels`.
 fn may_load_policy() -> bool {
     static LOADED: OnceLock<()> = OnceLock::new();
-    if std::env::var_os("LIBREUSE_TEST_MAY_LOAD_POLICY").is_none() {
-        println!(
-            "skipped: LIBREUSE_TEST_MAY_LOAD_POLICY is not set, as it is in a guest of \
-             scripts/check/kernels"
-        );
+    if !is_in_a_guest("LIBREUSE_TEST_MAY_LOAD_POLICY") {
         return false;
     }
     LOADED.get_or_init(|| {

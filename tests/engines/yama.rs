@@ -3,7 +3,7 @@
 use crate::{PORT, crash, nobody, run_by_nobody, run_with, victim};
 use std::fs;
 use std::path::Path;
-use support::{Folder, Program, own_network, program, wait_until};
+use support::{Folder, Program, is_in_a_guest, own_network, program, wait_until};
 
 const SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
 
@@ -31,11 +31,7 @@ fn waits_because(server: &Program, why: &str) {
 /// of `scripts/check/kernels`.
 #[test]
 fn is_allowed_by_the_program_or_not_needed() {
-    if std::env::var_os("LIBREUSE_TEST_MAY_SET_YAMA").is_none() {
-        println!(
-            "skipped: LIBREUSE_TEST_MAY_SET_YAMA is not set, as it is in a guest of \
-             scripts/check/kernels"
-        );
+    if !is_in_a_guest("LIBREUSE_TEST_MAY_SET_YAMA") {
         return;
     }
     assert!(Path::new(SCOPE).exists(), "this kernel has no Yama");

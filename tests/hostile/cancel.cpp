@@ -42,7 +42,8 @@ static void blocking_connect(void) {
     CHECK(!"connected");
 }
 
-static void pending_close(void) {
+// Returns with a cancellation pending.
+static void await_cancellation(void) {
     int old;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     ready = 1;
@@ -50,18 +51,16 @@ static void pending_close(void) {
         sched_yield();
     }
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+}
+
+static void pending_close(void) {
+    await_cancellation();
     close(descriptor);
     CHECK(!"closed");
 }
 
 static void pending_connect(void) {
-    int old;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
-    ready = 1;
-    while (ready != 2) {
-        sched_yield();
-    }
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    await_cancellation();
     connect(-1, NULL, 0);
     CHECK(!"connect returned");
 }

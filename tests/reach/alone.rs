@@ -1,11 +1,11 @@
 //! The command of the release by itself, without the library beside it: it carries both kinds.
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{Layer, System, release, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Folder, Program};
+use support::{Folder, Program, port_after_crash};
 
 /// The command in a folder with nothing else.
 fn alone(name: &str) -> Folder {

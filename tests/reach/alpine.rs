@@ -1,7 +1,7 @@
 //! A small system as Alpine has it: musl, busybox and nothing of glibc, for an ordinary user, with
 //! a root file system that can't be written to.
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{System, release, succeed, toolchains};
 use std::fs;
 use std::io::{Read, Write};
@@ -9,7 +9,9 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use support::{Folder, Program, Running, TcpState, count, own_network, wait_until};
+use support::{
+    Folder, Program, Running, TcpState, count, own_network, port_after_crash, wait_until,
+};
 
 /// Where musl looks for what has a bare name.
 const SEARCHED: [&str; 2] = ["usr/lib", "usr/local/lib"];

@@ -1,9 +1,9 @@
 //! Containers: what `docs/containers.md` says of them.
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{Layer, System, release};
 use std::path::Path;
-use support::Program;
+use support::{Program, port_after_crash};
 
 /// A container with a root file system that can't be written to, for an ordinary user without any
 /// capability.

@@ -1,12 +1,12 @@
 //! `scripts/build/install`: puts every file where it is looked for, and takes every one away again.
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{System, project, release, succeed};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use support::{Folder, Program};
+use support::{Folder, Program, port_after_crash};
 
 /// A shell's commands, in this machine's own root file system, under a layer that holds all changes
 /// and goes with them.

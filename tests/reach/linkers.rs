@@ -1,10 +1,10 @@
 //! What else the dynamic linker can be told, and what it does by itself: audit modules, tunables,
 //! libraries for the processor at hand. The story is the same with all of it.
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{LIBRARY, System, release};
 use std::fs;
-use support::{Folder, own_network};
+use support::{Folder, own_network, port_after_crash};
 
 const LINKERS: [System; 4] = [System::Old, System::Here, System::Trixie, System::Sid];
 

@@ -1,8 +1,9 @@
 //! The Debian packages: checked, installed, used and removed.
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{Layer, System, command_package, dist, package, succeed};
 use std::process::Command;
+use support::port_after_crash;
 
 #[test]
 fn lintian_finds_nothing_in_them() {

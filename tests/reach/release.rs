@@ -1,12 +1,12 @@
 //! `scripts/build/release`: what it makes is whole, and the same wherever it is made.
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{System, dist, project, release, succeed, toolchains};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use support::{Folder, Program};
+use support::{Folder, Program, port_after_crash};
 
 #[test]
 fn the_same_source_gives_the_same_bytes_elsewhere() {

@@ -2,23 +2,9 @@
 
 use crate::systems::{LIBRARY, release, succeed, systems, toolchains};
 use std::process::Command;
-use support::{Folder, Program, TcpState, greet, own_network, wait_for};
+use support::{Folder, Program, port_after_crash};
 
 pub(crate) const LEGACY: &str = include_str!("legacy.c");
-
-/// Serves a client on port 49200, crashes, and returns what the next run says of its port.
-pub(crate) fn port_after_crash(program: &Program) -> String {
-    own_network();
-    let mut first = program.start();
-    first.expect("port 49200");
-    greet(49200);
-    wait_for(49200, TcpState::TimeWait, 1);
-    first.kill();
-    let mut second = program.start();
-    let line = second.line();
-    second.kill();
-    line
-}
 
 #[test]
 fn a_legacy_program_gets_its_port_back_on_every_system() {

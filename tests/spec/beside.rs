@@ -1,5 +1,6 @@
 //! Programs that run without the shim, or as a second copy, beside one that has it.
 
+use crate::bind::LOCK;
 use crate::server::{PORT, Server};
 use std::fs;
 use support::{Engine, Program, TcpState, compile_c, engine, own_network, shows_bound_sockets};
@@ -158,17 +159,7 @@ accepted.close()
 ";
     Program::python(client).run().succeeded();
     support::wait_for(PORT, TcpState::TimeWait, 1);
-    let lock = Program::python(
-        "
-lock = socket.socket()
-try:
-    lock.bind(('127.0.0.1', 5000))
-    print('locked')
-except OSError as error:
-    print(errno.errorcode[error.errno])
-sys.stdin.read()
-",
-    );
+    let lock = Program::python(LOCK);
     lock.start().expect("EADDRINUSE");
     let lock = lock.shimmed();
     let mut first = lock.start();

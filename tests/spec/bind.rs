@@ -49,22 +49,22 @@ fn leaves_a_live_listener_its_port_although_there_is_time_wait_too() {
     assert_eq!(server.outcome(), "EADDRINUSE");
 }
 
-/// Some programs bind a port, never listen, and take failure to mean that they already run.
-#[test]
-fn keeps_a_lock_that_is_bound_and_never_listens() {
-    own_network();
-    let _client = Server::new().shimmed().leave_behind(TcpState::TimeWait);
-    let lock = Program::python(
-        "lock = socket.socket()
+/// Binds a port and never listens.
+pub(crate) const LOCK: &str = "lock = socket.socket()
 try:
     lock.bind(('127.0.0.1', 5000))
     print('locked')
 except OSError as error:
     print(errno.errorcode[error.errno])
 sys.stdin.read()
-",
-    )
-    .shimmed();
+";
+
+/// Some programs bind a port, never listen, and take failure to mean that they already run.
+#[test]
+fn keeps_a_lock_that_is_bound_and_never_listens() {
+    own_network();
+    let _client = Server::new().shimmed().leave_behind(TcpState::TimeWait);
+    let lock = Program::python(LOCK).shimmed();
     let mut first = lock.start();
     first.expect("locked");
     lock.start().expect("EADDRINUSE");

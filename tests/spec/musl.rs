@@ -5,8 +5,8 @@ use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use support::{
-    Folder, Program, Running, TcpState, compile_c, compile_for_musl, count, greet,
-    greet_after_a_word, own_network, wait_for, wait_until,
+    Folder, Program, Running, TcpState, compile_c, compile_for_musl, count, greet_after_a_word,
+    own_network, port_after_crash, wait_until,
 };
 
 const LEGACY: &str = include_str!("../reach/legacy.c");
@@ -35,26 +35,10 @@ fn shimmed(variables: &[(&str, &str)]) -> Program {
         })
 }
 
-/// Serves a client and crashes.
-fn leave_time_wait(program: &Program) {
-    own_network();
-    let mut first = program.start();
-    first.expect("port 49200");
-    greet(49200);
-    wait_for(49200, TcpState::TimeWait, 1);
-    first.kill();
-}
-
 fn port_of_next_run(program: &Program) -> (Running, String) {
     let mut second = program.start();
     let line = second.line();
     (second, line)
-}
-
-/// Serves a client and crashes, and then says what the next run has.
-fn port_after_crash(program: &Program) -> String {
-    leave_time_wait(program);
-    port_of_next_run(program).1
 }
 
 #[test]

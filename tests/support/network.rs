@@ -1,7 +1,7 @@
 //! A network of the test's own, and the kernel's table of its TCP sockets.
 
 use crate::compilers::succeed;
-use crate::process::{patience, wait_until_by};
+use crate::process::{Program, patience, wait_until_by};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -150,4 +150,23 @@ pub fn greet_after_a_word(port: u16) {
         })
         .expect("the server serves");
     assert_eq!(text, "hello\n");
+}
+
+/// Has a server of port 49200 serve a client in a network of its own, and kills it.
+pub fn leave_time_wait(program: &Program) {
+    own_network();
+    let mut first = program.start();
+    first.expect("port 49200");
+    greet(49200);
+    wait_for(49200, TcpState::TimeWait, 1);
+    first.kill();
+}
+
+/// What the next run of such a server prints of its port.
+pub fn port_after_crash(program: &Program) -> String {
+    leave_time_wait(program);
+    let mut second = program.start();
+    let line = second.line();
+    second.kill();
+    line
 }

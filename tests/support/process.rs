@@ -21,6 +21,15 @@ pub fn patience() -> Duration {
     Duration::from_secs(30) * slowness()
 }
 
+/// Whether a test may change what is the whole machine's: only where this variable is set.
+pub fn is_in_a_guest(variable: &str) -> bool {
+    let is_set = env::var_os(variable).is_some();
+    if !is_set {
+        println!("skipped: {variable} is not set, as it is in a guest of scripts/check/kernels");
+    }
+    is_set
+}
+
 /// How many times as long anything may take: `LIBREUSE_TEST_PATIENCE`, for emulated machines.
 pub fn slowness() -> u32 {
     static TIMES: OnceLock<u32> = OnceLock::new();

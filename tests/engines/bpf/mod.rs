@@ -103,6 +103,21 @@ impl Machine {
     }
 
     /// Has a program start in a group.
+    /// Whether the second listener of a group has the option at `bind`, and the first has not.
+    fn serves(&self, group: &str) -> bool {
+        let server = Program::python(
+            "
+for run in 1, 2:
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 5000))
+    print(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+    listener.listen()
+    listener.close()
+",
+        );
+        self.inside(group, &server).output() == "0\n1\n"
+    }
+
     fn inside(&self, group: &str, started: &Program) -> Program {
         let procs = self.folder(group).join("cgroup.procs");
         Program::new(program(&["sh"]))

@@ -50,7 +50,7 @@ fn files_named(names: &[&str], folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The links of the READMEs in a folder that lead neither to a file there nor into the project's
-/// repository. PyPI has a README in the wheel's METADATA.
+/// repository. `PyPI` has a README in the wheel's METADATA.
 pub(super) fn broken_links(folder: &Path) -> Vec<String> {
     let manifest = fs::read_to_string(project().join("Cargo.toml")).expect("ours");
     let repository = manifest
@@ -105,7 +105,7 @@ fn every_link_of_a_readme_leads_somewhere() {
 fn the_manual_of_the_library_is_where_the_library_is() {
     for (name, folder) in packages() {
         // Those of PyPI and npm carry the library inside the command.
-        if name.ends_with(".whl") || name.ends_with(".tgz") {
+        if [".whl", ".tgz"].iter().any(|end| name.ends_with(end)) {
             continue;
         }
         let library = files_named(&["libreuse.so"], folder.path());

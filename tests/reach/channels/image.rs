@@ -2,12 +2,12 @@
 //! processors'.
 
 use super::{Row, Tried, date_of_the_release, file, size, timed};
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{Layer, System, release, succeed};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use support::{Folder, Program, own_network};
+use support::{Folder, Program, own_network, port_after_crash};
 
 fn archive() -> PathBuf {
     file("reuseaddr-", "-image.tar")

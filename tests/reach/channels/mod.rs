@@ -14,13 +14,13 @@ mod python;
 mod systems;
 mod table;
 
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{System, dist, release, succeed};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use support::{Program, own_network};
+use support::{Program, own_network, port_after_crash};
 
 /// What came of a channel: a row of the table in docs/install.md.
 #[derive(Clone, Debug)]

@@ -2,12 +2,11 @@
 
 use super::{Row, Tried, alone, date_of_the_release, file, it_works, shell, size, timed};
 use crate::alpine::Root;
-use crate::restart::port_after_crash;
 use crate::systems::{dist, release, succeed, toolchains};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use support::{Folder, Program, own_network};
+use support::{Folder, Program, own_network, port_after_crash};
 
 fn wheel() -> PathBuf {
     file("reuseaddr-", "_x86_64.whl")

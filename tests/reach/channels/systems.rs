@@ -1,12 +1,12 @@
 //! The packages of Debian, Red Hat and Arch, and the tarball, in a root file system of their own.
 
 use super::{Row, Tried, file, it_becomes_the_program, shell, size, timed};
-use crate::restart::{LEGACY, port_after_crash};
+use crate::restart::LEGACY;
 use crate::systems::{Layer, System, command_package, package, release, succeed};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use support::{Folder, Program};
+use support::{Folder, Program, port_after_crash};
 
 /// Nothing of ours is there any more, but for what the system's own tool keeps of its own.
 const FIND: &str = "find / -xdev -name '*reuse*' -not -path '/var/lib/*' -not -path '/var/log/*'";
