@@ -1,4 +1,4 @@
-//! Ends what earlier runs left on ports, and says what came of it.
+//! Clears the leftovers of earlier runs from ports, and reports the result.
 
 use super::{exit, options};
 use crate::net::namespace;
@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// What was asked, as it would be typed.
+    /// The arguments as they would be typed.
     fn spelled(&self, ports: &[u16]) -> String {
         let mut words = Vec::new();
         words.extend(self.network.pid.map(|pid| format!("--pid {pid}")));
@@ -81,7 +81,7 @@ struct EvictOutput {
     dry_run: bool,
     /// Why the kernel refused: `not-allowed`, `not-supported` or `errno N`.
     refusal: Option<String>,
-    /// Why what is left could not be ended from its peer's side, with how many there are of each.
+    /// Why leftovers could not be reset from their peers' side, with the number of each.
     obstacles: BTreeMap<String, usize>,
     ports: Vec<PerPort>,
 }

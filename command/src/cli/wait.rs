@@ -127,7 +127,7 @@ fn listening(arguments: &Arguments, ports: &[u16], deadline: Option<Instant>) ->
     Ok(exit::NO)
 }
 
-/// The ports in a sentence.
+/// Lists the ports in words.
 fn named(ports: &[u16]) -> String {
     let words: Vec<String> = spelled(ports).split(',').map(ToOwned::to_owned).collect();
     list(&words)

@@ -1,4 +1,4 @@
-//! The engine `preload`: the environment that makes the dynamic linker load the library.
+//! The engine `preload`: prepares the environment with which the dynamic linker loads the library.
 
 use crate::library::ld_preload::{self, VARIABLE};
 use crate::library::variables::Variables;
@@ -8,24 +8,24 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// What is to become of the library in a program's environment.
+/// What to do with LD_PRELOAD.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Inherited<'a> {
-    /// It is there, in front of any other.
+    /// Put the library in front of the others.
     With(&'a Path),
-    /// It is as it was.
+    /// Leave LD_PRELOAD alone.
     Unchanged,
-    /// It is not there: the program is served in another way.
+    /// Take the library out: another engine serves the program.
     Without,
 }
 
-/// A program's environment: its entries in their order, as they are. Not all need have an `=`, nor
-/// every name be there once.
+/// A program's environment (environ(7)): its entries in order. Not all need have an `=`, and a name
+/// may occur twice.
 #[derive(Clone, Debug)]
 pub(crate) struct Environment(Vec<OsString>);
 
 impl Environment {
-    /// As we have it, but for what is to be otherwise.
+    /// Copies our own.
     pub(crate) fn own() -> Self {
         Self(crate::sys::exec::environment())
     }
@@ -34,7 +34,7 @@ impl Environment {
         &self.0
     }
 
-    /// Names and values, the first of each name as getenv(3) has it, and no entry without an `=`.
+    /// Names and values: of each name the first, as for getenv(3); entries without `=` are skipped.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         let pairs = || self.0.iter().filter_map(|entry| pair(entry));
         pairs()
@@ -45,13 +45,13 @@ impl Environment {
             })
     }
 
-    /// A variable's value, as getenv(3) has it.
+    /// A variable's value, as for getenv(3).
     pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         let mut pairs = self.0.iter().filter_map(|entry| pair(entry));
         pairs.find_map(|(found, value)| (found == name).then_some(value))
     }
 
-    /// Sets a variable, where it was or behind the others.
+    /// Sets a variable, in its place or at the end.
     pub(crate) fn set(&mut self, name: &str, value: &OsStr) {
         trace!("environment: {name}={}", readable(value.as_bytes()));
         let entry = OsString::from_vec([name.as_bytes(), b"=", value.as_bytes()].concat());
@@ -68,7 +68,7 @@ impl Environment {
             .retain(|entry| pair(entry).is_none_or(|(found, _)| found != name));
     }
 
-    /// Sets our variables, and has LD_PRELOAD be as it is to be.
+    /// Sets our variables and LD_PRELOAD.
     pub(crate) fn prepare(&mut self, variables: &Variables, library: Inherited<'_>) {
         let before = self.get(VARIABLE).unwrap_or_default().to_owned();
         match library {
@@ -86,9 +86,9 @@ impl Environment {
         }
     }
 
-    /// Has AddressSanitizer's shared runtime put up with a library that comes before it. By its own
-    /// option, since a runtime that LD_PRELOAD names in front of ours would be loaded into whatever
-    /// the program starts, and look for leaks there.
+    /// Has AddressSanitizer's shared runtime accept a library before it, by its own option. A
+    /// runtime that LD_PRELOAD names in front of ours would also be loaded into what the program
+    /// starts, and look for leaks there.
     pub(crate) fn allow_before_asan(&mut self) {
         const VARIABLE: &str = "ASAN_OPTIONS";
         const OPTION: &str = "verify_asan_link_order=0";
@@ -104,7 +104,7 @@ impl Environment {
     }
 }
 
-/// An entry's name and value. An `=` that comes first is a part of the name, as a shell has it.
+/// An entry's name and value. A leading `=` is part of the name, as in a shell.
 fn pair(entry: &OsString) -> Option<(&OsStr, &OsStr)> {
     let bytes = entry.as_bytes();
     let equals = bytes.iter().skip(1).position(|&byte| byte == b'=')? + 1;

@@ -241,7 +241,7 @@ fn leftovers(it: &Leftovers, port: u16, scope: Scope) -> Vec<Hint> {
         let purpose = if sockets.iter().all(|socket| socket.left_ms.is_some()) {
             "starts PROGRAM now; its bind waits for the port, this once"
         } else {
-            "starts PROGRAM now; its bind waits so long for the port, which may not be enough"
+            "starts PROGRAM now; its bind waits that long for the port, which may not be enough"
         };
         hints.push(hint(
             format!("reuseaddr run --wait {seconds}s PROGRAM"),

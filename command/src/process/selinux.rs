@@ -1,10 +1,10 @@
-//! Which domain SELinux starts a program in, and what its policy forbids there
-//! (`selinux_bprm_creds_for_exec` in security/selinux/hooks.c). In another domain than its
+//! Asks SELinux's policy, by selinuxfs, in which domain a program starts and what is forbidden
+//! there (`selinux_bprm_creds_for_exec` in security/selinux/hooks.c). In another domain than its
 //! starter's a program has AT_SECURE, unless the policy allows `noatsecure`; Fedora's allows it
-//! case by case (fedora-selinux/selinux-policy#3026). The policy is asked by way of selinuxfs.
+//! case by case (fedora-selinux/selinux-policy#3026).
 //!
-//! Of one thing it can't be asked: with `no_new_privs`, or from a file system mounted nosuid, a
-//! program gets into a domain that is bounded by its starter's (`typebounds`) too.
+//! One thing can't be asked: with `no_new_privs`, or on a file system mounted nosuid, a program may
+//! also enter a domain that is bounded by its starter's (`typebounds`).
 
 use crate::process::mount::is_on_nosuid_mount;
 use rustix::fs::getxattr;
@@ -18,8 +18,7 @@ const POLICY: &str = "/sys/fs/selinux";
 #[derive(Clone, Debug)]
 pub(crate) struct Domain {
     root: Root,
-    /// The context that a starter such as `nice` has got into between the two, if it is another one
-    /// than the root's.
+    /// The context of a starter such as `nice` between the two, if it differs from the root's.
     between: Option<String>,
     /// The context that the starter asks for, if it does (setexeccon(3)).
     asked_for: Option<String>,
@@ -40,11 +39,11 @@ pub(crate) enum StartDomain {
     /// It stays in its starter's domain, or SELinux forbids nothing.
     SameDomain,
     OtherDomain(Transition),
-    /// The policy, or who starts it, can't be asked.
+    /// The policy, or the starter, can't be read.
     Unknown,
 }
 
-/// A program's way into another domain.
+/// A domain transition at exec.
 #[derive(Debug)]
 pub(crate) struct Transition {
     /// A whole context, `system_u:system_r:init_t:s0`.
@@ -63,7 +62,7 @@ pub(crate) fn start(path: &Path, domain: &Domain, no_new_privileges: bool) -> St
     }
 }
 
-/// Whether SELinux is there, and forbids what its policy does not allow.
+/// Whether SELinux is enforcing.
 fn is_enforcing() -> bool {
     fs::read(format!("{POLICY}/enforce")).is_ok_and(|value| value.starts_with(b"1"))
 }
@@ -77,7 +76,7 @@ impl Domain {
         }
     }
 
-    /// That of this process.
+    /// The domain of this process.
     pub(crate) const fn own() -> Self {
         Self::of(Root::Ourselves)
     }
@@ -86,7 +85,7 @@ impl Domain {
         Self::of(Root::Process(pid))
     }
 
-    /// That of systemd, which may be told to ask for a context.
+    /// The domain of systemd, which may ask for a context (`SELinuxContext=`).
     pub(crate) fn of_init(asked_for: Option<String>) -> Self {
         Self {
             asked_for,
@@ -94,7 +93,8 @@ impl Domain {
         }
     }
 
-    /// That of a program such as `nice`, started from this one, which may ask for a context itself.
+    /// The domain of a program such as `nice` that is started from this one, and may ask for a
+    /// context itself.
     pub(crate) fn behind(&self, start: StartDomain, asked_for: Option<String>) -> Self {
         Self {
             root: self.root,
@@ -112,7 +112,7 @@ impl Domain {
             .or_else(|| self.root.attribute("current"))
     }
 
-    /// What is asked for: a process that has asked has not executed anything since.
+    /// The context that is asked for. A process that has asked has executed nothing since.
     fn asked_for(&self) -> Option<String> {
         let of_root = || match (self.root, &self.between) {
             (Root::Init, _) | (_, Some(_)) => None,
@@ -152,7 +152,7 @@ impl StartDomain {
             fs::read(capability).is_ok_and(|value| value.starts_with(b"1"))
                 && may(&from, &to, "process2", permission)
         };
-        // What was asked for and can't be had is an error of exec.
+        // A context that was asked for and is refused fails the exec.
         let is_kept_back = asked_for.is_none()
             && ((no_new_privileges && !may_all_the_same("nnp_transition"))
                 || (is_on_nosuid_mount(path) && !may_all_the_same("nosuid_transition")));
@@ -180,7 +180,7 @@ impl Transition {
         ours.is_none_or(|ours| may(&ours, &self.to, "process", "ptrace"))
     }
 
-    /// What a policy module has to say so that the program is started without AT_SECURE.
+    /// The policy module's rule with which the program starts without AT_SECURE.
     pub(crate) fn rule(&self) -> String {
         format!(
             "allow {} {}:process noatsecure;",
@@ -190,20 +190,18 @@ impl Transition {
     }
 }
 
-/// Whether the policy lets the one domain do so with the other. Where it can't be asked, it does
-/// not.
+/// Whether the policy allows a permission between two domains; false if it can't be asked.
 fn may(from: &str, to: &str, class: &str, permission: &str) -> bool {
     let folder = format!("{POLICY}/class/{class}");
     let (Some(class), Some(bit)) = (
         number(&format!("{folder}/index")),
         number(&format!("{folder}/perms/{permission}")),
     ) else {
-        // It was made before there was such a permission, and says what comes of those.
+        // The policy is older than the permission; `deny_unknown` decides.
         return number(&format!("{POLICY}/deny_unknown")) != Some(1);
     };
     let answer = ask("access", &format!("{from} {to} {class}")).unwrap_or_default();
-    // What is allowed, decided, audited if allowed, and audited if denied, the number of the
-    // policy, and flags.
+    // Allowed, decided, auditallow, auditdeny, sequence number, flags.
     let words: Vec<&str> = answer.split(' ').collect();
     let hexadecimal = |index: usize| {
         let word = words.get(index)?;
@@ -218,7 +216,7 @@ fn type_of(context: &str) -> &str {
     context.split(':').nth(2).unwrap_or(context)
 }
 
-/// A context as the kernel gives it, with a zero behind it or a new line.
+/// Decodes a context, which ends with a NUL or a newline.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     Some(text.trim_end_matches(['\0', '\n']).to_owned())
@@ -228,8 +226,8 @@ fn number(file: &str) -> Option<u32> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Asks a file of selinuxfs, which answers who has written to it. Whether one may is the policy's
-/// affair as well.
+/// Asks a file of selinuxfs: the answer is read after the question is written. The policy may
+/// forbid that too.
 fn ask(file: &str, question: &str) -> Option<String> {
     let mut file = File::options()
         .read(true)

@@ -1,9 +1,9 @@
-//! Sees every bind(2) and listen(2) of the machine that fails since the address is in use, by
-//! programs at the tracepoints of the system calls.
+//! Reports every bind(2) and listen(2) of the machine that fails with EADDRINUSE, by BPF programs
+//! at the system calls' tracepoints.
 //!
-//! A program at the entry keeps the arguments, and one at the exit reports them if the call failed
-//! so. It reports as well that the same thread has bound it after all, as one does that is served
-//! by libreuse. Everything goes when this is dropped.
+//! A program at the entry stores the arguments, and one at the exit reports them if the call failed
+//! so. It also reports when the same thread then binds the socket after all, as with libreuse.
+//! Dropping `Failures` removes everything.
 
 use super::asm::{
     Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, Register,
@@ -37,44 +37,44 @@ impl Call {
     }
 }
 
-/// What a thread has been answered.
+/// A call that failed, or its later success.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) call: Call,
-    /// False: it has failed. True: it has failed before, and has succeeded now.
+    /// Whether it has succeeded now, after a failure.
     pub(crate) succeeded: bool,
     pub(crate) pid: i32,
     pub(crate) tid: i32,
     pub(crate) uid: u32,
-    /// The name that the thread shows.
+    /// The thread's name (PR_SET_NAME(2const)).
     pub(crate) name: String,
     /// The program's descriptor of the socket.
     pub(crate) descriptor: i32,
-    /// What `bind` was to bind.
+    /// The address that was passed to `bind`.
     pub(crate) address: Option<Endpoint>,
 }
 
-/// The programs, as long as they are there.
+/// The attached programs; dropping it detaches them.
 pub(crate) struct Failures {
     ring: Ring,
-    /// Their events: closed, the programs run no more.
+    /// Their perf events; closing them detaches the programs.
     _events: Vec<OwnedFd>,
 }
 
-/// What the programs share.
+/// The maps that the programs share.
 #[derive(Clone, Copy)]
 struct Maps<'a> {
-    /// What each thread calls, by its number.
+    /// Each thread's call, by thread number.
     calls: BorrowedFd<'a>,
-    /// Which of its descriptors a thread could not bind.
+    /// The descriptors that a thread could not bind.
     failed: BorrowedFd<'a>,
     ring: BorrowedFd<'a>,
 }
 
-/// So many calls may be under way at once; more, and the oldest are forgotten.
+/// How many calls may be in progress at once; beyond that the oldest are forgotten.
 const UNDER_WAY: u32 = 10_240;
 
-// What is kept of a thread's call.
+// Offsets in the stored arguments.
 const DESCRIPTOR: i16 = 0;
 const ADDRESS: i16 = 8;
 const KEPT: u32 = 16;
@@ -91,18 +91,18 @@ const ADDRESS_ROOM: usize = 32;
 
 // The stack, downwards.
 const KEY: i16 = -16;
-/// Behind the thread, so that both are the key of what has failed.
+/// Behind the thread: both are the key of `failed`.
 const KEY_DESCRIPTOR: i16 = KEY + 8;
 const VALUE: i16 = -32;
 const EVENT: i16 = -128;
 
-/// What is reported as the outcome.
+/// Values of `OUTCOME`.
 const BIND_FAILED: i32 = 1;
 const LISTEN_FAILED: i32 = 2;
 const SUCCEEDED: i32 = 3;
 
-/// Where the context has the first argument at the entry, and the result at the exit. Each takes
-/// eight bytes.
+/// Offset in the context of the first argument at the entry, and of the result at the exit. Each
+/// has eight bytes.
 const FIRST: i16 = 16;
 
 const IN_USE: i32 = -libc::EADDRINUSE;
@@ -110,7 +110,7 @@ const IN_USE: i32 = -libc::EADDRINUSE;
 const OUT: &str = "out";
 
 impl Failures {
-    /// Loads the programs and has them run from now on.
+    /// Loads and attaches the programs.
     ///
     /// # Errors
     ///
@@ -120,8 +120,8 @@ impl Failures {
             current: None,
             maximum: None,
         };
-        // Before Linux 5.11 what programs remember counts as locked memory. Who may not raise that
-        // may not load them either.
+        // Before Linux 5.11 maps count as locked memory. A process that may not raise the limit may
+        // not load programs either.
         let _ = setrlimit(Resource::Memlock, unlimited);
         let ring =
             Ring::new("reuse_events").map_err(|error| refused(error, "Linux 5.8 or later"))?;
@@ -146,7 +146,7 @@ impl Failures {
             ring: ring.as_fd(),
         };
         let mut events = Vec::new();
-        // What reports comes last: nothing is missed of a call of which the beginning was seen.
+        // The reporting programs come last: no call that was seen to begin is missed.
         for (point, name, code) in [
             ("sys_enter_bind", "reuse_bind_in", entry(maps, Call::Bind)?),
             (
@@ -169,7 +169,7 @@ impl Failures {
         })
     }
 
-    /// The next one that has come.
+    /// Takes the next failure, if there is one.
     pub(crate) fn take(&mut self) -> Option<Failure> {
         while let Some(record) = self.ring.next() {
             if let Some(failure) = decode(&record) {
@@ -193,7 +193,7 @@ fn refused(error: io::Error, needed: &str) -> anyhow::Error {
         Some(libc::EPERM | libc::EACCES) if is_confidential() => anyhow::anyhow!(
             "this kernel is locked down to confidentiality, under which nobody may trace it: \
              `watch` takes lockdown=integrity, or none, on the kernel's command line \
-             (kernel_lockdown(7)). The engine bpf and `reuseaddr status` work as it is"
+             (kernel_lockdown(7)). The engine bpf and `reuseaddr status` still work"
         ),
         Some(libc::EPERM | libc::EACCES) if geteuid().is_root() => anyhow::anyhow!(
             "root may not watch the kernel here: CAP_BPF, CAP_PERFMON or CAP_SYS_ADMIN is \
@@ -208,14 +208,13 @@ fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     }
 }
 
-/// Whether the kernel is locked down so far that it lets nobody read what it knows
-/// (`kernel_lockdown(7)`).
+/// Whether the kernel is locked down to confidentiality (`kernel_lockdown(7)`).
 fn is_confidential() -> bool {
     fs::read_to_string("/sys/kernel/security/lockdown")
         .is_ok_and(|modes| modes.contains("[confidentiality]"))
 }
 
-/// The file system with the tracepoints, mounted nowhere.
+/// Opens tracefs, without mounting it anywhere.
 fn tracefs() -> io::Result<OwnedFd> {
     let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
@@ -259,14 +258,14 @@ fn attach(tracefs: &OwnedFd, point: &str, name: &str, code: &[Instruction]) -> R
         }
         Err(refusal) => bail!("the kernel refuses {name}: {}", refusal.verifier),
     };
-    // On one processor: the program runs on all.
+    // An event on one processor suffices: the program runs on all.
     let event = open_tracepoint(id, 0).map_err(|error| refused(error, "tracepoints"))?;
     set_program(event.as_fd(), program.as_fd())
         .with_context(|| format!("{name} can't be attached"))?;
     Ok(event)
 }
 
-/// Keeps the arguments of the thread's call.
+/// Stores the arguments of the thread's call.
 fn entry(maps: Maps<'_>, call: Call) -> Result<Vec<Instruction>> {
     let mut a = Assembler::new();
     a.copy(R6, R1);
@@ -283,8 +282,7 @@ fn entry(maps: Maps<'_>, call: Call) -> Result<Vec<Instruction>> {
     end(a)
 }
 
-/// Reports the thread's call if its address was in use, or if that was so before and it has
-/// succeeded now.
+/// Reports the thread's call if it failed with EADDRINUSE, or if it succeeded after such a failure.
 fn exit(maps: Maps<'_>, outcome: i32) -> Result<Vec<Instruction>> {
     let mut a = Assembler::new();
     a.copy(R6, R1);
@@ -314,7 +312,7 @@ fn exit(maps: Maps<'_>, outcome: i32) -> Result<Vec<Instruction>> {
     end(a)
 }
 
-/// Puts the value in for the key.
+/// Stores the value under the key.
 fn update(a: &mut Assembler, map: BorrowedFd<'_>) {
     a.map(R1, map);
     pointer(a, R2, KEY);
@@ -323,15 +321,15 @@ fn update(a: &mut Assembler, map: BorrowedFd<'_>) {
     a.call(Helper::MapUpdate);
 }
 
-/// `R0 = ` where the value for the key is, or 0.
+/// `R0 = ` the address of the key's value, or 0.
 fn find(a: &mut Assembler, map: BorrowedFd<'_>) {
     a.map(R1, map);
     pointer(a, R2, KEY);
     a.call(Helper::MapLookup);
 }
 
-/// Writes a report about the call that `R7` leads to, with the outcome in `R9`; nothing about an
-/// address of another family.
+/// Writes a report about the call that `R7` points to, with the outcome in `R9`; none for another
+/// address family.
 fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
     let at = |place: usize| EVENT + i16::try_from(place).unwrap_or(i16::MAX);
     a.load(Size::Double, R3, STACK, KEY);
@@ -350,7 +348,7 @@ fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
     a.load(Size::Double, R6, R7, ADDRESS);
     // listen has none.
     a.jump_if(R6, Jump::Equal, 0, "write");
-    // A sockaddr_in6, as long as RFC 2133 has it, or a sockaddr_in: the longest that is there.
+    // A sockaddr_in6, one of RFC 2133's length, or a sockaddr_in: the longest that can be read.
     for length in [28, 24, 16] {
         pointer(a, R1, at(OF_ADDRESS));
         a.set(R2, length);

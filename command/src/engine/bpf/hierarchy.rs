@@ -1,5 +1,4 @@
-//! The tree of control groups of version 2 (cgroups(7)): where it is, and which group a process is
-//! in.
+//! Finds the tree of control groups v2 (cgroups(7)), and the group of a process.
 
 use anyhow::{Context, Result, anyhow, bail};
 use procfs::process::Process;
@@ -26,7 +25,7 @@ impl Hierarchy {
             .filter(|mount| mount.fs_type == "cgroup2")
             .map(|mount| (mount.root != "/", mount.mount_point))
             .collect();
-        // The whole tree rather than a part of it.
+        // A mount of the whole tree comes first.
         roots.sort();
         match roots.into_iter().next() {
             Some((false, root)) => Ok(Self { root }),
@@ -57,8 +56,8 @@ impl Hierarchy {
         Ok(group.trim_end_matches(" (deleted)").to_owned())
     }
 
-    /// Our own group; of a unit that has its groups for itself (`Delegate=yes`), the unit's, since
-    /// what it is started by is put in a part of its own.
+    /// Our own group. In a unit with `Delegate=yes` the unit's group: systemd starts its
+    /// ExecStartPre= in a subgroup `.control`.
     pub(crate) fn own_unit() -> Result<String> {
         let group = Self::of_process(std::process::id())?;
         Ok(group
@@ -66,7 +65,7 @@ impl Hierarchy {
             .map_or_else(|| group.clone(), str::to_owned))
     }
 
-    /// Turns what somebody typed into a group: `/docker`, `docker`, or where that is mounted.
+    /// Resolves what was typed to a group: `/docker`, `docker`, or its path below the mount.
     pub(crate) fn group(&self, typed: &str) -> Result<String> {
         let below = Path::new(typed)
             .strip_prefix(&self.root)
@@ -121,7 +120,7 @@ impl Hierarchy {
         })
     }
 
-    /// Every group, each before what is below it. One that goes away meanwhile is left out.
+    /// Every group, parents before children. One that is removed meanwhile is left out.
     pub(crate) fn all(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut next = vec![String::from("/")];
@@ -155,7 +154,7 @@ impl Hierarchy {
     }
 }
 
-/// What is said of a group that was there a moment ago.
+/// The error for a group that has just been removed.
 pub(super) fn gone(group: &str) -> anyhow::Error {
     anyhow!("the control group {group} is gone")
 }

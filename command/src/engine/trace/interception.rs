@@ -1,8 +1,8 @@
-//! What is done about a `bind` or `listen`: a sequence of the rules, in a thread of its own, while
-//! the program's thread stands still. A sequence may wait for minutes, and the program's other
+//! Handles an intercepted `bind` or `listen`: a sequence of the rules runs in a thread of its own,
+//! while the program's thread is stopped. A sequence may wait for minutes, and the program's other
 //! threads must not.
 //!
-//! Only the tracer's own thread may have the program's call made, so it is asked to.
+//! Only the tracer's own thread may resume a tracee (ptrace(2)), so a sequence asks it to.
 
 use super::log;
 use super::ptrace::{self, Tid};
@@ -20,8 +20,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// What a tracee's call could not be made for: a signal came before it, or the tracee went. No
-/// error of the kernel's has this number where a program sees it (`ERESTARTNOINTR` in
+/// The result of a call that could not be made: a signal came first, or the tracee exited. No error
+/// of the kernel's has this number where a program sees it (`ERESTARTNOINTR` in
 /// `include/linux/errno.h`).
 pub(super) const INTERRUPTED: Errno = Errno(513);
 
@@ -32,42 +32,40 @@ pub(super) enum Intercepted {
     Bind {
         fd: i32,
         address: Option<Endpoint>,
-        /// When its wait began, if that goes on.
+        /// When its wait began, if it continues one.
         since: Option<Instant>,
     },
     /// A `listen` that is about to be made.
     Listen { fd: i32 },
 }
 
-/// What the thread of a sequence says.
+/// A sequence's message to the tracer.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    /// The program's thread that it is about.
+    /// The tracee.
     pub(super) tid: Tid,
-    /// Which sequence says it: threads may come to have the number of earlier ones.
+    /// The sequence's number: thread ids are reused.
     pub(super) sequence: u64,
     pub(super) request: Request,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Request {
-    /// The call is to be made, and what came of it to be sent back; in one piece with this, if it
-    /// is to be.
+    /// Make the call and send its result back; together with this, if given.
     Make(Option<Around>),
-    /// The program's thread is to answer this about a descriptor.
+    /// Have the tracee answer this about a descriptor.
     Query(i32, Question),
-    /// The sequence is over: the program may go on. It listens on this port now.
+    /// The sequence is over: resume the program. It listens on this port now.
     Done { listens: Option<u16> },
-    /// A signal has come during a wait that began then: the program is to handle it, and then make
-    /// its call again.
+    /// A signal came during a wait that began then: let the program handle it, and restart its
+    /// call.
     Signalled { since: Instant },
 }
 
-/// The stack of a sequence's thread: of an address space that is limited (`RLIMIT_AS`) it takes
-/// little.
+/// The stack of a sequence's thread: small, since the address space may be limited (`RLIMIT_AS`).
 const STACK: usize = 512 << 10;
 
-/// Makes a thread, as each sequence needs one.
+/// Starts a thread and ends it, to see whether a sequence could have one.
 ///
 /// # Errors
 ///
@@ -89,7 +87,7 @@ pub(super) struct Channel {
 
 impl Channel {
     fn send(&self, request: Request) {
-        // The tracer hears as long as there is one.
+        // The tracer receives as long as a sequence exists.
         let _ = self.messages.send(Message {
             tid: self.tid,
             sequence: self.sequence,
@@ -112,8 +110,8 @@ enum Response {
 }
 
 impl Sequence {
-    /// Begins one; `None` if there can be no thread for it, or the socket can't be had: the program
-    /// then goes on with what the kernel says.
+    /// Starts a sequence; `None` if there can be no thread for it. The program then goes on with
+    /// the kernel's result.
     pub(super) fn begin(
         settings: &'static Settings,
         process: Tid,
@@ -146,13 +144,13 @@ impl Sequence {
         Some((Self { responses }, thread))
     }
 
-    /// Tells it what came of the call.
+    /// Sends it the call's result.
     pub(super) fn made(&self, result: Result<(), Errno>) {
-        // A sequence waits for the answer, so it is there.
+        // A sequence waits for the response, so it exists.
         let _ = self.responses.send(Response::Made(result));
     }
 
-    /// Tells it what it has asked.
+    /// Sends it the answer to its query.
     pub(super) fn reply(&self, told: Option<Reply>) {
         let _ = self.responses.send(Response::Reply(told));
     }
@@ -162,7 +160,7 @@ fn run(settings: &Settings, intercepted: Intercepted, call: &TracedCall) -> Opti
     let (Intercepted::Bind { fd, .. } | Intercepted::Listen { fd }) = intercepted;
     match Socket::of(call.channel.tid, fd, &call.clock) {
         Ok(socket) => run_on(settings, intercepted, call, &socket),
-        // It is no descriptor: the kernel is to say so.
+        // It is no descriptor: let the kernel say so.
         Err(rustix::io::Errno::BADF) => run_plainly(intercepted, call),
         Err(_) => {
             let who = Requester {
@@ -188,7 +186,7 @@ fn run_on(
 ) -> Option<u16> {
     match intercepted {
         Intercepted::Bind { address, .. } => {
-            // What comes of it is what the kernel has told the program last.
+            // The result is the one that the kernel gave the program last.
             let _ = sequence::bind_in_use(settings, socket, call, address);
             None
         }
@@ -247,12 +245,12 @@ impl RemoteCaller for Requester<'_> {
     }
 }
 
-/// What is done in one piece with the program's call.
+/// The options that are set together with the program's call.
 enum Piece {
     None,
-    /// It is collected.
+    /// Being collected.
     Begun(Vec<(RawOption, i32)>),
-    /// It was done, with this after the call.
+    /// Set; these after the call.
     Done(Vec<(RawOption, i32)>),
 }
 
@@ -266,8 +264,8 @@ struct TracedCall {
 }
 
 impl TracedCall {
-    /// What is to be done around the call, if there is anything: what a `bind` was made with is
-    /// taken back even if nobody is there to do so.
+    /// What to do around the call, if anything. An option that was set for a `bind` is put back
+    /// even if the tracer is gone by then.
     fn around(&self) -> Option<Around> {
         let Piece::Begun(before) = self.piece.replace(Piece::None) else {
             return None;
