@@ -1,4 +1,4 @@
-//! Makes the system calls of the rules' sequences, each by the module that has it.
+//! Makes the system calls of the rules' sequences, each through its module.
 
 use crate::socket::Socket;
 use crate::spare::Spare;

@@ -38,7 +38,7 @@ fn turns_options_into_variables() {
             "{name} in {seen}"
         );
     }
-    // Nothing is set that was not asked for, and options count for more than what is set already.
+    // Nothing else is set, and options override the environment.
     assert!(!environment(&run()).contains("LIBREUSE_"));
     let seen = environment(
         &run()
@@ -95,7 +95,7 @@ fn tells_all_mistakes_at_once_and_starts_nothing() {
         assert_says(&finished.stderr, mistake);
     }
     assert!(!witness.exists());
-    // What clap finds has the same code.
+    // Mistakes that clap finds have the same exit code.
     for arguments in [
         &["--lingr", "off", "true"][..],
         &[],
@@ -212,7 +212,7 @@ fn passes_bytes_that_are_no_text() {
     let name = OsStr::from_bytes(b"pro\xffgram");
     let path = folder.copy("/usr/bin/true", name);
     assert_eq!(code(&run().argument(&path).run()), 0);
-    // In an option they are a mistake, or a name.
+    // In an option they are a mistake, or part of a name.
     assert_eq!(
         code(
             &run()
@@ -381,7 +381,8 @@ fn survives_any_arguments() {
     }
 }
 
-/// It takes longer than all else, so it is asked only where the program's own file does not tell.
+/// Asking the dynamic linker takes longest, so it is asked only where the program's file does not
+/// decide.
 #[test]
 fn asks_the_dynamic_linker_where_there_is_a_doubt() {
     let folder = Folder::new("doubts");
@@ -404,7 +405,7 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
     let bare = "#include <stdlib.h>\n#include <sys/socket.h>\n\
                 void _start(void) { bind(-1, 0, 0); exit(0); }";
     let for_any_glibc = compile_c("doubted-version", bare, &["-nostartfiles"]);
-    // A library that watches over the linker may keep others out.
+    // An auditing library (rtld-audit(7)) may keep others out.
     let audited = compile_c("doubted-audit", text, &["-Wl,--audit=/no/auditor.so"]);
     for (program, asked, variable) in [
         (&usual, false, None),
@@ -413,7 +414,7 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
         (&for_any_glibc, false, None),
         (&audited, true, None),
         (&usual, true, Some(("LD_AUDIT", "/no/auditor.so"))),
-        // What does not call bind itself may do so by a library.
+        // A program that does not import bind may call it through a library.
         (&client, true, None),
     ] {
         let mut started = run().argument("-v").argument(program);

@@ -1,12 +1,12 @@
-//! The completions, in the shells themselves: somebody types and presses the tabulator.
+//! The completions, in the shells themselves: a line is typed, and Tab pressed.
 
 use crate::{reuseaddr, serve_once, server};
 use std::fs;
 use std::os::unix::fs::symlink;
 use support::{Folder, Program, own_network};
 
-/// Types into a shell on a terminal: each line and a tabulator, and then has the shell show what
-/// has become of it.
+/// Types each line and a Tab into a shell on a terminal, and has the shell print the completed
+/// line.
 const TYPIST: &str = r"
 import json, os, pty, re, select, sys, termios, time
 shell, setup, lines = json.loads(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
@@ -35,7 +35,7 @@ for line in lines:
 os.kill(pid, 9)
 ";
 
-/// What becomes of each line when the tabulator is pressed.
+/// Each line after Tab.
 fn typed(shell: &[&str], setup: &str, lines: &[&str]) -> Vec<String> {
     let folder = Folder::new(&format!("shell-{}-{}", shell[0], setup.len()));
     typed_in(&folder, shell, setup, lines)
@@ -62,7 +62,7 @@ fn typed_in(folder: &Folder, shell: &[&str], setup: &str, lines: &[&str]) -> Vec
         .collect()
 }
 
-/// What is typed, and what becomes of it in every shell.
+/// What is typed, and its completion in every shell.
 fn expectations(pid: &str) -> Vec<(String, String)> {
     [
         ("reuseaddr sta", "reuseaddr status "),
@@ -91,7 +91,7 @@ fn expectations(pid: &str) -> Vec<(String, String)> {
     .into_iter()
     .map(|(line, expected)| (line.to_owned(), expected.to_owned()))
     .chain([(
-        // That it is one is told by the blank.
+        // The blank shows that it is complete.
         format!("reuseaddr arm --pid {pid}"),
         format!("reuseaddr arm --pid {pid} "),
     )])
@@ -107,7 +107,7 @@ fn completes(shell: &[&str], setup: &str) {
     let typed = typed(shell, setup, &lines);
     assert_eq!(typed.len(), lines.len());
     for ((line, expected), typed) in expectations.iter().zip(&typed) {
-        // zsh takes the blank back where something else is typed.
+        // zsh removes the blank if another character is typed.
         let expected = if shell[0] == "zsh" {
             expected.trim_end()
         } else {
@@ -160,7 +160,7 @@ fn zsh_lists_words_without_a_dash() {
     assert!(listed("reuseaddr ").contains("\nstatus:"));
 }
 
-/// Of a peer's address there is no use in those that no connection has.
+/// Only peers of connections are offered for `--peer`.
 #[test]
 fn peers_are_those_of_connections() {
     own_network();

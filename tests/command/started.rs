@@ -109,7 +109,7 @@ fn follows_scripts_to_what_runs_them() {
     assert_says(&check().argument(&path).run().stdout, "damaged ELF file");
 }
 
-/// A wrapper that preloads something of its own keeps what is there, or does not.
+/// A wrapper that preloads a library of its own keeps ours, or drops it.
 #[test]
 fn tells_wrappers_that_keep_the_library_from_those_that_drop_it() {
     let folder = Folder::new("wrappers");
@@ -180,7 +180,7 @@ fn follows_commands_that_start_another() {
     assert_eq!(code(&check().arguments(["su", "-", "nobody"]).run()), 1);
 }
 
-/// Anybody's program may have the name of one that has others started: its file decides.
+/// Any program may have a wrapper's name: its file decides.
 #[test]
 fn knows_who_has_others_started_by_the_file() {
     let folder = Folder::new("elsewhere");
@@ -208,13 +208,13 @@ fn knows_who_has_others_started_by_the_file() {
         let refused = run().argument(&program).argument("true").run();
         assert_eq!(code(&refused), 125, "{refused:#?}");
         assert_says(&refused.stderr, says);
-        // Whoever knows better has the last word.
+        // An option overrides that.
         if !setuid {
             let options = ["--engine", "preload"];
             let preloaded = run().arguments(options).argument(&program).run();
             assert_eq!(code(&preloaded), 0, "{preloaded:#?}");
         }
-        // The control: a program of that name that does nothing of the kind.
+        // The control: a program of that name that starts nothing.
         fs::remove_file(&program).expect("it is ours");
         let program = folder.copy("/usr/bin/true", name);
         assert_eq!(code(&run().argument(&program).run()), 0, "{name}");
@@ -228,7 +228,7 @@ fn knows_who_has_others_started_by_the_file() {
     );
 }
 
-/// What `env` itself makes of its options is what `run` takes them for.
+/// `run` reads the options of `env` as `env` does.
 #[test]
 fn reads_what_env_is_told_as_env_does() {
     let witness = build("witness-by-env", &[]);

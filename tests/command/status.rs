@@ -1,4 +1,4 @@
-//! `status`: everything that is on a port, entry by entry, and a verdict that holds.
+//! `status`: every socket on a port, and a diagnosis that is true.
 
 use crate::{
     SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, named, nobody,
@@ -86,7 +86,7 @@ fn agrees_with_ss_on_every_one_of_5000_sockets() {
     assert!((1..=60_000).contains(&free_in), "{free_in}");
 }
 
-/// Alike sockets are one line, and as many as there are only if that is asked for.
+/// Equal sockets share one line, unless `--all` is given.
 #[test]
 fn tells_sockets_that_are_alike_in_one_line() {
     own_network();
@@ -304,7 +304,7 @@ os._exit(0)
     wait_until("the port to be free", || verdict(5000) == "free");
 }
 
-/// More than one thread looks through alone.
+/// More processes than one thread looks through.
 #[test]
 fn names_every_one_of_many_holders() {
     own_network();
@@ -355,7 +355,7 @@ for child in children:
             assert!(holder["pid"] == eldest || *above == eldest, "{holder}");
         }
     }
-    // Who may start no thread gets an answer all the same.
+    // It also answers where no thread may be started.
     let folder = Folder::for_other_users("status-without-threads");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let finished = nobody()
@@ -409,7 +409,7 @@ status()
     assert_says(after, "have lost their parent.");
 }
 
-/// Whoever kills systemd for a port that it holds for a service has a worse day than before.
+/// systemd itself holds the port of a socket unit, and must not be killed for it.
 #[test]
 fn names_the_socket_unit_of_what_systemd_holds() {
     own_network();
@@ -431,7 +431,7 @@ sys.stdin.read()
     );
 }
 
-/// What is bound to another address is in nobody's way.
+/// A socket bound to another address is no obstacle.
 #[test]
 fn judges_one_address_by_what_is_in_its_way() {
     own_network();
@@ -481,7 +481,7 @@ sys.stdin.read()
         !text.contains("kill "),
         "a client is not to be killed: {text}"
     );
-    // What it names works: the kernel no longer hands the port out.
+    // The suggested command works: the port is no longer ephemeral.
     sysctl("net.ipv4.ip_local_reserved_ports", &port.to_string());
     let other =
         Program::python("print(socket.create_connection(('127.0.0.1', 700)).getsockname()[1])")
@@ -563,7 +563,7 @@ fn looks_into_another_network_namespace() {
         answer["ports"][0]["verdict"]["kind"], "listening",
         "{answer}"
     );
-    // What it names is done there, too.
+    // The suggested command is typed, too.
     let pid = inside.pid().to_string();
     let advice = || reuseaddr(["status", "5000", "--pid", &pid]).run().stdout;
     assert_says(

@@ -31,13 +31,13 @@ pub(crate) enum System {
     Foreign(Processor),
 }
 
-/// A processor that this machine's is not.
+/// Another processor than this machine's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Processor {
     Aarch64,
     /// 32-bit ARM.
     Armv7,
-    /// The one that is big-endian.
+    /// Big-endian.
     S390x,
     Ppc64le,
     Riscv64,
@@ -69,8 +69,8 @@ impl Processor {
         toolchains().join(self.name())
     }
 
-    /// A program, by way of qemu, with these variables. They are qemu's own as well, which is
-    /// static and does not mind: of those that it is told to set it takes each apart at commas.
+    /// A program under qemu, with these variables. qemu gets them too, and as a static program
+    /// ignores LD_PRELOAD; its option to set them would split each at commas.
     fn program(self, variables: impl IntoIterator<Item = String>) -> Program {
         let emulator = match self {
             Self::Armv7 => "arm",
@@ -88,9 +88,8 @@ impl Processor {
     }
 }
 
-/// The processors that are always tried, and those whose compilers are larger than their users are
-/// many, which are tried where `LIBREUSE_TEST_EVERY_PROCESSOR` is set and `scripts/build/release`
-/// was told to build for them.
+/// The processors that are always tried. Those with large compilers and few users are tried where
+/// `LIBREUSE_TEST_EVERY_PROCESSOR` is set, and `scripts/build/release` has built for them.
 pub(crate) fn processors() -> Vec<Processor> {
     let mut all = vec![Processor::Aarch64, Processor::Armv7, Processor::S390x];
     if env::var_os("LIBREUSE_TEST_EVERY_PROCESSOR").is_some() {
@@ -124,7 +123,7 @@ impl System {
     /// A C program, compiled for this system from its text on first use of its name.
     pub(crate) fn compile(self, name: &str, text: &str, flags: &[&str]) -> PathBuf {
         static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-        // What another test has failed to compile is not in it.
+        // A program that failed to compile is not in it.
         let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
         let system = match self {
             Self::Foreign(processor) => format!("{processor:?}"),
@@ -233,7 +232,7 @@ impl System {
     }
 }
 
-/// A root file system, with changes of its own.
+/// A root file system with changes of its own (an overlay).
 pub(crate) struct Layer {
     root: PathBuf,
     folder: PathBuf,

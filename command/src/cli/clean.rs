@@ -1,5 +1,4 @@
-//! Removes what other commands have left on the machine, so that nothing of this one stays behind
-//! when it goes.
+//! Removes what other commands have left on the machine, before this command is uninstalled.
 
 use super::{bpf, exit};
 use crate::engine::bpf::hierarchy::Hierarchy;
@@ -42,8 +41,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
     };
 
-    // First what names the libraries and the command, so that nothing asks for one that has gone: a
-    // runtime starts no container whose hook is not there.
+    // First what names the libraries and the command, so that nothing refers to a missing file: a
+    // runtime starts no container whose hook is missing.
     if let Some(hook) = oci::written().filter(|_| !user) {
         let removed = if arguments.dry_run {
             Ok(())

@@ -1,5 +1,5 @@
-//! The completions. For the shells that most people have they are scripts that ask the command
-//! itself; for others, what is known of the command line alone.
+//! Prints completion scripts. For bash, zsh and fish they ask the command itself; for others
+//! clap_complete generates them from the options.
 
 use super::exit;
 use crate::output;

@@ -1,10 +1,8 @@
-//! The engines: who does about a program's calls what the rules say, and which one that is for
-//! which program.
+//! The engines: each applies the rules to a program's calls in its own way.
 //!
-//! * `preload`: the library, in the program.
-//! * `trace`: a tracer, from the program's start until it listens.
-//! * `bpf`: BPF programs, for everything in a control group.
-//! * `wait`: nobody; the program starts when its ports are free.
+//! * `preload`: the library, in the program. * `trace`: a tracer, from the program's start until it
+//! listens. * `bpf`: BPF programs, for everything in a control group. * `wait`: none; the program
+//! starts when its ports are free.
 
 pub(crate) mod bpf;
 pub(crate) mod preload;
@@ -14,7 +12,7 @@ pub(crate) mod wait;
 use serde::Serialize;
 use std::fmt;
 
-/// One of the engines, the least one first.
+/// The engines, the least intrusive first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Engine {
@@ -22,14 +20,14 @@ pub(crate) enum Engine {
     Preload,
     /// A tracer, from the start until PROGRAM listens
     Trace,
-    /// Programs in the kernel, for root; used only if asked for
+    /// BPF programs, for root; used only if asked for
     Bpf,
     /// PROGRAM starts when the ports of --ports can be bound
     Wait,
 }
 
 impl Engine {
-    /// What it can't do, as README has it.
+    /// Its limits, as in README's table.
     pub(crate) fn cannot(self) -> &'static [&'static str] {
         match self {
             Self::Preload => &[
@@ -71,7 +69,7 @@ impl fmt::Display for Engine {
     }
 }
 
-/// The engine for a program, and why it is that one.
+/// The engine for a program, and why.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Choice {
     pub(crate) name: Engine,

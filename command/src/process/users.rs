@@ -20,7 +20,7 @@ pub(crate) fn name(uid: u32) -> Option<&'static str> {
     users().get(&uid).map(|user| user.name.as_str())
 }
 
-/// Our user's home directory: `$HOME`, or else what /etc/passwd has.
+/// Our user's home directory: `$HOME`, or the one in /etc/passwd.
 pub(crate) fn own_home() -> Option<PathBuf> {
     let of_passwd = || home(geteuid().as_raw()).map(Path::to_owned);
     absolute_path("HOME").or_else(of_passwd)
@@ -51,7 +51,7 @@ fn users() -> &'static HashMap<u32, User> {
                 .ok()
                 .and_then(|uid| uid.parse().ok());
             if let Some(uid) = uid {
-                // Of two names for one number the first counts.
+                // Of two names with one number the first counts.
                 users.entry(uid).or_insert_with(|| User {
                     name: readable(name),
                     home: OsStr::from_bytes(home).into(),

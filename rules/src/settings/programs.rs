@@ -24,7 +24,7 @@ impl Programs {
         self.0.replace(patterns)
     }
 
-    /// Whether this is every program, so that nobody need ask for its name.
+    /// Whether every program matches, so that the name is not needed.
     #[must_use]
     pub fn all(&self) -> bool {
         self.0.as_bytes().is_empty()
@@ -45,7 +45,7 @@ impl Programs {
 /// Whether `name` fits `pattern`, in which `*` stands for any characters and `?` for one.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern, mut name) = (pattern, name);
-    // After a `*`: what follows it, and where in the name that was last tried.
+    // After a `*`: the rest of the pattern, and where in the name it was last tried.
     let mut star = None;
     loop {
         match (pattern.split_first(), name.split_first()) {

@@ -1,21 +1,21 @@
-//! A page in the language of man(7).
+//! Writes a page in the language of man(7).
 
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-/// When the command was made from its source (`SOURCE_DATE_EPOCH`, in the build script).
+/// The date of the page: `SOURCE_DATE_EPOCH` of the build script.
 const DATE: &str = env!("REUSEADDR_DATE");
 
 const MARK: &str = "```";
 
-/// A page, as far as it is written.
+/// A page that is being written.
 pub(super) struct Page {
     roff: Roff,
-    /// Whether a heading was the last.
+    /// Whether the last line is a heading.
     is_fresh: bool,
 }
 
 impl Page {
-    /// Begins a page with its head.
+    /// Starts a page with its title line.
     pub(super) fn new(name: &str, section: &str, manual: &str, purpose: &str) -> Self {
         let version = concat!("libreuse ", env!("CARGO_PKG_VERSION"));
         let title = name.to_uppercase();
@@ -40,7 +40,7 @@ impl Page {
         self.is_fresh = true;
     }
 
-    /// A paragraph, in which `this` is bold.
+    /// Adds a paragraph, in which `this` is bold.
     pub(super) fn paragraph(&mut self, text: &str) {
         if !self.is_fresh {
             self.roff.control("PP", []);
@@ -48,13 +48,12 @@ impl Page {
         self.words(text);
     }
 
-    /// The text after a heading, in which `this` is bold.
+    /// Adds the text after a heading, in which `this` is bold.
     pub(super) fn words(&mut self, text: &str) {
         self.is_fresh = false;
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut is_bold = false;
-        // A line of the source is a line of a terminal, with room for what marks it.
-        // A mark takes three letters there.
+        // A line of the source is a line of a terminal; a mark takes three letters there.
         for line in textwrap::wrap(&line.replace('`', MARK), 72) {
             let mut words = Vec::new();
             for (position, part) in line.split(MARK).enumerate() {
@@ -67,7 +66,7 @@ impl Page {
         }
     }
 
-    /// A line that is all literal words but for what is in capitals.
+    /// Adds a synopsis line: words are literal, except those in capitals.
     pub(super) fn usage(&mut self, line: &str) {
         if !self.is_fresh {
             self.roff.control("br", []);
@@ -89,7 +88,7 @@ impl Page {
         );
     }
 
-    /// A term, and what it means.
+    /// Adds a term and its meaning.
     pub(super) fn term(&mut self, term: &str, value: &str, meaning: &str) {
         self.roff.control("TP", []);
         let mut tag = vec![bold(term)];
@@ -106,7 +105,7 @@ impl Page {
         }
     }
 
-    /// A command to type, after what it is good for.
+    /// Adds a command to type, after its purpose.
     pub(super) fn example(&mut self, purpose: &str, command: &str) {
         self.paragraph(purpose);
         self.roff.control("PP", []);
@@ -117,7 +116,7 @@ impl Page {
         self.roff.control("RE", []);
     }
 
-    /// Other pages: `ss(8)`, `tcp(7)`.
+    /// Adds references to other pages: `ss(8)`, `tcp(7)`.
     pub(super) fn see_also(&mut self, pages: &[(&str, &str)]) {
         self.section("SEE ALSO");
         let mut words = Vec::new();
@@ -129,7 +128,7 @@ impl Page {
         self.roff.text(words);
     }
 
-    /// The page as text.
+    /// Returns the page's source.
     pub(super) fn finish(self) -> String {
         self.roff.to_roff()
     }

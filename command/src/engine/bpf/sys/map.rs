@@ -1,10 +1,10 @@
-//! Maps: what programs remember.
+//! BPF maps (bpf(2)): created, read, written and described.
 
 use super::attributes::{Attributes, Command, length_of, name, number};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// A map to be made.
+/// The attributes of a new map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MapKind<'a> {
     pub(crate) name: &'a str,
@@ -13,22 +13,22 @@ pub(crate) struct MapKind<'a> {
     pub(crate) value_size: u32,
     pub(crate) max_entries: u32,
     pub(crate) flags: u32,
-    /// The types of key and value, for the kinds that ask for them.
+    /// The BTF types of key and value, for kinds that require them.
     pub(crate) types: Option<(BorrowedFd<'a>, u32, u32)>,
 }
 
-/// Kinds of maps, by the numbers of linux/bpf.h.
+/// Map types, as numbered in linux/bpf.h.
 pub(crate) const MAP_HASH: u32 = 1;
 pub(crate) const MAP_ARRAY: u32 = 2;
 pub(crate) const MAP_LRU_HASH: u32 = 9;
 pub(crate) const MAP_SK_STORAGE: u32 = 24;
 pub(crate) const MAP_RINGBUF: u32 = 27;
 
-/// Memory is taken when an entry is made, and not before.
+/// Allocates memory for each entry when it is made.
 pub(crate) const NO_PREALLOC: u32 = 1;
 pub(crate) const MMAPABLE: u32 = 1 << 10;
 
-/// Makes a map.
+/// Creates a map.
 pub(crate) fn create_map(map: &MapKind<'_>) -> io::Result<OwnedFd> {
     let mut attributes = Attributes::new()
         .number(0, map.kind)
@@ -43,7 +43,7 @@ pub(crate) fn create_map(map: &MapKind<'_>) -> io::Result<OwnedFd> {
     attributes.open(Command::MapCreate)
 }
 
-/// Loads a description of types (`Documentation/bpf/btf.rst`).
+/// Loads type information (BTF, `Documentation/bpf/btf.rst`).
 pub(crate) fn load_types(btf: &[u8]) -> io::Result<OwnedFd> {
     Attributes::new()
         .from(0, btf)
@@ -51,7 +51,7 @@ pub(crate) fn load_types(btf: &[u8]) -> io::Result<OwnedFd> {
         .open(Command::BtfLoad)
 }
 
-/// Reads the value of a key. Both have the map's sizes.
+/// Reads the value of a key. Both must have the map's sizes.
 pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
     check(map, key.len(), Some(value.len()))?;
     Attributes::new()
@@ -72,7 +72,7 @@ pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
         .map(drop)
 }
 
-/// The key that follows one, or the first; `None` behind the last.
+/// The key after this one, or the first; `None` after the last.
 pub(crate) fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
     let info = MapInfo::of(map)?;
     if let Some(key) = key {
@@ -90,7 +90,8 @@ pub(crate) fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>) -> io::Result<Op
     }
 }
 
-/// The kernel knows the sizes, and reads and writes as much whatever there is here.
+/// Checks the sizes: the kernel reads and writes as many bytes as the map has, whatever the buffers
+/// hold.
 fn check(map: BorrowedFd<'_>, key: usize, value: Option<usize>) -> io::Result<()> {
     let info = MapInfo::of(map)?;
     let fits = |found: usize, wanted: u32| usize::try_from(wanted) == Ok(found);
@@ -106,7 +107,7 @@ pub(crate) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
     Attributes::new().number(0, id).open(Command::MapById)
 }
 
-/// What the kernel says of a map.
+/// A map's description (struct bpf_map_info).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct MapInfo {
     pub(crate) kind: u32,
@@ -118,7 +119,7 @@ pub(crate) struct MapInfo {
 
 impl MapInfo {
     pub(crate) fn of(map: BorrowedFd<'_>) -> io::Result<Self> {
-        // struct bpf_map_info, as far as it is needed.
+        // The fields of struct bpf_map_info that are needed.
         let mut info = [0_u8; 40];
         Attributes::new()
             .fd(0, map)

@@ -1,4 +1,4 @@
-//! Names for maps and programs, in a file system of type bpf.
+//! Pins maps and programs in a bpf file system (BPF_OBJ_PIN in bpf(2)).
 
 use super::attributes::{Attributes, Command};
 use std::ffi::CString;
@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Gives a map or program a name in a file system of type bpf.
+/// Pins a map or program at a path.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     Attributes::new()
@@ -17,7 +17,7 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
         .map(drop)
 }
 
-/// Opens what has such a name.
+/// Opens a pinned map or program.
 pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     Attributes::new().text(0, &path).open(Command::OpenPinned)
