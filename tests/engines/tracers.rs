@@ -1,6 +1,7 @@
 //! Programs that trace others, and whoever has a name of theirs: what they do decides.
 
 use crate::{own_time_wait, run_with, victim_file};
+use std::path::Path;
 use support::{Folder, Program, compile_c, own_network};
 
 /// A thread has one tracer at a time, so ours makes way for another one, whatever that is called.
@@ -124,6 +125,66 @@ int main(void)
         "traced\n",
         "started"
     );
+}
+
+/// gdb(1) attaches to both threads of a program, whose number it is told, and the program runs on
+/// when it has detached. A thread that gdb had not got would be ended by the breakpoint.
+#[test]
+fn makes_way_for_gdb() {
+    if !Path::new("/usr/bin/gdb").exists() {
+        println!("skipped: gdb is not installed");
+        return;
+    }
+    let target = compile_c(
+        "gdb-target",
+        r#"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+static volatile sig_atomic_t is_over;
+__attribute__((noinline)) void turn(void) { usleep(1000); }
+static void end(int signal) { is_over = signal; }
+static void *work(void *nothing) { while (!is_over) turn(); return nothing; }
+int main(void)
+{
+    pthread_t thread;
+    signal(SIGTERM, end);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+    pthread_create(&thread, NULL, work, NULL);
+    printf("%d\n", getpid());
+    fflush(stdout);
+    work(NULL);
+    pthread_join(thread, NULL);
+    fputs("ran on\n", stderr);
+    return 0;
+}
+"#,
+        &["-static", "-pthread", "-g"],
+    );
+    let script = r#"{ "$0" 2>&3 | {
+    read pid
+    gdb -nx -batch -p "$pid" -ex 'break turn' -ex continue -ex 'thread apply all -q -s echo one\n' \
+        -ex delete -ex detach 2>&1 | grep -oE 'hit Breakpoint|^one|detached|Cannot attach' >&3
+    kill "$pid"
+}; } 3>&1"#;
+    let both = Program::new("/bin/sh")
+        .arguments(["-c", script])
+        .argument(target);
+    let expected = "hit Breakpoint\none\none\ndetached\nran on\n";
+    assert_eq!(both.output(), expected);
+    let starter = compile_c(
+        "tracers-starter",
+        include_str!("exec_arguments.c"),
+        &["-static"],
+    );
+    own_network();
+    let traced = run_with(["--engine", "trace"], &both);
+    assert_eq!(traced.output(), expected);
+    let behind = Program::new(&starter).command(&both);
+    assert_eq!(run_with::<&str>([], &behind).output(), expected, "started");
 }
 
 /// A server that is called as one of them is served, even if it could trace, and so is one behind a
