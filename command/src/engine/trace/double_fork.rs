@@ -10,9 +10,7 @@
 
 use super::ptrace::Tid;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, socketpair};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::{io, ptr};
 
@@ -30,17 +28,18 @@ impl Handshake {
         Ok((Self(one), Self(other)))
     }
 
-    pub(super) fn say(&self, number: i32) -> io::Result<()> {
-        send(&self.0, &number.to_ne_bytes(), SendFlags::NOSIGNAL)?;
+    /// Sends a number to the other end.
+    pub(super) fn send(&self, number: i32) -> io::Result<()> {
+        rustix::net::send(&self.0, &number.to_ne_bytes(), SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
-    /// What the other end says.
+    /// Waits for the number that the other end sends.
     ///
     /// # Errors
     ///
     /// There is no other end any more.
-    pub(super) fn hear(&self) -> io::Result<i32> {
+    pub(super) fn receive(&self) -> io::Result<i32> {
         let mut bytes = [0; 4];
         loop {
             match recv(&self.0, &mut bytes[..], RecvFlags::empty()) {
@@ -116,15 +115,15 @@ pub(super) fn allow(tracer: Tid) {
     unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer, 0, 0, 0) };
 }
 
-/// Gives up what came with the fork: folder, signal mask, and every descriptor but the line and one
-/// that is kept.
+/// Gives up what came with the fork: folder, signal mask, and every descriptor but the handshake's
+/// and one that is kept.
 ///
 /// `SIGTTOU` is blocked: a terminal with TOSTOP would stop the tracer, which is of the background,
 /// for what it reports, or refuse that (termios(3)).
 ///
-/// The line takes the places of stdin, stdout and stderr, so that no copy of the program's
+/// The handshake's takes the places of stdin, stdout and stderr, so that no copy of the program's
 /// descriptors comes to be there.
-pub(super) fn leave_everything(line: &Handshake, kept: Option<BorrowedFd<'_>>) {
+pub(super) fn leave_everything(handshake: &Handshake, kept: Option<BorrowedFd<'_>>) {
     // It is always there.
     let _ = std::env::set_current_dir("/");
     let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
@@ -135,14 +134,14 @@ pub(super) fn leave_everything(line: &Handshake, kept: Option<BorrowedFd<'_>>) {
     // SAFETY: as above; the old one is not asked for.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut()) };
 
-    let line = line.0.as_raw_fd();
-    let mut stay = vec![line];
+    let socket = handshake.0.as_raw_fd();
+    let mut stay = vec![socket];
     stay.extend(kept.map(|fd| fd.as_raw_fd()));
     stay.sort_unstable();
     for fd in (0..3).filter(|fd| !stay.contains(fd)) {
         // SAFETY: what was there belonged to the process that this one is a copy of, and no value
         // here owns it.
-        unsafe { libc::dup2(line, fd) };
+        unsafe { libc::dup2(socket, fd) };
     }
     let mut first = 3;
     for fd in stay.into_iter().filter(|&fd| fd >= 3) {

@@ -109,30 +109,30 @@ pub(crate) fn begin(
         double_fork::leave_everything(&theirs, log::descriptor());
         if let Err(error) = interception::needs_a_thread() {
             // A number that is no process's.
-            let _ = theirs.say(-error.raw_os_error().unwrap_or(libc::EAGAIN));
+            let _ = theirs.send(-error.raw_os_error().unwrap_or(libc::EAGAIN));
             return;
         }
         let tracer = rustix::process::getpid().as_raw_nonzero().get();
-        if theirs.say(tracer).is_err() || theirs.hear().is_err() {
+        if theirs.send(tracer).is_err() || theirs.receive().is_err() {
             return;
         }
         let result = ptrace::seize(pid);
         let code = result
             .err()
             .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM));
-        if theirs.say(code).is_ok() && code == 0 {
+        if theirs.send(code).is_ok() && code == 0 {
             tracer::follow(pid, Box::leak(settings), terms, preloaded);
         }
     })?;
     // Who else has it would keep the tracer waiting.
     drop(theirs);
-    let tracer = ours.hear()?;
+    let tracer = ours.receive()?;
     if tracer < 0 {
         return Err(io::Error::from_raw_os_error(-tracer));
     }
     double_fork::allow(tracer);
-    ours.say(0)?;
-    match ours.hear()? {
+    ours.send(0)?;
+    match ours.receive()? {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }

@@ -423,7 +423,7 @@ pub(super) fn can_skip_syscalls() -> bool {
 /// from here on, the tracer leaves a thread that makes its call.
 pub(super) fn skip_syscall(tid: Tid, entry: &Entry) -> Result<(), Failed> {
     let refused = |_| Failed::Refused;
-    arch::skip(tid, entry).map_err(refused)?;
+    arch::skip_syscall(tid, entry).map_err(refused)?;
     ptrace::resume(tid, 0).map_err(refused)?;
     match ptrace::stop_of(tid).map_err(refused)? {
         Stop::Syscall => Ok(()),

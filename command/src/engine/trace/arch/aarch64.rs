@@ -35,25 +35,28 @@ pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struc
     registers.regs[0] = u64::from_ne_bytes(result.to_ne_bytes());
 }
 
-/// Has the tracee make its call again, from the stop at its end: as the kernel does itself for
+/// Restarts a system call, from its syscall-exit-stop: as the kernel does itself for
 /// calls that a signal has interrupted (`do_signal` in `arch/arm64/kernel/signal.c`). The result
 /// has taken the first argument's place.
-pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, entry: &Entry) {
+pub(in crate::engine::trace) fn restart_syscall(
+    registers: &mut libc::user_regs_struct,
+    entry: &Entry,
+) {
     registers.regs[0] = entry.arguments[0];
     registers.pc = registers.pc.wrapping_sub(4);
 }
 
-/// The other way round: from before a call, which was rewound, to behind it.
-pub(in crate::engine::trace) fn advance(registers: &mut Registers, _: &Entry) {
+/// The other way round: from before a call that was to be restarted to behind it.
+pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: &Entry) {
     registers.pc = registers.pc.wrapping_add(4);
 }
 
-/// Has a tracee at a syscall-enter-stop not make its call, and stand before it again. Of the two
+/// Skips a system call, from its syscall-enter-stop, and restarts it. Of the two
 /// requests the second one may not come to be made: the call then returns its first argument.
-pub(in crate::engine::trace) fn skip(tid: Tid, entry: &Entry) -> io::Result<()> {
+pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &Entry) -> io::Result<()> {
     ptrace::make_no_call(tid)?;
     let mut registers = ptrace::registers(tid)?;
-    rewind(&mut registers, entry);
+    restart_syscall(&mut registers, entry);
     ptrace::set_registers(tid, registers)
 }
 

@@ -4,19 +4,23 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "x86_64")]
+mod i386;
+#[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::MACHINES;
 #[cfg(target_arch = "aarch64")]
 pub(super) use aarch64::{
-    advance, call, closes, code, go_to, number, rewind, set_result, skip, wait,
+    call, closes, code, go_to, number, restart_syscall, set_result, skip_syscall,
+    step_over_syscall, wait,
 };
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::MACHINES;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::{
-    advance, call, closes, code, go_to, number, rewind, set_result, skip, wait,
+    call, closes, code, go_to, number, restart_syscall, set_result, skip_syscall,
+    step_over_syscall, wait,
 };
 
 use super::ptrace::{Entry, Tid, read};

@@ -1,5 +1,6 @@
 //! x86-64, and the 32-bit programs of i386 on it.
 
+use super::i386::{ipc, socketcall, syscall};
 use super::{
     Call, Registers, RemoteCall, SystemCall, Wait, Words, int, native_call, native_number,
     native_wait, set_option,
@@ -24,34 +25,34 @@ pub(in crate::engine::trace) fn call(tid: Tid, entry: &Entry) -> Option<Call> {
     }
 }
 
-/// `arch/x86/entry/syscalls/syscall_32.tbl`.
+/// Which of the calls that matter this is, of a 32-bit program.
 fn call_32(tid: Tid, entry: &Entry) -> Option<Call> {
     let [a, b, c, ..] = entry.arguments;
     Some(match entry.number {
-        11 => Call::Exec {
+        syscall::EXECVE => Call::Exec {
             folder: libc::AT_FDCWD,
             path: a,
         },
-        358 => Call::Exec {
+        syscall::EXECVEAT => Call::Exec {
             folder: int(a),
             path: b,
         },
-        26 => Call::Trace {
+        syscall::PTRACE => Call::Trace {
             request: a,
             tid: int(b),
         },
-        119 | 173 => Call::SignalReturn,
-        252 => Call::Exit,
-        361 => Call::Bind {
+        syscall::SIGRETURN | syscall::RT_SIGRETURN => Call::SignalReturn,
+        syscall::EXIT_GROUP => Call::Exit,
+        syscall::BIND => Call::Bind {
             fd: int(a),
             address: b,
             length: c,
         },
-        362 => Call::Connect { fd: int(a) },
-        363 => Call::Listen { fd: int(a) },
-        364 => Call::Accept,
-        366 => set_option(entry.arguments),
-        102 => return multiplexed(tid, a, b),
+        syscall::CONNECT => Call::Connect { fd: int(a) },
+        syscall::LISTEN => Call::Listen { fd: int(a) },
+        syscall::ACCEPT4 => Call::Accept,
+        syscall::SETSOCKOPT => set_option(entry.arguments),
+        syscall::SOCKETCALL => return multiplexed(tid, a, b),
         _ => return None,
     })
 }
@@ -59,22 +60,22 @@ fn call_32(tid: Tid, entry: &Entry) -> Option<Call> {
 /// `socketcall`, whose arguments are in memory (socketcall(2)).
 fn multiplexed(tid: Tid, which: u64, arguments: u64) -> Option<Call> {
     let count = match which {
-        2 | 3 => 3,
-        4 => 2,
-        5 | 18 => return Some(Call::Accept),
-        14 => 5,
+        socketcall::BIND | socketcall::CONNECT => 3,
+        socketcall::LISTEN => 2,
+        socketcall::ACCEPT | socketcall::ACCEPT4 => return Some(Call::Accept),
+        socketcall::SETSOCKOPT => 5,
         _ => return None,
     };
     let words = words(tid, arguments, count)?;
     let [fd, second, third, ..] = words;
     Some(match which {
-        2 => Call::Bind {
+        socketcall::BIND => Call::Bind {
             fd: int(fd),
             address: second,
             length: third,
         },
-        3 => Call::Connect { fd: int(fd) },
-        4 => Call::Listen { fd: int(fd) },
+        socketcall::CONNECT => Call::Connect { fd: int(fd) },
+        socketcall::LISTEN => Call::Listen { fd: int(fd) },
         _ => {
             let [fd, level, name, value, length] = words;
             set_option([fd, level, name, value, length, 0])
@@ -105,34 +106,64 @@ pub(in crate::engine::trace) fn wait(tid: Tid, entry: &Entry) -> Option<Wait> {
     }
 }
 
-/// `arch/x86/entry/syscalls/syscall_32.tbl`; of `ipc` and `socketcall` the first argument says
-/// which (`include/uapi/linux/ipc.h`, `include/uapi/linux/net.h`).
+/// The same of a 32-bit program.
 fn wait_32(tid: Tid, entry: &Entry) -> Option<Wait> {
     let [first, second, third, fourth, fifth, sixth] = entry.arguments;
     let again = -i64::from(libc::EAGAIN);
     Some(match (entry.number, first) {
-        (256 | 319, _) => Wait::of_epoll(fourth),
-        (441, _) => Wait::until(fourth, Words::Of64, 0),
-        (3 | 145 | 337 | 364 | 371 | 372 | 417, _) => Wait::to_receive(first),
-        (4 | 146 | 345 | 369 | 370, _) => Wait::to_send(first),
-        (362, _) => Wait::to_connect(first),
-        (102, 3) => Wait::to_connect(words(tid, second, 1)?[0]),
-        (102, 5 | 10 | 12 | 17 | 18 | 19) => Wait::to_receive(words(tid, second, 1)?[0]),
-        (102, 9 | 11 | 16 | 20) => Wait::to_send(words(tid, second, 1)?[0]),
-        (426, _) => Wait::of_ring(tid, int(fourth), fifth),
-        (117, 1) => Wait::UNLIMITED,
-        (117, 4) => Wait::until(sixth, Words::Of32, again),
-        (420, _) => Wait::until(fourth, Words::Of64, again),
-        (177, _) => Wait::until(third, Words::Of32, again),
-        (421, _) => Wait::until(third, Words::Of64, again),
-        (247, _) => Wait::until(fifth, Words::Of32, 0),
+        (syscall::EPOLL_WAIT | syscall::EPOLL_PWAIT, _) => Wait::of_epoll(fourth),
+        (syscall::EPOLL_PWAIT2, _) => Wait::until(fourth, Words::Of64, 0),
+        (
+            syscall::READ
+            | syscall::READV
+            | syscall::RECVMMSG
+            | syscall::ACCEPT4
+            | syscall::RECVFROM
+            | syscall::RECVMSG
+            | syscall::RECVMMSG_TIME64,
+            _,
+        ) => Wait::to_receive(first),
+        (
+            syscall::WRITE
+            | syscall::WRITEV
+            | syscall::SENDMMSG
+            | syscall::SENDTO
+            | syscall::SENDMSG,
+            _,
+        ) => Wait::to_send(first),
+        (syscall::CONNECT, _) => Wait::to_connect(first),
+        (syscall::SOCKETCALL, socketcall::CONNECT) => Wait::to_connect(words(tid, second, 1)?[0]),
+        (
+            syscall::SOCKETCALL,
+            socketcall::ACCEPT
+            | socketcall::RECV
+            | socketcall::RECVFROM
+            | socketcall::RECVMSG
+            | socketcall::ACCEPT4
+            | socketcall::RECVMMSG,
+        ) => Wait::to_receive(words(tid, second, 1)?[0]),
+        (
+            syscall::SOCKETCALL,
+            socketcall::SEND | socketcall::SENDTO | socketcall::SENDMSG | socketcall::SENDMMSG,
+        ) => Wait::to_send(words(tid, second, 1)?[0]),
+        (syscall::IO_URING_ENTER, _) => Wait::of_ring(tid, int(fourth), fifth),
+        (syscall::IPC, ipc::SEMOP) => Wait::UNLIMITED,
+        (syscall::IPC, ipc::SEMTIMEDOP) => Wait::until(sixth, Words::Of32, again),
+        (syscall::SEMTIMEDOP_TIME64, _) => Wait::until(fourth, Words::Of64, again),
+        (syscall::RT_SIGTIMEDWAIT, _) => Wait::until(third, Words::Of32, again),
+        (syscall::RT_SIGTIMEDWAIT_TIME64, _) => Wait::until(third, Words::Of64, again),
+        (syscall::IO_GETEVENTS, _) => Wait::until(fifth, Words::Of32, 0),
         _ => return None,
     })
 }
 
 /// Whether this is close(2), which has closed the descriptor although it was interrupted.
 pub(in crate::engine::trace) fn closes(entry: &Entry) -> bool {
-    entry.number == if entry.arch == AUDIT_ARCH_I386 { 6 } else { 3 }
+    if entry.arch == AUDIT_ARCH_I386 {
+        entry.number == syscall::CLOSE
+    } else {
+        libc::c_long::try_from(entry.number) == Ok(libc::SYS_close)
+    }
 }
 
 /// Sets the result of a call, at its syscall-exit-stop.
@@ -140,23 +171,23 @@ pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struc
     registers.rax = u64::from_ne_bytes(result.to_ne_bytes());
 }
 
-/// Has the tracee make its call again, from the stop at its end: as the kernel does itself for
+/// Restarts a system call, from its syscall-exit-stop: as the kernel does itself for
 /// calls that a signal has interrupted (`arch_do_signal_or_restart` in `arch/x86/kernel/signal.c`).
 /// `syscall` and `int 0x80` are two bytes long, and `sysenter` comes back behind an `int 0x80`.
-pub(in crate::engine::trace) fn rewind(registers: &mut libc::user_regs_struct, _: &Entry) {
+pub(in crate::engine::trace) fn restart_syscall(registers: &mut libc::user_regs_struct, _: &Entry) {
     registers.rax = registers.orig_rax;
     registers.rip = registers.rip.wrapping_sub(2);
 }
 
-/// The other way round: from before a call, which was rewound, to behind it.
-pub(in crate::engine::trace) fn advance(registers: &mut Registers, _: &Entry) {
+/// The other way round: from before a call that was to be restarted to behind it.
+pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: &Entry) {
     registers.rip = registers.rip.wrapping_add(2);
 }
 
-/// Has a tracee at a syscall-enter-stop not make its call, and stand before it again.
-pub(in crate::engine::trace) fn skip(tid: Tid, entry: &Entry) -> io::Result<()> {
+/// Skips a system call, from its syscall-enter-stop, and restarts it.
+pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &Entry) -> io::Result<()> {
     let mut registers = ptrace::registers(tid)?;
-    rewind(&mut registers, entry);
+    restart_syscall(&mut registers, entry);
     registers.orig_rax = u64::MAX;
     ptrace::set_registers(tid, registers)
 }
@@ -174,12 +205,12 @@ pub(in crate::engine::trace) fn number(entry: &Entry, asked: RemoteCall) -> Opti
     match entry.arch {
         AUDIT_ARCH_X86_64 => native_number(asked),
         AUDIT_ARCH_I386 => Some(match asked {
-            RemoteCall::Map => 192,
-            RemoteCall::Unmap => 91,
-            RemoteCall::Option => 365,
-            RemoteCall::SetOption => 366,
-            RemoteCall::Local => 367,
-            RemoteCall::Mask => 175,
+            RemoteCall::Map => syscall::MMAP2,
+            RemoteCall::Unmap => syscall::MUNMAP,
+            RemoteCall::Option => syscall::GETSOCKOPT,
+            RemoteCall::SetOption => syscall::SETSOCKOPT,
+            RemoteCall::Local => syscall::GETSOCKNAME,
+            RemoteCall::Mask => syscall::RT_SIGPROCMASK,
         }),
         _ => None,
     }

@@ -120,7 +120,7 @@ impl Tracer {
             return ptrace::set_registers(tid, registers);
         }
         let behind = registers;
-        arch::rewind(&mut registers, &entry);
+        arch::restart_syscall(&mut registers, &entry);
         ptrace::set_registers(tid, registers)?;
         if let Some(deadline) = deadline {
             self.next_deadline = Some(

@@ -21,7 +21,7 @@ pub(super) struct Interception {
     /// The registers behind the call, while it is about to be made again.
     behind: Option<libc::user_regs_struct>,
     /// Whether the thread was put before the call again, which it has not made yet.
-    is_rewound: bool,
+    is_restarted: bool,
     /// What the call has come to, if it had to be made before the sequence asked for it.
     made: Option<Result<(), Errno>>,
     /// Whether the thread can be made to make other calls, if that is known.
@@ -49,7 +49,7 @@ impl Interception {
     /// Restarts it, from its syscall-exit-stop.
     fn make_once_more(&mut self, tid: Tid) -> io::Result<()> {
         self.behind = Some(ptrace::registers(tid)?);
-        if !self.is_rewound {
+        if !self.is_restarted {
             restart_syscall(tid, &self.entry)?;
         }
         ptrace::resume(tid, 0)?;
@@ -63,11 +63,11 @@ impl Interception {
             return Err(Failed::Refused);
         }
         let mut behind = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
-        if self.is_rewound {
-            arch::advance(&mut behind, &self.entry);
+        if self.is_restarted {
+            arch::step_over_syscall(&mut behind, &self.entry);
         }
         let value = remote_call::make_own(tid, &self.entry, around, &behind)?;
-        self.is_rewound = false;
+        self.is_restarted = false;
         Ok(value)
     }
 
@@ -86,7 +86,7 @@ impl Interception {
         if self.stage == Stage::Entry {
             if remote_call::can_skip_syscalls() {
                 remote_call::skip_syscall(tid, &self.entry)?;
-                self.is_rewound = true;
+                self.is_restarted = true;
             } else {
                 self.made = Some(result_of(remote_call::make_now(tid)?));
             }
@@ -220,7 +220,7 @@ impl Tracer {
             entry,
             stage,
             behind: None,
-            is_rewound: false,
+            is_restarted: false,
             made: None,
             is_possible: None,
             page: None,
@@ -310,7 +310,7 @@ impl Tracer {
             return;
         }
         // What fails here fails because it has been killed, which is told later on.
-        if (again || held.is_some()) && !intercepted.is_rewound {
+        if (again || held.is_some()) && !intercepted.is_restarted {
             let _ = restart_syscall(tid, &entry);
         }
         let _ = match held {
@@ -334,7 +334,7 @@ impl Tracer {
             }
             (Stage::Running, Stop::Syscall) => match ptrace::syscall(tid) {
                 Some(Syscall::Exit(value)) => {
-                    intercepted.is_rewound = false;
+                    intercepted.is_restarted = false;
                     result_of(value)
                 }
                 _ => Err(INTERRUPTED),
@@ -361,6 +361,6 @@ impl Tracer {
 /// Puts a tracee before its call again.
 fn restart_syscall(tid: Tid, entry: &Entry) -> io::Result<()> {
     let mut registers = ptrace::registers(tid)?;
-    arch::rewind(&mut registers, entry);
+    arch::restart_syscall(&mut registers, entry);
     ptrace::set_registers(tid, registers)
 }
