@@ -208,6 +208,7 @@ fn ports_in_words(ports: &[u16]) -> String {
 
 fn detach(arguments: &Detach) -> Result<u8> {
     let hierarchy = Hierarchy::find()?;
+    instance::may_ask(&hierarchy)?;
     if arguments.all {
         return detach_all(&hierarchy);
     }

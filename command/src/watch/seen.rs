@@ -2,6 +2,7 @@
 
 use crate::engine::bpf::failures::{Call, Failure, Failures};
 use crate::output;
+use crate::process::holders;
 use crate::process::info::ProcessInfo;
 use crate::process::users;
 use anyhow::{Result, bail};
@@ -61,15 +62,10 @@ pub(crate) enum News {
     },
 }
 
-/// The process namespace of the machine (`PROC_PID_INIT_INO` in the kernel's
-/// include/linux/proc_ns.h).
-const OF_THE_MACHINE: &str = "pid:[4026531836]";
-
 /// Begins to watch, on a thread of its own: whoever looks into one failure must not miss the
 /// program of the next.
 pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
-    let here = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    if here.as_os_str() != OF_THE_MACHINE {
+    if !holders::sees_all() {
         bail!(
             "the kernel reports the numbers that processes have in the machine's own process \
              namespace, which this is not: watch from there"

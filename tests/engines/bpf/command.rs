@@ -5,7 +5,7 @@ use crate::{PORT, victim};
 use std::fs;
 use std::net::TcpStream;
 use std::process::Command;
-use support::{Program, TcpState, program, python, reuseaddr, wait_for};
+use support::{Program, TcpState, program, python, reuseaddr, wait_for, wait_until};
 
 /// The programs that the kernel has at a group of that name, as `status` finds them.
 fn instance(group: &str) -> serde_json::Value {
@@ -334,4 +334,43 @@ fn run_says_what_it_cannot_do_and_starts_nothing() {
             .expect("it runs")
             .success()
     );
+}
+
+/// In each namespace it has the number 1, and procfs may be the machine's.
+#[test]
+fn starts_in_process_namespaces_again_and_again() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("first");
+    let starts = |procfs: &[&str]| {
+        Program::new(program(&["unshare"]))
+            .arguments(["--pid", "--fork"])
+            .arguments(procfs)
+            .argument(reuseaddr())
+            .arguments(["run", "--engine", "bpf", "--"])
+    };
+    for procfs in [&["--mount-proc"][..], &[]] {
+        let shows = starts(procfs).arguments(["sh", "-c", "grep ^0:: /proc/self/cgroup"]);
+        for _ in 0..3 {
+            let said = machine.inside(&group, &shows).run();
+            let expected = format!("0::{group}/libreuse-run-1-");
+            assert!(said.stdout.starts_with(&expected), "{said:#?}");
+        }
+        // And beside one another.
+        let stays = starts(procfs).arguments(["sh", "-c", "echo here; cat"]);
+        let mut both = [(), ()].map(|()| machine.inside(&group, &stays).start());
+        for one in &mut both {
+            one.expect("here");
+        }
+    }
+    // What is left goes with the next one, once nobody is in those namespaces.
+    wait_until("the groups to go", || {
+        let said = machine.detach_all_below(&group).run();
+        assert!(said.status.success(), "{said:#?}");
+        !fs::read_dir(machine.folder(&group))
+            .expect("it is there")
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("libreuse"))
+    });
 }

@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         .into_iter()
         .map(|record| (record.group.clone(), record))
         .collect();
-    let may_ask = geteuid().is_root();
+    let may_ask = geteuid().is_root() && instance::may_ask(&hierarchy).is_ok();
     if may_ask {
         for group in pins::groups() {
             let record = || Record::new(&group, Life::Lasting, None);

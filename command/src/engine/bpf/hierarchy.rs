@@ -43,15 +43,25 @@ impl Hierarchy {
 
     /// The group of a process, `/system.slice/web.service` for one.
     pub(crate) fn of_process(pid: u32) -> Result<String> {
-        let path = format!("/proc/{pid}/cgroup");
+        Self::of(&pid.to_string())
+    }
+
+    /// Our own group. Procfs may be another process namespace's, where somebody else has our
+    /// number.
+    pub(crate) fn own() -> Result<String> {
+        Self::of("self")
+    }
+
+    fn of(process: &str) -> Result<String> {
+        let path = format!("/proc/{process}/cgroup");
         let text = fs::read_to_string(&path)
-            .with_context(|| format!("there is no process {pid}; `pgrep -a NAME` finds one"))?;
+            .with_context(|| format!("there is no process {process}; `pgrep -a NAME` finds one"))?;
         let group = text
             .lines()
             .find_map(|line| line.strip_prefix("0::"))
-            .with_context(|| format!("process {pid} is in no group of cgroup v2 ({path})"))?;
+            .with_context(|| format!("process {process} is in no group of cgroup v2 ({path})"))?;
         if group.starts_with("/..") {
-            bail!("the group of process {pid} is outside of what can be seen here: {group}");
+            bail!("the group of process {process} is outside of what can be seen here: {group}");
         }
         Ok(group.trim_end_matches(" (deleted)").to_owned())
     }
@@ -59,7 +69,7 @@ impl Hierarchy {
     /// Our own group. In a unit with `Delegate=yes` the unit's group: systemd starts its
     /// ExecStartPre= in a subgroup `.control`.
     pub(crate) fn own_unit() -> Result<String> {
-        let group = Self::of_process(std::process::id())?;
+        let group = Self::own()?;
         Ok(group
             .strip_suffix("/.control")
             .map_or_else(|| group.clone(), str::to_owned))

@@ -49,6 +49,15 @@ pub(crate) fn may() -> Result<()> {
     Ports::create().map(drop).map_err(|error| refused(&error))
 }
 
+/// Whether the kernel tells us what is attached.
+///
+/// # Errors
+///
+/// What is missing.
+pub(crate) fn may_ask(hierarchy: &Hierarchy) -> Result<()> {
+    attached("/", hierarchy.open("/")?.as_fd()).map(drop)
+}
+
 /// Attaches the programs to a group, or sees that they are there: whatever was attached in part is
 /// completed, and what an older version attached is replaced, over the same ports.
 pub(crate) fn attach(
@@ -170,6 +179,7 @@ pub(crate) fn attached(group: &str, folder: BorrowedFd<'_>) -> Result<Vec<Attach
             Ok(there) => there,
             // A kernel that does not know the place has nothing there.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => continue,
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Err(refused(&error)),
             Err(error) => return Err(not_attached(&error, group)),
         };
         for id in there.programs {

@@ -1,12 +1,16 @@
 //! Control groups of our own: for the test of the kernel, and for a program that `run` starts.
 
 use super::hierarchy::Hierarchy;
+use crate::process::holders::sees_all;
 use anyhow::{Context, Result};
 use log::debug;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// How the names begin, before the number of the process that it is for.
+/// How the names begin, before the number of the process that it is for. The same number may be
+/// there in other process namespaces, as 1 is in all: in all but the machine's own the namespace's
+/// number follows.
 pub(crate) const TEST: &str = "libreuse-test-";
 pub(crate) const RUN: &str = "libreuse-run-";
 
@@ -22,8 +26,13 @@ impl OwnGroup {
     /// Makes a group below another, and first removes what earlier processes have left there.
     pub(crate) fn make(hierarchy: &Hierarchy, below: &str, prefix: &str, pid: u32) -> Result<Self> {
         remove_empty(hierarchy, below, prefix);
-        let name = format!("{}/{prefix}{pid}", below.trim_end_matches('/'));
+        let mut name = format!("{}/{prefix}{pid}", below.trim_end_matches('/'));
+        if let Some(namespace) = own_namespace() {
+            name += &format!("-{namespace}");
+        }
         let folder = hierarchy.folder(&name);
+        // What an earlier process of the same number has left.
+        let _ = fs::remove_dir(&folder);
         fs::create_dir(&folder)
             .with_context(|| format!("the control group {name} can't be made, which takes root"))?;
         Ok(Self { name, folder })
@@ -66,15 +75,50 @@ pub(crate) fn remove_empty(hierarchy: &Hierarchy, below: &str, prefix: &str) {
 
 /// Removes a group of ours in which nobody is: the kernel keeps one in which somebody is.
 pub(super) fn remove_if_empty(hierarchy: &Hierarchy, group: &str, prefix: &str) {
-    let number = group
+    let maker = group
         .rsplit('/')
         .next()
         .and_then(|name| name.strip_prefix(prefix));
     // One that was just made is empty as well, until its maker has moved somebody in.
-    let has_no_maker = number
-        .and_then(|number| number.parse::<u32>().ok())
-        .is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists());
-    if has_no_maker {
+    if maker.is_some_and(has_ended) {
         let _ = fs::remove_dir(hierarchy.folder(group));
     }
+}
+
+/// Whether the process that a group is called after has ended, as far as it can be seen from here.
+fn has_ended(maker: &str) -> bool {
+    let (pid, namespace) = match maker.split_once('-') {
+        Some((pid, namespace)) => (pid, namespace.parse().ok()),
+        None => (maker, None),
+    };
+    let Ok(pid) = pid.parse::<u32>() else {
+        return false;
+    };
+    match (namespace, own_namespace()) {
+        (Some(namespace), None) => !is_inhabited(namespace),
+        (namespace, ours) if namespace == ours => {
+            // Procfs may be another namespace's.
+            let is_ours = fs::read_link("/proc/self")
+                .is_ok_and(|link| link.as_os_str() == std::process::id().to_string().as_str());
+            is_ours && !PathBuf::from(format!("/proc/{pid}")).exists()
+        }
+        _ => false,
+    }
+}
+
+/// What tells our process namespace from others; nothing, of the machine's own.
+fn own_namespace() -> Option<u64> {
+    if sees_all() {
+        return None;
+    }
+    let namespace = fs::metadata("/proc/self/ns/pid").ok()?;
+    Some(namespace.ino())
+}
+
+/// Whether a process is in a process namespace.
+fn is_inhabited(namespace: u64) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|process| fs::metadata(process.path().join("ns/pid")).ok())
+        .any(|found| found.ino() == namespace)
 }

@@ -27,7 +27,7 @@ pub(crate) fn begin(settings: &Settings) -> Result<()> {
 
 fn begin_ours(hierarchy: &Hierarchy, turn: &Turn, settings: &Settings) -> Result<()> {
     let pid = std::process::id();
-    let above = above_ours(&Hierarchy::of_process(pid)?);
+    let above = above_ours(&Hierarchy::own()?);
     let group = OwnGroup::make(hierarchy, &above, own::RUN, pid)?;
     let allowed = |port: u16| settings.ports.contains(port);
     let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
@@ -54,7 +54,7 @@ pub(crate) fn begin_container(pid: u32) -> Result<String> {
 
 fn begin_theirs(hierarchy: &Hierarchy, turn: &Turn, pid: u32) -> Result<String> {
     let theirs = Hierarchy::of_process(pid)?;
-    let shared = Hierarchy::of_process(std::process::id())?;
+    let shared = Hierarchy::own()?;
     // Where the runtime goes by cgroup v1, it makes no group in version 2, and nobody else has one
     // for the container.
     let has_its_own = theirs != "/" && theirs != shared;
