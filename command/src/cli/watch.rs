@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
 const SECOND_TRY: Duration = Duration::from_millis(300);
 
 /// So much is taken at once before something is reported.
-const AT_ONCE: usize = 1000;
+const AT_ONCE: usize = 10_000;
 
 /// How often it looks whether there is something to do, and somebody to read it.
 const OFTEN: Duration = Duration::from_millis(50);
@@ -79,8 +79,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     let mut waiting: Vec<Box<Seen>> = Vec::new();
     let mut repeats = Repeats::default();
+    let mut pause = OFTEN;
     loop {
-        let first = match receiver.recv_timeout(OFTEN) {
+        let first = match receiver.recv_timeout(pause) {
             Ok(news) => Some(news),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => bail!("the kernel reports nothing any more"),
@@ -102,12 +103,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             .partition(|seen| now >= seen.at + SECOND_TRY);
         waiting = later;
         for seen in due {
-            if let Some(seen) = repeats.take(seen) {
-                report(&Due::first(seen), arguments, &mut repeats)?;
-            }
+            repeats.take(seen);
         }
-        for due in repeats.due() {
+        pause = OFTEN;
+        // One at a time: whatever happens meanwhile is taken in between.
+        if let Some(due) = repeats.due() {
             report(&due, arguments, &mut repeats)?;
+            pause = Duration::ZERO;
         }
         if output::reader_has_gone() {
             return Ok(exit::YES);

@@ -3,6 +3,7 @@
 
 use super::seen::{Protocol, Seen};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 /// Between two lines about the same.
@@ -35,9 +36,11 @@ impl Key {
 }
 
 struct Reported {
-    /// The verdict that was reported.
-    kind: String,
-    /// The last failure, and how many there were since the last line.
+    /// The verdict that was reported, if one was.
+    kind: Option<String>,
+    /// The first failure, until it is reported.
+    first: Option<Box<Seen>>,
+    /// The last one of those since then, and how many there are.
     last: Option<Box<Seen>>,
     unreported: usize,
     seen_at: Instant,
@@ -45,7 +48,8 @@ struct Reported {
     pause: Duration,
 }
 
-/// What was reported, and what is to be.
+/// What was reported, and what is to be. However often a program fails, and however long reporting
+/// takes, two failures of it are kept.
 #[derive(Default)]
 pub(crate) struct Repeats(HashMap<Key, Reported>);
 
@@ -57,67 +61,67 @@ pub(crate) struct Due {
     pub(crate) kind: Option<String>,
 }
 
-impl Due {
-    /// A failure that is new.
-    pub(crate) fn first(seen: Box<Seen>) -> Self {
-        Self {
-            seen,
-            times: 1,
-            kind: None,
-        }
-    }
-}
-
 impl Repeats {
-    /// Takes a failure; gives it back if it is new, and is to be reported at once.
-    pub(crate) fn take(&mut self, seen: Box<Seen>) -> Option<Box<Seen>> {
+    /// Takes a failure.
+    pub(crate) fn take(&mut self, seen: Box<Seen>) {
         let now = Instant::now();
-        self.0
-            .retain(|_, state| state.unreported > 0 || now < state.seen_at + FORGOTTEN);
-        let Some(state) = self.0.get_mut(&Key::of(&seen)) else {
-            return Some(seen);
-        };
-        state.unreported += 1;
-        state.seen_at = now;
-        state.last = Some(seen);
-        None
+        match self.0.entry(Key::of(&seen)) {
+            Entry::Occupied(mut there) => {
+                let state = there.get_mut();
+                state.unreported += 1;
+                state.seen_at = now;
+                state.last = Some(seen);
+            }
+            Entry::Vacant(new) => {
+                new.insert(Reported {
+                    kind: None,
+                    first: Some(seen),
+                    last: None,
+                    unreported: 0,
+                    seen_at: now,
+                    due: now,
+                    pause: FIRST_PAUSE,
+                });
+            }
+        }
     }
 
     /// Remembers what was reported of a failure.
     pub(crate) fn reported(&mut self, seen: &Seen, kind: String) {
-        let now = Instant::now();
-        let state = self.0.entry(Key::of(seen)).or_insert(Reported {
-            kind: String::new(),
-            last: None,
-            unreported: 0,
-            seen_at: now,
-            due: now,
-            pause: FIRST_PAUSE,
-        });
-        // As long as nothing changes, ever less often.
-        state.pause = if state.kind == kind {
-            LONGEST_PAUSE.min(state.pause * 2)
-        } else {
-            FIRST_PAUSE
-        };
-        state.kind = kind;
-        state.due = now + state.pause;
+        if let Some(state) = self.0.get_mut(&Key::of(seen)) {
+            // As long as nothing changes, ever less often.
+            state.pause = if state.kind.as_ref() == Some(&kind) {
+                LONGEST_PAUSE.min(state.pause * 2)
+            } else {
+                FIRST_PAUSE
+            };
+            state.kind = Some(kind);
+            state.due = Instant::now() + state.pause;
+        }
     }
 
-    /// What is to be reported now.
-    pub(crate) fn due(&mut self) -> Vec<Due> {
+    /// What is to be reported now: of all that is due, what has been for longest.
+    pub(crate) fn due(&mut self) -> Option<Due> {
         let now = Instant::now();
-        self.0
+        self.0.retain(|_, state| {
+            state.first.is_some() || state.unreported > 0 || now < state.seen_at + FORGOTTEN
+        });
+        let state = self
+            .0
             .values_mut()
-            .filter(|state| state.due <= now)
-            .filter_map(|state| {
-                let seen = state.last.take()?;
-                Some(Due {
-                    seen,
-                    times: std::mem::take(&mut state.unreported),
-                    kind: Some(state.kind.clone()),
-                })
-            })
-            .collect()
+            .filter(|state| state.due <= now && (state.first.is_some() || state.last.is_some()))
+            .min_by_key(|state| state.due)?;
+        if let Some(seen) = state.first.take() {
+            return Some(Due {
+                seen,
+                times: 1,
+                kind: None,
+            });
+        }
+        Some(Due {
+            seen: state.last.take()?,
+            times: std::mem::take(&mut state.unreported),
+            kind: state.kind.clone(),
+        })
     }
 }

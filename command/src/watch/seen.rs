@@ -11,7 +11,10 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_type;
 use rustix::net::{SocketType, getsockname};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getpid, getrlimit, pidfd_getfd, pidfd_open,
+    setrlimit,
+};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -71,6 +74,15 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
              namespace, which this is not: watch from there"
         );
     }
+    // The network namespace of each that fails is kept open for a moment.
+    let most = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    );
     let (begun, begins) = channel();
     thread::spawn(move || match Failures::watch() {
         Ok(failures) => {
