@@ -145,6 +145,58 @@ fn serves_programs_of_musl_by_the_same_library() {
     assert_eq!(by_shell.output().trim(), "with");
 }
 
+/// The kernel and the dynamic linker never read a program's sections.
+#[test]
+fn serves_programs_whose_sections_can_not_be_read() {
+    let folder = Folder::new("sections");
+    let whole = fs::read(build("witness-sections", &[])).expect("the program");
+    // Where the table is, and how many there are (elf(5)): packed away, or nonsense.
+    for (name, place, count) in [("none", 0_u64, 0_u16), ("elsewhere", 1 << 40, 20)] {
+        let mut bytes = whole.clone();
+        bytes[0x28..0x30].copy_from_slice(&place.to_le_bytes());
+        bytes[0x3c..0x3e].copy_from_slice(&count.to_le_bytes());
+        let path = folder.script(name, &bytes);
+        assert_eq!(Program::new(&path).output().trim(), "without", "{name}");
+        let answer = json(&check().argument("--json").argument(&path));
+        assert_eq!(answer["engine"]["name"], "preload", "{answer}");
+        assert_eq!(answer["certain"], false, "{answer}");
+        assert_eq!(run().argument(&path).output().trim(), "with", "{name}");
+    }
+}
+
+#[test]
+fn refuses_what_no_kernel_or_linker_can_start() {
+    let folder = Folder::new("unstartable");
+    let whole = fs::read(build("witness-whole", &[])).expect("the program");
+    let cut = folder.script("cut", &whole[..whole.len() / 2]);
+    let magic = folder.script("magic", b"\x7fELF");
+    let linker = "-Wl,--dynamic-linker=/nowhere/ld-linux-x86-64.so.2";
+    let homeless = build("witness-homeless", &[linker]);
+    for (path, why) in [
+        (&cut, "it ends before its segments do"),
+        (&magic, "it is cut short"),
+        (
+            &homeless,
+            "/nowhere/ld-linux-x86-64.so.2, which is not there",
+        ),
+    ] {
+        let control = Program::new("/bin/sh").arguments(["-c", "exec \"$0\""]);
+        let control = control.argument(path).run();
+        assert!(!control.status.success(), "{control:#?}");
+        let checked = check().argument(path).run();
+        assert_eq!(code(&checked), 1, "{checked:#?}");
+        assert_says(&checked.stdout, "no: ");
+        assert_says(&checked.stdout, why);
+        let started = run().argument(path).run();
+        assert_eq!(code(&started), 125, "{started:#?}");
+    }
+    // It may be there in other files.
+    let elsewhere = check().arguments(["unshare", "-m"]).argument(&homeless);
+    let elsewhere = elsewhere.run();
+    assert_eq!(code(&elsewhere), 0, "{elsewhere:#?}");
+    assert_says(&elsewhere.stdout, "probably: ");
+}
+
 /// The command as nobody, for whom a setuid or capable file is more than it is for root.
 fn as_nobody(command: &Path, arguments: &[&str]) -> Program {
     nobody().argument(command).arguments(arguments)
@@ -304,11 +356,15 @@ fn tells_of_a_process_that_the_library_is_in_it_to_no_avail() {
 
 #[test]
 fn says_what_is_missing() {
+    let folder = Folder::new("missing");
+    let broken = folder.join("broken").display().to_string();
+    std::os::unix::fs::symlink("nowhere", &broken).expect("a link");
     for (name, why) in [
         ("no-such-program", "in PATH"),
         ("/no/such", "there is no file"),
         ("/etc/passwd", "can't be executed"),
-        ("", ""),
+        ("", "PROGRAM is empty"),
+        (broken.as_str(), "is a link to a file that is not there"),
     ] {
         let checked = check().argument(name).run();
         assert_eq!(code(&checked), 2, "{checked:#?}");

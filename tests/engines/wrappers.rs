@@ -140,6 +140,49 @@ fn serves_a_static_server_behind_what_starts_it() {
     }
 }
 
+/// Neither is in a table of names: a script of an interpreter's that starts it, and a program that
+/// binds nothing itself, behind a shell as well.
+#[test]
+fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it() {
+    let folder = Folder::for_other_users("starters");
+    let server = install(victim_file(), &folder.join("server"), "755");
+    let binds = "#include <sys/socket.h>\nint binds(void) { return bind(0, 0, 0); }";
+    let library = compile_c("libbinds.so", binds, &["-shared", "-fPIC"]);
+    let library = library.to_str().expect("UTF-8").to_owned();
+    let flags = ["-Wl,--no-as-needed", &library];
+    let starter = compile_c("starter", include_str!("exec_arguments.c"), &flags);
+    let starter = starter.display();
+    let python = format!(
+        "#!{}\nimport subprocess\nsubprocess.run([{:?}, '{PORT}'])\n",
+        support::python().display(),
+        server.display().to_string()
+    );
+    let python = executable(&folder, "start.py", &python);
+    let python = python.display();
+    for words in [
+        &python.to_string(),
+        &format!("sh -c 'true; {python}'"),
+        &format!("perl -e 'exec \"{}\", {PORT}'", server.display()),
+        &format!("{starter} SERVER"),
+        &format!("sh -c '{starter} SERVER; true'"),
+        "execlineb -c 's6-setuidgid nobody SERVER'",
+    ] {
+        let started = line(words, &server);
+        assert_eq!(second_start(&started), BUSY, "the control: {words}");
+        let started_by_us = run_with::<&str>([], &started);
+        assert_eq!(second_start(&started_by_us), "listening", "{words}");
+        let said = check(&started);
+        assert!(said.starts_with("probably: "), "{words}: {said}");
+    }
+    // A debugger's program has one tracer, and may be static.
+    let said = check(&line("gdb --args SERVER", &server));
+    assert!(said.starts_with("not looked at: "), "{said}");
+    // Who starts nothing has nobody behind it.
+    let python = Program::new(support::python()).arguments(["-m", "http.server"]);
+    let said = check(&python);
+    assert!(said.starts_with("yes: "), "{said}");
+}
+
 /// A dynamic server that loses the library on its way, or the file of it.
 #[test]
 fn serves_a_dynamic_server_that_loses_the_library() {

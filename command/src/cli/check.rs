@@ -84,6 +84,10 @@ fn locate(name: &OsStr) -> Result<PathBuf> {
         io::ErrorKind::PermissionDenied => {
             anyhow::anyhow!("{shown} is there and can't be executed; see `ls -l` on it")
         }
+        _ if name.is_empty() => anyhow::anyhow!("PROGRAM is empty"),
+        _ if Path::new(name).is_symlink() && shown.contains('/') => {
+            anyhow::anyhow!("{shown} is a link to a file that is not there; see `ls -l` on it")
+        }
         _ if shown.contains('/') => anyhow::anyhow!("there is no file {shown}"),
         _ => anyhow::anyhow!("there is no program {shown} in PATH; give its path"),
     })

@@ -17,7 +17,7 @@ use crate::process::credentials::Credentials;
 use crate::program::exec::become_it;
 use crate::program::report::Report;
 use crate::program::search::find_program;
-use crate::program::{inspect, select, wrapper};
+use crate::program::{inspect, interpreter, select};
 use anyhow::Result;
 use libreuse_rules::settings::Settings;
 use log::debug;
@@ -352,7 +352,7 @@ impl Prepared<'_> {
         };
         let libraries = self.libraries.as_ref().filter(|_| has_library);
         let preloaded = libraries.map(|libraries| Preloaded {
-            starts_others: wrapper::starts_others,
+            starts_others: interpreter::starts_others::<String>,
             kinds: libraries.kinds(),
         });
         // The tracer has them for as long as it lives; nothing here asks for them again.

@@ -2,7 +2,7 @@
 
 use super::blocks::Blocks;
 use super::ld_preload;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
@@ -34,6 +34,9 @@ const STARTERS: [&str; 13] = [
     "posix_spawnp",
     "system",
 ];
+
+/// Libraries by which their users start programs: those of execline and s6.
+const STARTING: [&str; 2] = ["libexecline.", "libskarnet."];
 
 /// glibc's C library.
 const LIBC: &str = "libc.so.6";
@@ -91,7 +94,9 @@ impl Elf {
         let parsed = match FileKind::parse(data) {
             Ok(FileKind::Elf32) => parse::<FileHeader32<Endianness>, _>(data),
             Ok(FileKind::Elf64) => parse::<FileHeader64<Endianness>, _>(data),
-            // Too short to be anything, or something else.
+            _ if data.read_bytes_at(0, elf::ELFMAG.len() as u64) == Ok(&elf::ELFMAG) => {
+                bail!("it is cut short")
+            }
             _ => return Ok(None),
         };
         Ok(Some(parsed?))
@@ -127,6 +132,11 @@ impl Elf {
             && !self.loads
             && !self.starts
             && self.needed.iter().all(is_of_c)
+    }
+
+    /// Whether it starts programs, and leaves it to others to call `bind`.
+    pub(crate) fn starts_and_binds_nothing(&self) -> bool {
+        self.starts && !self.imports.contains("bind")
     }
 
     /// Whether both fit into one process: class and machine are equal.
@@ -178,8 +188,10 @@ where
         if let Some(path) = segment.interpreter(endian, data)? {
             interpreter = Some(PathBuf::from(OsString::from_vec(path.to_vec())));
         }
+        whole(segment, endian, data)?;
     }
-    let sections = header.sections(endian, data)?;
+    // Nobody who starts a program reads its sections: packers and strippers leave none, or others.
+    let sections = header.sections(endian, data).unwrap_or_default();
     let go = [&b".go.buildinfo"[..], b".note.go.buildid"]
         .iter()
         .any(|name| sections.section_by_name(endian, name).is_some());
@@ -232,7 +244,8 @@ where
     let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
     let mut imports = BTreeSet::new();
     let mut exports = BTreeSet::new();
-    let (mut loads, mut starts) = (false, false);
+    // What a program without sections calls can't be known: anything.
+    let (mut loads, mut starts) = (sections.is_empty(), false);
     let is_one_of = |names: &[&str], name: &[u8]| names.iter().any(|it| it.as_bytes() == name);
     for symbol in symbols.iter() {
         let name = symbol.name(endian, symbols.strings())?;
@@ -249,6 +262,8 @@ where
             .insert(name);
         }
     }
+    let is_starting = |name: &String| STARTING.iter().any(|begin| name.starts_with(begin));
+    starts |= needed.iter().any(is_starting);
     Ok(Elf {
         class: if header.is_class_64() { 64 } else { 32 },
         machine: machine(header.e_machine(endian)),
@@ -265,6 +280,23 @@ where
         exports,
         version,
     })
+}
+
+/// Finds that the file has all that a segment says, as far as whole pages go: the kernel maps what
+/// is missing, and the program ends by SIGBUS.
+fn whole<'data, Segment, R>(segment: &Segment, endian: Endianness, data: R) -> Result<()>
+where
+    Segment: ProgramHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    const PAGE: u64 = 4096;
+    let (from, size) = segment.file_range(endian);
+    let is_loaded = segment.p_type(endian) == elf::PT_LOAD;
+    let length = data.len().ok().context("its length is not known")?;
+    if is_loaded && from.saturating_add(size) > length.next_multiple_of(PAGE) {
+        bail!("it ends before its segments do");
+    }
+    Ok(())
 }
 
 /// The number in `GLIBC_2.34`.

@@ -141,6 +141,11 @@ fn of_gain(program: &str, gain: Gain) -> String {
 fn of_hopeless(hopeless: &Hopeless) -> String {
     match hopeless {
         Hopeless::NoProgram(why) => why.clone(),
+        Hopeless::NoLinker { program, linker } => format!(
+            "{program} asks for the dynamic linker {}, which is not there, so that it can't be \
+             started: it was built for another system",
+            linker.display()
+        ),
         Hopeless::DropsLibrary { wrapper } if wrapper == "su" => {
             "su takes LD_PRELOAD away from what it starts. Write `run` behind it: `su USER -c \
              'reuseaddr run PROGRAM'`"
@@ -209,6 +214,9 @@ fn of_note(note: &Note) -> String {
         Note::StartsUnknown { wrapper, program } => {
             format!("{wrapper} starts {program}, which was not found and so not looked at")
         }
+        Note::MayStart { interpreter } => format!(
+            "the script that {interpreter} runs may start other programs, which were not looked at"
+        ),
         Note::StartsElsewhere { wrapper } => format!(
             "{wrapper} has a server that runs already start it, with that one's environment. Put \
              `reuseaddr run` in front of the program itself"

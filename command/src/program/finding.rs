@@ -89,6 +89,8 @@ pub(crate) enum Problem {
 pub(crate) enum Hopeless {
     /// It can't be read, or is nothing that can be executed.
     NoProgram(String),
+    /// The dynamic linker that it asks for is not there.
+    NoLinker { program: String, linker: PathBuf },
     /// It starts others without LD_PRELOAD, whatever its arguments are.
     DropsLibrary { wrapper: String },
     /// It has others started by somebody else.
@@ -140,6 +142,10 @@ pub(crate) enum Note {
     StartsUnknown {
         wrapper: String,
         program: String,
+    },
+    /// A script of an interpreter's that speaks of starting programs.
+    MayStart {
+        interpreter: String,
     },
     /// A process that runs already starts it.
     StartsElsewhere {

@@ -5,7 +5,7 @@ use super::finding::{Hopeless, Note, Problem, Reach, Untraceable};
 use super::privileges::{in_another_domain, more_rights, without_environment};
 use super::report::{FileFormat, Report};
 use super::script::{self, Shebang};
-use super::{ld_so, ld_so_predicted, select, started, wrapper};
+use super::{interpreter, ld_so, ld_so_predicted, select, started, wrapper};
 use crate::engine::trace::{self, exempt};
 use crate::library::elf::Elf;
 use crate::library::layout::PreloadPath;
@@ -45,7 +45,7 @@ pub(crate) fn program(
     }
     if !started::elsewhere(path, arguments, who, &mut report) {
         if let Some(next) = started::follow(path, arguments, who, &mut report) {
-            let inner = match &next.root {
+            let mut inner = match &next.root {
                 Some(root) => started::below_root(&next.program, root, libraries),
                 None => program(
                     &next.program,
@@ -55,11 +55,24 @@ pub(crate) fn program(
                     question,
                 ),
             };
+            if next.other_files {
+                inner.forget_missing_linker();
+            }
             report.take_over(&file_name(path), next.program, inner);
+        } else if interpreter::runs_a_starter(&file_name(path), arguments, Path::new("")) {
+            may_start(&file_name(path), &mut report);
         }
     }
     select::choose(&mut report);
     report
+}
+
+/// Adds that a script starts what was not looked at.
+fn may_start(interpreter: &str, report: &mut Report) {
+    report.starts_unseen = true;
+    report.add(Note::MayStart {
+        interpreter: interpreter.into(),
+    });
 }
 
 fn look(
@@ -125,6 +138,9 @@ fn look(
         if wrapper::is_shell(&name) {
             shell_script(&path, report)?;
             report.starts_unseen = true;
+        } else if interpreter::is_interpreter(&name) && interpreter::script_may_start(&name, &path)?
+        {
+            may_start(&name, report);
         }
         path = interpreter;
     }
@@ -177,6 +193,15 @@ fn judge(
         report.add(Problem::Go {
             program: shown.clone(),
         });
+    }
+    if let Some(linker) = &elf.interpreter {
+        if matches!(linker.try_exists(), Ok(false)) {
+            report.add(Hopeless::NoLinker {
+                program: shown,
+                linker: linker.clone(),
+            });
+            return Ok(());
+        }
     }
     let gains = gains(path, who).with_context(|| shown.clone())?;
     traceable(path, elf, who, &gains, report);
@@ -273,6 +298,8 @@ fn take_library(
     } else if let Some(interpreter) = &elf.interpreter {
         ld_so::dry_run(path, elf, interpreter, preload_paths, report);
     }
+    let by_itself = matches!(report.reach, Reach::ByItself | Reach::InNoWay);
+    report.starts_unseen |= elf.starts_and_binds_nothing() && !by_itself;
     if let Some(file) = report.library.clone().filter(|_| library.is_embedded()) {
         report.add(Note::Carried { file });
     }
@@ -296,6 +323,8 @@ fn traceable(path: &Path, elf: &Elf, who: &Credentials, gains: &[Gain], report: 
         report.add(Untraceable::LosesPrivileges { program });
     }
     if let Some(why) = exempt::why_not(path, &file_name(path)) {
+        // The library is no help to what is static there, and nobody follows.
+        report.starts_unseen = true;
         report.add(Untraceable::Exempt(why));
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod finding;
 pub(crate) mod inspect;
+pub(crate) mod interpreter;
 mod ld_so;
 mod ld_so_predicted;
 mod privileges;

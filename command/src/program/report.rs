@@ -95,6 +95,12 @@ impl Report {
         self.imports = inner.imports;
     }
 
+    /// Forgets that a dynamic linker is not there: elsewhere it may be.
+    pub(crate) fn forget_missing_linker(&mut self) {
+        self.findings
+            .retain(|it| !matches!(it, Finding::Hopeless(Hopeless::NoLinker { .. })));
+    }
+
     fn has(&self, is_it: impl Fn(&Finding) -> bool) -> bool {
         self.findings.iter().any(is_it)
     }

@@ -71,6 +71,8 @@ pub(super) struct Started {
     pub(super) who: Credentials,
     /// Its root, if that is another one.
     pub(super) root: Option<PathBuf>,
+    /// Whether it may find other files than we do.
+    pub(super) other_files: bool,
 }
 
 /// Finds what a program starts that is there to start another, as its arguments have it.
@@ -113,6 +115,7 @@ pub(super) fn follow(
         arguments: arguments.to_vec(),
         who,
         root: start.root,
+        other_files: start.other_files,
     })
 }
 

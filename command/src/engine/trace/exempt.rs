@@ -140,9 +140,9 @@ pub(super) fn has_become_a_container_engine(tid: Tid) -> bool {
 /// The library that is in the program's environment: for which programs it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Preloaded {
-    /// Whether a program of this name is there to start others: what those are is seen only when
-    /// they are started.
-    pub(crate) starts_others: fn(&str) -> bool,
+    /// Whether a program of this name, with these arguments in this folder, is there to start
+    /// others: what those are is seen only when they are started.
+    pub(crate) starts_others: fn(&str, &[String], &Path) -> bool,
     /// Width and machine, as an ELF file has them.
     pub(crate) kinds: Vec<(u8, String)>,
 }
@@ -156,22 +156,25 @@ impl Preloaded {
         };
         let exe = fs::read_link(format!("/proc/{tid}/exe")).unwrap_or_default();
         let mut called = name(&exe).unwrap_or_default();
+        let words = Process::new(tid).and_then(|process| process.cmdline());
+        let mut words = words.unwrap_or_default().into_iter();
+        let first = words.next().and_then(|word| name(Path::new(&word)));
         // One file, and the first word says which of its programs it is.
         if called == "busybox" {
-            let words = Process::new(tid).and_then(|process| process.cmdline());
-            let mut words = words.unwrap_or_default().into_iter();
-            let first = words.next().and_then(|word| name(Path::new(&word)));
             called = match first.as_deref() {
                 Some("busybox") => words.next(),
                 _ => first,
             }
             .unwrap_or_default();
         }
+        let arguments: Vec<String> = words.collect();
+        let folder = PathBuf::from(format!("/proc/{tid}/cwd"));
+        let starts_others = (self.starts_others)(&called, &arguments, &folder);
         // That a debugger attaches to a program which stays traced is to be seen.
         let is_debugger = || {
             TRACERS.contains(&called.as_str()) && fs::read(&exe).is_ok_and(|file| may_trace(&file))
         };
-        !(self.starts_others)(&called) && self.serves(tid) && !is_debugger()
+        !starts_others && self.serves(tid) && !is_debugger()
     }
 
     /// Whether the dynamic linker takes the library into what a tracee has just become, and that
@@ -187,6 +190,7 @@ impl Preloaded {
         let root = PathBuf::from(format!("/proc/{tid}/root"));
         fits && !elf.go
             && !elf.cannot_call_bind()
+            && !elf.starts_and_binds_nothing()
             && !is_secure(tid, elf.class)
             && is_in_environment_of(tid, |entry| match elf.libc() {
                 // In another root or mount namespace it need not be there.
