@@ -1,7 +1,7 @@
 //! The Debian packages: checked, installed, used and removed.
 
 use crate::restart::LEGACY;
-use crate::systems::{Layer, System, command_package, dist, package, succeed};
+use crate::systems::{Layer, System, command_package, dist, package, project, succeed};
 use std::process::Command;
 use support::port_after_crash;
 
@@ -86,5 +86,7 @@ fn they_work_by_the_bare_name_until_they_are_removed() {
         ),
     );
     let files = removed.program("sh").arguments(["-c", FIND]).output();
-    assert_eq!(files, "", "left behind in {:?}", dist());
+    // The project's own folder is seen there, and may be called so.
+    let left = files.lines().filter(|file| !project().starts_with(file));
+    assert_eq!(left.collect::<Vec<_>>(), [""; 0], "of {:?}", dist());
 }
