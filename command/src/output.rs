@@ -1,6 +1,7 @@
 //! Prints answers: wrapped to the terminal, prose never wider than a hundred columns, coloured
 //! for a terminal only, as text for people and JSON for programs.
 
+pub(crate) mod json;
 mod keys;
 pub(crate) mod progress;
 pub(crate) mod screen;
@@ -10,6 +11,7 @@ pub(crate) mod typed;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::Duration;
 use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
@@ -37,6 +39,9 @@ fn terminal_width() -> usize {
 
 /// Columns and rows of the terminal, if stdout is one.
 pub(crate) fn size() -> Option<(usize, usize)> {
+    if !on_terminal() {
+        return None;
+    }
     rustix::termios::tcgetwinsize(io::stdout())
         .ok()
         .map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)))
@@ -45,7 +50,8 @@ pub(crate) fn size() -> Option<(usize, usize)> {
 
 /// Whether stdout is a terminal.
 pub(crate) fn on_terminal() -> bool {
-    io::stdout().is_terminal()
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| io::stdout().is_terminal())
 }
 
 /// Wraps a paragraph. Words stay whole: a path or command that was cut in two could not be copied.
@@ -131,15 +137,13 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     )
 }
 
-/// Prints an answer as JSON, on one line if there are to be more.
-pub(crate) fn print_json(answer: &impl Serialize, one_line: bool) -> anyhow::Result<()> {
-    let text = if one_line {
-        serde_json::to_string(answer)?
-    } else {
-        serde_json::to_string_pretty(answer)?
-    };
+/// Prints an answer as JSON. Down to this depth each item has a line, and what is deeper is all on
+/// the line of what it is in.
+pub(crate) fn print_json(answer: &impl Serialize, depth: usize) -> anyhow::Result<()> {
+    let mut text = json::text(answer, depth)?;
+    text.push(b'\n');
     let mut stdout = io::stdout().lock();
-    tolerate(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+    tolerate(stdout.write_all(&text).and_then(|()| stdout.flush()))
 }
 
 /// Whether the reader of stdout has gone, which `--watch` asks.

@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// The size of a request, in bytes.
 pub const REQUEST: usize = HEADER + 56;
 
-/// The size of [`Wanted::request`], in bytes.
+/// The size of [`of_both_families`], in bytes.
 pub const QUESTION: usize = HEADER + 60;
 
 /// `AF_INET` and `AF_INET6`: the families whose sockets TCP and UDP have.
@@ -127,6 +127,24 @@ impl Request {
             ],
         )
     }
+}
+
+/// Asks for all TCP sockets that are in one of these states, each a bit, on one local port, or with
+/// 0 on every port: a netlink header and a `struct inet_diag_req`, in the older form. It takes half
+/// the time of a request for each family, since the kernel walks through all of its tables for each
+/// request.
+#[must_use]
+#[inline(always)]
+pub fn of_both_families(port: u16, states: u32) -> [u8; QUESTION] {
+    message(
+        TCPDIAG_GETSOCK,
+        NLM_F_REQUEST | NLM_F_DUMP,
+        [
+            (20, &port.to_be_bytes()),
+            (68, &states.to_ne_bytes()),
+            (0, &[]),
+        ],
+    )
 }
 
 /// A message of `SIZE` bytes, with these fields at these places.
@@ -337,23 +355,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The request for whatever [`is_held_by`](Self::is_held_by) knows of: a netlink header and a
-    /// `struct inet_diag_req`, in the older form. It takes half the time of a request for each
-    /// family, since the kernel walks through all of its table of bound sockets for each request.
+    /// The request for whatever [`is_held_by`](Self::is_held_by) knows of.
     #[must_use]
     #[inline(never)]
     pub fn request(&self) -> [u8; QUESTION] {
         let bound = if self.of_listeners { 0 } else { 1 << BOUND };
-        let states: u32 = 1 << LISTEN | bound;
-        message(
-            TCPDIAG_GETSOCK,
-            NLM_F_REQUEST | NLM_F_DUMP,
-            [
-                (20, &self.address.port.to_be_bytes()),
-                (68, &states.to_ne_bytes()),
-                (0, &[]),
-            ],
-        )
+        of_both_families(self.address.port, 1 << LISTEN | bound)
     }
 
     /// Whether this socket is one that lives and is known for certain to be in the way: a listener,

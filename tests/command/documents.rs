@@ -59,10 +59,20 @@ fn documented(section: &str) -> BTreeSet<String> {
 #[test]
 fn every_key_of_the_json_is_documented_and_no_other() {
     own_network();
-    crash_after_serving(&server(5000), 5000);
+    let folder = support::Folder::for_other_users("json");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let mut live = server(5001).shimmed().start();
     live.expect("listening");
     let pid = live.pid().to_string();
+    let mut of_both = Program::python(
+        "
+listener = socket.create_server(('::', 5002), family=socket.AF_INET6, dualstack_ipv6=True)
+print('listening')
+sys.stdin.read()
+",
+    )
+    .start();
+    of_both.expect("listening");
     // In a loop, which `free` names.
     let text = "while :; do /usr/bin/python3 -I -c 'import socket, sys
 listener = socket.create_server((\"127.0.0.1\", 5003))
@@ -71,13 +81,13 @@ sys.stdin.read()'; done";
     let mut looping = Program::new("/bin/sh").arguments(["-c", text]).start();
     looping.expect("listening");
     let _container = Group::with(live.pid(), &format!("libpod-{CONTAINER}.scope"));
-    let folder = support::Folder::for_other_users("json");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    // Last: it is left for a minute, in which nothing is to be built any more.
+    crash_after_serving(&server(5000), 5000);
     for (section, answers) in [
         (
             "status",
             vec![
-                json(&reuseaddr(["status", "--json", "5000-5001"])),
+                json(&reuseaddr(["status", "--json", "5000-5002"])),
                 json(&reuseaddr(["status", "--json"])),
             ],
         ),

@@ -86,6 +86,52 @@ fn agrees_with_ss_on_every_one_of_5000_sockets() {
     assert!((1..=60_000).contains(&free_in), "{free_in}");
 }
 
+/// Who has ten thousand connections gets a line of JSON for each, of less than 200 bytes.
+#[test]
+fn has_a_short_line_of_json_for_each_of_many_connections() {
+    const CONNECTIONS: usize = 300;
+    own_network();
+    let mut server = Program::python(&format!(
+        "
+listener = socket.create_server(('127.0.0.1', 5000))
+ends = []
+for _ in range({CONNECTIONS}):
+    ends.append(socket.create_connection(('127.0.0.1', 5000)))
+    ends.append(listener.accept()[0])
+print('connected')
+sys.stdin.read()
+"
+    ))
+    .start();
+    server.expect("connected");
+    let text = reuseaddr(["status", "--json", "5000"]).run().stdout;
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.trim().trim_end_matches(','))
+        .filter(|line| line.starts_with("{\"state\""))
+        .collect();
+    let sockets = answer["ports"][0]["sockets"].as_array().expect("sockets");
+    assert_eq!(lines.len(), CONNECTIONS + 1, "{text}");
+    assert_eq!(sockets.len(), lines.len());
+    // The first socket has the process, which takes a long line, and all others its number.
+    assert!(lines[0].len() > 300 && lines[0].contains("\"command_line\""));
+    for (line, socket) in lines.iter().zip(sockets).skip(1) {
+        assert!(line.len() < 200, "{} bytes: {line}", line.len());
+        assert_eq!(
+            socket["holders"],
+            serde_json::json!([{"pid": server.pid()}]),
+            "{line}"
+        );
+        assert!(socket.get("left_ms").is_none() && socket["peer"]["port"].is_u64());
+    }
+    // With --watch the same is on one line.
+    let mut watching = reuseaddr(["status", "--watch", "--json", "5000"]).start();
+    let line: Value = serde_json::from_str(&watching.line()).expect("JSON on one line");
+    let again = line["ports"][0]["sockets"].as_array().expect("sockets");
+    assert_eq!(again.len(), sockets.len());
+}
+
 /// Equal sockets share one line, unless `--all` is given.
 #[test]
 fn tells_sockets_that_are_alike_in_one_line() {
@@ -159,10 +205,10 @@ sys.stdin.read()
     );
     let answer = status(5000);
     for socket in answer["sockets"].as_array().expect("sockets") {
-        let owned = socket["inode"] != 0;
+        let owned = socket["inode"].is_u64();
         let state = socket["state"].as_str().expect("a state");
         assert_eq!(
-            socket["leftover"],
+            socket["leftover"] == true,
             state.starts_with("FIN_WAIT"),
             "{socket}"
         );

@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     };
     let answer = arm(&job)?;
     if arguments.format.json {
-        output::print_json(&answer, false)?;
+        output::print_json(&answer, output::json::USUAL)?;
     } else {
         output::print(&text(&answer))?;
     }

@@ -274,7 +274,7 @@ fn hook(arguments: &HookArguments) -> Result<u8> {
     let command = Lasting::find(false)?;
     let hook = Hook::by(&command.path);
     if !arguments.install {
-        output::print_json(&hook, false)?;
+        output::print_json(&hook, output::json::USUAL)?;
         output::info(&format!(
             "This would be {}. To write it{}:\n    sudo reuseaddr bpf hook --install",
             file.display(),

@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         (None, []) => bail!("a PROGRAM or --pid is needed"),
     };
     if arguments.format.json {
-        output::print_json(&report, false)?;
+        output::print_json(&report, output::json::USUAL)?;
     } else {
         output::print(&text(&report, &shown))?;
     }

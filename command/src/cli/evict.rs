@@ -116,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let eviction = evict(&ports, filter, arguments.dry_run)?;
     let answer = answer(&ports, &eviction, arguments.dry_run);
     if arguments.format.json {
-        output::print_json(&answer, false)?;
+        output::print_json(&answer, output::json::USUAL)?;
     } else {
         output::print(&text(&answer, &reasons(&eviction.reset_errors)))?;
     }

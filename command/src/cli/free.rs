@@ -238,7 +238,7 @@ fn done(
                 }))
                 .collect(),
         };
-        output::print_json(&answer, false)?;
+        output::print_json(&answer, output::json::USUAL)?;
     }
     Ok(code)
 }

@@ -1,8 +1,8 @@
 //! Who holds a port, and whether it can be bound: the kernel's table, with owners, and a diagnosis.
 
 use super::{exit, options};
+use crate::net::namespace;
 use crate::net::sock_diag::{self, State, Which};
-use crate::net::{namespace, sysctl};
 use crate::output::progress::Progress;
 use crate::output::screen::{Frame, Screen};
 use crate::output::{self, count, list, paragraph};
@@ -10,16 +10,15 @@ use crate::port::diagnosis::{Diagnosis, Surroundings, diagnose};
 use crate::port::direction::Directions;
 use crate::port::hint::Scope;
 use crate::port::port_list::{self as ports, PortList, PortOrProgram, PortSet, spelled};
-use crate::port::socket::{Socket, UdpSocket};
+use crate::port::socket::{Endpoint, Socket, UdpSocket};
 use crate::port::table::listing;
-use crate::process::holders::Holders;
-use crate::process::manager::{ByPid, Managers};
+use crate::process::holders::{Holder, Holders};
+use crate::process::manager::{ByPid, Manager, Managers};
 use crate::sys::localtime::time_of_day;
 use crate::sys::signals;
 use anyhow::{Result, bail};
 use serde::Serialize;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
@@ -54,20 +53,17 @@ pub(crate) struct Arguments {
     format: options::Format,
 }
 
-/// The whole answer, as `--json` has it.
-#[derive(Debug, Serialize)]
+/// The whole answer.
+#[derive(Debug)]
 struct StatusOutput {
     network_namespace: String,
     ports: Vec<PerPort>,
-    /// Of the holders, who have them in JSON.
-    #[serde(skip)]
     managers: ByPid,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct PerPort {
     port: u16,
-    #[serde(rename = "verdict")]
     diagnosis: Option<Diagnosis>,
     sockets: Vec<Socket>,
     udp: Vec<UdpSocket>,
@@ -104,7 +100,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     loop {
         let answer = look(wanted(&arguments.targets)?.as_ref(), scope)?;
         if arguments.format.json {
-            output::print_json(&as_json(&answer)?, arguments.watch)?;
+            let depth = if arguments.watch {
+                output::json::ONE_LINE
+            } else {
+                A_SOCKET_A_LINE
+            };
+            output::print_json(&OutputInJson::of(&answer), depth)?;
         } else {
             let table = table(&answer, arguments.all);
             let mut below = text(&answer, !arguments.targets.is_empty(), scope);
@@ -208,7 +209,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
     let udp = sock_diag::udp(&named);
     let inodes = entries.iter().chain(&udp).map(|entry| entry.inode);
     let holders = Holders::find(inodes);
-    let directions = Directions::new(&entries, sock_diag::listeners()?);
+    let directions = Directions::of(&entries)?;
 
     let mut by_port = BTreeMap::<u16, (Vec<Socket>, Vec<UdpSocket>)>::new();
     for &port in &named {
@@ -241,7 +242,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
     };
     let around = Surroundings {
         scope,
-        ephemeral: sysctl::ephemeral_ports(),
+        ephemeral: directions.ephemeral,
         managers,
     };
     let number = by_port.len();
@@ -265,31 +266,99 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
     Ok(answer)
 }
 
-/// The answer as `--json` has it: each process is described once, and referred to by its pid from
-/// then on. Who has thousands of connections is one process, with one command line.
-fn as_json(answer: &StatusOutput) -> Result<Value> {
-    let mut value = serde_json::to_value(answer)?;
-    let mut described = BTreeSet::new();
-    for port in value["ports"].as_array_mut().into_iter().flatten() {
-        for kind in ["sockets", "udp"] {
-            for socket in port[kind].as_array_mut().into_iter().flatten() {
-                for holder in socket["holders"].as_array_mut().into_iter().flatten() {
-                    let Some(pid) = holder["pid"].as_i64() else {
-                        continue;
-                    };
-                    if described.insert(pid) {
-                        let manager = i32::try_from(pid)
-                            .ok()
-                            .and_then(|pid| answer.managers.get(&pid));
-                        holder["manager"] = serde_json::to_value(manager)?;
-                    } else {
-                        *holder = json!({"pid": pid, "name": holder["name"]});
+/// Of the objects and arrays in JSON, those in `sockets` are the fifth from outside.
+const A_SOCKET_A_LINE: usize = 4;
+
+/// The answer as `--json` has it.
+#[derive(Serialize)]
+struct OutputInJson<'a> {
+    network_namespace: &'a str,
+    ports: Vec<PortInJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct PortInJson<'a> {
+    port: u16,
+    verdict: Option<&'a Diagnosis>,
+    sockets: Vec<SocketInJson<'a>>,
+    udp: Vec<UdpInJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct SocketInJson<'a> {
+    #[serde(flatten)]
+    socket: &'a Socket,
+    holders: Vec<HolderInJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct UdpInJson<'a> {
+    local: Endpoint,
+    peer: Option<Endpoint>,
+    uid: u32,
+    inode: u64,
+    holders: Vec<HolderInJson<'a>>,
+}
+
+/// A process is described once, and referred to by its pid from then on: who has thousands of
+/// connections is one process, with one command line.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum HolderInJson<'a> {
+    First {
+        #[serde(flatten)]
+        holder: &'a Holder,
+        manager: Option<&'a Manager>,
+    },
+    Again {
+        pid: i32,
+    },
+}
+
+impl<'a> OutputInJson<'a> {
+    fn of(answer: &'a StatusOutput) -> Self {
+        let mut described = HashSet::new();
+        let mut holders = |holders: &'a [Holder]| -> Vec<HolderInJson<'a>> {
+            let each = holders.iter().map(|holder| {
+                if described.insert(holder.pid) {
+                    HolderInJson::First {
+                        holder,
+                        manager: answer.managers.get(&holder.pid),
                     }
+                } else {
+                    HolderInJson::Again { pid: holder.pid }
                 }
-            }
+            });
+            each.collect()
+        };
+        let ports = answer.ports.iter().map(|port| PortInJson {
+            port: port.port,
+            verdict: port.diagnosis.as_ref(),
+            sockets: port
+                .sockets
+                .iter()
+                .map(|socket| SocketInJson {
+                    socket,
+                    holders: holders(&socket.holders),
+                })
+                .collect(),
+            udp: port
+                .udp
+                .iter()
+                .map(|socket| UdpInJson {
+                    local: socket.local,
+                    peer: socket.peer,
+                    uid: socket.uid,
+                    inode: socket.inode,
+                    holders: holders(&socket.holders),
+                })
+                .collect(),
+        });
+        Self {
+            network_namespace: &answer.network_namespace,
+            ports: ports.collect(),
         }
     }
-    Ok(value)
 }
 
 fn answer(

@@ -171,7 +171,7 @@ fn report(due: &Due, arguments: &Arguments, repeats: &mut Repeats) -> Result<()>
             times: due.times,
             finding: &finding,
         };
-        return output::print_json(&event, true);
+        return output::print_json(&event, output::json::ONE_LINE);
     }
     let again = match due.times {
         1 if due.kind.is_none() => String::new(),

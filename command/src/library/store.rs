@@ -119,9 +119,15 @@ impl Folder {
     }
 
     fn own_as(&self, name: &OsStr, mode: u32) -> Result<Self, String> {
-        let result = mkdirat(&self.fd, name, Mode::from_raw_mode(mode));
-        let opened = openat(&self.fd, name, FOLDER | OFlags::RDONLY, Mode::empty());
-        let fd = match (opened, result) {
+        let open = || openat(&self.fd, name, FOLDER | OFlags::RDONLY, Mode::empty());
+        // Mostly it is there.
+        let mut opened = open();
+        let mut mkdir = Ok(());
+        if matches!(opened, Err(Errno::NOENT)) {
+            mkdir = mkdirat(&self.fd, name, Mode::from_raw_mode(mode));
+            opened = open();
+        }
+        let fd = match (opened, mkdir) {
             (Ok(fd), _) => fd,
             (Err(Errno::NOTDIR | Errno::LOOP), _) => return Err("is a link, or no folder".into()),
             // Why there is none tells more than that there is none.

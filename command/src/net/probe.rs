@@ -10,6 +10,7 @@ use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reu
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 /// What came of a bind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,13 +84,14 @@ pub(crate) fn probe(port: u16, address: Option<IpAddr>) -> Vec<Probe> {
 
 fn probe_one(port: u16, address: IpAddr) -> Probe {
     let address_and_port = SocketAddr::new(address, port);
-    match try_bind(address_and_port, Flag::None) {
+    let mut socket = None;
+    match try_bind(&mut socket, address_and_port, Flag::None) {
         Outcome::Bound => Probe::bound(address),
         plain @ Outcome::Failed(_) => Probe {
             address,
             plain,
-            reuse: try_bind(address_and_port, Flag::ReuseAddress),
-            reuse_port: try_bind(address_and_port, Flag::ReusePort),
+            reuse: try_bind(&mut socket, address_and_port, Flag::ReuseAddress),
+            reuse_port: try_bind(&mut socket, address_and_port, Flag::ReusePort),
         },
     }
 }
@@ -101,28 +103,27 @@ enum Flag {
     ReusePort,
 }
 
-fn try_bind(address: SocketAddr, flag: Flag) -> Outcome {
-    let attempt = || {
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
+/// Binds with no more than this flag. A socket whose bind has failed is as it was, and takes the
+/// next; one that was bound is closed at once.
+fn try_bind(kept: &mut Option<OwnedFd>, address: SocketAddr, flag: Flag) -> Outcome {
+    let mut attempt = || {
+        let socket = match kept.take() {
+            Some(socket) => socket,
+            None => open(address)?,
         };
-        let socket = socket_with(
-            family,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            Some(ipproto::TCP),
-        )?;
-        if address.is_ipv6() {
-            set_ipv6_v6only(&socket, false)?;
-        }
         match flag {
             Flag::None => {}
             Flag::ReuseAddress => set_socket_reuseaddr(&socket, true)?,
-            Flag::ReusePort => set_socket_reuseport(&socket, true)?,
+            Flag::ReusePort => {
+                set_socket_reuseaddr(&socket, false)?;
+                set_socket_reuseport(&socket, true)?;
+            }
         }
-        bind(&socket, &address)
+        let result = bind(&socket, &address);
+        if result.is_err() {
+            *kept = Some(socket);
+        }
+        result
     };
     let outcome = match attempt() {
         Ok(()) => Outcome::Bound,
@@ -130,4 +131,22 @@ fn try_bind(address: SocketAddr, flag: Flag) -> Outcome {
     };
     trace!("bind {address}, {flag:?}: {}", outcome.name());
     outcome
+}
+
+fn open(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = socket_with(
+        family,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        Some(ipproto::TCP),
+    )?;
+    if address.is_ipv6() {
+        set_ipv6_v6only(&socket, false)?;
+    }
+    Ok(socket)
 }

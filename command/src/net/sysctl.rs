@@ -1,7 +1,7 @@
 //! The settings of the kernel (sysctl(8), /proc/sys), and what those of the network say about ports
 //! (ip(7)).
 
-use std::fs;
+use crate::sys::proc;
 use std::ops::RangeInclusive;
 
 /// The ephemeral ports: those that the kernel gives to outgoing connections (ip(7)).
@@ -30,6 +30,6 @@ pub(crate) fn is_on(name: &str) -> bool {
 /// The value of a setting, by the name that sysctl(8) has for it; `None` if this kernel has none or
 /// does not show it.
 pub(crate) fn read(name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+    let text = proc::text(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
     Some(text.trim().to_owned())
 }

@@ -16,11 +16,11 @@ const OF_ROOT: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 /// Makes a command line callable that begins with our name, or has it behind `sudo` and what sudo
 /// starts.
 pub(crate) fn command_line(line: &str) -> String {
-    for (before, name) in [("", for_the_user()), ("sudo ", for_root())] {
+    for (before, name) in [("", for_the_user as fn() -> _), ("sudo ", for_root)] {
         let given = line.trim_start();
         let indent = &line[..line.len() - given.len()];
         if let Some(rest) = words_after(given, before) {
-            return format!("{indent}{before}{name}{rest}");
+            return format!("{indent}{before}{}{rest}", name());
         }
     }
     // `sudo nsenter --net --target 1 reuseaddr …`
@@ -34,7 +34,7 @@ pub(crate) fn command_line(line: &str) -> String {
 
 /// The same for what a sentence has in backticks and begins with `sudo`.
 pub(crate) fn sentence(text: &str) -> String {
-    if for_root() == NAME {
+    if !text.contains("`sudo reuseaddr ") || for_root() == NAME {
         return text.to_owned();
     }
     text.replace("`sudo reuseaddr ", &format!("`sudo {} ", for_root()))

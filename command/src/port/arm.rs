@@ -16,7 +16,6 @@ use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::process::getuid;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use std::{io, thread};
@@ -135,15 +134,12 @@ pub(crate) fn arm(job: &Job<'_>) -> Result<Arming> {
 /// The connections that were there when the listeners had been armed, and are not armed themselves:
 /// those that wait to be accepted, which no descriptor leads to, and those that were accepted
 /// meanwhile.
-fn missed(
-    ports: &[u16],
-    seen: &HashSet<u64>,
-) -> Result<HashSet<(SocketAddr, SocketAddr, [u8; 8])>> {
+fn missed(ports: &[u16], seen: &HashSet<u64>) -> Result<HashSet<u64>> {
     Ok(sock_diag::dump(Which::These(ports))?
         .iter()
         .filter(|entry| matches!(entry.state, State::Established | State::CloseWait))
         .filter(|entry| !seen.contains(&entry.inode))
-        .map(sock_diag::Entry::identity)
+        .map(sock_diag::Entry::cookie)
         .collect())
 }
 

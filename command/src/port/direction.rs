@@ -2,6 +2,7 @@
 
 use crate::net::sock_diag::{self, Entry, State};
 use crate::net::sysctl;
+use anyhow::Result;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -22,12 +23,22 @@ pub(crate) enum Direction {
 /// Infers who opened a connection, which the kernel does not report.
 pub(crate) struct Directions {
     listeners: HashMap<u16, Vec<Entry>>,
-    ephemeral: RangeInclusive<u16>,
+    pub(crate) ephemeral: RangeInclusive<u16>,
     /// Local addresses with several connections from one peer.
     shared: HashSet<(SocketAddr, IpAddr)>,
 }
 
 impl Directions {
+    /// Looks at the listeners if there is a connection whose direction is in question.
+    pub(crate) fn of(entries: &[Entry]) -> Result<Self> {
+        let is_connected = |entry: &Entry| !matches!(entry.state, State::Listen | State::Bound);
+        Ok(if entries.iter().any(is_connected) {
+            Self::new(entries, sock_diag::listeners()?)
+        } else {
+            Self::new(&[], Vec::new())
+        })
+    }
+
     pub(crate) fn new(entries: &[Entry], listeners: Vec<Entry>) -> Self {
         let mut by_port = HashMap::<u16, Vec<Entry>>::new();
         for listener in listeners {
@@ -36,15 +47,18 @@ impl Directions {
                 .or_default()
                 .push(listener);
         }
+        let ephemeral = sysctl::ephemeral_ports();
         let mut once = HashSet::new();
         let shared = entries
             .iter()
+            // Of other ports nobody asks.
+            .filter(|entry| ephemeral.contains(&entry.local.port()))
             .map(|entry| (entry.local, entry.peer.ip()))
             .filter(|&pair| !once.insert(pair))
             .collect();
         Self {
             listeners: by_port,
-            ephemeral: sysctl::ephemeral_ports(),
+            ephemeral,
             shared,
         }
     }

@@ -103,7 +103,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
         let late = looks > LOOKS && Instant::now() > deadline;
         if late {
             // What has come since is another matter.
-            left.retain(|entry| asked.contains(&entry.identity()));
+            left.retain(|entry| asked.contains(&entry.cookie()));
         }
         found.reserve(left.len());
         for entry in &left {
@@ -116,13 +116,13 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
             in_the_way.extend(
                 left.iter()
                     .filter(|entry| !is_alive(entry))
-                    .filter_map(|entry| Some((entry.identity(), resetter.error(entry)?))),
+                    .filter_map(|entry| Some((entry.cookie(), resetter.error(entry)?))),
             );
         }
         let is_hopeless = |entry: &Entry| {
             // A peer that has just received the FIN may be about to close its end.
             in_the_way
-                .get(&entry.identity())
+                .get(&entry.cookie())
                 .is_some_and(|&error| error != ResetError::PeerInUse)
         };
         let hopeless = !left.is_empty() && left.iter().all(is_hopeless);
@@ -132,7 +132,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
             let mut reset_errors = BTreeMap::new();
             for error in left
                 .iter()
-                .filter_map(|entry| in_the_way.get(&entry.identity()))
+                .filter_map(|entry| in_the_way.get(&entry.cookie()))
             {
                 *reset_errors.entry(*error).or_insert(0) += 1;
             }
@@ -147,7 +147,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
         if left.is_empty() {
             debug!("waiting for orphans that may become TIME_WAIT");
         } else {
-            asked.extend(left.iter().map(Entry::identity));
+            asked.extend(left.iter().map(Entry::cookie));
             if refusal.is_none() {
                 let all = left.len();
                 refusal = sock_diag::destroy(&left, |asked| {
@@ -164,7 +164,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
                 in_the_way.extend(
                     left.iter()
                         .zip(came_of_it)
-                        .filter_map(|(entry, error)| Some((entry.identity(), error?))),
+                        .filter_map(|(entry, error)| Some((entry.cookie(), error?))),
                 );
             }
         }

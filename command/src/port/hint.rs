@@ -282,7 +282,7 @@ pub(crate) fn seconds_to_wait(left_ms: u32) -> u32 {
 
 /// Without privileges we see that a process holds a socket, and not which.
 fn see_as_root(port: u16, sockets: &[&Socket], scope: Scope) -> Vec<Hint> {
-    let is_hidden = |socket: &&Socket| socket.holders.is_empty() && socket.inode != 0;
+    let is_hidden = |socket: &&Socket| socket.holders.is_empty() && socket.is_open();
     if sockets.iter().any(is_hidden) && !getuid().is_root() {
         vec![hint(
             scope.status(&port.to_string()),

@@ -9,28 +9,59 @@ use serde::Serialize;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// A socket: what the kernel reports, who holds it, who opened it.
+/// A socket: what the kernel reports, who holds it, who opened it. There may be tens of thousands,
+/// so in JSON it is without what does not apply to it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Socket {
     pub(crate) state: State,
-    family: &'static str,
+    /// Of a listener or what is only bound. A connection's addresses show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'static str>,
     /// Of an IPv6 listener: whether it takes IPv4 as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dual_stack: Option<bool>,
     pub(crate) local: Endpoint,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peer: Option<Endpoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) direction: Option<Direction>,
     /// Whether a closed connection left it behind: no process owns it.
+    #[serde(skip_serializing_if = "is_no")]
     pub(crate) leftover: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_ms: Option<u32>,
     /// Whether it carries SO_REUSEADDR, if we may inspect its holder.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reuse_address: Option<bool>,
     /// Whether it carries SO_REUSEPORT, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reuse_port: Option<bool>,
-    pub(crate) uid: u32,
-    pub(crate) inode: u64,
+    #[serde(flatten, skip_serializing_if = "Owner::is_nobody")]
+    owner: Owner,
     #[serde(skip)]
     cookie: u64,
+    /// Each is described once in an answer, which has them therefore.
+    #[serde(skip)]
     pub(crate) holders: Vec<Holder>,
+}
+
+/// Whose socket it is, as the kernel has it.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Owner {
+    uid: u32,
+    /// 0 if no process has it open.
+    inode: u64,
+}
+
+impl Owner {
+    fn is_nobody(&self) -> bool {
+        self.inode == 0
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so.
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 /// A UDP socket: it is in no TCP bind's way, and shown because it has the same number.
@@ -76,7 +107,7 @@ impl Socket {
         let connected = !matches!(entry.state, State::Listen | State::Bound);
         Self {
             state: entry.state,
-            family: if entry.is_v6() { "ipv6" } else { "ipv4" },
+            family: (!connected).then_some(if entry.is_v6() { "ipv6" } else { "ipv4" }),
             dual_stack: entry
                 .v6only
                 .filter(|_| entry.is_v6())
@@ -88,8 +119,10 @@ impl Socket {
             left_ms: entry.left_ms,
             reuse_address: None,
             reuse_port: None,
-            uid: entry.uid,
-            inode: entry.inode,
+            owner: Owner {
+                uid: entry.uid,
+                inode: entry.inode,
+            },
             cookie: entry.cookie(),
             holders: holders.of(entry.inode).to_vec(),
         }
@@ -101,7 +134,7 @@ impl Socket {
             return;
         }
         let flags = self.holders.iter().find_map(|holder| {
-            sockets::flags(holder.pid, holder.descriptor, self.inode, self.cookie)
+            sockets::flags(holder.pid, holder.descriptor, self.owner.inode, self.cookie)
         });
         self.reuse_address = flags.map(|flags| flags.reuse_address);
         self.reuse_port = flags.map(|flags| flags.reuse_port);
@@ -127,9 +160,19 @@ impl Socket {
         }
     }
 
+    /// Its owner, if a process has it open.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        self.is_open().then_some(self.owner.uid)
+    }
+
+    /// Whether a process has it open.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.owner.is_nobody()
+    }
+
     /// Whether a program has yet to accept it.
     pub(crate) fn waits_to_be_accepted(&self) -> bool {
-        self.inode == 0 && !self.leftover
+        !self.is_open() && !self.leftover
     }
 
     /// Whether its address is every address, of both families or of IPv4.
@@ -155,7 +198,7 @@ impl Socket {
         } else if self.waits_to_be_accepted() {
             "not accepted yet".into()
         } else if self.holders.is_empty() {
-            unseen(self.uid)
+            unseen(self.owner.uid)
         } else {
             tree::named(&self.holders)
         }

@@ -6,8 +6,10 @@ use crate::net::sock_diag::State;
 use crate::output::table::{Column, Shrink, table};
 use crate::process::info::{ProcessInfo, spelled_age};
 use crate::process::tree;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 const COLUMNS: [Column; 11] = [
     column("STATE", Shrink::Never),
@@ -44,9 +46,39 @@ struct Key {
     local: Endpoint,
     peer: Option<IpAddr>,
     direction: Option<Direction>,
-    held_by: String,
-    place: String,
+    held_by: Rc<str>,
+    dual_stack: Option<bool>,
     position: usize,
+}
+
+/// A socket, compared by what is said of its holders: of thousands with the same ones, the words
+/// are put together once.
+struct ByHolders<'a>(&'a Socket);
+
+impl ByHolders<'_> {
+    fn holders(&self) -> (impl Iterator<Item = i32>, bool, Option<u32>) {
+        let Self(socket) = self;
+        let pids = socket.holders.iter().map(|holder| holder.pid);
+        (pids, socket.leftover, socket.uid())
+    }
+}
+
+impl PartialEq for ByHolders<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let ((ours, leftover, uid), (theirs, is_leftover, their_uid)) =
+            (self.holders(), other.holders());
+        leftover == is_leftover && uid == their_uid && ours.eq(theirs)
+    }
+}
+
+impl Eq for ByHolders<'_> {}
+
+impl Hash for ByHolders<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (pids, leftover, uid) = self.holders();
+        (leftover, uid).hash(state);
+        pids.for_each(|pid| pid.hash(state));
+    }
 }
 
 /// The table; with `all`, every socket has a row of its own.
@@ -62,16 +94,20 @@ pub(crate) fn listing<'a>(
         .collect();
     let by_address = addresses.len() <= MANY_PEERS;
 
+    let mut words = HashMap::<ByHolders<'_>, Rc<str>>::new();
     let mut rows = BTreeMap::<Key, Row<'_>>::new();
     for (position, (port, socket)) in sockets.enumerate() {
+        let held_by = words
+            .entry(ByHolders(socket))
+            .or_insert_with(|| socket.held_by().into());
         let key = Key {
             port,
             state: socket.state,
             local: socket.local,
             peer: socket.peer.map(|peer| peer.address).filter(|_| by_address),
             direction: socket.direction,
-            held_by: socket.held_by(),
-            place: socket.place(),
+            held_by: Rc::clone(held_by),
+            dual_stack: socket.dual_stack,
             position: if all { position } else { 0 },
         };
         let row = rows.entry(key).or_default();
@@ -83,7 +119,7 @@ pub(crate) fn listing<'a>(
     let several = rows.values().any(|row| row.number > 1);
     let rows: Vec<Vec<String>> = rows
         .into_iter()
-        .map(|(key, row)| cells(key, &row, several))
+        .map(|(key, row)| cells(&key, &row, several))
         .collect();
     if rows.is_empty() {
         String::new()
@@ -92,7 +128,7 @@ pub(crate) fn listing<'a>(
     }
 }
 
-fn cells(key: Key, row: &Row<'_>, several: bool) -> Vec<String> {
+fn cells(key: &Key, row: &Row<'_>, several: bool) -> Vec<String> {
     let holders = row.first.map_or(&[][..], |socket| &socket.holders);
     let eldest = tree::eldest(holders);
     let who = eldest.first().map(|holder| &*holder.info);
@@ -103,7 +139,7 @@ fn cells(key: Key, row: &Row<'_>, several: bool) -> Vec<String> {
         } else {
             String::new()
         },
-        key.place,
+        row.first.map_or_else(String::new, Socket::place),
         peers(&row.peers),
         match key.direction {
             Some(Direction::Inbound) => "in",
@@ -113,7 +149,7 @@ fn cells(key: Key, row: &Row<'_>, several: bool) -> Vec<String> {
         }
         .into(),
         left(&row.left),
-        key.held_by,
+        key.held_by.to_string(),
         who.map_or_else(String::new, ProcessInfo::user),
         who.and_then(|who| who.age_s)
             .map_or_else(String::new, spelled_age),

@@ -2,7 +2,7 @@
 //! inherited a listener and was forgotten holds the port as well as the parent did.
 
 use crate::output::readable;
-use crate::process::info::{ProcCache, ProcessInfo};
+use crate::process::info::{self, ProcCache, ProcessInfo};
 use crate::sys::kcmp;
 use procfs::process::Process;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
@@ -10,7 +10,6 @@ use rustix::io::Errno;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, thread};
@@ -79,10 +78,11 @@ fn search(wanted: &HashSet<u64>, sockets: Sockets) -> Vec<(Holder, Held)> {
     const FEW: usize = 50;
     const MOST_THREADS: usize = 8;
     let pids: Vec<i32> = pids().collect();
-    let threads = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(MOST_THREADS)
-        .min(pids.len().div_ceil(FEW));
+    let threads = match pids.len().div_ceil(FEW).min(MOST_THREADS) {
+        // To ask how many processors there are takes twenty system calls.
+        0 | 1 => 1,
+        most => thread::available_parallelism().map_or(1, |number| number.get().min(most)),
+    };
     let (next, cache) = (AtomicUsize::new(0), ProcCache::default());
     let look = || look_through(&pids, &next, wanted, &cache, sockets);
     thread::scope(|scope| {
@@ -190,11 +190,7 @@ fn sockets_in(path: &str) -> Result<Vec<(i32, u64)>, Errno> {
     while let Some(entry) = entries.next() {
         let entry = entry?;
         // Neither . nor .. is a number.
-        let Some(number) = entry
-            .file_name()
-            .to_str()
-            .ok()
-            .and_then(|name| name.parse().ok())
+        let Some(number) = decimal(entry.file_name().to_bytes()).and_then(|it| it.try_into().ok())
         else {
             continue;
         };
@@ -205,15 +201,25 @@ fn sockets_in(path: &str) -> Result<Vec<(i32, u64)>, Errno> {
         let inode = target
             .strip_prefix(b"socket:[")
             .and_then(|rest| rest.strip_suffix(b"]"))
-            .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+            .and_then(decimal);
         found.extend(inode.map(|inode| (number, inode)));
     }
     Ok(found)
 }
 
+/// A number as the kernel writes it. There are tens of thousands, and none is UTF-8 otherwise.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let add = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    let first = (!digits.is_empty()).then_some(0)?;
+    digits.iter().try_fold(first, add)
+}
+
 fn describe(pid: i32, cache: &ProcCache) -> Holder {
     let process = Process::new(pid).ok();
-    let stat = process.as_ref().and_then(|process| process.stat().ok());
+    let stat = process.as_ref().and_then(|_| info::stat(pid));
     let info = process.map(|process| ProcessInfo::of(&process, stat.as_ref(), cache));
     Holder {
         pid,

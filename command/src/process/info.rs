@@ -3,14 +3,15 @@
 use crate::output::readable;
 use crate::process::cgroup::{self, Container};
 use crate::process::users;
+use crate::sys::proc;
 use anyhow::{Context, Result};
+use procfs::FromRead;
 use procfs::process::{Process, Stat};
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -32,6 +33,9 @@ pub(crate) struct ProcessInfo {
     /// When it started, in ticks since the machine did. Its pid may be another process's later.
     #[serde(skip)]
     pub(crate) start: Option<u64>,
+    /// Its session (setsid(2)).
+    #[serde(skip)]
+    pub(crate) session: i32,
     /// The systemd unit, if it is a service.
     pub(crate) unit: Option<String>,
     /// Whether the unit belongs to a user's own manager.
@@ -88,6 +92,9 @@ pub(crate) struct Ancestor {
     /// As [`ProcessInfo::start`].
     #[serde(skip)]
     pub(crate) start: u64,
+    /// As [`ProcessInfo::session`].
+    #[serde(skip)]
+    pub(crate) session: i32,
 }
 
 impl ProcessInfo {
@@ -95,21 +102,15 @@ impl ProcessInfo {
     pub(crate) fn of_pid(pid: i32) -> Self {
         Process::new(pid).map_or_else(
             |_| Self::default(),
-            |process| {
-                Self::of(
-                    &process,
-                    process.stat().ok().as_ref(),
-                    &ProcCache::default(),
-                )
-            },
+            |process| Self::of(&process, stat(pid).as_ref(), &ProcCache::default()),
         )
     }
 
     /// The same for a process whose `stat` is known.
     pub(super) fn of(process: &Process, stat: Option<&Stat>, cache: &ProcCache) -> Self {
         let uid = process.uid().ok();
-        let place = fs::read(format!("/proc/{}/cgroup", process.pid()))
-            .map(|text| cgroup::read(&String::from_utf8_lossy(&text)))
+        let place = proc::text(format!("/proc/{}/cgroup", process.pid()))
+            .map(|text| cgroup::read(&text))
             .unwrap_or_default();
         Self {
             uid,
@@ -126,6 +127,7 @@ impl ProcessInfo {
             state: stat.map_or_else(ProcessState::default, ProcessState::of),
             age_s: stat.and_then(|stat| cache.age(stat.starttime)),
             start: stat.map(|stat| stat.starttime),
+            session: stat.map_or(0, |stat| stat.session),
             unit: place.unit,
             user_unit: place.of_user,
             container: place.container,
@@ -185,9 +187,14 @@ pub(crate) fn uid(pid: i32) -> Option<u32> {
     Process::new(pid).ok()?.uid().ok()
 }
 
+/// What the kernel says of a process in one line (proc_pid_stat(5)).
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    Stat::from_read(proc::bytes(format!("/proc/{pid}/stat")).ok()?.as_slice()).ok()
+}
+
 /// When a process started, in ticks since the machine did.
 pub(crate) fn start(pid: i32) -> Option<u64> {
-    Some(Process::new(pid).ok()?.stat().ok()?.starttime)
+    Some(stat(pid)?.starttime)
 }
 
 /// Whether a program has this name: the one that it shows, of its file, or of its script.
@@ -222,7 +229,7 @@ pub(crate) fn is_called(
 
 /// Who traces a process, which is a number or `self` (proc_pid_status(5)).
 pub(crate) fn tracer(process: impl Display) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let status = proc::text(format!("/proc/{process}/status")).ok()?;
     let mut lines = status.lines();
     let tracer = lines.find_map(|line| line.strip_prefix("TracerPid:"))?;
     tracer.trim().parse().ok().filter(|&tracer| tracer != 0)
@@ -230,7 +237,7 @@ pub(crate) fn tracer(process: impl Display) -> Option<i32> {
 
 /// Whether this process is the tracer of `reuseaddr run`.
 pub(crate) fn is_our_tracer(tracer: i32) -> bool {
-    fs::read_to_string(format!("/proc/{tracer}/comm"))
+    proc::text(format!("/proc/{tracer}/comm"))
         .is_ok_and(|name| name.trim_end() == env!("CARGO_PKG_NAME"))
 }
 
@@ -254,7 +261,7 @@ pub(crate) fn arguments(pid: i32) -> Vec<String> {
 
 /// A process's command line, byte by byte (proc_pid_cmdline(5)); empty for one that has cleared it.
 fn raw_arguments(pid: i32) -> Vec<Vec<u8>> {
-    let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = proc::bytes(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     // A program that has written a title over its arguments fills the rest with zeros.
     let length = text
         .iter()
@@ -285,12 +292,12 @@ impl ProcCache {
         let mut found = Vec::new();
         while parent > 0 && found.len() < LONGEST {
             let known = parents.entry(parent).or_insert_with(|| {
-                let stat = Process::new(parent).and_then(|process| process.stat());
-                stat.ok().map(|stat| {
+                stat(parent).map(|stat| {
                     let ancestor = Ancestor {
                         pid: parent,
                         name: readable(stat.comm.as_bytes()),
                         start: stat.starttime,
+                        session: stat.session,
                     };
                     (ancestor, stat.ppid)
                 })
@@ -307,7 +314,7 @@ impl ProcCache {
     /// How long ago something started that did so this many ticks after the machine.
     fn age(&self, start: u64) -> Option<u64> {
         let uptime = *self.uptime.get_or_init(|| {
-            let uptime = fs::read_to_string("/proc/uptime").ok()?;
+            let uptime = proc::text("/proc/uptime").ok()?;
             uptime.split('.').next()?.parse().ok()
         });
         Some(uptime?.saturating_sub(start / procfs::ticks_per_second()))

@@ -6,5 +6,6 @@ pub(crate) mod exec;
 pub(crate) mod kcmp;
 pub(crate) mod localtime;
 pub(crate) mod mmap;
+pub(crate) mod proc;
 pub(crate) mod signals;
 pub(crate) mod sockopt;

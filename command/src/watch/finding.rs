@@ -2,8 +2,8 @@
 //! `--evict` does about it.
 
 use super::seen::{Protocol, Seen};
+use crate::net::namespace;
 use crate::net::sock_diag::{self, Which};
-use crate::net::{namespace, sysctl};
 use crate::output::{list, paragraph};
 use crate::port::diagnosis::{Diagnosis, Surroundings, diagnose};
 use crate::port::direction::Directions;
@@ -93,7 +93,7 @@ fn diagnosis(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Dia
         pid: pid.and_then(|pid| u32::try_from(holder.unwrap_or(pid)).ok()),
         address,
     };
-    let directions = Directions::new(&entries, sock_diag::listeners()?);
+    let directions = Directions::of(&entries)?;
     let mut sockets: Vec<Socket> = entries
         .iter()
         .map(|entry| Socket::new(entry, &directions, &holders))
@@ -103,7 +103,7 @@ fn diagnosis(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Dia
     let held = sockets.iter().map(|socket| (port, &*socket.holders));
     let around = Surroundings {
         scope,
-        ephemeral: sysctl::ephemeral_ports(),
+        ephemeral: directions.ephemeral,
         managers: Managers::of_all(held),
     };
     Ok(diagnose(port, &sockets, &around))

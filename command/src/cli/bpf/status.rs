@@ -116,7 +116,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         instances: instances.into_values().collect(),
     };
     if arguments.format.json {
-        output::print_json(&answer, false)?;
+        output::print_json(&answer, output::json::USUAL)?;
     } else {
         output::print(&text(&answer))?;
     }

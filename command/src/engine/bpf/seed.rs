@@ -71,7 +71,7 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
     }
     let mut found = Found::default();
     let entries = sock_diag::dump(Which::All)?;
-    let judge = Directions::new(&entries, sock_diag::listeners()?);
+    let judge = Directions::of(&entries)?;
     // Also what somebody still holds open: it is in the way as well. What a client has is in
     // nobody's.
     let left = entries

@@ -114,12 +114,8 @@ impl Entry {
         self.socket.is_v6()
     }
 
-    /// What tells it from every other socket, also from a later one with the same addresses.
-    pub(crate) fn identity(&self) -> (SocketAddr, SocketAddr, [u8; 8]) {
-        (self.local, self.peer, self.socket.cookie())
-    }
-
-    /// The number that no other socket ever has (`SO_COOKIE`).
+    /// The number that no other socket ever has, and no later one with the same addresses
+    /// (`SO_COOKIE`).
     pub(crate) fn cookie(&self) -> u64 {
         u64::from_ne_bytes(self.socket.cookie())
     }

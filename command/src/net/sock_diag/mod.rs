@@ -8,9 +8,10 @@ pub(crate) use entry::{Entry, State};
 
 use crate::sys::sockopt;
 use anyhow::{Context, Result, bail};
-use libreuse_rules::diag::{FAMILIES, LISTEN, Message, Request, Socket, Wanted};
+use libreuse_rules::diag::{self, FAMILIES, LISTEN, Message, Request, Socket, Wanted};
 use log::{debug, trace};
 use netlink::Netlink;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
@@ -60,7 +61,9 @@ pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
     };
     let which = Which::These(ports);
     for family in FAMILIES {
-        let request = which.of(Request::dump(family, u32::MAX).of_udp());
+        let request = Request::dump(family, u32::MAX)
+            .of_udp()
+            .on_port(which.port());
         // What has been read is right, whatever comes of the rest.
         let _ = netlink.ask(&request.encode(), |socket| {
             entries.extend(which.entry(&socket));
@@ -71,11 +74,11 @@ pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
 }
 
 impl Which<'_> {
-    /// The request, for no more than these ports where the kernel can choose.
-    fn of(self, request: Request) -> Request {
+    /// The one port, which the kernel can choose itself; 0 if there are several.
+    fn port(self) -> u16 {
         match self {
-            Self::These([port]) => request.on_port(*port),
-            _ => request,
+            Self::These([port]) => *port,
+            _ => 0,
         }
     }
 
@@ -92,24 +95,20 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     const UNREADABLE: &str = "the kernel's table of TCP sockets can't be read";
     let mut netlink = Netlink::open().context(UNREADABLE)?;
     let mut entries = Vec::new();
-    for family in FAMILIES {
-        let request = which.of(Request::dump(family, states));
-        match netlink.ask(&request.encode(), |socket| {
-            entries.extend(which.entry(&socket));
-        }) {
-            // Without IPv6 there is nothing to read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && family != FAMILIES[0] => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+    let request = diag::of_both_families(which.port(), states);
+    match netlink.ask(&request, |socket| entries.extend(which.entry(&socket))) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP)) => {
+            bail!(
                 "the kernel's table of TCP sockets can't be read: Linux was built without \
                  CONFIG_INET_DIAG, or its module could not be loaded; try `sudo modprobe tcp_diag`"
-            ),
-            result => result.context(UNREADABLE)?,
+            )
         }
+        result => result.context(UNREADABLE)?,
     }
     // A table that changes while it is read may give an entry twice.
     let mut seen = HashSet::with_capacity(entries.len());
-    entries.retain(|entry| seen.insert(entry.identity()));
-    entries.sort_by_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
+    entries.retain(|entry| seen.insert(entry.cookie()));
+    entries.sort_by_cached_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
     debug!("sock_diag reports {} sockets", entries.len());
     for entry in &entries {
         trace!("sock_diag: {entry:?}");
@@ -138,7 +137,7 @@ pub(crate) fn destroy(entries: &[Entry], mut show: impl FnMut(usize)) -> Result<
     // somebody has shrunk it.
     const AT_ONCE: usize = 1000;
     let mut netlink = Netlink::open().context("no netlink socket")?;
-    let mut refusal = None;
+    let refusal = Cell::new(None);
     let mut take = |message| {
         if let Message::End(error) = message {
             let refused = match error {
@@ -147,7 +146,7 @@ pub(crate) fn destroy(entries: &[Entry], mut show: impl FnMut(usize)) -> Result<
                 libc::EOPNOTSUPP | libc::EINVAL => Refusal::NotSupported,
                 other => Refusal::Other(other),
             };
-            refusal.get_or_insert(refused);
+            refusal.set(refusal.get().or(Some(refused)));
         }
     };
     let Some((first, others)) = entries.split_first() else {
@@ -157,6 +156,9 @@ pub(crate) fn destroy(entries: &[Entry], mut show: impl FnMut(usize)) -> Result<
         .send(&first.destruction(true).encode())
         .context(UNSENT)?;
     netlink.receive(&mut take).context(UNREADABLE)?;
+    if refusal.get() == Some(Refusal::NotAllowed) {
+        return Ok(refusal.get());
+    }
     let mut asked = 1;
     for some in others.chunks(AT_ONCE) {
         let requests: Vec<u8> = some
@@ -170,7 +172,7 @@ pub(crate) fn destroy(entries: &[Entry], mut show: impl FnMut(usize)) -> Result<
         asked += some.len();
         show(asked);
     }
-    Ok(refusal)
+    Ok(refusal.get())
 }
 
 const UNSENT: &str = "the request to destroy sockets can't be sent";

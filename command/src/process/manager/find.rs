@@ -6,9 +6,8 @@ use super::{ByPid, Manager, supervisor};
 use crate::process::cgroup;
 use crate::process::holders::Holder;
 use crate::process::info;
-use procfs::process::{Process, Stat};
+use crate::sys::proc;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::sync::Arc;
 
 /// Finds the managers of several processes, and asks each unit's and engine's only once.
@@ -30,13 +29,33 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(pid: i32) -> Option<Self> {
-        let stat: Stat = Process::new(pid).ok()?.stat().ok()?;
+        let stat = info::stat(pid)?;
         Some(Self {
             pid,
             name: crate::output::readable(stat.comm.as_bytes()),
             arguments: info::arguments(pid),
             session: stat.session,
         })
+    }
+
+    /// The same of a process whose state was read already.
+    fn of_holder(holder: &Holder) -> Self {
+        Self {
+            pid: holder.pid,
+            name: holder.name.clone(),
+            arguments: holder.info.command_line.clone(),
+            session: holder.info.session,
+        }
+    }
+
+    /// The same of a parent.
+    fn of_ancestor(ancestor: &info::Ancestor) -> Self {
+        Self {
+            pid: ancestor.pid,
+            name: ancestor.name.clone(),
+            arguments: info::arguments(ancestor.pid),
+            session: ancestor.session,
+        }
     }
 
     /// Whether it is a program of this name: by the name that it shows, of its file or of its
@@ -63,7 +82,7 @@ impl Member {
 impl Managers {
     /// Reads which container we are in.
     pub(crate) fn look() -> Self {
-        let ours = fs::read_to_string("/proc/self/cgroup").map(|text| cgroup::read(&text));
+        let ours = proc::text("/proc/self/cgroup").map(|text| cgroup::read(&text));
         Self {
             ours: ours.ok().and_then(|place| place.container),
             units: BTreeMap::new(),
@@ -128,8 +147,8 @@ impl Managers {
 
 /// The process and those above it, the nearest first.
 fn chain(holder: &Holder) -> Vec<Member> {
-    std::iter::once(holder.pid)
-        .chain(holder.info.ancestors.iter().map(|parent| parent.pid))
-        .map_while(Member::new)
+    let parents = holder.info.ancestors.iter().map(Member::of_ancestor);
+    std::iter::once(Member::of_holder(holder))
+        .chain(parents)
         .collect()
 }

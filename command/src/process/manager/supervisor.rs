@@ -4,7 +4,7 @@ use super::find::Member;
 use super::shell_loop::starts_in_a_loop;
 use super::{Manager, Parent, Supervise};
 use crate::process::holders::Holder;
-use crate::process::users;
+use crate::process::{info, users};
 use procfs::process::Process;
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -264,10 +264,7 @@ fn pm2(daemon: &Member, child: i32) -> Manager {
 /// Of a cluster the daemon holds the sockets, and nothing tells for which of its applications.
 fn pm2_cluster(daemon: &Member) -> Manager {
     let mut names: Vec<String> = crate::process::holders::pids()
-        .filter(|&pid| {
-            let stat = Process::new(pid).and_then(|process| process.stat());
-            stat.is_ok_and(|stat| stat.ppid == daemon.pid)
-        })
+        .filter(|&pid| info::stat(pid).is_some_and(|stat| stat.ppid == daemon.pid))
         .filter(|&pid| mode(pid).as_deref() == Some("cluster_mode"))
         .filter_map(application)
         .collect();
