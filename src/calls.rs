@@ -1,5 +1,6 @@
 //! Makes the system calls of the rules' sequences, each through its module.
 
+use crate::sink::Sink;
 use crate::socket::Socket;
 use crate::spare::Spare;
 use crate::{clock, file, listeners, signals};
@@ -7,6 +8,7 @@ use core::ffi::c_int;
 use libreuse_rules::calls::{Kernel, Sleep, SocketOption};
 use libreuse_rules::diag::Wanted;
 use libreuse_rules::endpoint::Endpoint;
+use log::Log;
 
 impl Kernel for Socket {
     type File = file::Identity;
@@ -16,6 +18,11 @@ impl Kernel for Socket {
 
     fn descriptor(&self) -> c_int {
         self.0
+    }
+
+    #[inline(always)]
+    fn log(&self) -> impl Log {
+        Sink
     }
 
     #[inline(always)]

@@ -2,7 +2,8 @@
 //! program's `main`. If a constructor of another library calls a hook first, the settings are read
 //! then.
 
-use crate::{copies, errno, file, real, sink};
+use crate::sink::{self, Sink};
+use crate::{copies, errno, file, real};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_ulong};
 use core::marker::PhantomData;
@@ -127,7 +128,7 @@ fn read_once() {
     let settings = &*settings;
     STORE.state.store(READ, Release);
     sink::open(settings);
-    report::loaded(settings);
+    report::loaded(&Sink, settings);
 }
 
 unsafe extern "C" {

@@ -17,7 +17,6 @@ use libreuse_rules::endpoint::Decimal;
 use libreuse_rules::settings::{LOG_FILE_ROOM, Settings, Text};
 use log::{LevelFilter, Log, Metadata, Record};
 
-static SINK: Sink = Sink;
 static STDERR: Stderr = Stderr {
     format: AtomicU32::new(CLOSED),
     device: AtomicU64::new(0),
@@ -28,6 +27,12 @@ static STDERR: Stderr = Stderr {
 
 /// The path of the log file, of which the empty one stands for stderr; null while the sink is not
 /// open.
+///
+/// It stands in the file, zero as it is: what else is zero is then mapped with it, in the last page
+/// of the file. After a file that ends with its page it would be a mapping of its own, at every
+/// start.
+// SAFETY: the section is for what is written, and holds nothing else.
+#[unsafe(link_section = ".data")]
 static LOG_FILE: AtomicPtr<Text<LOG_FILE_ROOM>> = AtomicPtr::new(ptr::null_mut());
 
 /// Opens the sink for mistakes in the variables; false if nobody wants to hear of them.
@@ -51,9 +56,7 @@ pub(crate) fn open(settings: &'static Settings) {
         STDERR.remember();
     }
     LOG_FILE.store(ptr::from_ref(&settings.log_file).cast_mut(), Release);
-    if log::set_logger(&SINK).is_ok() {
-        log::set_max_level(settings.log);
-    }
+    log::set_max_level(settings.log);
 }
 
 /// Tells of a mistake in the variables: on stderr, wherever the log may be, since the log file's
@@ -64,37 +67,43 @@ pub(crate) fn mistake(text: fmt::Arguments<'_>) {
     signals::while_blocked(|| STDERR.write(&line));
 }
 
-struct Sink;
+/// The logger. What is below the level that `open` has set does not come here.
+pub(crate) struct Sink;
 
 impl Log for Sink {
+    #[inline(always)]
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
 
+    // Nothing else of a record is read: where this is inlined, none is built.
+    #[inline(always)]
     fn log(&self, record: &Record<'_>) {
-        errno::kept(|| {
-            let mut line = Line::new();
-            line.finish(format_args!(
-                "libreuse[{}]: {}",
-                Decimal(pid()),
-                record.args()
-            ));
-            // SAFETY: it is null, or `open` has stored a reference there that holds for ever.
-            let path = unsafe { LOG_FILE.load(Acquire).as_ref() }.map_or(&[][..], Text::as_bytes);
-            // A handler that jumped out from between open and close would leave the descriptor
-            // behind, and one that gave stderr another file would do so after the look at it. If
-            // they can't be blocked, it stays unsaid.
-            signals::while_blocked(|| {
-                if path.is_empty() {
-                    STDERR.write(&line);
-                } else {
-                    write_to_file(path, &line);
-                }
-            });
-        });
+        report(*record.args());
     }
 
     fn flush(&self) {}
+}
+
+#[cold]
+#[inline(never)]
+fn report(text: fmt::Arguments<'_>) {
+    errno::kept(|| {
+        let mut line = Line::new();
+        line.finish(format_args!("libreuse[{}]: {text}", Decimal(pid())));
+        // SAFETY: it is null, or `open` has stored a reference there that holds for ever.
+        let path = unsafe { LOG_FILE.load(Acquire).as_ref() }.map_or(&[][..], Text::as_bytes);
+        // A handler that jumped out from between open and close would leave the descriptor behind,
+        // and one that gave stderr another file would do so after the look at it. If they can't be
+        // blocked, it stays unsaid.
+        signals::while_blocked(|| {
+            if path.is_empty() {
+                STDERR.write(&line);
+            } else {
+                write_to_file(path, &line);
+            }
+        });
+    });
 }
 
 /// One line of a report; what does not fit is cut, and shown to be.

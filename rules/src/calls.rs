@@ -2,6 +2,7 @@
 
 use crate::diag::Wanted;
 use crate::endpoint::Endpoint;
+use log::Log;
 
 /// An error number, as errno(3) has it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -224,6 +225,11 @@ pub trait Kernel: Facts {
 
     /// The number of the descriptor, for reports.
     fn descriptor(&self) -> i32;
+
+    /// What writes the reports. Not the logger that `log` keeps for everybody: that is a pointer,
+    /// and beside it lies another logger, which stands in until it is set. The loader would have to
+    /// adjust seven addresses of the library for the two at each start.
+    fn log(&self) -> impl Log;
 
     /// The value of an option (getsockopt(2)); `None` if it can't be had.
     fn option(&self, option: SocketOption) -> Option<i32>;

@@ -6,7 +6,7 @@ use crate::endpoint::{Decimal, Endpoint};
 use crate::policy::{Ending, Options, Reason};
 use crate::settings::{Linger, Settings, Text};
 use core::fmt;
-use log::Level;
+use log::{Level, Log};
 
 /// A call of the program's that is attended to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,8 +63,9 @@ impl fmt::Display for Plain {
 }
 
 /// The settings are read, and hold in this program.
-pub fn loaded(settings: &Settings) {
+pub fn loaded(log: &impl Log, settings: &Settings) {
     log::debug!(
+        logger: log,
         "loaded: reuseaddr {}, linger {}, wait {} ms{}, reuseport {}, ports {}",
         on_or_off(settings.reuse_address),
         Plain(match settings.linger {
@@ -92,73 +93,95 @@ fn on_or_off(on: bool) -> Plain {
 }
 
 /// A `bind` that had failed with `EADDRINUSE` succeeded when it was tried again at once.
-pub(crate) fn bound(address: Endpoint, options: Options) {
-    log::info!("bind {address}: was in use, bound with {options}");
+pub(crate) fn bound(kernel: &impl Kernel, address: Endpoint, options: Options) {
+    log::info!(logger: kernel.log(), "bind {address}: was in use, bound with {options}");
 }
 
 /// A `bind` that had failed with `EADDRINUSE` failed again.
-pub(crate) fn not_bound(address: Endpoint, options: Options, still_in_use: bool) {
+pub(crate) fn not_bound(
+    kernel: &impl Kernel,
+    address: Endpoint,
+    options: Options,
+    still_in_use: bool,
+) {
     if still_in_use {
         log::info!(
+            logger: kernel.log(),
             "bind {address}: in use, with {options} too. That may be a live listener (stop it), a \
              socket that is bound as a lock, what a run without the shim left behind \
              (LIBREUSE_WAIT=60s outlasts it), or another program's connection from this port \
              (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows which"
         );
     } else {
-        log::info!("bind {address}: failed otherwise when tried again with {options}");
+        log::info!(logger: kernel.log(), "bind {address}: failed otherwise when tried again with {options}");
     }
 }
 
 /// There is no second try: it would go over a live socket.
-pub(crate) fn held_by_another(address: Endpoint) {
+pub(crate) fn held_by_another(kernel: &impl Kernel, address: Endpoint) {
     log::info!(
+        logger: kernel.log(),
         "bind {address}: another socket is bound there with SO_REUSEADDR, and may be about to \
          listen"
     );
 }
 
 /// A `bind` that had failed with `EADDRINUSE` will be tried again for some time.
-pub(crate) fn waiting(address: Endpoint, wait_ms: u32) {
+pub(crate) fn waiting(kernel: &impl Kernel, address: Endpoint, wait_ms: u32) {
     log::warn!(
+        logger: kernel.log(),
         "bind {address}: in use, waiting for up to {} ms",
         Decimal(wait_ms)
     );
 }
 
 /// There is no wait, since it is not for live listeners.
-pub(crate) fn not_waiting(address: Endpoint) {
+pub(crate) fn not_waiting(kernel: &impl Kernel, address: Endpoint) {
     log::warn!(
+        logger: kernel.log(),
         "bind {address}: not waiting: a live socket holds it (LIBREUSE_WAIT=60s,listeners waits \
          for that too)"
     );
 }
 
 /// A wait has ended because a handler has run for a signal that asks the program to end.
-pub(crate) fn asked_to_end(address: Endpoint) {
+pub(crate) fn asked_to_end(kernel: &impl Kernel, address: Endpoint) {
     log::warn!(
+        logger: kernel.log(),
         "bind {address}: in use, and not waiting any longer: a signal asked the program to end"
     );
 }
 
 /// A wait has ended, with the address bound.
-pub(crate) fn bound_after(address: Endpoint, options: Options, waited_ms: u64) {
+pub(crate) fn bound_after(
+    kernel: &impl Kernel,
+    address: Endpoint,
+    options: Options,
+    waited_ms: u64,
+) {
     log::warn!(
+        logger: kernel.log(),
         "bind {address}: bound with {options} after {} ms",
         milliseconds(waited_ms)
     );
 }
 
 /// A wait has ended in vain.
-pub(crate) fn waited_in_vain(address: Endpoint, still_in_use: bool, waited_ms: u64) {
+pub(crate) fn waited_in_vain(
+    kernel: &impl Kernel,
+    address: Endpoint,
+    still_in_use: bool,
+    waited_ms: u64,
+) {
     let waited = milliseconds(waited_ms);
     if still_in_use {
         log::warn!(
+            logger: kernel.log(),
             "bind {address}: still in use after {waited} ms; `reuseaddr status {}` shows by whom",
             Decimal(address.port.into())
         );
     } else {
-        log::warn!("bind {address}: failed otherwise after {waited} ms");
+        log::warn!(logger: kernel.log(), "bind {address}: failed otherwise after {waited} ms");
     }
 }
 
@@ -168,13 +191,14 @@ fn milliseconds(value: u64) -> Decimal {
 
 /// Whether anything is told of calls that were not about an address in use.
 #[inline(always)]
-pub(crate) fn tells_of_calls() -> bool {
-    log::log_enabled!(Level::Debug)
+pub(crate) fn tells_of_calls(kernel: &impl Kernel) -> bool {
+    log::log_enabled!(logger: kernel.log(), Level::Debug)
 }
 
 /// Options were set around a call.
-pub(crate) fn acted(function: Function, place: Place, options: Options) {
+pub(crate) fn acted(kernel: &impl Kernel, function: Function, place: Place, options: Options) {
     log::debug!(
+        logger: kernel.log(),
         "{} {place}: set {options} {}",
         function.name(),
         function.why(options)
@@ -183,19 +207,24 @@ pub(crate) fn acted(function: Function, place: Place, options: Options) {
 
 /// The kernel refused options that were to be set around a call, as it does `TCP_LINGER2` for
 /// MPTCP.
-pub(crate) fn refused(function: Function, place: Place, options: Options) {
-    log::debug!("{} {place}: the kernel refused {options}", function.name());
+pub(crate) fn refused(kernel: &impl Kernel, function: Function, place: Place, options: Options) {
+    log::debug!(
+        logger: kernel.log(),
+        "{} {place}: the kernel refused {options}",
+        function.name()
+    );
 }
 
 /// A call was left alone.
 pub(crate) fn left_alone(function: Function, kernel: &impl Kernel, reason: Reason) {
-    if log::log_enabled!(Level::Trace) {
-        passed_by(function, Place::of(kernel), reason);
+    if log::log_enabled!(logger: kernel.log(), Level::Trace) {
+        passed_by(kernel, function, Place::of(kernel), reason);
     }
 }
 
-fn passed_by(function: Function, place: Place, reason: Reason) {
+fn passed_by(kernel: &impl Kernel, function: Function, place: Place, reason: Reason) {
     log::trace!(
+        logger: kernel.log(),
         "{} {place}: left alone, {}",
         function.name(),
         Plain(reason.text())

@@ -41,11 +41,11 @@ pub fn bind_in_use(
     };
     let result = bind_with(options, kernel, bind, address);
     match result {
-        Ok(()) => report::bound(address, options),
+        Ok(()) => report::bound(kernel, address, options),
         Err(Errno::IN_USE) if settings.wait_ms > 0 => {
             return wait_to_bind(settings, options, kernel, bind, address);
         }
-        Err(error) => report::not_bound(address, options, error == Errno::IN_USE),
+        Err(error) => report::not_bound(kernel, address, options, error == Errno::IN_USE),
     }
     result
 }
@@ -211,7 +211,7 @@ fn apply(options: Options, kernel: &impl Kernel) -> Options {
 
 #[inline(always)]
 fn report(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
-    if report::tells_of_calls() {
+    if report::tells_of_calls(kernel) {
         tell(function, kernel, wanted, done);
     }
 }
@@ -221,10 +221,10 @@ fn report(function: Function, kernel: &impl Kernel, wanted: Options, done: Optio
 fn tell(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
     let place = Place::of(kernel);
     if done != Options::NONE {
-        report::acted(function, place, done);
+        report::acted(kernel, function, place, done);
     }
     if done != wanted {
-        report::refused(function, place, wanted.without(done));
+        report::refused(kernel, function, place, wanted.without(done));
     }
 }
 
@@ -299,7 +299,7 @@ fn guard_of<C: Kernel>(kernel: &C, address: Endpoint) -> Result<Option<C::Spare>
         Guard::Refused => return Err(Errno::IN_USE),
     };
     if kernel.is_held(&wanted) {
-        report::held_by_another(address);
+        report::held_by_another(kernel, address);
         return Err(Errno::IN_USE);
     }
     Ok(guard)
@@ -330,16 +330,16 @@ fn wait_within<C: Kernel>(
     // That one does not go by itself, and a program that looks for a free port would wait at each
     // that is taken.
     if !settings.wait_for_listeners && kernel.is_held(&wanted(kernel, address)) {
-        report::not_waiting(address);
+        report::not_waiting(kernel, address);
         return Err(Errno::IN_USE);
     }
     if kernel.wait_has_ended() {
-        report::asked_to_end(address);
+        report::asked_to_end(kernel, address);
         return Err(Errno::IN_USE);
     }
     let already = kernel.waited_ms();
     if already == 0 {
-        report::waiting(address, settings.wait_ms);
+        report::waiting(kernel, address, settings.wait_ms);
     }
     let file = kernel.file();
     // A part of the first millisecond has gone already.
@@ -357,7 +357,7 @@ fn wait_within<C: Kernel>(
             Sleep::Over => {}
             Sleep::Failed => break,
             Sleep::AskedToEnd => {
-                report::asked_to_end(address);
+                report::asked_to_end(kernel, address);
                 return Err(Errno::IN_USE);
             }
         }
@@ -371,8 +371,8 @@ fn wait_within<C: Kernel>(
         if result != Err(Errno::IN_USE) {
             let waited = now.map_or(waited, |now| now.saturating_sub(start));
             match result {
-                Ok(()) => report::bound_after(address, options, waited),
-                Err(_) => report::waited_in_vain(address, false, waited),
+                Ok(()) => report::bound_after(kernel, address, options, waited),
+                Err(_) => report::waited_in_vain(kernel, address, false, waited),
             }
             return result;
         }
@@ -382,7 +382,7 @@ fn wait_within<C: Kernel>(
         (Some(start), Some(now)) => now.saturating_sub(start),
         _ => 0,
     };
-    report::waited_in_vain(address, true, waited);
+    report::waited_in_vain(kernel, address, true, waited);
     Err(Errno::IN_USE)
 }
 

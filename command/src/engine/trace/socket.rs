@@ -69,6 +69,10 @@ macro_rules! calls_beside_the_socket {
             false
         }
 
+        fn log(&self) -> impl log::Log {
+            log::logger()
+        }
+
         fn now_ms(&self) -> Option<u64> {
             self.clock.now_ms()
         }

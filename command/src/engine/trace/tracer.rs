@@ -395,7 +395,7 @@ impl Tracer {
         }
         if self.is_selected(tid) {
             log::speak_for(tid);
-            report::loaded(self.settings);
+            report::loaded(&::log::logger(), self.settings);
         }
         ptrace::resume(tid, 0)
     }
