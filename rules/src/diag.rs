@@ -3,7 +3,7 @@
 //! One codec for the shim, the tracer and the command. Who carries the bytes to the kernel and back
 //! is not decided here.
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, put};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The size of a request, in bytes.
@@ -117,15 +117,11 @@ impl Request {
     #[must_use]
     #[inline(never)]
     pub fn encode(&self) -> [u8; REQUEST] {
-        message(
-            self.kind,
-            self.flags,
-            [
-                (16, &[self.family, self.protocol]),
-                (20, &self.states.to_ne_bytes()),
-                (24, &self.id),
-            ],
-        )
+        let mut message = message(self.kind, self.flags);
+        put(&mut message, 16, [self.family, self.protocol]);
+        put(&mut message, 20, self.states.to_ne_bytes());
+        put(&mut message, 24, self.id);
+        message
     }
 }
 
@@ -136,31 +132,19 @@ impl Request {
 #[must_use]
 #[inline(always)]
 pub fn of_both_families(port: u16, states: u32) -> [u8; QUESTION] {
-    message(
-        TCPDIAG_GETSOCK,
-        NLM_F_REQUEST | NLM_F_DUMP,
-        [
-            (20, &port.to_be_bytes()),
-            (68, &states.to_ne_bytes()),
-            (0, &[]),
-        ],
-    )
+    let mut message = message(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP);
+    put(&mut message, 20, port.to_be_bytes());
+    put(&mut message, 68, states.to_ne_bytes());
+    message
 }
 
-/// A message of `SIZE` bytes, with these fields at these places.
-fn message<const SIZE: usize>(kind: u16, flags: u16, fields: [(usize, &[u8]); 3]) -> [u8; SIZE] {
+/// A message of `SIZE` bytes, of which the header is filled in.
+fn message<const SIZE: usize>(kind: u16, flags: u16) -> [u8; SIZE] {
     let mut bytes = [0; SIZE];
-    let length = u32::try_from(SIZE).unwrap_or(0).to_ne_bytes();
-    let header: [(usize, &[u8]); 3] = [
-        (0, &length),
-        (4, &kind.to_ne_bytes()),
-        (6, &flags.to_ne_bytes()),
-    ];
-    for (start, field) in header.into_iter().chain(fields) {
-        for (place, byte) in bytes.iter_mut().skip(start).zip(field) {
-            *place = *byte;
-        }
-    }
+    let length = u32::try_from(SIZE).unwrap_or(0);
+    put(&mut bytes, 0, length.to_ne_bytes());
+    put(&mut bytes, 4, kind.to_ne_bytes());
+    put(&mut bytes, 6, flags.to_ne_bytes());
     bytes
 }
 

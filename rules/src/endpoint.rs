@@ -15,7 +15,7 @@ pub struct Endpoint {
 enum Address {
     V4([u8; 4]),
     V6 {
-        groups: [u16; 8],
+        octets: [u8; 16],
         /// Which interface a link-local address is of, by its number; 0 is none.
         scope: u32,
     },
@@ -56,7 +56,7 @@ impl Endpoint {
                 let (_, rest) = rest.split_first_chunk::<4>()?;
                 let (bytes, rest) = rest.split_first_chunk::<16>()?;
                 Address::V6 {
-                    groups: groups_of(*bytes),
+                    octets: *bytes,
                     // Linux takes addresses without it, as of RFC 2133.
                     scope: rest
                         .first_chunk::<4>()
@@ -76,7 +76,7 @@ impl Endpoint {
     pub(crate) fn link(self) -> Option<u32> {
         match self.address {
             Address::V6 {
-                groups: [0xfe80..=0xfebf, ..],
+                octets: [0xfe, 0x80..=0xbf, ..],
                 scope: scope @ 1..,
             } => Some(scope),
             _ => None,
@@ -86,23 +86,18 @@ impl Endpoint {
     /// The bytes of its `sockaddr_in` or `sockaddr_in6`, and how many of them there are.
     #[must_use]
     pub fn encode(self) -> ([u8; LONGEST], usize) {
-        let [first, second] = match self.address {
-            Address::V4(_) => AF_INET.to_ne_bytes(),
-            Address::V6 { .. } => AF_INET6.to_ne_bytes(),
-        };
-        let [high, low] = self.port.to_be_bytes();
         let mut bytes = [0; LONGEST];
-        let start = [first, second, high, low];
+        put(&mut bytes, 2, self.port.to_be_bytes());
         match self.address {
             Address::V4(address) => {
-                fill(&mut bytes, start.into_iter().chain(address));
+                put(&mut bytes, 0, AF_INET.to_ne_bytes());
+                put(&mut bytes, 4, address);
                 (bytes, 16)
             }
-            Address::V6 { groups, scope } => {
-                let flow = [0; 4];
-                let groups = groups.into_iter().flat_map(u16::to_be_bytes);
-                let rest = flow.into_iter().chain(groups).chain(scope.to_ne_bytes());
-                fill(&mut bytes, start.into_iter().chain(rest));
+            Address::V6 { octets, scope } => {
+                put(&mut bytes, 0, AF_INET6.to_ne_bytes());
+                put(&mut bytes, 8, octets);
+                put(&mut bytes, 24, scope.to_ne_bytes());
                 (bytes, LONGEST)
             }
         }
@@ -120,33 +115,19 @@ impl Endpoint {
 
     /// Whether it is one of these two, of either family.
     pub(crate) fn is_reserved(self) -> bool {
-        let Self { address, port } = self;
-        let v4 = Self {
-            address: Address::V4([0; 4]),
-            port,
-        };
-        let v6 = Self {
-            address: Address::V6 {
-                groups: [0; 8],
-                scope: 0,
-            },
-            port,
-        };
-        [v4, v6].into_iter().any(|family| {
-            [0, 1]
-                .into_iter()
-                .any(|number| family.reserved(number).address == address)
-        })
+        self == self.guard() || self == self.beside_guard()
     }
 
     /// Of the same family, and of the loopback network or the block for discarding (RFC 6666).
+    // In one place of the library, not in six.
+    #[inline(never)]
     fn reserved(self, number: u8) -> Self {
         let last = 66_u8.saturating_add(number);
         let address = if self.is_v4() {
             Address::V4([127, 76, 73, last])
         } else {
             Address::V6 {
-                groups: [0x100, 0, 0, 0, 0, 0, 0x4c49, last.into()],
+                octets: [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 76, 73, 0, last],
                 scope: 0,
             }
         };
@@ -179,7 +160,7 @@ impl Endpoint {
             (None, None) => {
                 self.address.is_any()
                     || other.address.is_any()
-                    || self.address.groups() == other.address.groups()
+                    || self.address.octets() == other.address.octets()
             }
         }
     }
@@ -191,7 +172,7 @@ impl From<SocketAddr> for Endpoint {
             address: match address.ip() {
                 IpAddr::V4(address) => Address::V4(address.octets()),
                 IpAddr::V6(address) => Address::V6 {
-                    groups: address.segments(),
+                    octets: address.octets(),
                     scope: 0,
                 },
             },
@@ -204,8 +185,8 @@ impl From<Endpoint> for SocketAddr {
     fn from(endpoint: Endpoint) -> Self {
         match endpoint.address {
             Address::V4(bytes) => Self::new(bytes.into(), endpoint.port),
-            Address::V6 { groups, scope } => {
-                SocketAddrV6::new(groups.into(), endpoint.port, 0, scope).into()
+            Address::V6 { octets, scope } => {
+                SocketAddrV6::new(octets.into(), endpoint.port, 0, scope).into()
             }
         }
     }
@@ -217,45 +198,35 @@ impl Address {
         match self {
             Self::V4(bytes) => Some(bytes),
             Self::V6 {
-                groups: [0, 0, 0, 0, 0, 0xffff, high, low],
+                octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, last @ ..],
                 ..
-            } => {
-                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-                Some([a, b, c, d])
-            }
+            } => Some(last),
             Self::V6 { .. } => None,
         }
     }
 
-    fn groups(self) -> Option<[u16; 8]> {
+    fn octets(self) -> Option<[u8; 16]> {
         match self {
             Self::V4(_) => None,
-            Self::V6 { groups, .. } => Some(groups),
+            Self::V6 { octets, .. } => Some(octets),
         }
     }
 
     fn is_any(self) -> bool {
         match self {
             Self::V4(bytes) => bytes == [0; 4],
-            Self::V6 { groups, .. } => groups == [0; 8],
+            Self::V6 { octets, .. } => octets == [0; 16],
         }
     }
 }
 
-fn fill(places: &mut [u8], bytes: impl Iterator<Item = u8>) {
-    for (place, byte) in places.iter_mut().zip(bytes) {
-        *place = byte;
+/// Writes a field of one of the kernel's structures to its place, where there is room for it.
+#[inline(always)]
+pub(crate) fn put<const SIZE: usize>(bytes: &mut [u8], start: usize, field: [u8; SIZE]) {
+    let place = bytes.get_mut(start..).and_then(<[u8]>::first_chunk_mut);
+    if let Some(place) = place {
+        *place = field;
     }
-}
-
-fn groups_of(bytes: [u8; 16]) -> [u16; 8] {
-    let mut groups = [0; 8];
-    for (group, pair) in groups.iter_mut().zip(bytes.chunks_exact(2)) {
-        if let Some(pair) = pair.first_chunk::<2>() {
-            *group = u16::from_be_bytes(*pair);
-        }
-    }
-    groups
 }
 
 impl fmt::Display for Endpoint {
@@ -267,13 +238,13 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
             Address::V4(bytes) => write_v4(f, bytes)?,
-            Address::V6 { groups, scope } => {
+            Address::V6 { octets, scope } => {
                 f.write_char('[')?;
                 if let Some(bytes) = self.address.as_v4() {
                     f.write_str("::ffff:")?;
                     write_v4(f, bytes)?;
                 } else {
-                    write_v6(f, groups)?;
+                    write_v6(f, octets)?;
                 }
                 if scope != 0 {
                     f.write_char('%')?;
@@ -297,10 +268,14 @@ fn write_v4(f: &mut fmt::Formatter<'_>, bytes: [u8; 4]) -> fmt::Result {
 
 /// Writes the groups in hexadecimal, the longest run of two or more zeroes as `::` (RFC 5952
 /// section 4).
-fn write_v6(f: &mut fmt::Formatter<'_>, groups: [u16; 8]) -> fmt::Result {
+fn write_v6(f: &mut fmt::Formatter<'_>, octets: [u8; 16]) -> fmt::Result {
+    let groups = || {
+        let pairs = octets.chunks_exact(2).filter_map(<[u8]>::first_chunk);
+        pairs.map(|&pair| u16::from_be_bytes(pair)).enumerate()
+    };
     let (mut start, mut length) = (0_usize, 1_usize);
     let mut run = 0_usize;
-    for (position, group) in groups.into_iter().enumerate() {
+    for (position, group) in groups() {
         run = if group == 0 { run.saturating_add(1) } else { 0 };
         if run > length {
             length = run;
@@ -314,7 +289,7 @@ fn write_v6(f: &mut fmt::Formatter<'_>, groups: [u16; 8]) -> fmt::Result {
     };
 
     let mut separate = false;
-    for (position, group) in groups.into_iter().enumerate() {
+    for (position, group) in groups() {
         if shortened.contains(&position) {
             if position == shortened.start {
                 f.write_str("::")?;
