@@ -48,12 +48,12 @@ impl Kernel for Socket {
     }
 
     #[inline(always)]
-    fn block_signals(&self) -> Option<signals::Mask> {
-        signals::block()
+    fn block_signals(&self, before: &mut signals::Mask) -> bool {
+        signals::block(before)
     }
 
     #[inline(always)]
-    fn restore_signals(&self, mask: signals::Mask) {
+    fn restore_signals(&self, mask: &signals::Mask) {
         signals::restore(mask);
     }
 

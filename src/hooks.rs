@@ -187,11 +187,15 @@ fn answer(result: Result<(), Errno>, errno_before: c_int) -> c_int {
             errno::set(errno_before);
             0
         }
-        Err(Errno(number)) => {
-            errno::set(number);
-            -1
-        }
+        Err(Errno(number)) => failed(number),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn failed(number: c_int) -> c_int {
+    errno::set(number);
+    -1
 }
 
 /// A `bind` of the program's, of which the kernel has read the address.

@@ -107,7 +107,9 @@ impl<I: Interposed> Real<I> {
         unsafe { mem::transmute_copy(&address) }
     }
 
-    #[inline]
+    /// Apart for each function, so that a hook which needs it has a call there and no arguments.
+    #[cold]
+    #[inline(never)]
     fn resolve(&self) -> *mut c_void {
         // SAFETY: a function pointer is as large as an address (see `Interposed`).
         let libcs = unsafe { mem::transmute_copy(&I::LIBCS) };

@@ -24,33 +24,34 @@ const SYNCHRONOUS: u64 = only(libc::SIGBUS)
     | only(libc::SIGTRAP);
 
 /// A thread's blocked signals, as the kernel has them.
-#[derive(Clone, Copy)]
+#[derive(Default)]
 pub(crate) struct Mask(u64);
 
-/// Blocks signals (sigprocmask(2)); returns the program's own mask, or `None` if the kernel
-/// refused.
+/// Blocks signals (sigprocmask(2)), and keeps the program's own mask in `before`; false if the
+/// kernel refused. The mask stays where the kernel has written it: `listen` copies nothing.
 #[inline(always)]
-pub(crate) fn block() -> Option<Mask> {
-    let mut before = 0_u64;
-    change_mask(libc::SIG_BLOCK, !SYNCHRONOUS, Some(&mut before)).then_some(Mask(before))
+pub(crate) fn block(before: &mut Mask) -> bool {
+    change_mask(libc::SIG_BLOCK, &!SYNCHRONOUS, Some(&mut before.0))
 }
 
 /// Puts the program's mask in place again.
 #[inline(always)]
-pub(crate) fn restore(before: Mask) {
-    change_mask(libc::SIG_SETMASK, before.0, None);
+pub(crate) fn restore(before: &Mask) {
+    change_mask(libc::SIG_SETMASK, &before.0, None);
 }
 
 /// Does something of ours with signals blocked; nothing, if the kernel refused to block them.
 pub(crate) fn while_blocked(ours: impl FnOnce()) {
-    if let Some(before) = block() {
+    let mut before = Mask::default();
+    if block(&mut before) {
         ours();
-        restore(before);
+        restore(&before);
     }
 }
 
 /// The signals that ask a program to end (signal(7)).
-const ENDING: [c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+const ENDING: u64 =
+    only(libc::SIGHUP) | only(libc::SIGINT) | only(libc::SIGQUIT) | only(libc::SIGTERM);
 
 /// What the program handles.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -66,12 +67,9 @@ pub(crate) enum Handlers {
 impl Handlers {
     /// Asks the kernel for which signals there are handlers (`rt_sigaction(2)`).
     fn of_the_program() -> Self {
-        const LAST: c_int = 64;
-        if !ENDING.into_iter().any(has_handler) {
-            return Self::None;
-        }
-        let mut others = (1..=LAST).filter(|signal| !ENDING.contains(signal));
-        if others.any(has_handler) {
+        if !is_any_handled(ENDING) {
+            Self::None
+        } else if is_any_handled(!ENDING) {
             Self::Among
         } else {
             Self::Alone
@@ -91,8 +89,7 @@ impl Wait {
     pub(crate) fn begin() -> Self {
         let mut before = 0_u64;
         let mut handlers = Handlers::of_the_program();
-        if handlers != Handlers::None && !change_mask(libc::SIG_BLOCK, ending(), Some(&mut before))
-        {
+        if handlers != Handlers::None && !change_mask(libc::SIG_BLOCK, &ENDING, Some(&mut before)) {
             handlers = Handlers::None;
         }
         Self { handlers, before }
@@ -100,13 +97,13 @@ impl Wait {
 
     pub(crate) fn end(self) {
         if self.handlers != Handlers::None {
-            restore(Mask(self.before));
+            restore(&Mask(self.before));
         }
     }
 
     /// Whether one of them is pending which the program does not block itself.
     pub(crate) fn is_asked_to_end(&self) -> bool {
-        pending() & ending() & !self.before != 0
+        pending() & ENDING & !self.before != 0
     }
 
     /// Sleeps for some milliseconds with the program's own mask; the error number if it did not
@@ -139,7 +136,15 @@ impl Wait {
     }
 }
 
-fn has_handler(signal: c_int) -> bool {
+/// Whether the program has a handler for one of these signals.
+// In one place, not in two.
+#[inline(never)]
+fn is_any_handled(set: u64) -> bool {
+    const LAST: c_int = 64;
+    (1..=LAST).any(|signal| set & only(signal) != 0 && is_handled(signal))
+}
+
+fn is_handled(signal: c_int) -> bool {
     // A `struct sigaction` of the kernel's, which has the handler first: 0 is SIG_DFL, 1 is
     // SIG_IGN.
     let mut action = [0_usize; 8];
@@ -156,10 +161,6 @@ fn has_handler(signal: c_int) -> bool {
     };
     let [handler, ..] = action;
     result == 0 && handler > 1
-}
-
-fn ending() -> u64 {
-    ENDING.into_iter().fold(0, |set, signal| set | only(signal))
 }
 
 /// Does something that may raise a signal in the calling thread, which is then taken off again.
@@ -183,14 +184,14 @@ const fn only(signal: c_int) -> u64 {
 }
 
 #[inline(always)]
-fn change_mask(how: c_int, set: u64, before: Option<&mut u64>) -> bool {
+fn change_mask(how: c_int, set: &u64, before: Option<&mut u64>) -> bool {
     let before = before.map_or(ptr::null_mut(), ptr::from_mut);
     // SAFETY: both sets are of the kernel's size and outlive the call.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             how,
-            &raw const set,
+            ptr::from_ref(set),
             before,
             KERNEL_SIGSET,
         ) == 0

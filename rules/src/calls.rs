@@ -217,7 +217,7 @@ pub trait Kernel: Facts {
     /// What tells the file behind the descriptor from every other one.
     type File: PartialEq;
     /// The signals that the program itself had blocked.
-    type Mask;
+    type Mask: Default;
     /// A socket of our own.
     type Spare: Spare;
     /// What a wait keeps.
@@ -245,12 +245,12 @@ pub trait Kernel: Facts {
     /// time.
     fn file(&self) -> Option<Self::File>;
 
-    /// Blocks signals, so that no handler runs and jumps out (sigprocmask(2)); `None` if the
-    /// kernel would not.
-    fn block_signals(&self) -> Option<Self::Mask>;
+    /// Blocks signals, so that no handler runs and jumps out (sigprocmask(2)), and keeps the
+    /// program's own mask in `before`; false if the kernel would not.
+    fn block_signals(&self, before: &mut Self::Mask) -> bool;
 
     /// Puts the program's own mask in place again.
-    fn restore_signals(&self, mask: Self::Mask);
+    fn restore_signals(&self, mask: &Self::Mask);
 
     /// The time since some fixed point, in milliseconds (`clock_gettime(2)`); `None` if it can't be
     /// had.

@@ -124,22 +124,30 @@ pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoF
 }
 
 /// Before a `listen`: the options that accepted sockets are to inherit.
-///
-/// A socket that connects or is connected can't listen, and its port must not be given away.
-#[inline(always)]
 pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options::of_a_connection(settings);
     if options.is_none() {
         return Decision::StepAside(Reason::NothingSet);
     }
+    match may_listen(settings, socket) {
+        Ok(()) => Decision::Act(options),
+        Err(reason) => Decision::StepAside(reason),
+    }
+}
+
+/// Whether this socket can listen, on a port that the settings allow; if not, why.
+///
+/// One that connects or is connected can't, and its port must not be given away.
+#[inline(always)]
+pub(crate) fn may_listen(settings: &Settings, socket: &impl Facts) -> Result<(), Reason> {
     match socket.state() {
-        None => return Decision::StepAside(Reason::NotTcp),
+        None => return Err(Reason::NotTcp),
         Some(State::Close | State::Listen) => {}
-        Some(_) => return Decision::StepAside(Reason::Underway),
+        Some(_) => return Err(Reason::Underway),
     }
     match socket.port() {
-        Some(port) => on_port(settings, port, Reason::Unbound, options),
-        None => Decision::StepAside(Reason::NotTcp),
+        Some(port) => may_use(settings, port, Reason::Unbound),
+        None => Err(Reason::NotTcp),
     }
 }
 
@@ -242,7 +250,7 @@ impl Options {
 
     /// What a listener hands to its accepted sockets.
     #[inline(always)]
-    fn of_a_connection(settings: &Settings) -> Self {
+    pub(crate) fn of_a_connection(settings: &Settings) -> Self {
         let ending = match settings.linger {
             Linger::Graceful => Ending::Forgotten,
             // A reset is set at close and nowhere else: inherited, it would cut what a killed
@@ -265,7 +273,7 @@ impl Options {
     }
 
     #[inline(always)]
-    fn is_none(self) -> bool {
+    pub(crate) fn is_none(self) -> bool {
         self == Self::NONE
     }
 
@@ -286,12 +294,21 @@ impl Options {
 /// Acts if the settings allow `port`, which is 0 for the reason `zero`.
 #[inline(always)]
 fn on_port(settings: &Settings, port: u16, zero: Reason, options: Options) -> Decision {
+    match may_use(settings, port, zero) {
+        Ok(()) => Decision::Act(options),
+        Err(reason) => Decision::StepAside(reason),
+    }
+}
+
+/// Whether the settings allow `port`, which is 0 for the reason `zero`.
+#[inline(always)]
+fn may_use(settings: &Settings, port: u16, zero: Reason) -> Result<(), Reason> {
     if port == 0 {
-        Decision::StepAside(zero)
+        Err(zero)
     } else if settings.ports.contains(port) {
-        Decision::Act(options)
+        Ok(())
     } else {
-        Decision::StepAside(Reason::OtherPort)
+        Err(Reason::OtherPort)
     }
 }
 
@@ -299,18 +316,20 @@ fn on_port(settings: &Settings, port: u16, zero: Reason, options: Options) -> De
 #[inline(always)]
 fn on_own_port(settings: &Settings, socket: &impl Facts, options: Options) -> Decision {
     if settings.ports.all() {
-        Decision::Act(options)
-    } else {
-        on_listed_port(settings, socket, options)
+        return Decision::Act(options);
+    }
+    match may_use_own_port(settings, socket) {
+        Ok(()) => Decision::Act(options),
+        Err(reason) => Decision::StepAside(reason),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn on_listed_port(settings: &Settings, socket: &impl Facts, options: Options) -> Decision {
+fn may_use_own_port(settings: &Settings, socket: &impl Facts) -> Result<(), Reason> {
     match socket.port() {
-        Some(port) => on_port(settings, port, Reason::Unbound, options),
-        None => Decision::StepAside(Reason::NotTcp),
+        Some(port) => may_use(settings, port, Reason::Unbound),
+        None => Err(Reason::NotTcp),
     }
 }
 

@@ -94,7 +94,7 @@ fn on_or_off(on: bool) -> Plain {
 
 /// A `bind` that had failed with `EADDRINUSE` succeeded when it was tried again at once.
 pub(crate) fn bound(kernel: &impl Kernel, address: Endpoint, options: Options) {
-    log::info!(logger: kernel.log(), "bind {address}: was in use, bound with {options}");
+    bind_with(kernel, address, "was in use, bound with ", options, "");
 }
 
 /// A `bind` that had failed with `EADDRINUSE` failed again.
@@ -105,25 +105,45 @@ pub(crate) fn not_bound(
     still_in_use: bool,
 ) {
     if still_in_use {
-        log::info!(
-            logger: kernel.log(),
-            "bind {address}: in use, with {options} too. That may be a live listener (stop it), a \
-             socket that is bound as a lock, what a run without the shim left behind \
-             (LIBREUSE_WAIT=60s outlasts it), or another program's connection from this port \
-             (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows which"
-        );
+        let causes = " too. That may be a live listener (stop it), a socket that is bound as a \
+                      lock, what a run without the shim left behind (LIBREUSE_WAIT=60s outlasts \
+                      it), or another program's connection from this port \
+                      (net.ipv4.ip_local_reserved_ports keeps it free); `reuseaddr status` shows \
+                      which";
+        bind_with(kernel, address, "in use, with ", options, causes);
     } else {
-        log::info!(logger: kernel.log(), "bind {address}: failed otherwise when tried again with {options}");
+        bind_with(
+            kernel,
+            address,
+            "failed otherwise when tried again with ",
+            options,
+            "",
+        );
     }
+}
+
+/// A second `bind`, with these options.
+#[cold]
+#[inline(never)]
+fn bind_with(
+    kernel: &impl Kernel,
+    address: Endpoint,
+    before: &'static str,
+    options: Options,
+    after: &'static str,
+) {
+    log::info!(
+        logger: kernel.log(),
+        "bind {address}: {}{options}{}",
+        Plain(before),
+        Plain(after)
+    );
 }
 
 /// There is no second try: it would go over a live socket.
 pub(crate) fn held_by_another(kernel: &impl Kernel, address: Endpoint) {
-    log::info!(
-        logger: kernel.log(),
-        "bind {address}: another socket is bound there with SO_REUSEADDR, and may be about to \
-         listen"
-    );
+    let text = "another socket is bound there with SO_REUSEADDR, and may be about to listen";
+    bind_fails(kernel, Level::Info, address, text);
 }
 
 /// A `bind` that had failed with `EADDRINUSE` will be tried again for some time.
@@ -137,19 +157,22 @@ pub(crate) fn waiting(kernel: &impl Kernel, address: Endpoint, wait_ms: u32) {
 
 /// There is no wait, since it is not for live listeners.
 pub(crate) fn not_waiting(kernel: &impl Kernel, address: Endpoint) {
-    log::warn!(
-        logger: kernel.log(),
-        "bind {address}: not waiting: a live socket holds it (LIBREUSE_WAIT=60s,listeners waits \
-         for that too)"
-    );
+    let text = "not waiting: a live socket holds it (LIBREUSE_WAIT=60s,listeners waits for that \
+                too)";
+    bind_fails(kernel, Level::Warn, address, text);
 }
 
 /// A wait has ended because a handler has run for a signal that asks the program to end.
 pub(crate) fn asked_to_end(kernel: &impl Kernel, address: Endpoint) {
-    log::warn!(
-        logger: kernel.log(),
-        "bind {address}: in use, and not waiting any longer: a signal asked the program to end"
-    );
+    let text = "in use, and not waiting any longer: a signal asked the program to end";
+    bind_fails(kernel, Level::Warn, address, text);
+}
+
+/// Why a `bind` fails with `EADDRINUSE`: apart, since in the shim each such report is 90 bytes.
+#[cold]
+#[inline(never)]
+fn bind_fails(kernel: &impl Kernel, level: Level, address: Endpoint, why: &'static str) {
+    log::log!(logger: kernel.log(), level, "bind {address}: {}", Plain(why));
 }
 
 /// A wait has ended, with the address bound.

@@ -70,38 +70,58 @@ pub fn listen(
     kernel: &impl Kernel,
     listen: &impl OriginalCall,
 ) -> Result<(), Errno> {
+    let wanted = Options::of_a_connection(settings);
+    let aside = |reason| listen_as_it_is(settings, kernel, listen, reason);
     // One question tells what most servers need no more than: they have set the option themselves.
-    let before = if settings.reuse_address {
-        kernel.option(SocketOption::ReuseAddress)
+    let options = if wanted.reuse_address {
+        let Some(before) = kernel.option(SocketOption::ReuseAddress) else {
+            return aside(Reason::NotTcp);
+        };
+        Options {
+            reuse_address: before == 0,
+            ..wanted
+        }
     } else {
-        Some(0)
+        wanted
     };
-    let decision = match before {
-        None => Decision::StepAside(Reason::NotTcp),
-        Some(1..) if settings.linger != Linger::Graceful => Decision::StepAside(Reason::SetAlready),
-        Some(_) => policy::listen(settings, kernel),
-    };
-    match decision {
-        Decision::Act(options) => {
-            let options = Options {
-                reuse_address: options.reuse_address && before == Some(0),
-                ..options
-            };
+    if options.is_none() {
+        return aside(if wanted.reuse_address {
+            Reason::SetAlready
+        } else {
+            Reason::NothingSet
+        });
+    }
+    match policy::may_listen(settings, kernel) {
+        Ok(()) => {
             // A handler that jumped out in the middle would leave the option set on a socket that
             // does not listen: another copy could bind its port, which may be the program's lock.
             with_signals_blocked(kernel, |_| {
-                let done = apply(options, kernel);
+                let taken = Taken {
+                    ending: set_ending(options.ending, kernel),
+                    reuse_address: options.reuse_address
+                        && kernel.set_option(SocketOption::ReuseAddress, 1),
+                    reuse_port: false,
+                };
                 let result = listen.make();
-                // In use is what another copy has bound as well. It can listen only while this one
-                // carries the option: with that gone again from either, none of the two could.
-                if done.reuse_address && result.is_err_and(|error| error != Errno::IN_USE) {
-                    kernel.set_option(SocketOption::ReuseAddress, 0);
+                if let Err(error) = result {
+                    listen_failed(kernel, taken, error);
                 }
-                report(Function::Listen, kernel, options, done);
+                report(Function::Listen, kernel, options, taken);
                 result
             })
         }
-        Decision::StepAside(reason) => listen_as_it_is(settings, kernel, listen, reason),
+        Err(reason) => aside(reason),
+    }
+}
+
+/// Puts back what was set before a `listen` that the kernel refused.
+#[cold]
+#[inline(never)]
+fn listen_failed(kernel: &impl Kernel, taken: Taken, error: Errno) {
+    // In use is what another copy has bound as well. It can listen only while this one carries the
+    // option: with that gone again from either, none of the two could.
+    if taken.reuse_address && error != Errno::IN_USE {
+        set_seldom(kernel, SocketOption::ReuseAddress, 0);
     }
 }
 
@@ -125,7 +145,7 @@ fn listen_as_it_is(
 
 /// Before a `connect`.
 pub fn connect(settings: &Settings, kernel: &impl Kernel) {
-    carry_out(Function::Connect, kernel, policy::connect(settings, kernel));
+    carry_out_at_once(Function::Connect, kernel, policy::connect(settings, kernel));
 }
 
 /// Before the program sets `SO_REUSEADDR`: whether the socket carries it.
@@ -168,57 +188,101 @@ pub fn option_set(
 
 /// Before a `close`.
 pub fn close(settings: &Settings, kernel: &impl Kernel) {
-    carry_out(Function::Close, kernel, policy::close(settings, kernel));
+    carry_out_at_once(Function::Close, kernel, policy::close(settings, kernel));
 }
 
 /// Does what is decided, and reports it.
-#[inline(always)]
+#[inline(never)]
 fn carry_out(function: Function, kernel: &impl Kernel, decision: Decision) {
+    carry_out_at_once(function, kernel, decision);
+}
+
+/// The same, in one piece with what calls it: with `LIBREUSE_LINGER=graceful` every connection
+/// passes here.
+#[inline(always)]
+fn carry_out_at_once(function: Function, kernel: &impl Kernel, decision: Decision) {
     match decision {
         Decision::Act(options) => {
             // With TCP_REPAIR it is 2, which is not set by setsockopt(2).
-            let is_off = || kernel.option(SocketOption::ReuseAddress) == Some(0);
+            let is_off = || is_off(kernel, SocketOption::ReuseAddress);
             let options = Options {
                 reuse_address: options.reuse_address && is_off(),
                 ..options
             };
-            let done = apply(options, kernel);
-            report(function, kernel, options, done);
+            let taken = Taken {
+                reuse_address: options.reuse_address
+                    && set_seldom(kernel, SocketOption::ReuseAddress, 1),
+                reuse_port: options.reuse_port && set_seldom(kernel, SocketOption::ReusePort, 1),
+                ending: set_ending(options.ending, kernel),
+            };
+            report(function, kernel, options, taken);
         }
         Decision::StepAside(reason) => report::left_alone(function, kernel, reason),
     }
 }
 
-/// Sets the options; returns those that the kernel took.
-#[inline(always)]
-fn apply(options: Options, kernel: &impl Kernel) -> Options {
-    let taken = match options.ending {
-        Ending::AsItIs => true,
-        Ending::Forgotten => kernel.set_option(SocketOption::Linger2, -1),
-        Ending::Remembered => kernel.set_option(SocketOption::Linger2, 0),
-        Ending::Reset => kernel.reset_on_close(),
-    };
-    Options {
-        reuse_address: options.reuse_address && kernel.set_option(SocketOption::ReuseAddress, 1),
-        reuse_port: options.reuse_port && kernel.set_option(SocketOption::ReusePort, 1),
-        ending: if taken {
-            options.ending
-        } else {
-            Ending::AsItIs
-        },
+/// Which of some options were to be set, and taken by the kernel. Flags, and not these options:
+/// whoever reports nothing need not put any together.
+#[derive(Clone, Copy)]
+struct Taken {
+    ending: bool,
+    reuse_address: bool,
+    reuse_port: bool,
+}
+
+impl Taken {
+    /// These options, where `wanted` are all that were to be set.
+    fn of(self, wanted: Options) -> Options {
+        Options {
+            reuse_address: self.reuse_address,
+            reuse_port: self.reuse_port,
+            ending: if self.ending {
+                wanted.ending
+            } else {
+                Ending::AsItIs
+            },
+        }
     }
 }
 
+/// Sets how the connection is to end; false if it is left as it is, and if the kernel refused.
 #[inline(always)]
-fn report(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
+fn set_ending(ending: Ending, kernel: &impl Kernel) -> bool {
+    let linger2 = match ending {
+        Ending::AsItIs => return false,
+        Ending::Reset => return kernel.reset_on_close(),
+        Ending::Forgotten => -1,
+        Ending::Remembered => 0,
+    };
+    kernel.set_option(SocketOption::Linger2, linger2)
+}
+
+/// Sets an option where no usual call passes: the library has [`Kernel::set_option`] in one piece
+/// with what calls it, at 60 bytes each.
+#[cold]
+#[inline(never)]
+fn set_seldom(kernel: &impl Kernel, option: SocketOption, value: i32) -> bool {
+    kernel.set_option(option, value)
+}
+
+/// Whether the socket has an option, and it is off: the same for [`Kernel::option`].
+#[cold]
+#[inline(never)]
+fn is_off(kernel: &impl Kernel, option: SocketOption) -> bool {
+    kernel.option(option) == Some(0)
+}
+
+#[inline(always)]
+fn report(function: Function, kernel: &impl Kernel, wanted: Options, taken: Taken) {
     if report::tells_of_calls(kernel) {
-        tell(function, kernel, wanted, done);
+        tell(function, kernel, wanted, taken);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn tell(function: Function, kernel: &impl Kernel, wanted: Options, done: Options) {
+fn tell(function: Function, kernel: &impl Kernel, wanted: Options, taken: Taken) {
+    let done = taken.of(wanted);
     let place = Place::of(kernel);
     if done != Options::NONE {
         report::acted(kernel, function, place, done);
@@ -230,11 +294,12 @@ fn tell(function: Function, kernel: &impl Kernel, wanted: Options, done: Options
 
 /// Does something with signals blocked; and all the same where the kernel refused to block them.
 #[inline(always)]
-fn with_signals_blocked<T>(kernel: &impl Kernel, ours: impl FnOnce(bool) -> T) -> T {
-    let mask = kernel.block_signals();
-    let result = ours(mask.is_some());
-    if let Some(mask) = mask {
-        kernel.restore_signals(mask);
+fn with_signals_blocked<C: Kernel, T>(kernel: &C, ours: impl FnOnce(bool) -> T) -> T {
+    let mut before = C::Mask::default();
+    let blocked = kernel.block_signals(&mut before);
+    let result = ours(blocked);
+    if blocked {
+        kernel.restore_signals(&before);
     }
     result
 }
@@ -247,7 +312,7 @@ fn bind_with(
     address: Endpoint,
 ) -> Result<(), Errno> {
     // Only what is off is set, and only what was set is put back.
-    let is_off = |wanted: bool, option| wanted && kernel.option(option) == Some(0);
+    let is_off = |wanted: bool, option| wanted && is_off(kernel, option);
     // A handler that jumped out in the middle would leave an option set on the program's socket.
     with_signals_blocked(kernel, |blocked| {
         let address_is_off = is_off(options.reuse_address, SocketOption::ReuseAddress);
@@ -258,16 +323,16 @@ fn bind_with(
         } else {
             None
         };
-        let reuse_address = address_is_off && kernel.set_option(SocketOption::ReuseAddress, 1);
+        let reuse_address = address_is_off && set_seldom(kernel, SocketOption::ReuseAddress, 1);
         let reuse_port = is_off(options.reuse_port, SocketOption::ReusePort)
-            && kernel.set_option(SocketOption::ReusePort, 1);
+            && set_seldom(kernel, SocketOption::ReusePort, 1);
         let result = bind.make();
         if reuse_address {
-            kernel.set_option(SocketOption::ReuseAddress, 0);
+            set_seldom(kernel, SocketOption::ReuseAddress, 0);
         }
         // A bound socket keeps it: the next copy needs it there.
         if reuse_port && result.is_err() {
-            kernel.set_option(SocketOption::ReusePort, 0);
+            set_seldom(kernel, SocketOption::ReusePort, 0);
         }
         drop(guard);
         result

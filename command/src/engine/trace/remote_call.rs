@@ -127,12 +127,12 @@ impl<A: RemoteCaller> Kernel for Injected<'_, A> {
     }
 
     /// What is set from now on is set in one piece with the call, and no handler runs in between.
-    fn block_signals(&self) -> Option<()> {
+    fn block_signals(&self, (): &mut ()) -> bool {
         self.who.begin_piece();
-        Some(())
+        true
     }
 
-    fn restore_signals(&self, (): ()) {
+    fn restore_signals(&self, (): &()) {
         self.who.end_piece();
     }
 

@@ -157,11 +157,11 @@ impl Kernel for Socket<'_> {
 
     /// Nothing is to be held: a stopped program runs no handler. One that comes before its `bind`
     /// is made again ends the attempt (`Intercepted::make`).
-    fn block_signals(&self) -> Option<()> {
-        Some(())
+    fn block_signals(&self, (): &mut ()) -> bool {
+        true
     }
 
-    fn restore_signals(&self, (): ()) {}
+    fn restore_signals(&self, (): &()) {}
 
     calls_beside_the_socket!();
 }
