@@ -186,27 +186,27 @@ enum Mistakes {
 /// with the same name the first counts, as for `getenv`.
 fn read(settings: &mut Settings, environment: &Strings<'_>, mistakes: Mistakes) -> bool {
     let mut are_there = false;
-    let mut take = |name, value| {
-        if let Err(complaint) = settings.set(name, value) {
-            are_there = true;
-            if matches!(mistakes, Mistakes::Told) {
-                sink::mistake(format_args!("{complaint}"));
+    let place_of = |name: &[u8]| {
+        let mut names = VARIABLES.iter().map(|variable| variable.name.as_bytes());
+        names.position(|known| known == name)
+    };
+    // In the order of the table, and after them those that are not in it.
+    let places = (0..VARIABLES.len()).map(Some).chain([None]);
+    for place in places {
+        for (name, value) in variables(environment) {
+            if place_of(name) != place {
+                continue;
+            }
+            if let Err(complaint) = settings.set(name, value) {
+                are_there = true;
+                if matches!(mistakes, Mistakes::Told) {
+                    sink::mistake(format_args!("{complaint}"));
+                }
+            }
+            if place.is_some() {
+                break;
             }
         }
-    };
-    for variable in &VARIABLES {
-        let named = |&(name, _): &(&[u8], &[u8])| name == variable.name.as_bytes();
-        if let Some((name, value)) = variables(environment).find(named) {
-            take(name, value);
-        }
-    }
-    let unknown = |&(name, _): &(&[u8], &[u8])| {
-        VARIABLES
-            .iter()
-            .all(|variable| variable.name.as_bytes() != name)
-    };
-    for (name, value) in variables(environment).filter(unknown) {
-        take(name, value);
     }
     are_there
 }
@@ -227,12 +227,11 @@ fn variables<'a>(environment: &Strings<'a>) -> impl Iterator<Item = (&'a [u8], &
 /// file.
 fn chosen(settings: &Settings) -> bool {
     let programs = &settings.programs;
-    if programs.all() || programs.contains(file_name(started_as())) {
+    if programs.all() || is_among(programs, started_as()) {
         return true;
     }
     let mut room = [0; 4096];
-    is_named_on_the_command_line(programs, &mut room)
-        || programs.contains(file_name(executable(&mut room)))
+    is_named_on_the_command_line(programs, &mut room) || is_among(programs, executable(&mut room))
 }
 
 /// Whether the name that the program was started under is among them, or the first of its arguments
@@ -246,8 +245,7 @@ fn is_named_on_the_command_line(programs: &Programs, room: &mut [u8]) -> bool {
         .split(|&byte| byte == 0);
     let started_as = arguments.next().unwrap_or_default();
     let script = arguments.find(|word| !word.starts_with(b"-"));
-    programs.contains(file_name(started_as))
-        || programs.contains(file_name(script.unwrap_or_default()))
+    is_among(programs, started_as) || is_among(programs, script.unwrap_or_default())
 }
 
 /// The program's `argv[0]`, where the kernel need not be asked: as both glibc and musl have it.
@@ -284,8 +282,12 @@ fn executable(room: &mut [u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-fn file_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+/// Whether the file with this path is among the programs.
+// In one place, not in four.
+#[inline(never)]
+fn is_among(programs: &Programs, path: &[u8]) -> bool {
+    let name = path.rsplit(|&byte| byte == b'/').next();
+    programs.contains(name.unwrap_or_default())
 }
 
 /// The strings of an array such as `environ`.

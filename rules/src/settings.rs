@@ -13,7 +13,7 @@ use log::LevelFilter;
 pub use ports::Ports;
 pub use programs::Programs;
 pub use text::Text;
-use value::{milliseconds, switch};
+use value::{OFF, milliseconds, switch, word};
 
 /// What every variable's name begins with; a name that has it and is not in [`SETTINGS`] is a
 /// mistake worth telling.
@@ -255,10 +255,12 @@ impl Settings {
                 self.reuse_address = switch(value)?;
             }
             Key::Linger => {
-                self.linger = match value {
-                    b"off" => Linger::Off,
-                    b"graceful" => Linger::Graceful,
-                    b"zero" => Linger::Zero,
+                const GRACEFUL: u64 = word(b"graceful");
+                const ZERO: u64 = word(b"zero");
+                self.linger = match word(value) {
+                    OFF => Linger::Off,
+                    GRACEFUL => Linger::Graceful,
+                    ZERO => Linger::Zero,
                     _ => return Err(UNKNOWN),
                 };
             }
@@ -276,13 +278,18 @@ impl Settings {
             Key::Ports => self.ports.replace(value)?,
             Key::Programs => self.programs.replace(value)?,
             Key::Log => {
-                self.log = match value {
-                    b"off" => LevelFilter::Off,
-                    b"error" => LevelFilter::Error,
-                    b"warn" => LevelFilter::Warn,
-                    b"info" => LevelFilter::Info,
-                    b"debug" => LevelFilter::Debug,
-                    b"trace" => LevelFilter::Trace,
+                const ERROR: u64 = word(b"error");
+                const WARN: u64 = word(b"warn");
+                const INFO: u64 = word(b"info");
+                const DEBUG: u64 = word(b"debug");
+                const TRACE: u64 = word(b"trace");
+                self.log = match word(value) {
+                    OFF => LevelFilter::Off,
+                    ERROR => LevelFilter::Error,
+                    WARN => LevelFilter::Warn,
+                    INFO => LevelFilter::Info,
+                    DEBUG => LevelFilter::Debug,
+                    TRACE => LevelFilter::Trace,
                     _ => return Err(UNKNOWN),
                 };
             }

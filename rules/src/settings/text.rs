@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 #[derive(Clone, Copy)]
 pub struct Text<const ROOM: usize> {
     bytes: [u8; ROOM],
-    length: usize,
+    length: u16,
 }
 
 impl<const ROOM: usize> Text<ROOM> {
@@ -19,29 +19,27 @@ impl<const ROOM: usize> Text<ROOM> {
     /// A text of our own, which fits.
     pub(crate) const fn of(text: &str) -> Self {
         let mut bytes = [0; ROOM];
-        let mut index = 0;
-        while index < text.len() {
-            bytes[index] = text.as_bytes()[index];
-            index += 1;
+        let mut length = 0_u16;
+        while (length as usize) < text.len() {
+            bytes[length as usize] = text.as_bytes()[length as usize];
+            length += 1;
         }
-        Self {
-            bytes,
-            length: text.len(),
-        }
+        Self { bytes, length }
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        self.bytes.get(..self.length.into()).unwrap_or_default()
     }
 
     pub(super) fn replace(&mut self, value: &[u8]) -> Result<(), Fault> {
+        let length = u16::try_from(value.len()).map_err(|_| "too long")?;
         let room = self.bytes.get_mut(..value.len()).ok_or("too long")?;
         for (place, byte) in room.iter_mut().zip(value) {
             *place = *byte;
         }
-        self.length = value.len();
+        self.length = length;
         Ok(())
     }
 }
