@@ -5,7 +5,7 @@ use super::exit;
 use crate::net::sock_diag::{self, Which};
 use crate::output;
 use crate::process::holders::{Holders, pids};
-use crate::process::info;
+use crate::process::names;
 use anyhow::Result;
 use clap::{Arg, Command};
 use std::collections::BTreeMap;
@@ -188,7 +188,7 @@ fn meaning(help: Option<&clap::builder::StyledStr>) -> String {
 fn processes() -> Vec<(String, String)> {
     pids()
         .filter_map(|pid| {
-            let command = info::arguments(pid);
+            let command = names::arguments(pid);
             // What has no command line is a thread of the kernel.
             (!command.is_empty()).then(|| {
                 let command = output::readable(command.join(" ").as_bytes());

@@ -8,6 +8,7 @@ use crate::net::sock_diag;
 use crate::process::holders::Holder;
 use crate::process::info::{self, Ancestor};
 use crate::process::manager::{Manager, Managers};
+use crate::process::names;
 use crate::process::pidfd::{self, Handle};
 use anyhow::Result;
 use rustix::process::geteuid;
@@ -101,7 +102,7 @@ fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
         .first()
         .and_then(|holding| holding.holder.info.ancestors.first());
     // A person at a shell starts nothing by himself; a loop that he has typed does so at once.
-    let is_prompt = |pid| info::arguments(pid).len() <= 1;
+    let is_prompt = |pid| names::arguments(pid).len() <= 1;
     match parent {
         Some(parent) if SHELLS.contains(&parent.name.as_str()) && is_prompt(parent.pid) => {
             (None, NOBODY)
@@ -113,7 +114,7 @@ fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
     }
 }
 
-/// Who holds the ports again, as far as can be told who has started that.
+/// The processes that hold the ports again, with whatever has started them, if known.
 pub(super) fn respawn(again: &[Holding], requests: &[ExitRequest], us: &Us) -> Respawn {
     let holders: Vec<Holder> = again.iter().map(|holding| holding.holder.clone()).collect();
     let by = holders.first().and_then(|holder| {

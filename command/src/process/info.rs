@@ -2,7 +2,7 @@
 
 use crate::output::readable;
 use crate::process::cgroup::{self, Container};
-use crate::process::users;
+use crate::process::{names, users};
 use crate::sys::proc;
 use anyhow::{Context, Result};
 use procfs::FromRead;
@@ -10,10 +10,8 @@ use procfs::process::{Process, Stat};
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A process, as a person would ask about it.
@@ -115,7 +113,7 @@ impl ProcessInfo {
         Self {
             uid,
             user: uid.and_then(users::name).map(ToOwned::to_owned),
-            command_line: arguments(process.pid()),
+            command_line: names::arguments(process.pid()),
             executable: process
                 .exe()
                 .ok()
@@ -138,7 +136,7 @@ impl ProcessInfo {
 
     /// Whether a user who names this program means it.
     pub(crate) fn is_called(&self, wanted: &str, shown: &str) -> bool {
-        is_called(
+        names::is_called(
             &self.command_line,
             self.executable.as_deref(),
             shown,
@@ -197,36 +195,6 @@ pub(crate) fn start(pid: i32) -> Option<u64> {
     Some(stat(pid)?.starttime)
 }
 
-/// Whether a program has this name: the one that it shows, of its file, or of its script.
-pub(crate) fn is_called(
-    arguments: &[String],
-    executable: Option<&str>,
-    shown: &str,
-    wanted: &str,
-) -> bool {
-    let words = arguments.iter().map(String::as_str);
-    // A program may write a title over its arguments: `nginx: worker`.
-    let own = words
-        .clone()
-        .take(1)
-        .map(|word| word.split(':').next().unwrap_or(word));
-    // After -c and -e come commands, and no name of a script.
-    let script = words
-        .skip(1)
-        .take_while(|word| !matches!(*word, "-c" | "-e"))
-        .find(|word| !word.starts_with('-'));
-    own.chain(script)
-        .chain(executable)
-        .map(|path| path.rsplit('/').next().unwrap_or(path))
-        .chain([shown])
-        // python is python3 and python3.11 as well.
-        .any(|name| {
-            name == wanted
-                || name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
-                    == wanted
-        })
-}
-
 /// Who traces a process, which is a number or `self` (proc_pid_status(5)).
 pub(crate) fn tracer(process: impl Display) -> Option<i32> {
     let status = proc::text(format!("/proc/{process}/status")).ok()?;
@@ -249,29 +217,6 @@ pub(crate) fn spelled_age(seconds: u64) -> String {
         7_200..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
-}
-
-/// A process's command line as text: what is not UTF-8 in an argument becomes U+FFFD there.
-pub(crate) fn arguments(pid: i32) -> Vec<String> {
-    raw_arguments(pid)
-        .iter()
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect()
-}
-
-/// A process's command line, byte by byte (proc_pid_cmdline(5)); empty for one that has cleared it.
-fn raw_arguments(pid: i32) -> Vec<Vec<u8>> {
-    let text = proc::bytes(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    // A program that has written a title over its arguments fills the rest with zeros.
-    let length = text
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |last| last + 1);
-    let text = text.get(..length).unwrap_or_default();
-    if text.is_empty() {
-        return Vec::new();
-    }
-    text.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
 /// Caches what is the same for many processes.
@@ -321,33 +266,6 @@ impl ProcCache {
     }
 }
 
-/// What `LIBREUSE_PROGRAMS` may call it: the name that it was started under, unless it has changed
-/// that since, that of a script, which is the first argument of its interpreter that is no option,
-/// and the name of its file.
-pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
-    let mut arguments = raw_arguments(process.pid()).into_iter();
-    let started_as = arguments.next();
-    let script = arguments.find(|word| !word.starts_with(b"-"));
-    [
-        started_as
-            .as_deref()
-            .map(|word| Path::new(OsStr::from_bytes(word))),
-        script
-            .as_deref()
-            .map(|word| Path::new(OsStr::from_bytes(word))),
-        exe,
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(Path::file_name)
-    .map(|name| {
-        let name = name.as_bytes();
-        // proc(5) adds this to the name of a deleted file.
-        name.strip_suffix(b" (deleted)").unwrap_or(name).to_owned()
-    })
-    .collect()
-}
-
 /// Opens a process by its number, with an error that helps if there is none.
 pub(crate) fn process(pid: u32) -> Result<Process> {
     i32::try_from(pid)
@@ -382,60 +300,6 @@ fn exists(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn programs_are_found_by_the_names_that_people_have_for_them() {
-        let who = |command: &[&str], executable: &str| ProcessInfo {
-            command_line: command.iter().map(ToString::to_string).collect(),
-            executable: Some(executable.into()),
-            ..ProcessInfo::default()
-        };
-        for (command, executable, shown, wanted, expected) in [
-            (
-                &["node", "server.js"][..],
-                "node",
-                "MainThread",
-                "node",
-                true,
-            ),
-            (
-                &["/usr/bin/python3", "/srv/app.py"],
-                "python3.11",
-                "python3",
-                "python",
-                true,
-            ),
-            (
-                &["/usr/bin/python3", "/srv/app.py"],
-                "python3.11",
-                "python3",
-                "python3.11",
-                true,
-            ),
-            (
-                &["/usr/bin/python3", "/srv/app.py"],
-                "python3.11",
-                "python3",
-                "app.py",
-                true,
-            ),
-            (&["nginx: worker process"], "nginx", "nginx", "nginx", true),
-            (
-                &["/usr/bin/python3", "-m", "http.server"],
-                "python3.11",
-                "python3",
-                "-m",
-                false,
-            ),
-            (&["bash", "-c", "node"], "bash", "bash", "node", false),
-        ] {
-            assert_eq!(
-                who(command, executable).is_called(wanted, shown),
-                expected,
-                "{wanted}: {command:?}"
-            );
-        }
-    }
 
     #[test]
     fn ages_are_short() {

@@ -6,6 +6,7 @@ pub(crate) mod holders;
 pub(crate) mod info;
 pub(crate) mod manager;
 pub(crate) mod mount;
+pub(crate) mod names;
 pub(crate) mod pidfd;
 pub(crate) mod selinux;
 pub(crate) mod signal;

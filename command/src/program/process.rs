@@ -9,7 +9,7 @@ use crate::library::elf::{Elf, HOOKED};
 use crate::library::ld_preload::{self, VARIABLE};
 use crate::library::variables::Variables;
 use crate::output::readable;
-use crate::process::{info, sockets};
+use crate::process::{info, names, sockets};
 use anyhow::{Context, Result};
 use libreuse_rules::settings::Settings;
 use procfs::process::{MMapPath, MemoryMaps, Process};
@@ -94,7 +94,7 @@ fn mapped(maps: &MemoryMaps, given: Option<&OsStr>) -> Option<String> {
     })
 }
 
-/// Looks at what the library, which is in the process, was told; returns its settings.
+/// Reads the library's variables from the process's environment; returns its settings.
 fn loaded(
     file: String,
     process: &Process,
@@ -116,7 +116,7 @@ fn loaded(
     for mistake in mistakes {
         report.add(Note::WrongVariable(mistake));
     }
-    let names = info::names(process, process.exe().ok().as_deref());
+    let names = names::names(process, process.exe().ok().as_deref());
     if !settings.programs.all() && !names.iter().any(|name| settings.programs.contains(name)) {
         report.add(Problem::NotChosen);
     }

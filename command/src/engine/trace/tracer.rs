@@ -13,7 +13,7 @@ use super::log;
 use super::ptrace::{self, Entry, Stop, Syscall, Tid};
 use super::socket::{Socket, process_of};
 use super::wait_timer::Clock;
-use crate::process::info;
+use crate::process::names;
 use ::log::{Level, log_enabled};
 use interrupted::Restarted;
 use libreuse_rules::calls::{Errno, SocketOption};
@@ -94,13 +94,12 @@ struct Tracee {
     intercepted: Option<Interception>,
     /// The wait that a signal has interrupted.
     waiting: Option<Waiting>,
-    /// Whether a signal has come before a call of its that was to be made again. From then on
-    /// signals are held back while one is: with a timer that is faster than that, the call would
-    /// begin anew for ever.
+    /// Whether a signal has come before a call that was to be restarted. From then on signals are
+    /// blocked during a restart: a fast timer would restart the call for ever.
     holds_signals: bool,
 }
 
-/// A `bind` that is to be made again when a signal has been handled.
+/// A `bind` that is restarted when a signal has been handled.
 struct Waiting {
     entry: Entry,
     since: Instant,
@@ -110,9 +109,9 @@ struct Waiting {
 }
 
 impl Tracer {
-    /// Sees to what happens next.
+    /// Handles the next event.
     fn step(&mut self) -> io::Result<()> {
-        /// How long to sleep without a look at what has stopped: not every end is told by SIGCHLD.
+        /// How long to sleep without looking for stops: not every exit sends SIGCHLD.
         const LONGEST: Duration = Duration::from_secs(1);
         while let Ok(message) = self.inbox.try_recv() {
             self.receive(message);
@@ -161,7 +160,7 @@ impl Tracer {
             return;
         }
         let is_intercepted = self.tracees.entry(tid).or_default().intercepted.is_some();
-        // What fails here fails because the tracee has been killed meanwhile: that is told next.
+        // This fails only if the tracee has been killed, which is reported next.
         let _ = if is_intercepted {
             self.stopped_while_intercepted(tid, stop)
         } else {
@@ -429,6 +428,6 @@ fn read_address(tid: Tid, address: u64, length: u64) -> Option<Endpoint> {
 fn names_of(process: Tid) -> Vec<Vec<u8>> {
     procfs::process::Process::new(process).map_or_else(
         |_| Vec::new(),
-        |process| info::names(&process, process.exe().ok().as_deref()),
+        |process| names::names(&process, process.exe().ok().as_deref()),
     )
 }

@@ -5,7 +5,7 @@ use super::unit::Unit;
 use super::{ByPid, Manager, supervisor};
 use crate::process::cgroup;
 use crate::process::holders::Holder;
-use crate::process::info;
+use crate::process::{info, names};
 use crate::sys::proc;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Member {
         Some(Self {
             pid,
             name: crate::output::readable(stat.comm.as_bytes()),
-            arguments: info::arguments(pid),
+            arguments: names::arguments(pid),
             session: stat.session,
         })
     }
@@ -67,9 +67,9 @@ impl Member {
             .first()
             .and_then(|first| first.split(' ').next());
         title == Some(wanted)
-            || info::is_called(&self.arguments, None, &self.name, wanted)
+            || names::is_called(&self.arguments, None, &self.name, wanted)
             || [".js", ".cjs", ".mjs"].iter().any(|ending| {
-                info::is_called(
+                names::is_called(
                     &self.arguments,
                     None,
                     &self.name,
