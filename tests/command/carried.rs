@@ -461,7 +461,7 @@ fn takes_an_installed_library_of_its_own_version_first() {
             &finished.stderr,
             &format!(
                 "warning: {} {says}, and this command is of version {}: the library that it \
-                 carries is taken",
+                 carries is used",
                 other.display(),
                 env!("CARGO_PKG_VERSION"),
             ),

@@ -42,7 +42,7 @@ fn follows_scripts_to_what_runs_them() {
             "drops",
             "#!/bin/sh\nunset LD_PRELOAD\n",
             true,
-            "takes LD_PRELOAD away, line 2",
+            "removes LD_PRELOAD, line 2",
         ),
         (
             "cleans",
@@ -78,7 +78,7 @@ fn follows_scripts_to_what_runs_them() {
             "cleans-by-line",
             "#!/bin/sh\nexec env -iC / true\n",
             true,
-            "takes LD_PRELOAD away, line 2",
+            "removes LD_PRELOAD, line 2",
         ),
         (
             "one word",
@@ -173,7 +173,7 @@ fn follows_commands_that_start_another() {
             .run();
         assert_eq!(code(&finished), 0, "{finished:#?}");
         assert_says(&finished.stderr, "engine trace: ");
-        assert_says(&finished.stderr, "take LD_PRELOAD away");
+        assert_says(&finished.stderr, "to remove LD_PRELOAD");
     }
     // Root's su keeps the environment, unless it is to log in.
     assert_eq!(code(&check().arguments(["su", "nobody"]).run()), 0);
@@ -188,9 +188,14 @@ fn knows_who_has_others_started_by_the_file() {
                 return count > 9 && puts(WORD); }";
     for (name, word, setuid, says) in [
         ("sudo", "", true, "sudo reuseaddr run PROGRAM"),
-        ("podman", "/sys/fs/cgroup", false, "by somebody else"),
-        ("docker", "cgroup", false, "by somebody else"),
-        ("ssh", "SSH-2.0-it", false, "by somebody else"),
+        (
+            "podman",
+            "/sys/fs/cgroup",
+            false,
+            "has another process start",
+        ),
+        ("docker", "cgroup", false, "has another process start"),
+        ("ssh", "SSH-2.0-it", false, "has another process start"),
         (
             "systemctl",
             "org.freedesktop.systemd1",

@@ -353,12 +353,12 @@ fn brings_a_crashing_service_back_to_its_port() {
         ),
         ("NoExecPaths=/", "add ExecPaths=/opt/test/libreuse.so"),
         ("TemporaryFileSystem=/opt", "TemporaryFileSystem= hides"),
-        ("UnsetEnvironment=LD_PRELOAD", "takes LD_PRELOAD away again"),
+        ("UnsetEnvironment=LD_PRELOAD", "removes LD_PRELOAD again"),
         (
             "Environment=",
             "LD_PRELOAD=/opt/test/libreuse.so:/usr/lib/other.so",
         ),
-        ("ExecStart=", "env is told to take LD_PRELOAD away"),
+        ("ExecStart=", "env is told to remove LD_PRELOAD"),
         (
             "Type=exec",
             "override.conf comes after 50-libreuse.conf and sets LD_PRELOAD",

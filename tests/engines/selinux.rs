@@ -198,7 +198,7 @@ fn a_domain_that_nobody_may_trace_is_waited_for() {
     let mut running = run_with(["-v", "--ports", "5000"], &bare).start();
     running.expect("listening");
     let said = running.stderr_so_far();
-    for part in ["engine wait: ", "lets nobody trace it from here"] {
+    for part in ["engine wait: ", "forbids tracing it from here"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     crash(running, PORT);

@@ -8,7 +8,7 @@ use crate::port::port_list::spelled;
 use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use std::time::{Duration, Instant};
 
-/// How long it waits unless told otherwise: the kernel's `TIME_WAIT` is 60 s long, and an orphan in
+/// How long it waits by default: the kernel's `TIME_WAIT` is 60 s long, and an orphan in
 /// `FIN_WAIT2` becomes that or is gone within another 60 s (`tcp_fin_timeout`).
 pub(crate) const LONGEST: Duration = Duration::from_secs(125);
 
@@ -54,10 +54,10 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
         // A port that may not be bound is looked up, as `wish` has it.
         Ok(End::Free | End::Denied(_)) => {}
         Ok(End::TimeIsUp(in_the_way)) => output::warn(&format!(
-            "still in use after {waited}: {in_the_way}; the program is started all the same"
+            "still in use after {waited}: {in_the_way}; the program is started anyway"
         )),
         Err(error) => output::warn(&format!(
-            "can't wait for port {}: {error:#}; the program is started all the same",
+            "can't wait for port {}: {error:#}; the program is started anyway",
             spelled(ports)
         )),
     }

@@ -78,7 +78,7 @@ impl Libraries {
                     if installed.is_empty() {
                         for complaint in &complaints {
                             let taken = library.path.display();
-                            output::warn(&format!("{complaint}. {taken} is taken"));
+                            output::warn(&format!("{complaint}. {taken} is used"));
                         }
                     }
                     installed.push(library);
@@ -254,7 +254,7 @@ fn choose(
         if let Some(other) = others.iter().find(|other| other.elf.fits(&elf)) {
             output::warn(&format!(
                 "{} {}, and this command is of version {VERSION}: the library that it carries is \
-                 taken",
+                 used",
                 other.path.display(),
                 other.version()
             ));
@@ -271,7 +271,7 @@ fn choose(
     for library in others {
         if !has(&chosen, &library.elf) {
             output::warn(&format!(
-                "{} {}, and this command is of version {VERSION}: it is taken all the same",
+                "{} {}, and this command is of version {VERSION}: it is used anyway",
                 library.path.display(),
                 library.version()
             ));

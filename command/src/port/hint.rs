@@ -169,7 +169,7 @@ fn restart(it: &Listening, port: u16, scope: Scope) -> Hint {
         hint("reuseaddr run PROGRAM", purpose)
     } else {
         let purpose = if it.has_leftovers {
-            "if it is to be restarted: what it leaves behind from then on is in nobody's way"
+            "if it is to be restarted: what it leaves from then on can be bound over"
         } else {
             "if it is to be restarted: then `reuseaddr run` gets the port at once"
         };

@@ -64,7 +64,7 @@ fn of_problem(problem: &Problem) -> String {
              machine as well (libreuse.so(8)), or name it with --library"
         ),
         Problem::OtherLinker { program, linker } => format!(
-            "{program} asks for the dynamic linker {}, which is neither glibc's nor musl's",
+            "{program} needs the dynamic linker {}, which is neither glibc's nor musl's",
             linker.display()
         ),
         Problem::Privileged { program, gain } => of_gain(program, *gain),
@@ -89,10 +89,10 @@ fn of_problem(problem: &Problem) -> String {
             script.display()
         ),
         Problem::ScriptDropsLibrary { script, line } => {
-            format!("{} takes LD_PRELOAD away, {line}", script.display())
+            format!("{} removes LD_PRELOAD, {line}", script.display())
         }
         Problem::WrapperDropsLibrary { wrapper } => {
-            format!("{wrapper} is told to take LD_PRELOAD away from what it starts")
+            format!("{wrapper} is told to remove LD_PRELOAD from the environment")
         }
         Problem::NotInRoot { program, root } => format!(
             "{} becomes the root of {program}, and the library is not in there",
@@ -108,12 +108,12 @@ fn of_problem(problem: &Problem) -> String {
             "LD_PRELOAD was not set when it started. Start it with `reuseaddr run`".into()
         }
         Problem::NotLoaded { given: Some(value) } => format!(
-            "LD_PRELOAD was {value} when it started, and the library was left out: `reuseaddr \
+            "LD_PRELOAD was {value} when it started, and the library was not loaded: `reuseaddr \
              check` on its program may say why"
         ),
         Problem::ListenerPastLibrary { local, port } => format!(
-            "the listener on {local} was opened past the library: by system calls that the program \
-             makes without libc, or by another process. Start it with `reuseaddr run --engine \
+            "the listener on {local} bypassed the library: \
+             it was opened by system calls that the program makes without libc, or by another process. Start it with `reuseaddr run --engine \
              trace`; until then `reuseaddr arm {port}` prepares the next start"
         ),
     }
@@ -147,16 +147,19 @@ fn of_hopeless(hopeless: &Hopeless) -> String {
             linker.display()
         ),
         Hopeless::DropsLibrary { wrapper } if wrapper == "su" => {
-            "su takes LD_PRELOAD away from what it starts. Write `run` behind it: `su USER -c \
+            "su removes LD_PRELOAD from the environment. Write `run` \
+             behind it: `su USER -c \
              'reuseaddr run PROGRAM'`"
                 .into()
         }
         Hopeless::DropsLibrary { wrapper } => format!(
-            "{wrapper} takes LD_PRELOAD away from what it starts. Write it in front: `{wrapper} \
+            "{wrapper} removes LD_PRELOAD from the environment. Write it \
+             in front: `{wrapper} \
              reuseaddr run PROGRAM`"
         ),
         Hopeless::StartedElsewhere { wrapper } => format!(
-            "{wrapper} has the program started by somebody else, with another environment. Use \
+            "{wrapper} has another process start the program, with \
+             another environment. Use \
              `reuseaddr run` there{}",
             if ["systemd-run", "systemctl", "service", "invoke-rc.d"].contains(&wrapper.as_str()) {
                 ", or `reuseaddr systemd UNIT`"
@@ -173,16 +176,16 @@ fn of_untraceable(untraceable: &Untraceable) -> String {
             format!("{program} is {kind}, whose system calls the tracer does not know")
         }
         Untraceable::LosesPrivileges { program } => format!(
-            "{program} gives whoever starts it more rights (setuid, setgid or file capabilities), \
-             and the kernel takes them from a program that is traced"
+            "{program} has more privileges than its caller (setuid, setgid or \
+             file capabilities), and the kernel drops those of a traced program"
         ),
         Untraceable::Exempt(why) => why.clone(),
         Untraceable::OtherDomainByInit { program, domain } => format!(
-            "SELinux starts {program} in {domain}, which systemd would not start it in by way of \
-             `reuseaddr run`"
+            "SELinux starts {program} in {domain}, but not when systemd \
+             starts it through `reuseaddr run`"
         ),
         Untraceable::ForbiddenDomain { program, domain } => {
-            format!("SELinux starts {program} in {domain}, and lets nobody trace it from here")
+            format!("SELinux starts {program} in {domain}, and forbids tracing it from here")
         }
     }
 }
@@ -218,7 +221,8 @@ fn of_note(note: &Note) -> String {
             "the script that {interpreter} runs may start other programs, which were not looked at"
         ),
         Note::StartsElsewhere { wrapper } => format!(
-            "{wrapper} has a server that runs already start it, with that one's environment. Put \
+            "{wrapper} has a server that runs already start it, \
+             with that server's environment. Put \
              `reuseaddr run` in front of the program itself"
         ),
         Note::Unreadable(why) | Note::SocketsUnreadable(why) => why.clone(),
@@ -272,9 +276,10 @@ fn of_note(note: &Note) -> String {
 /// Where nothing that the program loads at start calls `bind`, what does.
 pub(crate) fn of_reach(reach: &Reach) -> String {
     match reach {
-        Reach::Unknown | Reach::Calls => "it was not looked for who calls bind".into(),
+        Reach::Unknown | Reach::Calls => "who calls bind was not looked for".into(),
         Reach::ByLibrary(file) => format!(
-            "of what it loads at start, only {file} calls bind, which has uses of its own for that"
+            "of what it loads at start, only {file} calls bind, for purposes \
+             of its own"
         ),
         Reach::ByLoading => {
             "neither it nor a library that it loads at start calls bind; what it loads or starts \
@@ -285,14 +290,14 @@ pub(crate) fn of_reach(reach: &Reach) -> String {
             "neither it nor a library that it loads at start calls bind; what it starts may".into()
         }
         Reach::ByItself => {
-            "neither it nor a library that it loads at start calls libc's bind, and it has system \
-             calls of its own: if it binds a port, it is past the library, or by what it loads \
-             later"
+            "neither it nor a library that it loads at start calls libc's bind, and it makes \
+             system calls itself: if it binds a port, that bypasses the library, or is done by what it \
+             loads later"
                 .into()
         }
         Reach::InNoWay => {
             "neither it nor a library that it loads at start can call libc's bind: if it binds a \
-             port, it is by system calls of its own, past the library"
+             port, it makes the system calls itself, which bypasses the library"
                 .into()
         }
     }

@@ -110,7 +110,7 @@ pub(crate) enum Untraceable {
     },
     /// It traces, or starts containers: better not, unless that is asked for.
     Exempt(String),
-    /// systemd would start it in another domain by way of `run`.
+    /// systemd would start it in another domain through `run`.
     OtherDomainByInit {
         program: String,
         domain: String,

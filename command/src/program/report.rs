@@ -183,7 +183,7 @@ impl Report {
     }
 
     /// Whether there is nothing against the library, but that somebody else starts what matters:
-    /// whoever asks for the engine has the last word.
+    /// `--engine` overrides it.
     pub(crate) fn only_starts_elsewhere(&self) -> bool {
         self.findings.iter().all(|it| {
             matches!(

@@ -16,7 +16,7 @@ pub(crate) struct Shebang {
     /// What runs the script in the end, where the interpreter is `env`: a path, or a name to be
     /// searched for.
     pub(crate) by_env: Option<OsString>,
-    /// Whether `env` is told to drop the environment, and LD_PRELOAD with it.
+    /// Whether `env` drops the environment, and LD_PRELOAD with it.
     pub(crate) drops_environment: bool,
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn is_text(path: &Path) -> io::Result<bool> {
 }
 
 /// What a shell script does that the library should know of: lines that start the program it wraps,
-/// or that take LD_PRELOAD away.
+/// or that remove LD_PRELOAD.
 pub(crate) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     const LONGEST: u64 = 1 << 20;
     let mut bytes = Vec::new();

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use table::{OTHERS, SHELLS, WRAPPERS, Wrapper};
 
-/// What a wrapper is told to do.
+/// A wrapper's command line, parsed.
 #[derive(Debug, Default, Eq, PartialEq)]
 #[allow(clippy::struct_excessive_bools)] // Independent facts, each asked for by name.
 pub(crate) struct Wrapped {
@@ -291,7 +291,7 @@ impl Wrapper {
                 start.program = named.into_iter().chain(words).collect();
                 return;
             }
-            // Without a command they start a shell, and that is for whoever sits there.
+            // Without a command they start an interactive shell.
             "script" | "su" => {
                 if words.next_if(|word| word == "-").is_some() {
                     start.drops_library = true;

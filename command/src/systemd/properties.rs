@@ -142,7 +142,7 @@ impl Properties {
             .iter()
             .any(|entry| entry == "LD_PRELOAD" || entry.starts_with("LD_PRELOAD="))
         {
-            warnings.push("UnsetEnvironment= takes LD_PRELOAD away again".into());
+            warnings.push("UnsetEnvironment= removes LD_PRELOAD again".into());
         }
         for entry in words(self.get("EnvironmentFiles")) {
             let sets = fs::read_to_string(&entry).is_ok_and(|text| {

@@ -71,7 +71,7 @@ pub(crate) fn explain(error: &io::Error, program: &str) -> String {
             "a seccomp filter forbids to trace {program} here: {error}. In a unit, add \
              SystemCallFilter=@debug"
         ),
-        _ => format!("the kernel lets nobody trace {program} here: {error}"),
+        _ => format!("the kernel forbids tracing {program} here: {error}"),
     }
 }
 

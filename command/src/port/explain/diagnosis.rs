@@ -125,7 +125,7 @@ pub(in crate::port) fn summary(cause: &Cause) -> String {
     match cause {
         Cause::Free { has_sockets: false } => "A plain bind succeeds.".into(),
         Cause::Free { has_sockets: true } => {
-            "A plain bind succeeds: what is there is in nobody's way.".into()
+            "A plain bind succeeds: the sockets there are no obstacle.".into()
         }
         Cause::NoAddress => {
             "This machine does not have that address; `ip address` shows those that it has.".into()

@@ -1,4 +1,4 @@
-//! The words of `free`: whom it asks, why not, and what came of it.
+//! The words of `free`: which processes it asks to exit, which not, and the outcome.
 
 use super::unseen;
 use crate::output::{list, seconds};
@@ -102,7 +102,7 @@ pub(crate) fn ask(request: &ExitRequest, force: &Force, mood: Mood) -> String {
     )
 }
 
-/// What may become of ports that are free now: whoever has started their holder may do it again.
+/// Warns that free ports may be taken again by whatever started their holder.
 pub(crate) fn outlook(plan: &Plan) -> String {
     let again: Vec<String> = plan
         .requests
