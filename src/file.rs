@@ -188,7 +188,7 @@ pub(crate) fn has_room(fd: c_int, length: usize) -> bool {
     if file.format != libc::S_IFREG {
         return true;
     }
-    // Where it does not append, it may be beyond the end. On 32 bits that is not told of all
+    // Where it does not append, it may be beyond the end. On 32 bits that is not known of all
     // places. SAFETY: it changes nothing.
     let place = unsafe { libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) };
     u64::try_from(place).is_ok_and(|place| {

@@ -18,8 +18,8 @@ static STORE: Store = Store {
     state: AtomicU8::new(UNREAD),
 };
 
-/// The settings: whoever has brought the state from `UNREAD` to `READING` writes them, and from
-/// `READ` on they are only read.
+/// The settings: the thread that has brought the state from `UNREAD` to `READING` writes them, and
+/// from `READ` on they are only read.
 struct Store {
     settings: UnsafeCell<Settings>,
     state: AtomicU8,

@@ -2,7 +2,7 @@
 //!
 //! Each method is one system call; what sets an option is made by the function behind ours: another
 //! preloaded library may have its own. None of them is a cancellation point (pthreads(7)). They may
-//! change `errno`; whoever calls them puts it back.
+//! change `errno`; their caller puts it back.
 
 use crate::real::{self, socket_call};
 use core::ffi::{c_int, c_void};

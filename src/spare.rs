@@ -8,7 +8,7 @@ use core::ffi::{c_int, c_long};
 use libreuse_rules::calls::{self, Errno};
 use libreuse_rules::endpoint::Endpoint;
 
-/// The socket, closed when it is dropped. Whoever has one blocks signals.
+/// The socket, closed when it is dropped. Its owner blocks signals.
 pub(crate) struct Spare(c_int);
 
 impl Spare {

@@ -144,7 +144,7 @@ impl Connection {
     /// (`tcpi_bytes_received`).
     #[must_use]
     pub fn new(state: u8, options: u8, received: u64) -> Self {
-        // Bytes came in the SYN, from a program that need not have been told of the connection yet.
+        // Bytes came in the SYN, from a program that may not know of the connection yet.
         const TCPI_OPT_SYN_DATA: u8 = 32;
         Self {
             state: State::from_number(state),
@@ -161,7 +161,7 @@ pub enum Sleep {
     /// The kernel refused, or there is to be no further waiting for another reason.
     Failed,
     /// A handler of the program's has run for `SIGHUP`, `SIGINT`, `SIGQUIT` or `SIGTERM`. It may
-    /// have left the end to whoever waits for `bind`.
+    /// have left the exit to the code that waits for `bind`.
     AskedToEnd,
 }
 
@@ -257,7 +257,7 @@ pub trait Kernel: Facts {
     fn now_ms(&self) -> Option<u64>;
 
     /// Whether a live socket of the same network namespace is known to have this address
-    /// (`sock_diag(7)`, see [`diag`](crate::diag)); false if it can't be told. It takes more than
+    /// (`sock_diag(7)`, see [`diag`](crate::diag)); false if that is unknown. It takes more than
     /// one system call, and is asked for only when `bind` has failed.
     fn is_held(&self, wanted: &Wanted) -> bool;
 

@@ -30,7 +30,7 @@ pub struct Options {
 pub enum Ending {
     /// As the socket has it.
     AsItIs,
-    /// Forgotten once everything is delivered, which is told by a reset (`TCP_LINGER2 = -1`).
+    /// Forgotten once everything is delivered, with a reset (`TCP_LINGER2 = -1`).
     Forgotten,
     /// As without that: it stays in `TIME_WAIT` for its time (`TCP_LINGER2 = 0`).
     Remembered,
@@ -112,7 +112,7 @@ pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoF
         reuse_port: settings.reuse_port,
         ending: Ending::AsItIs,
     };
-    // A wait alone is worth a try without any option: whoever holds the port may leave.
+    // A wait alone is worth a try without any option: the port's holder may exit.
     let waits = in_use && settings.wait_ms > 0;
     if options.is_none() && !waits {
         Decision::StepAside(Reason::NothingSet)
@@ -210,9 +210,9 @@ pub fn cleared(
 
 /// Before a `close`: the options that decide what the connection leaves behind.
 ///
-/// The reset that `graceful` ends with is told to the peer by `SO_ERROR` and `poll`, before the
-/// bytes that it has not read yet. A peer that looks there to learn whether its `connect` succeeded
-/// takes the connection for failed, and throws it away with all that is in it. One that has sent
+/// The peer learns of the reset at the end of `graceful` by `SO_ERROR` and `poll`, before the bytes
+/// that it has not read yet. A peer that looks there to learn whether its `connect` succeeded takes
+/// the connection for failed, and throws it away with all that is in it. One that has sent
 /// something has learned that before; where nothing came, the connection keeps its `TIME_WAIT`,
 /// although the listener has handed down the option that prevents it.
 pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {

@@ -1,5 +1,5 @@
-//! What is said of the work, and in which words. Whoever listens has asked for it: at `warn`, the
-//! default, only mistakes in the variables are told, and waiting.
+//! Formats the log messages. At `warn`, the default, only mistakes in the variables and waits are
+//! logged.
 
 use crate::calls::Kernel;
 use crate::endpoint::{Decimal, Endpoint};
@@ -212,7 +212,7 @@ fn milliseconds(value: u64) -> Decimal {
     Decimal(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
-/// Whether anything is told of calls that were not about an address in use.
+/// Whether calls are logged that were not about an address in use.
 #[inline(always)]
 pub(crate) fn tells_of_calls(kernel: &impl Kernel) -> bool {
     log::log_enabled!(logger: kernel.log(), Level::Debug)

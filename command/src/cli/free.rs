@@ -81,7 +81,7 @@ struct Asked {
     command_line: Vec<String>,
     /// The unit that is stopped, if it is one.
     unit: Option<String>,
-    /// Whoever starts them again, or would.
+    /// The manager that starts them again, or would.
     manager: Option<Manager>,
 }
 

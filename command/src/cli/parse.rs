@@ -93,7 +93,7 @@ fn usage(error: &clap::Error, runs: bool) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
         output::info(&error.render().to_string());
-        // Whoever starts a program with `run` has to tell our mistakes from the program's.
+        // A caller of `run` has to distinguish our errors from the program's.
         return ExitCode::from(if runs { exit::REFUSED } else { exit::FAILED });
     }
     match error.print().and_then(|()| io::stdout().flush()) {

@@ -444,7 +444,7 @@ fn udp(port: &PerPort) -> String {
 
 /// Many ports: each that matters in one paragraph, and the others together.
 fn summary(answer: &StatusOutput, scope: Scope) -> String {
-    /// So many may be told of at length.
+    /// How many are described at length.
     const FEW: usize = 3;
     let mut text = String::new();
     let mut alike = BTreeMap::<&str, Vec<u16>>::new();

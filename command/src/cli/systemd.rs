@@ -211,7 +211,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         ));
     }
     let of_ours = libraries.carried() && library.starts_with(&home);
-    // What `run` would put somewhere is here already, and one that was named it has to be told.
+    // The library is already where `run` would put it; a named one is passed on.
     let named = of_ours || arguments.library.library.is_some();
     let by_run: Vec<(&str, Option<&Path>)> = reports
         .iter()
@@ -266,7 +266,7 @@ struct Plan<'a> {
     properties: Option<&'a Properties>,
     /// Whether the engine can wait.
     may_wait: bool,
-    /// Whether it was told to.
+    /// Whether that was asked for.
     waits: bool,
 }
 

@@ -103,7 +103,7 @@ fn write(folder: &Folder, libraries: &[Embedded]) -> Result<(), String> {
 /// so root's folders are readable for all, and no other user's folder is taken.
 pub(super) fn places() -> Vec<PathBuf> {
     const FOLDER: &str = "libreuse";
-    // In a user namespace, whoever is called root may be an ordinary user of the machine.
+    // Root of a user namespace may be an ordinary user of the machine.
     let owns_the_system = fs::metadata("/").is_ok_and(|root| root.uid() == 0);
     if geteuid().is_root() && owns_the_system {
         return ["/run", "/var/cache"]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-/// What came of a bind.
+/// The result of a bind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     Bound,
@@ -37,7 +37,7 @@ impl Serialize for Outcome {
     }
 }
 
-/// The ways to bind an address, and what came of each.
+/// The results of binding an address in each way.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Probe {
     pub(crate) address: IpAddr,
@@ -54,8 +54,8 @@ impl Probe {
         Self {
             address,
             plain: Outcome::Bound,
-            // An option forbids nothing, and whoever binds while we hold the port is in our way and
-            // we in theirs.
+            // An option forbids nothing, and a program that binds while we hold the port is in our
+            // way and we in theirs.
             reuse: Outcome::Bound,
             reuse_port: Outcome::Bound,
         }

@@ -31,7 +31,7 @@ pub(crate) enum ResetError {
     Remote,
     /// A program listens there, and would see an empty connection.
     Listener,
-    /// The kernel was told not to listen to a reset (`tcp_rfc1337`).
+    /// The kernel ignores resets (`tcp_rfc1337`).
     Protected,
     /// The peer's port is in use: often by the peer, which has not closed its end.
     PeerInUse,
@@ -223,7 +223,7 @@ impl Resetter {
 }
 
 /// Whether `TIME_WAIT` between these ends, the local one first, can be cleared without privileges,
-/// as far as that can be told beforehand.
+/// as far as that is known beforehand.
 pub(crate) fn needs_no_privileges(
     ends: impl IntoIterator<Item = (SocketAddr, SocketAddr)>,
 ) -> bool {

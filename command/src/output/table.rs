@@ -4,7 +4,7 @@
 use super::{on_terminal, shortened, terminal_width};
 use textwrap::core::display_width;
 
-/// A column, and what becomes of it where there is too little room.
+/// A column, and how it shrinks.
 #[derive(Clone, Copy)]
 pub(crate) struct Column {
     pub(crate) header: &'static str,

@@ -1,5 +1,5 @@
 //! Spells our own commands in hints so that they work where they are typed: the bare name is not
-//! enough where the shell, or root by way of sudo, would not find this command by it.
+//! enough where the shell, or sudo, would not find this command by it.
 
 use std::env;
 use std::fs;
@@ -46,7 +46,7 @@ fn words_after<'a>(line: &'a str, before: &str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with(' ')).then_some(rest)
 }
 
-/// How whoever reads our advice calls this command.
+/// How the reader of our advice would type this command.
 fn for_the_user() -> &'static str {
     static CALLED: OnceLock<String> = OnceLock::new();
     CALLED.get_or_init(|| {

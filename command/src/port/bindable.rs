@@ -15,7 +15,7 @@ pub(crate) enum Bindable {
     Busy,
     /// This machine does not have the address.
     NoAddress,
-    /// We may not bind it, whoever holds it.
+    /// We may not bind it, held or not.
     Denied,
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn is_alive(entry: &Entry) -> bool {
     !entry.is_leftover() && !matches!(entry.state, State::Listen | State::Bound)
 }
 
-/// What came of it.
+/// The outcome.
 #[derive(Debug)]
 pub(crate) struct Eviction {
     /// What was selected.

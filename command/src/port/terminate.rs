@@ -33,7 +33,7 @@ impl Force {
     }
 }
 
-/// What came of it.
+/// The outcome.
 #[derive(Debug)]
 pub(crate) enum Termination {
     /// Nobody has a listener or a bound socket there any more.

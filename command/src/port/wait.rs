@@ -40,14 +40,14 @@ pub(crate) enum Meanwhile {
     Acted,
 }
 
-/// What came of waiting.
+/// How a wait ended.
 #[derive(Debug)]
 pub(crate) enum End {
     /// Every port can be bound.
     Free,
     /// The time is up; this is in the way.
     TimeIsUp(String),
-    /// We may not bind this port, whoever has it.
+    /// We may not bind this port, held or not.
     Denied(u16),
 }
 

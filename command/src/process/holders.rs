@@ -23,7 +23,7 @@ pub(crate) struct Holder {
     /// One of its descriptors of the socket.
     #[serde(skip)]
     pub(crate) descriptor: i32,
-    /// Whoever holds thousands of sockets is one process all the same.
+    /// A holder of thousands of sockets is read once.
     #[serde(flatten)]
     pub(crate) info: Arc<ProcessInfo>,
 }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// A process, whatever becomes of its number.
+/// A process, also when its pid is reused (pidfd_open(2)).
 #[derive(Debug)]
 pub(crate) struct Handle(OwnedFd);
 

@@ -97,7 +97,7 @@ impl Signals {
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.set, ptr::null_mut()) };
     }
 
-    /// Ends this process by a signal that was waited for, so that whoever started it sees that.
+    /// Ends this process by a signal that was waited for, so that its parent sees that.
     pub(crate) fn end_by(&self, signal: c_int) -> ! {
         // SAFETY: the default action exists for every signal, and calls nothing of ours.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

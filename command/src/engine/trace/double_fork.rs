@@ -58,9 +58,9 @@ impl Handshake {
 ///
 /// There is no room for a process, or for the two of them (fork(2)).
 pub(super) fn detached(run: impl FnOnce()) -> io::Result<()> {
-    // Without a signal for its end: one that is held back would wait for the program. SAFETY: clone
-    // as fork(2) is, with null pointers for what is not shared. This process has one thread, so the
-    // child finds every lock free; it forks properly before it does anything else.
+    // Without an exit signal, which could stay pending for the program. SAFETY: clone as fork(2)
+    // is, with null pointers for what is not shared. This process has one thread, so the child
+    // finds every lock free; it forks properly before it does anything else.
     let child = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if child == 0 {
         // SAFETY: setpgid takes numbers. A new process leads no session, so that it is allowed.

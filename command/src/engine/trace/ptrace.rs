@@ -155,10 +155,9 @@ fn news() -> libc::sigset_t {
     unsafe { signals.assume_init() }
 }
 
-/// Takes the stop that a look has told of, for a tracee that is to stand in it while others are
-/// looked after; returns what is taken, which is another one if the tracee has been killed
-/// meanwhile, or another thread has become another program under its number. `None` if it is on its
-/// way from the stop to its end, which is told then.
+/// Takes a stop that waitid(2) has reported with WNOWAIT, and leaves the tracee in it while others
+/// are handled. Returns another stop if the tracee has been killed meanwhile, or another thread has
+/// executed a program under its number; `None` if it is about to exit, which is reported later.
 pub(super) fn take(tid: Tid) -> Option<Stop> {
     match wait_for(tid, libc::WNOHANG) {
         Ok(0) => None,
@@ -235,9 +234,8 @@ fn wait_for(tid: Tid, flags: libc::c_int) -> io::Result<libc::c_int> {
     }
 }
 
-/// Whether a thread can make a call that has no number: a seccomp filter sees those as well, and
-/// one that ends whoever makes an unknown call, as that of a systemd unit, ends it. A child tries
-/// it.
+/// Whether a thread may make call number -1: a seccomp filter that kills at unknown calls, as a
+/// systemd unit's, kills it. A child tries.
 pub(super) fn may_make_no_call() -> bool {
     // SAFETY: the child makes system calls alone, and ends.
     match unsafe { libc::fork() } {

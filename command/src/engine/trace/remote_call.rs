@@ -1,5 +1,6 @@
-//! The program's sockets where its descriptors can't be copied: containers commonly forbid
-//! pidfd_getfd(2), and not ptrace(2). The program's own thread is made to ask and set.
+//! Reads and sets options of the program's sockets where its descriptors can't be copied:
+//! containers commonly forbid pidfd_getfd(2), and not ptrace(2). The program's own thread makes the
+//! calls.
 //!
 //! It must be possible to kill the tracer in the middle of this. So what the thread is made to run
 //! ends by itself where the thread was, with its registers and its signal mask: some instructions,
@@ -18,7 +19,7 @@ use rustix::fs::stat;
 use std::fs;
 use std::sync::OnceLock;
 
-/// What is asked about a socket.
+/// A query about a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Question {
     Option(RawOption),
@@ -26,17 +27,17 @@ pub(super) enum Question {
     Local,
 }
 
-/// What is done around the program's own call, in one piece with it.
+/// The options that are set in one piece with the program's own call.
 #[derive(Clone, Debug)]
 pub(super) struct Around {
     pub(super) fd: i32,
-    /// The options that are set before it.
+    /// Set before the call.
     pub(super) before: Vec<(RawOption, i32)>,
-    /// And after it.
+    /// Set after the call.
     pub(super) after: Vec<(RawOption, i32)>,
 }
 
-/// What the kernel tells, as many bytes of it as there are.
+/// The kernel's answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reply {
     bytes: [u8; endpoint::LONGEST],
@@ -49,12 +50,12 @@ impl Reply {
     }
 }
 
-/// Who has questions answered.
+/// Has queries answered.
 pub(super) trait RemoteCaller {
-    /// `None`: the kernel refuses, or the program is not there any more.
+    /// `None`: the kernel refuses, or the program has exited.
     fn ask(&self, question: Question) -> Option<Reply>;
 
-    /// From now on options are to be set in one piece with the call.
+    /// Collects the options from now on, to set them in one piece with the call.
     fn begin_piece(&self);
 
     /// Sets an option in one piece with the call, before or after it; false if that is not begun.
@@ -63,7 +64,7 @@ pub(super) trait RemoteCaller {
     fn end_piece(&self);
 }
 
-/// One of the program's sockets, and who asks about it.
+/// One of the program's sockets, through its own thread.
 pub(super) struct Injected<'a, A> {
     pub(super) tid: Tid,
     pub(super) number: i32,
@@ -72,7 +73,7 @@ pub(super) struct Injected<'a, A> {
 }
 
 impl<A: RemoteCaller> Injected<'_, A> {
-    /// What tells its network namespace from others.
+    /// The cookie of its network namespace.
     fn network(&self) -> Option<u64> {
         let told = self.who.ask(Question::Option(NETWORK_COOKIE))?;
         Some(u64::from_ne_bytes(*told.bytes()?.first_chunk()?))
@@ -93,7 +94,7 @@ impl<A: RemoteCaller> Facts for Injected<'_, A> {
         told.bytes()?.first().copied().map(State::from_number)
     }
 
-    /// Never asked for: it is a matter of `close`.
+    /// Never needed: only `close` asks.
     fn connection(&self) -> Option<Connection> {
         None
     }
@@ -139,23 +140,23 @@ impl<A: RemoteCaller> Kernel for Injected<'_, A> {
     calls_beside_the_socket!();
 }
 
-/// Why a tracee was not made to make a call.
+/// Why a tracee made no call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Failed {
-    /// It can't be, or the kernel refuses. It is where it was.
+    /// It can't, or the kernel refuses; it is where it was.
     Refused,
-    /// It has ended, or become another program: that is to be handled next.
+    /// It has exited or executed another program, which is handled next.
     Left(Stop),
 }
 
-/// Whether a tracee can be made to make calls: a filter of its own might end it for one, or answer
-/// in another way.
+/// Whether a tracee can make calls for us: a seccomp filter of its own might kill it for one, or
+/// answer itself.
 pub(super) fn is_possible(tid: Tid, entry: &Entry) -> bool {
     let ours = filters("self");
     filters(tid) == ours && arch::number(entry, RemoteCall::Map).is_some() && room(tid).is_some()
 }
 
-/// Has a tracee that is about to make a system call make it, and returns what that has come to.
+/// Has a tracee at a syscall-enter-stop make its call, and returns the result.
 pub(super) fn make_now(tid: Tid) -> Result<i64, Failed> {
     ptrace::resume(tid, 0).map_err(|_| Failed::Refused)?;
     match ptrace::stop_of(tid).map_err(|_| Failed::Refused)? {
@@ -168,16 +169,16 @@ pub(super) fn make_now(tid: Tid) -> Result<i64, Failed> {
     }
 }
 
-/// The mode of seccomp(2), and how many filters there are, which is told from Linux 5.9 on.
+/// The mode of seccomp(2), and the number of filters, which is shown since Linux 5.9.
 fn filters(process: impl std::fmt::Display) -> Vec<String> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let lines = status.lines().filter(|line| line.starts_with("Seccomp"));
     lines.map(str::to_owned).collect()
 }
 
-/// The empty end of a process's vDSO, which is code: where it begins and how long it is.
+/// The empty end of a process's vDSO: its address and length.
 fn room(tid: Tid) -> Option<(u64, usize)> {
-    /// So much is enough for every piece.
+    /// Enough for every piece.
     const LONGEST: usize = 512;
     let maps = fs::read_to_string(format!("/proc/{tid}/maps")).ok()?;
     let vdso = maps.lines().find(|line| line.ends_with("[vdso]"))?;
@@ -190,7 +191,7 @@ fn room(tid: Tid) -> Option<(u64, usize)> {
     is_empty.then_some((begin, LONGEST))
 }
 
-/// Has a tracee ask or set something about a descriptor, and come back to where it is.
+/// Has a tracee query or set an option of a descriptor, and return to where it is.
 pub(super) fn ask(
     tid: Tid,
     entry: &Entry,
@@ -263,7 +264,7 @@ fn int(number: i32) -> u64 {
     u64::from(number.unsigned_abs())
 }
 
-/// Has a tracee give back the page that `ask` has mapped.
+/// Has a tracee unmap the page that `ask` has mapped.
 pub(super) fn unmap(tid: Tid, entry: &Entry, page: u64) -> Result<(), Failed> {
     let here = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
     let arguments = [page, PAGE, 0, 0, 0, 0];
@@ -277,8 +278,8 @@ pub(super) fn unmap(tid: Tid, entry: &Entry, page: u64) -> Result<(), Failed> {
     .map(drop)
 }
 
-/// Has a tracee make its own call, with what is done around it, and stand behind it then; `behind`
-/// are the registers there.
+/// Has a tracee make its own call, with the options around it, and stop at the syscall-exit-stop;
+/// `behind` are the registers there.
 pub(super) fn make_own(
     tid: Tid,
     entry: &Entry,
@@ -300,19 +301,19 @@ pub(super) fn make_own(
     results.get(own).copied().ok_or(Failed::Refused)
 }
 
-/// A call of a piece.
+/// A call in a piece.
 #[derive(Clone, Copy)]
 enum Piece {
     Call(RemoteCall),
-    /// With this value, which has its place beside the code.
+    /// With this value, which lies beside the code.
     SetOption(i32),
     /// The program's own.
     Own,
 }
 
-/// Has a tracee make these calls with its signals blocked, and stand at `behind` then, with the
-/// result of one of them if it is to be the program's. Whenever the tracer ends, the tracee comes
-/// there by itself.
+/// Has a tracee make these calls with its signals blocked, and continue at `behind`, with the
+/// result of one of them if it is the program's. If the tracer ends, the tracee gets there by
+/// itself.
 fn make(
     tid: Tid,
     entry: &Entry,
@@ -377,7 +378,7 @@ fn make(
     result
 }
 
-/// Follows a tracee through so many calls, and returns what they did.
+/// Follows a tracee through this many calls, and returns their results.
 fn follow(tid: Tid, calls: usize) -> Result<Vec<i64>, Failed> {
     let mut results = Vec::new();
     let mut is_within = false;
@@ -411,7 +412,7 @@ fn follow(tid: Tid, calls: usize) -> Result<Vec<i64>, Failed> {
     Ok(results)
 }
 
-/// Whether a call can be put off, as far as this process's own filter lets it: see
+/// Whether a call can be skipped under this process's own seccomp filter: see
 /// [`ptrace::may_make_no_call`].
 pub(super) fn can_skip_syscalls() -> bool {
     static CAN_BE: OnceLock<bool> = OnceLock::new();
@@ -419,8 +420,8 @@ pub(super) fn can_skip_syscalls() -> bool {
     *CAN_BE.get_or_init(|| !is_filtered() || ptrace::may_make_no_call())
 }
 
-/// Has a tracee that is about to make a system call not make it, and stand before it again: killed
-/// from here on, the tracer leaves a thread that makes its call.
+/// Skips the system call that a tracee is about to make, and rewinds to before it. If the tracer is
+/// killed from here on, the thread makes its call.
 pub(super) fn skip_syscall(tid: Tid, entry: &Entry) -> Result<(), Failed> {
     let refused = |_| Failed::Refused;
     arch::skip_syscall(tid, entry).map_err(refused)?;

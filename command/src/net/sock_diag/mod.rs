@@ -64,7 +64,7 @@ pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
         let request = Request::dump(family, u32::MAX)
             .of_udp()
             .on_port(which.port());
-        // What has been read is right, whatever comes of the rest.
+        // What has been read is right, even if the rest fails.
         let _ = netlink.ask(&request.encode(), |socket| {
             entries.extend(which.entry(&socket));
         });

@@ -105,7 +105,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// What comes of the request, which is to come to an end.
+    /// Reads the answer to the request up to its end.
     fn answer(request: Request) -> io::Result<()> {
         let (give, take) = mpsc::channel();
         thread::spawn(move || {

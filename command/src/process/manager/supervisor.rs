@@ -294,7 +294,7 @@ fn pm2_of(daemon: &Member, applications: Vec<String>) -> Manager {
     }
 }
 
-/// What pm2 has told an application of itself: one variable each, or all in one.
+/// What pm2 puts into an application's environment: one variable each, or all in one.
 fn of_pm2(pid: i32, key: &str) -> Option<String> {
     variable(pid, key).or_else(|| {
         let all: Value = serde_json::from_str(&variable(pid, "pm2_env")?).ok()?;

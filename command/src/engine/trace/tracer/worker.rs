@@ -152,7 +152,7 @@ impl Tracee {
             intercepted.make_once_more(tid)
         };
         if result.is_err() {
-            // It has been killed, which is told later on.
+            // It has been killed, which is reported later.
             intercepted.sequence.made(Err(INTERRUPTED));
         }
         None
@@ -256,7 +256,7 @@ impl Tracer {
                     self.stopped(tid, stop);
                 }
             }
-            // It asks for a tracee that has gone, and has been told so.
+            // The tracee has exited, and the sequence has been told.
             (Request::Make(_) | Request::Query(..), None) => {}
             (Request::Done { listens }, tracee) => {
                 if tracee.is_some() {
@@ -309,7 +309,7 @@ impl Tracer {
             self.stopped(tid, stop);
             return;
         }
-        // What fails here fails because it has been killed, which is told later on.
+        // This fails only if it has been killed, which is reported later.
         if (again || held.is_some()) && !intercepted.is_restarted {
             let _ = restart_syscall(tid, &entry);
         }
