@@ -84,7 +84,7 @@ impl Arguments {
     }
 }
 
-/// What the exit code is.
+/// The exit code.
 fn code(answer: &Arming) -> u8 {
     let failed =
         !answer.refused.is_empty() || answer.sockets.iter().any(|socket| socket.error.is_some());
@@ -101,7 +101,7 @@ fn code(answer: &Arming) -> u8 {
     }
 }
 
-/// What was done, one line for all that is alike.
+/// Says what was done, equal sockets on one line.
 fn text(answer: &Arming) -> String {
     type Alike<'a> = (
         i32,
@@ -166,7 +166,7 @@ fn text(answer: &Arming) -> String {
     text
 }
 
-/// What the next start will meet.
+/// Says what the next start will find.
 fn outlook(answer: &Arming, armed: usize) -> String {
     let number = count(armed, "socket", "sockets");
     let mut text = if answer.dry_run {

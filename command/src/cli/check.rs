@@ -93,7 +93,7 @@ fn locate(name: &OsStr) -> Result<PathBuf> {
     })
 }
 
-/// What serves a program for certain, where the library does so only probably.
+/// The engine that works for certain, where the library works only probably.
 fn advice(report: &Report, shown: &str) -> Option<String> {
     if report.pid.is_some() || report.certain || report.follows {
         return None;

@@ -1,5 +1,5 @@
-//! What may stand at the end of a command line: the completion scripts ask. It knows options and
-//! values from the command line itself, and ports, processes and units from the machine.
+//! Completes a command line for the completion scripts. Options and values come from the command
+//! line's definition; ports, processes and units from the machine.
 
 use super::exit;
 use crate::net::sock_diag::{self, Which};
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     words: Vec<String>,
 }
 
-/// What may stand there.
+/// The possible completions.
 #[derive(Debug, Eq, PartialEq)]
 enum Completions {
     /// Words, each with what it means.
@@ -135,7 +135,7 @@ fn options(command: &Command, given: &[&str]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What may be given for an option or argument, by the name that its value has in the help.
+/// The possible values of an option or argument, by its value's name in the help.
 fn values(argument: &Arg, current: &str, before: &str) -> Completions {
     let possible: Vec<(String, String)> = argument
         .get_possible_values()

@@ -1,19 +1,19 @@
-//! What the exit codes mean.
+//! The exit codes.
 
-/// It is as was asked for.
+/// The answer is yes, or all was done.
 pub(crate) const YES: u8 = 0;
-/// It is not.
+/// The answer is no, or not all was done.
 pub(crate) const NO: u8 = 1;
 /// It could not be found out or done.
 pub(crate) const FAILED: u8 = 2;
-/// Nothing was started, since something that was asked for can't be.
+/// Nothing was started: a request can't be met.
 pub(crate) const REFUSED: u8 = 125;
 /// The program can't be executed, as in sh.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The program is not there, as in sh.
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// What each exit code means, per subcommand.
+/// The meaning of each exit code, per subcommand.
 pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
     (
         "run",

@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
 struct FreeOutput {
     network_namespace: String,
     dry_run: bool,
-    /// Who had to exit.
+    /// The processes that were asked to exit.
     asked: Vec<Asked>,
     /// Why somebody was not asked.
     refusals: Vec<String>,
@@ -186,7 +186,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
 }
 
-/// What was asked, as it would be typed.
+/// The arguments as they would be typed.
 fn asked(arguments: &Arguments, ports: &PortSet) -> String {
     let mut words = Vec::new();
     words.extend(arguments.network.pid.map(|pid| format!("--pid {pid}")));

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     Ok(exit::YES)
 }
 
-/// What the set-user-ID bit of a library means.
+/// Explains the set-user-ID bit of a library.
 const SECURE: &str = "With LD_PRELOAD=libreuse.so in their environment, setuid programs and those \
                       with file capabilities load it from now on, whoever starts them: its code \
                       runs with their privileges. There it obeys no variable but acts by its \

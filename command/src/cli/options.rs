@@ -79,7 +79,7 @@ impl FromStr for Span {
     }
 }
 
-/// Who reads the answer.
+/// The output's format.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Format {
     /// Print JSON; the manual describes every key (`reuseaddr man`)

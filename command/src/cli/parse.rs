@@ -29,7 +29,7 @@ pub(crate) fn parse<Cli: Parser>() -> Result<Cli, ExitCode> {
         .map_err(|error| usage(&error, runs))
 }
 
-/// Where the command is: the first word that is neither an option nor the value of one.
+/// The position of the subcommand: the first word that is neither an option nor an option's value.
 fn place(words: &[OsString]) -> Option<usize> {
     let mut place = 1;
     loop {

@@ -132,7 +132,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     start.run(environment)
 }
 
-/// What was asked for that can't be.
+/// The requests that can't be met.
 fn impossible(arguments: &Arguments, settings: &Settings) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (option, needed) in [
@@ -188,7 +188,7 @@ struct Prepared<'a> {
 #[derive(Clone, Copy)]
 enum Way {
     By(Engine),
-    /// As it is: that was asked for.
+    /// Unchanged, as asked for.
     Plain,
 }
 
@@ -342,7 +342,7 @@ impl Prepared<'_> {
     }
 
     fn begin_to_trace(&mut self, has_library: bool) -> io::Result<()> {
-        /// So many ports and no more are each expected to listen: of a wide range, some will.
+        /// Up to this many ports are each expected to listen; of more, only some will.
         const MOST_PORTS: usize = 16;
         let ports = port_list::listed(&self.settings.ports);
         let terms = DetachPolicy {

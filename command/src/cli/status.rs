@@ -1,4 +1,5 @@
-//! Who holds a port, and whether it can be bound: the kernel's table, with owners, and a diagnosis.
+//! Prints who holds a port and whether it can be bound: the kernel's table, with holders, and a
+//! diagnosis.
 
 use super::{exit, options};
 use crate::net::namespace;
@@ -411,7 +412,7 @@ fn text(answer: &StatusOutput, named: bool, scope: Scope) -> String {
     text
 }
 
-/// Who has the number for UDP, which is in nobody's way.
+/// Names the UDP holders of the port, which are no obstacle.
 fn udp(port: &PerPort) -> String {
     let holders: BTreeSet<String> = port
         .udp

@@ -250,7 +250,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     )
 }
 
-/// As long as FIN_WAIT2 of an orphan and the TIME_WAIT behind it.
+/// An orphan's FIN_WAIT2 and the TIME_WAIT after it.
 const LONGEST: &str = "125s";
 const WAITS: &str = "Environment=\"LIBREUSE_WAIT=125s\"\n";
 
@@ -259,7 +259,7 @@ struct Plan<'a> {
     text: String,
     folder: &'a Path,
     file: &'a Path,
-    /// What is typed then.
+    /// The command to type then.
     restart: &'a str,
     /// The command that the drop-in names, if it names it.
     command: Option<Lasting>,
@@ -271,8 +271,7 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// What is added where the first restart finds a port busy: that it waits, if it can, and else
-    /// a word of warning.
+    /// Text for a first restart that finds a port busy: it waits if it can, otherwise a warning.
     fn waits_for(&self, port: &str) -> &'static str {
         if self.waits {
             return "";

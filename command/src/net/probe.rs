@@ -41,7 +41,7 @@ impl Serialize for Outcome {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Probe {
     pub(crate) address: IpAddr,
-    /// As a program binds that sets no option.
+    /// Without any option.
     pub(crate) plain: Outcome,
     /// With `SO_REUSEADDR`, as the library does after `EADDRINUSE`.
     pub(crate) reuse: Outcome,

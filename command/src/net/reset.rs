@@ -37,7 +37,7 @@ pub(crate) enum ResetError {
     PeerInUse,
     /// The peer's port is one of those that root alone binds.
     PeerPrivileged,
-    /// It is in a state in which our SYN may do harm, or nothing.
+    /// In its state our SYN may do harm, or nothing.
     State,
     /// The kernel refused for another reason.
     Other(i32),
@@ -86,7 +86,7 @@ impl Resetter {
         })
     }
 
-    /// What is known to be in the way before anything is sent.
+    /// The obstacle that is known before anything is sent.
     pub(crate) fn error(&mut self, entry: &Entry) -> Option<ResetError> {
         if !matches!(entry.state, State::TimeWait | State::FinWait2) {
             return Some(ResetError::State);

@@ -43,7 +43,7 @@ impl Drop for Progress {
     }
 }
 
-/// As much of a text as fits on one line: what is wrapped could not be taken away again.
+/// Cuts a text to one line: wrapped lines could not be erased.
 fn cut(text: &str) -> String {
     let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
     let columns = if columns == 0 {

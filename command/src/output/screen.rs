@@ -9,7 +9,7 @@ use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// What is shown: a table of which rows may be left out, and the text below it.
+/// A screen's content: a table, of which rows may be left out, and the text below it.
 pub(crate) struct Frame<'a> {
     pub(crate) title: &'a str,
     pub(crate) table: &'a str,
@@ -20,7 +20,7 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Screen {
     signals: Signals,
     keys: Keys,
-    /// What is there, so that a frame like the one before is not written again.
+    /// The last frame, so that an equal one is not written again.
     shown: String,
 }
 

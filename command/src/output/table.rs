@@ -71,7 +71,7 @@ fn laid_out(columns: &[Column], rows: &[Vec<String>], width: usize) -> String {
     text
 }
 
-/// By how much the table is too wide.
+/// How many columns the table exceeds the width by.
 fn excess(shown: &[(usize, Column, usize)], width: usize) -> Option<usize> {
     let total: usize = shown.iter().map(|(_, _, width)| width + GAP).sum();
     total

@@ -40,7 +40,7 @@ pub(crate) fn sentence(text: &str) -> String {
     text.replace("`sudo reuseaddr ", &format!("`sudo {} ", for_root()))
 }
 
-/// What follows our name, if a line begins with these words and it.
+/// Returns what follows our name in a line that begins with these words and our name.
 fn words_after<'a>(line: &'a str, before: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(before)?.strip_prefix(NAME)?;
     (rest.is_empty() || rest.starts_with(' ')).then_some(rest)

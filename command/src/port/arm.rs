@@ -69,7 +69,7 @@ pub(crate) struct Refused {
     pub(crate) why: String,
 }
 
-/// What to arm, and how.
+/// The sockets to arm, and how.
 pub(crate) struct Job<'a> {
     pub(crate) ports: &'a [u16],
     /// The process alone, if those who share its ports can't be found.

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// What binding a port gives.
+/// The result of binding a port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bindable {
     /// It succeeds.

@@ -1,4 +1,4 @@
-//! What keeps a port from being bound, found from the sockets on it and from what binding it gave.
+//! Finds what keeps a port from being bound, from the sockets on it and the results of binding it.
 
 use super::direction::Direction;
 use super::socket::Socket;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-/// What keeps a port from being bound.
+/// The cause that keeps a port from being bound.
 #[derive(Debug)]
 pub(crate) enum Cause<'a> {
     /// Nothing does.

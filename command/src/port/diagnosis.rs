@@ -11,19 +11,19 @@ use crate::process::manager::ByPid;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
-/// What is known of a port. `--json` has it under the key `verdict`.
+/// Why a port can be bound or not. `--json` has it under the key `verdict`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Diagnosis {
     pub(super) kind: CauseKind,
     /// The cause in a sentence or two.
     pub(super) summary: String,
     pub(super) probes: Vec<Probe>,
-    /// When what is in the way expires, if the kernel has a timer for all of it. `TIME_WAIT` may
-    /// last two seconds longer.
+    /// When the obstacle expires, if the kernel has a timer for all of it. `TIME_WAIT` may last two
+    /// seconds longer.
     free_in_ms: Option<u32>,
     #[serde(rename = "advice")]
     pub(super) hints: Vec<Hint>,
-    /// The processes that hold what is in the way. For programs they are with the sockets.
+    /// The processes that hold the obstacle. For programs they are with the sockets.
     #[serde(skip)]
     pub(super) holders: Vec<Holder>,
     /// Their managers.
@@ -31,7 +31,7 @@ pub(crate) struct Diagnosis {
     pub(super) managers: ByPid,
 }
 
-/// What is the same for every port that is asked about.
+/// What all ports of one command share.
 pub(crate) struct Surroundings {
     pub(crate) scope: Scope,
     /// The ports that the kernel gives to outgoing connections.
@@ -75,7 +75,7 @@ impl Diagnosis {
         self.kind
     }
 
-    /// What many ports may have in common, if nothing in particular is known of this one.
+    /// A summary that other ports may share, if this one has no details.
     pub(crate) fn common(&self) -> Option<&str> {
         matches!(self.kind, CauseKind::Denied | CauseKind::Unknown).then_some(&self.summary)
     }

@@ -54,11 +54,11 @@ pub(crate) fn is_alive(entry: &Entry) -> bool {
 /// The outcome.
 #[derive(Debug)]
 pub(crate) struct Eviction {
-    /// What was selected.
+    /// The leftovers that were selected.
     pub(crate) found: Vec<Entry>,
-    /// What of it is still there.
+    /// Those that remain.
     pub(crate) left: Vec<Entry>,
-    /// What else is on the ports.
+    /// Other sockets on the ports.
     pub(crate) spared: Vec<Entry>,
     /// Why the kernel does not destroy sockets for us.
     pub(crate) refusal: Option<Refusal>,

@@ -46,7 +46,7 @@ pub(crate) struct ExitRequest {
     pub(crate) method: Method,
 }
 
-/// Who asks processes to exit.
+/// How processes are asked to exit.
 #[derive(Debug)]
 pub(crate) enum Method {
     /// A signal.
@@ -95,7 +95,7 @@ impl ExitRequest {
     }
 }
 
-/// Who has to exit.
+/// The processes to ask, and those that may not be asked.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) requests: Vec<ExitRequest>,
@@ -114,7 +114,7 @@ pub(crate) enum Refusal {
     SocketUnit(Holding, Option<String>),
     /// This command.
     Ourselves(Holding),
-    /// What has started this command.
+    /// An ancestor of this command.
     Ancestor(Holding),
     /// It is in a container, or holds the port for one.
     Container(Holding, Manager),

@@ -158,7 +158,7 @@ fn listening(it: &Listening, port: u16, scope: Scope, managers: &ByPid) -> Vec<H
     hints
 }
 
-/// What makes the next start of a listener's program succeed.
+/// The command with which a listener's next start succeeds.
 fn restart(it: &Listening, port: u16, scope: Scope) -> Hint {
     if it.carries_reuse_address() {
         let purpose = if it.has_leftovers {

@@ -41,7 +41,7 @@ pub(crate) fn wait_for_listeners(
     }
 }
 
-/// Who listens on each of these ports, in words.
+/// Names the listeners of each of these ports.
 pub(crate) fn listeners_named(
     ports: &[u16],
     address: Option<IpAddr>,

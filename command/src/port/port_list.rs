@@ -39,7 +39,7 @@ impl PortSet {
         self.tcp.len() + self.udp.len()
     }
 
-    /// As the command line takes them: `80,8000-8100,53/udp`.
+    /// Formats them for the command line: `80,8000-8100,53/udp`.
     pub(crate) fn spelled(&self) -> String {
         let udp = spelled(&self.udp);
         let udp = udp.split(',').filter(|ports| !ports.is_empty());

@@ -14,14 +14,14 @@ use anyhow::Result;
 use rustix::process::geteuid;
 use std::time::{Duration, Instant};
 
-/// Who holds the ports again, and who has started it.
+/// The processes that hold the ports again, and what has started them.
 #[derive(Debug)]
 pub(crate) struct Respawn {
     pub(crate) holders: Vec<Holder>,
     pub(crate) by: Option<Starter>,
 }
 
-/// Who has started a holder again.
+/// What has started a holder again.
 #[derive(Debug)]
 pub(crate) enum Starter {
     Manager(Manager),
@@ -71,7 +71,7 @@ pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Op
     }
 }
 
-/// Who holds the ports again by now, after every holder has exited.
+/// Finds the processes that hold the ports again, after every holder has exited.
 pub(crate) fn at_once(
     ports: &PortSet,
     requests: &[ExitRequest],
@@ -144,7 +144,7 @@ pub(super) fn respawn(again: &[Holding], requests: &[ExitRequest], us: &Us) -> R
 }
 
 impl Starter {
-    /// What stops it from doing so.
+    /// The command that stops it from doing so.
     pub(crate) fn stop_command(&self) -> String {
         match self {
             Self::Manager(manager) => manager.stop_command(),

@@ -102,7 +102,7 @@ impl fmt::Display for Endpoint {
 }
 
 impl Socket {
-    /// What is known of an entry of the kernel's table.
+    /// Describes an entry of the kernel's table.
     pub(crate) fn new(entry: &Entry, directions: &Directions, holders: &Holders) -> Self {
         let connected = !matches!(entry.state, State::Listen | State::Bound);
         Self {
@@ -191,7 +191,7 @@ impl Socket {
         format!("{}{and}", self.local)
     }
 
-    /// Who holds it, in words.
+    /// Names its holders.
     pub(crate) fn held_by(&self) -> String {
         if self.leftover {
             "no process".into()
@@ -216,7 +216,7 @@ impl UdpSocket {
         }
     }
 
-    /// Who holds it, in words.
+    /// Names its holders.
     pub(crate) fn held_by(&self) -> String {
         if self.holders.is_empty() {
             unseen(self.uid)

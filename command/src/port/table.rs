@@ -38,7 +38,7 @@ struct Row<'a> {
     first: Option<&'a Socket>,
 }
 
-/// What tells one row from another.
+/// The key of a row: sockets with the same key share it.
 #[derive(Eq, Ord, PartialEq, PartialOrd)]
 struct Key {
     port: u16,

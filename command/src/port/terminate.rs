@@ -98,7 +98,7 @@ impl Terminator {
         Ok(())
     }
 
-    /// Has them end. Those whose parent is among them are left to it, and asked when it has gone
+    /// Asks them to exit. Children of one of them are left to it at first, and asked if it exits
     /// without them.
     pub(crate) fn run(
         mut self,

@@ -24,7 +24,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) denied: Denied,
 }
 
-/// What to do about a port that this user may not bind (`EACCES`).
+/// How to treat a port that this user may not bind (`EACCES`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Denied {
     /// Give up: waiting does not help a program without the privilege.
@@ -120,7 +120,7 @@ fn with_sockets(ports: &[u16]) -> Result<BTreeSet<u16>> {
     Ok(entries.iter().map(|entry| entry.local.port()).collect())
 }
 
-/// What is in the way of some ports.
+/// The obstacles on some ports.
 struct InTheWay {
     text: String,
     /// When the first of the ports is free, if time alone frees them all.
@@ -172,7 +172,7 @@ fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(InTheWay
     ))
 }
 
-/// What is in the way of these ports now, in a few words.
+/// Names the obstacles on these ports in a few words.
 pub(crate) fn what_holds(ports: &[u16]) -> Result<String> {
     let wish = Wish {
         ports,
@@ -189,7 +189,7 @@ pub(crate) fn has_listener_or_bound(ports: &[u16]) -> Result<bool> {
         .any(|entry| matches!(entry.state, State::Listen | State::Bound)))
 }
 
-/// What is in the way of a port, in a few words.
+/// Names the obstacle on a port in a few words.
 fn in_the_way(sockets: &[Socket]) -> String {
     let in_state = |state| sockets.iter().find(|socket| socket.state == state);
     if let Some(listener) = in_state(State::Listen) {

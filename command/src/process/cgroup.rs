@@ -6,8 +6,8 @@ use serde::Serialize;
 /// A container.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Container {
-    /// What runs it, as far as the group's name shows: `docker`, `podman`, `containerd`, `cri-o`,
-    /// `lxc`, `machine`, `kubernetes`.
+    /// Its engine, by the group's name: `docker`, `podman`, `containerd`, `cri-o`, `lxc`,
+    /// `machine`, `kubernetes`.
     pub(crate) runtime: &'static str,
     /// Its whole id, or its name.
     pub(crate) id: String,

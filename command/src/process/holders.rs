@@ -68,13 +68,13 @@ impl Holders {
 /// How the sockets of a process are found: descriptors and inodes.
 type Sockets = fn(i32) -> rustix::io::Result<Vec<(i32, u64)>>;
 
-/// What a process holds of that which is looked for: a descriptor of each, and its inode.
+/// The sought sockets that a process holds: a descriptor and inode of each.
 type Held = Vec<(i32, u64)>;
 
 /// Looks through all processes, with all processors where there are many: nearly all of the time is
 /// the kernel's, which composes a line for each descriptor.
 fn search(wanted: &HashSet<u64>, sockets: Sockets) -> Vec<(Holder, Held)> {
-    /// So many have been looked through before another thread has begun.
+    /// How many processes are read before another thread starts.
     const FEW: usize = 50;
     const MOST_THREADS: usize = 8;
     let pids: Vec<i32> = pids().collect();

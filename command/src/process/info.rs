@@ -39,7 +39,7 @@ pub(crate) struct ProcessInfo {
     /// Whether the unit belongs to a user's own manager.
     pub(crate) user_unit: bool,
     pub(crate) container: Option<Container>,
-    /// Who started it, the nearest first, up to process 1.
+    /// Its ancestors, the parent first, up to process 1.
     pub(crate) ancestors: Vec<Ancestor>,
     /// The tracer of `reuseaddr run`, as long as it is there.
     pub(crate) tracer: Option<i32>,
@@ -195,7 +195,7 @@ pub(crate) fn start(pid: i32) -> Option<u64> {
     Some(stat(pid)?.starttime)
 }
 
-/// Who traces a process, which is a number or `self` (proc_pid_status(5)).
+/// The tracer of a process, which is a number or `self` (proc_pid_status(5)).
 pub(crate) fn tracer(process: impl Display) -> Option<i32> {
     let status = proc::text(format!("/proc/{process}/status")).ok()?;
     let mut lines = status.lines();
@@ -224,7 +224,7 @@ pub(crate) fn spelled_age(seconds: u64) -> String {
 pub(super) struct ProcCache {
     /// Processes and their parents; `None` of a process that had ended.
     parents: Mutex<HashMap<i32, Option<(Ancestor, i32)>>>,
-    /// For how many seconds the machine has been up.
+    /// The machine's uptime in seconds.
     uptime: OnceLock<Option<u64>>,
 }
 

@@ -59,9 +59,9 @@ pub(crate) fn is_called(
         })
 }
 
-/// What `LIBREUSE_PROGRAMS` may call it: the name that it was started under, unless it has changed
-/// that since, that of a script, which is the first argument of its interpreter that is no option,
-/// and the name of its file.
+/// The names by which `LIBREUSE_PROGRAMS` may select it: the one it was started under (unless
+/// changed since), its script's (the interpreter's first argument that is no option), and its
+/// file's.
 pub(crate) fn names(process: &Process, exe: Option<&Path>) -> Vec<Vec<u8>> {
     let mut arguments = raw_arguments(process.pid()).into_iter();
     let started_as = arguments.next();

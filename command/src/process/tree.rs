@@ -48,7 +48,7 @@ fn families(holders: &[Holder]) -> Vec<Tree<'_>> {
 /// More names than these say less.
 const FEW: usize = 4;
 
-/// Who they are, in words: `nginx (pid 70 and 4 children)`, `python3 (pids 7 and 9)`.
+/// Names them: `nginx (pid 70 and 4 children)`, `python3 (pids 7 and 9)`.
 pub(crate) fn named(holders: &[Holder]) -> String {
     let families = families(holders);
     let mut words: Vec<String> = Vec::new();

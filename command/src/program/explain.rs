@@ -1,4 +1,4 @@
-//! What was found, in words.
+//! Words the findings.
 
 use super::finding::{Finding, Hopeless, Note, Problem, Reach, Untraceable};
 use crate::output::list;
@@ -112,9 +112,9 @@ fn of_problem(problem: &Problem) -> String {
              check` on its program may say why"
         ),
         Problem::ListenerPastLibrary { local, port } => format!(
-            "the listener on {local} bypassed the library: \
-             it was opened by system calls that the program makes without libc, or by another process. Start it with `reuseaddr run --engine \
-             trace`; until then `reuseaddr arm {port}` prepares the next start"
+            "the listener on {local} bypassed the library: it was opened by system calls that the \
+             program makes without libc, or by another process. Start it with `reuseaddr run \
+             --engine trace`; until then `reuseaddr arm {port}` prepares the next start"
         ),
     }
 }
@@ -147,19 +147,16 @@ fn of_hopeless(hopeless: &Hopeless) -> String {
             linker.display()
         ),
         Hopeless::DropsLibrary { wrapper } if wrapper == "su" => {
-            "su removes LD_PRELOAD from the environment. Write `run` \
-             behind it: `su USER -c \
+            "su removes LD_PRELOAD from the environment. Write `run` behind it: `su USER -c \
              'reuseaddr run PROGRAM'`"
                 .into()
         }
         Hopeless::DropsLibrary { wrapper } => format!(
-            "{wrapper} removes LD_PRELOAD from the environment. Write it \
-             in front: `{wrapper} \
+            "{wrapper} removes LD_PRELOAD from the environment. Write it in front: `{wrapper} \
              reuseaddr run PROGRAM`"
         ),
         Hopeless::StartedElsewhere { wrapper } => format!(
-            "{wrapper} has another process start the program, with \
-             another environment. Use \
+            "{wrapper} has another process start the program, with another environment. Use \
              `reuseaddr run` there{}",
             if ["systemd-run", "systemctl", "service", "invoke-rc.d"].contains(&wrapper.as_str()) {
                 ", or `reuseaddr systemd UNIT`"
@@ -221,9 +218,8 @@ fn of_note(note: &Note) -> String {
             "the script that {interpreter} runs may start other programs, which were not looked at"
         ),
         Note::StartsElsewhere { wrapper } => format!(
-            "{wrapper} has a server that runs already start it, \
-             with that server's environment. Put \
-             `reuseaddr run` in front of the program itself"
+            "{wrapper} has a server that runs already start it, with that server's environment. \
+             Put `reuseaddr run` in front of the program itself"
         ),
         Note::Unreadable(why) | Note::SocketsUnreadable(why) => why.clone(),
         Note::AddressSanitizer { program } => format!(
@@ -273,7 +269,7 @@ fn of_note(note: &Note) -> String {
     }
 }
 
-/// Where nothing that the program loads at start calls `bind`, what does.
+/// Says what may call `bind`, if nothing that the program loads at start does.
 pub(crate) fn of_reach(reach: &Reach) -> String {
     match reach {
         Reach::Unknown | Reach::Calls => "who calls bind was not looked for".into(),
@@ -291,8 +287,8 @@ pub(crate) fn of_reach(reach: &Reach) -> String {
         }
         Reach::ByItself => {
             "neither it nor a library that it loads at start calls libc's bind, and it makes \
-             system calls itself: if it binds a port, that bypasses the library, or is done by what it \
-             loads later"
+             system calls itself: if it binds a port, that bypasses the library, or is done by \
+             what it loads later"
                 .into()
         }
         Reach::InNoWay => {

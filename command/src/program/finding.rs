@@ -1,5 +1,5 @@
-//! What can be found about a program or a process: what decides on its engine, and what should be
-//! known of it. The words are in `explain`.
+//! The findings about a program or a process: those that decide on its engine, and those that
+//! should be known of it. The words are in `explain`.
 
 use crate::process::credentials::Gain;
 use std::path::PathBuf;
@@ -84,31 +84,31 @@ pub(crate) enum Problem {
     },
 }
 
-/// What keeps every engine from doing anything.
+/// A reason why no engine works.
 #[derive(Debug)]
 pub(crate) enum Hopeless {
-    /// It can't be read, or is nothing that can be executed.
+    /// It can't be read or executed.
     NoProgram(String),
     /// The dynamic linker that it asks for is not there.
     NoLinker { program: String, linker: PathBuf },
     /// It starts others without LD_PRELOAD, whatever its arguments are.
     DropsLibrary { wrapper: String },
-    /// It has others started by somebody else.
+    /// It has another process start them.
     StartedElsewhere { wrapper: String },
 }
 
-/// What keeps a tracer away.
+/// A reason against a tracer.
 #[derive(Debug)]
 pub(crate) enum Untraceable {
     UnknownMachine {
         program: String,
         kind: String,
     },
-    /// The kernel takes its privileges from it.
+    /// A traced program would lose its privileges.
     LosesPrivileges {
         program: String,
     },
-    /// It traces, or starts containers: better not, unless that is asked for.
+    /// It traces, or starts containers: traced only if asked for.
     Exempt(String),
     /// systemd would start it in another domain through `run`.
     OtherDomainByInit {
@@ -121,7 +121,7 @@ pub(crate) enum Untraceable {
     },
 }
 
-/// What should be known.
+/// A note for the user.
 #[derive(Debug)]
 pub(crate) enum Note {
     NoShebang {
@@ -193,21 +193,20 @@ pub(crate) enum Note {
 /// How a program comes to libc's `bind`, which the library is in front of.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Reach {
-    /// It was not looked for.
+    /// Not looked for.
     #[default]
     Unknown,
-    /// The program calls it, or a library that is there for that.
+    /// The program calls it, or a library with that purpose.
     Calls,
-    /// A library calls it that has uses of its own for that.
+    /// Only a library calls it, for purposes of its own.
     ByLibrary(String),
-    /// It loads libraries later, which may.
+    /// Libraries that it loads later may call it.
     ByLoading,
-    /// By another program alone, which it may start.
+    /// Only a program that it starts may call it.
     ByStarting,
-    /// It loads libraries later, which may, and makes system calls of its own, by which it may as
-    /// well.
+    /// Libraries that it loads later may call it, and the program makes system calls without libc.
     ByItself,
-    /// In no way: if it binds a port, it is by system calls of its own.
+    /// Never: if it binds a port, it does so without libc.
     InNoWay,
 }
 

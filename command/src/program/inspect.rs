@@ -19,7 +19,7 @@ use log::trace;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// What is to be found out about a program.
+/// How much to find out about a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Question {
     /// How to start it.

@@ -1,5 +1,5 @@
-//! What the dynamic linker would answer, where the files leave no doubt of it. To run the linker
-//! takes longer than everything else that is done before a program is started.
+//! Predicts the dynamic linker's answer where the files leave no doubt. To run the linker takes
+//! longer than everything else that is done before a program is started.
 
 use crate::library::elf::Elf;
 use crate::library::layout::{PreloadPath, lib_of};

@@ -1,4 +1,4 @@
-//! What a program that gets more privileges than its caller has to do with the engines.
+//! Programs with more privileges than their caller: which engines they exclude.
 
 use super::finding::{Note, Problem, Untraceable};
 use super::report::Report;

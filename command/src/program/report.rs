@@ -16,7 +16,7 @@ pub(crate) struct Report {
     pub(crate) pid: Option<u32>,
     /// Whether the library works in it.
     pub(crate) works: bool,
-    /// What LD_PRELOAD has to be so that the dynamic linker takes the library into the program.
+    /// The LD_PRELOAD with which the dynamic linker loads the library into the program.
     pub(crate) preload: Option<PathBuf>,
     /// The file that it then takes.
     #[serde(skip)]
@@ -142,8 +142,8 @@ impl Report {
             .map(ToString::to_string)
     }
 
-    /// What is worth telling, in words: what keeps a tracer away is the reason for an engine where
-    /// it matters.
+    /// The findings in words, without those against a tracer: they are the reason for an engine
+    /// where they matter.
     pub(crate) fn told(&self) -> impl Iterator<Item = String> {
         let is_told = |finding: &&Finding| !matches!(finding, Finding::Untraceable(_));
         self.findings
@@ -203,7 +203,7 @@ impl Report {
         self.has(|it| matches!(it, Finding::Note(Note::ListenersCarryOption)))
     }
 
-    /// What root can type where nothing else serves the program.
+    /// The command for root, if nothing else serves the program.
     pub(crate) fn as_root(&self, shown: &str) -> Option<String> {
         let choice = self.alternative.as_ref()?;
         Some(format!(

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 /// A script's first line, taken apart.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Shebang {
-    /// What the kernel starts.
+    /// The interpreter that the kernel starts.
     pub(crate) interpreter: PathBuf,
-    /// What runs the script in the end, where the interpreter is `env`: a path, or a name to be
-    /// searched for.
+    /// The program that `env` runs the script with, if the interpreter is `env`: a path, or a name
+    /// to search for.
     pub(crate) by_env: Option<OsString>,
     /// Whether `env` drops the environment, and LD_PRELOAD with it.
     pub(crate) drops_environment: bool,
@@ -83,7 +83,7 @@ impl Shebang {
     }
 }
 
-/// What the kernel takes for space in a first line (fs/binfmt_script.c).
+/// The space characters of a first line (fs/binfmt_script.c).
 const BLANKS: [u8; 2] = *b" \t";
 
 fn trim_blanks(line: &[u8]) -> &[u8] {
@@ -103,8 +103,8 @@ pub(crate) fn is_text(path: &Path) -> io::Result<bool> {
     Ok(!start.contains(&0))
 }
 
-/// What a shell script does that the library should know of: lines that start the program it wraps,
-/// or that remove LD_PRELOAD.
+/// Finds the lines of a shell script that start the program it wraps, and those that remove
+/// LD_PRELOAD.
 pub(crate) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     const LONGEST: u64 = 1 << 20;
     let mut bytes = Vec::new();

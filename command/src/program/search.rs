@@ -1,4 +1,4 @@
-//! Where programs are, and what they are called.
+//! Finds programs (PATH), and their names.
 
 use rustix::fs::{Access, access};
 use std::env;

@@ -73,7 +73,7 @@ fn engine(report: &Report, untraceable: Option<&str>) -> Option<Choice> {
 ///
 /// # Errors
 ///
-/// What is against it, in words.
+/// Why no engine can be chosen.
 pub(crate) fn decide(
     asked: Option<Engine>,
     report: &Report,
@@ -104,7 +104,7 @@ pub(crate) fn decide(
     }
 }
 
-/// What the chosen engine lacks.
+/// The setting that the chosen engine lacks.
 fn missing(choice: &Choice, report: &Report, settings: &Settings, shown: &str) -> Option<String> {
     match choice.name {
         // It is served in no other way, and may have nothing to be served.
@@ -123,11 +123,11 @@ pub(crate) fn is_past_libc(report: &Report) -> bool {
     matches!(report.reach, Reach::InNoWay | Reach::ByItself) && report.is_good()
 }
 
-/// What of the settings can't be had from a tracer.
+/// The setting that a tracer can't apply.
 pub(crate) fn not_while_traced(settings: &Settings) -> Option<String> {
     (settings.linger == Linger::Zero).then(|| {
         "linger zero is for the engine preload: it resets connections when they are closed, and by \
-         then the tracer has let go. --linger graceful works"
+         then the tracer has detached. --linger graceful works"
             .into()
     })
 }

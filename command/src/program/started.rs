@@ -1,4 +1,4 @@
-//! What a wrapper starts: that program is what matters, and not the wrapper.
+//! Follows a wrapper to the program that it starts, which is the one that matters.
 
 use super::finding::{Hopeless, Note, Problem};
 use super::report::Report;
@@ -119,7 +119,7 @@ pub(super) fn follow(
     })
 }
 
-/// Who starts the program, where these start the wrapper.
+/// The credentials with which the wrapper starts the program.
 fn started_as(wrapper: &Path, who: &Credentials, start: &Wrapped) -> Credentials {
     let id = |name: &Option<OsString>, own| name.as_ref().map_or(own, |name| Credentials::id(name));
     Credentials {

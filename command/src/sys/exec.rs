@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What std changes before `main`, and [`exec`] puts back: bits 0 to 2 say that this descriptor was
-/// closed, bit 3 that SIGPIPE was ignored. std opens /dev/null where a standard descriptor is
-/// missing, and ignores SIGPIPE; a program that we become must not find either, nor miss that
-/// systemd had SIGPIPE ignored for it.
+/// The state that std changes before `main`, and [`exec`] restores: bits 0 to 2 say that this
+/// descriptor was closed, bit 3 that SIGPIPE was ignored. std opens /dev/null where a standard
+/// descriptor is missing, and ignores SIGPIPE; a program that we become must not find either, nor
+/// miss that systemd had SIGPIPE ignored for it.
 static FOUND: AtomicU8 = AtomicU8::new(0);
 const SIGPIPE_IGNORED: u8 = 1 << 3;
 

@@ -15,7 +15,7 @@ pub(crate) struct Signals {
     fd: OwnedFd,
 }
 
-/// What a wait has come to.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum News {
     /// Nothing yet.

@@ -95,8 +95,8 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize>
     get(socket, option, into)
 }
 
-/// What tells the network namespace of a socket from every other one (`SO_NETNS_COOKIE`, from Linux
-/// 5.14 on; before, the number of its file, for those who may administer it).
+/// Identifies the network namespace of a socket (`SO_NETNS_COOKIE`, from Linux 5.14 on; before, the
+/// number of its file, for those who may administer it).
 pub(crate) fn network(socket: BorrowedFd<'_>) -> Option<u64> {
     const SIOCGSKNS: libc::Ioctl = 0x894c;
     let mut cookie = [0; 8];

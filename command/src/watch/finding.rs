@@ -1,5 +1,5 @@
-//! What is in the way of a program that could not bind, in the words of `status`; and what
-//! `--evict` does about it.
+//! Diagnoses why a program could not bind, in the words of `status`, and clears leftovers for
+//! `--evict`.
 
 use super::seen::{Protocol, Seen};
 use crate::net::namespace;
@@ -20,13 +20,13 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::thread;
 
-/// What is in the way.
+/// The obstacle.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Finding {
     /// The diagnosis of `status`, of TCP.
     #[serde(rename = "verdict")]
     pub(crate) diagnosis: Option<Diagnosis>,
-    /// Who holds the port, of UDP.
+    /// The UDP holders.
     pub(crate) udp: Vec<UdpSocket>,
     /// How many leftovers have been cleared.
     pub(crate) evicted: Option<usize>,
@@ -110,7 +110,7 @@ fn diagnosis(port: u16, pid: Option<i32>, address: Option<IpAddr>) -> Result<Dia
 }
 
 impl Finding {
-    /// What is in the way, and the next command to type.
+    /// Words for the obstacle, with the next command to type.
     pub(crate) fn text(&self, seen: &Seen) -> String {
         let port = seen.address.port();
         let mut text = match &self.diagnosis {

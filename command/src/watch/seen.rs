@@ -24,7 +24,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What kind of socket it was.
+/// The socket's protocol.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Protocol {
@@ -46,7 +46,7 @@ pub(crate) struct Seen {
     pub(crate) known: Arc<Known>,
 }
 
-/// What was found out about its process.
+/// Its process.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) info: ProcessInfo,
@@ -54,7 +54,7 @@ pub(crate) struct Known {
     pub(crate) network: Option<(OwnedFd, String)>,
 }
 
-/// What the reader reports.
+/// The reader's reports.
 pub(crate) enum News {
     Failed(Box<Seen>),
     /// The same thread has bound the same descriptor there after all.
@@ -98,8 +98,8 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
     begins.recv()?
 }
 
-/// So long what was found out about a program is good for its next failure. One that tries a
-/// thousand times a second would otherwise keep everybody else from being looked at in time.
+/// How long a process's description is reused. Otherwise one that fails a thousand times a second
+/// would delay the look at all others.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 struct Reader {
@@ -177,7 +177,7 @@ impl Reader {
 }
 
 impl Known {
-    /// What is known of the process, which may have exited.
+    /// Describes the process, which may have exited.
     fn of(failure: &Failure) -> Self {
         let network = open(
             format!("/proc/{}/ns/net", failure.pid),
@@ -224,7 +224,7 @@ fn copy(failure: &Failure) -> Option<OwnedFd> {
     pidfd_getfd(&process, failure.descriptor, PidfdGetfdFlags::empty()).ok()
 }
 
-/// As `lsns` has it.
+/// The namespace's name, as in lsns(8).
 fn namespace(file: impl AsFd) -> Option<String> {
     let status = rustix::fs::fstat(file).ok()?;
     Some(format!("net:[{}]", status.st_ino))
@@ -250,7 +250,7 @@ impl Seen {
         format!("{place}{} (pid {}{user})", self.name, self.pid)
     }
 
-    /// What it could not do.
+    /// Words for the call that failed.
     pub(crate) fn deed(&self) -> String {
         let call = match self.call {
             Call::Bind => "bind",
@@ -263,7 +263,7 @@ impl Seen {
         format!("{call} {protocol}{}", self.address)
     }
 
-    /// What it was started as, on a line of its own.
+    /// Its command line, on a line of its own.
     pub(crate) fn command(&self) -> String {
         match self.known.info.command() {
             command if command.is_empty() => command,

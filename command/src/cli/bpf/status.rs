@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     format: options::Format,
 }
 
-/// What `status --json` answers.
+/// The output of `status --json`.
 #[derive(Debug, Serialize)]
 struct BpfOutput {
     /// Whether the kernel could be asked, which takes root. What others are told is what was

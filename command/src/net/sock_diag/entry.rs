@@ -1,4 +1,4 @@
-//! What sock_diag tells of a socket.
+//! Decodes a socket's entry in sock_diag(7).
 
 use libreuse_rules::diag::{Request, Socket};
 use serde::Serialize;
@@ -45,7 +45,7 @@ impl State {
         })
     }
 
-    /// As the field writes it.
+    /// The state's usual name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Listen => "LISTEN",

@@ -283,7 +283,7 @@ fn leftovers(it: &Leftovers) -> String {
     summary
 }
 
-/// Who holds these sockets, to begin a sentence with.
+/// Names the holders of these sockets, as the subject of a sentence.
 fn holders(sockets: &[&Socket], holders: &[Holder]) -> String {
     match sockets {
         [first, ..] if holders.is_empty() => first.held_by().replacen('a', "A", 1),

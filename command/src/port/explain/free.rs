@@ -30,7 +30,7 @@ pub(crate) fn is(ports: &PortSet) -> String {
     }
 }
 
-/// Who is to exit, and how.
+/// Says which processes are asked to exit, and how.
 pub(crate) fn ask(request: &ExitRequest, force: &Force, mood: Mood) -> String {
     let (udp, tcp): (Vec<Port>, Vec<Port>) =
         request.ports().into_iter().partition(|port| port.is_udp);
@@ -277,7 +277,7 @@ fn who(holders: &[Holder], verb_of_one: &str, verb_of_many: &str) -> String {
     format!("{} {verb}", tree::named(holders))
 }
 
-/// Who holds the ports again.
+/// Says which processes hold the ports again.
 pub(crate) fn respawned(respawn: &Respawn, ports: &PortSet) -> String {
     format!(
         "{} held again, by {}{}",

@@ -36,7 +36,7 @@ impl ContainerRef {
             .unwrap_or_default()
     }
 
-    /// As people see it: `web (3f4e1c9a2b7d)`.
+    /// Its name and short id: `web (3f4e1c9a2b7d)`.
     pub(super) fn short(&self) -> String {
         match (&self.name, &self.id) {
             (Some(name), Some(id)) if *name != *id => format!("{name} ({})", short_id(id)),
@@ -61,7 +61,7 @@ impl ContainerRef {
     }
 }
 
-/// As much of an id as the engines' own tools show.
+/// The short id that the engines' tools show.
 fn short_id(id: &str) -> String {
     let short = id.get(..12).filter(|_| is_id(id));
     short.unwrap_or(id).to_owned()
@@ -91,7 +91,7 @@ pub(super) fn of(container: &cgroup::Container, uid: Option<u32>) -> Manager {
     }
 }
 
-/// Where useradd(8) begins with subordinate ids (login.defs(5), `SUB_UID_MIN`).
+/// The first subordinate id of useradd(8) (login.defs(5), `SUB_UID_MIN`).
 const FIRST_SUBORDINATE: u32 = 100_000;
 
 /// An engine whose own processes hold ports for containers.
@@ -281,7 +281,7 @@ impl Engine {
             .filter(|text| !text.trim().is_empty())
     }
 
-    /// Where the engine's socket may be: that of the user first.
+    /// The paths of the engine's socket, the user's first.
     fn sockets(self, uid: Option<u32>) -> Vec<PathBuf> {
         let mut paths = Vec::new();
         let variable = match self {

@@ -1,4 +1,4 @@
-//! Who starts a process again when it has ended, and what stops it for good: a unit's manager, a
+//! Finds what would restart a process, and the command that stops it for good: a unit's manager, a
 //! container's engine, a supervisor, or a script that loops.
 
 pub(crate) mod container;
@@ -19,7 +19,7 @@ use unit::Unit;
 /// The managers of processes, by their pids.
 pub(crate) type ByPid = BTreeMap<i32, Manager>;
 
-/// Who manages a process. Each variant names what it manages in its own words.
+/// The manager of a process. Each variant names what it manages in its own words.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Manager {
     /// systemd, by the service.
@@ -97,7 +97,7 @@ impl Manager {
         }
     }
 
-    /// What it manages, by its own name for that.
+    /// Its name for what it manages.
     pub(crate) fn target(&self) -> String {
         match self {
             Self::Unit(unit) => unit.name.clone(),

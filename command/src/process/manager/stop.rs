@@ -80,7 +80,7 @@ impl Manager {
             && self.owner() == Owner::Us
     }
 
-    /// Who may stop it.
+    /// The user that may stop it.
     fn owner(&self) -> Owner {
         let own = rustix::process::geteuid();
         let root = if own.is_root() {
@@ -152,7 +152,7 @@ impl Manager {
     }
 }
 
-/// As which user a manager's command has to be typed.
+/// The user that has to type a manager's command.
 #[derive(Debug, Eq, PartialEq)]
 enum Owner {
     Us,

@@ -107,7 +107,7 @@ impl Unit {
         }
     }
 
-    /// What stops it, as words.
+    /// The command that stops it, as words.
     pub(super) fn stop_words(&self) -> Vec<String> {
         let mut words = vec!["systemctl".to_owned()];
         words.extend(self.options());

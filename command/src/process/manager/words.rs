@@ -59,7 +59,7 @@ impl Manager {
         }
     }
 
-    /// What that command does, for a hint.
+    /// The command's purpose, for a hint.
     pub(crate) fn purpose(&self) -> String {
         match self {
             Self::Unit(unit) => match unit.restart() {

@@ -4,7 +4,7 @@
 /// A program that reads its options up to the first argument that is none, as getopt(3) does where
 /// it is told `+`.
 pub(super) struct Wrapper {
-    /// What it is called.
+    /// Its name.
     pub(super) names: &'static str,
     /// The letters whose value follows.
     pub(super) short: &'static str,

@@ -1,4 +1,4 @@
-//! What is read from the arguments of programs that start another.
+//! The arguments of wrappers, parsed.
 
 use super::*;
 
