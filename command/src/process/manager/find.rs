@@ -53,7 +53,7 @@ impl Member {
         Self {
             pid: ancestor.pid,
             name: ancestor.name.clone(),
-            arguments: info::arguments(ancestor.pid),
+            arguments: names::arguments(ancestor.pid),
             session: ancestor.session,
         }
     }
