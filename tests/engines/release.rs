@@ -278,6 +278,82 @@ impl Numbers {
     }
 }
 
+/// Binds over `TIME_WAIT` and listens while a child sends it numbered signals.
+const SIGNALLED: &str = r#"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+enum { SIGNALS = 50 };
+static volatile sig_atomic_t seen, wrong;
+static void on(int number, siginfo_t *info, void *context)
+{
+    (void)number;
+    (void)context;
+    wrong |= info->si_value.sival_int != ++seen;
+}
+int main(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sigaction action = {.sa_sigaction = on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    int listener = socket(AF_INET, SOCK_STREAM, 0), child;
+    sigaction(SIGRTMIN, &action, NULL);
+    puts("ready");
+    fflush(stdout);
+    if (getchar() == EOF)
+        return 1;
+    child = fork();
+    if (child == 0) {
+        for (int i = 1; i <= SIGNALS; i++) {
+            sigqueue(getppid(), SIGRTMIN, (union sigval){.sival_int = i});
+            usleep(100);
+        }
+        return 0;
+    }
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) == 0)
+        listen(listener, 9);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    printf("%d of %d signals, %d wrong\n", (int)seen, SIGNALS, (int)wrong);
+    return 0;
+}
+"#;
+
+/// Killed at any moment, the tracer takes no signal with it that it was about to hand on.
+#[test]
+fn may_be_killed_between_signals() {
+    const ALL: &str = "50 of 50 signals, 0 wrong";
+    let program = Program::new(compile_c("signalled", SIGNALLED, &["-static"]));
+    let traced = run_with(["--trace-quiet", "60s"], &program);
+    let start = |program: &Program| {
+        let mut running = program.start();
+        running.expect("ready");
+        running
+    };
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut whole = 0;
+    for round in 0..100 {
+        if round % 25 == 0 {
+            own_time_wait();
+            start(&program).say("go").expect(ALL);
+            let mut unharmed = start(&traced);
+            let begin = Instant::now();
+            unharmed.say("go").expect(ALL);
+            whole = u64::try_from(begin.elapsed().as_micros()).expect("some seconds");
+        }
+        let mut program = start(&traced);
+        let tracer = tracer(program.pid()).expect("it is traced");
+        program.say("go");
+        std::thread::sleep(Duration::from_micros(numbers.below(whole)));
+        // SAFETY: kill takes numbers; the tracer stays for longer than the program.
+        unsafe { libc::kill(tracer, libc::SIGKILL) };
+        program.expect(ALL);
+    }
+}
+
 /// Killed at any moment, the tracer takes nothing with it: neither on a free port nor in the middle
 /// of a bind over `TIME_WAIT`, where the program is told that the port is in use if it has not been
 /// helped yet.

@@ -122,14 +122,19 @@ impl Tracer {
             double_fork::end();
         }
         self.end_overdue(now);
-        if let Some((tid, stop)) = ptrace::any_stop()? {
-            self.stopped(tid, stop);
-            if self.is_busy {
-                self.give_each_its_turn();
+        let is_news = match ptrace::any_stop()? {
+            Some((tid, stop)) if self.holds(tid, stop) => self.give_each_its_turn(),
+            Some((tid, stop)) => {
+                self.stopped(tid, stop);
+                if self.is_busy {
+                    self.give_each_its_turn();
+                }
+                true
             }
-            self.is_busy = true;
-        } else {
-            self.is_busy = false;
+            None => false,
+        };
+        self.is_busy = is_news;
+        if !is_news {
             let next = self.next_deadline;
             let next = next.map_or(LONGEST, |next| next.saturating_duration_since(now));
             ptrace::sleep(left.min(LONGEST).min(next));
@@ -137,15 +142,26 @@ impl Tracer {
         Ok(())
     }
 
-    /// Handles the stop of each tracee that has stopped. A look at any of them shows the newest
-    /// one, so that the older ones of many busy threads would wait for ever.
-    fn give_each_its_turn(&mut self) {
+    /// Handles the stop of each tracee that has stopped, and returns whether there was any. A look
+    /// at any of them shows the newest one, so that the older ones of many busy threads would wait
+    /// for ever.
+    fn give_each_its_turn(&mut self) -> bool {
         let known: Vec<Tid> = self.tracees.keys().copied().collect();
+        let mut is_news = false;
         for tid in known {
-            if let Some(stop) = ptrace::stop_if_any(tid) {
+            if let Some(stop) = ptrace::stop_if_any(tid).filter(|&stop| !self.holds(tid, stop)) {
                 self.stopped(tid, stop);
+                is_news = true;
             }
         }
+        is_news
+    }
+
+    /// Whether a look shows a signal that a tracee is to be given when its sequence is over.
+    fn holds(&self, tid: Tid, stop: Stop) -> bool {
+        let intercepted = self.tracees.get(&tid).map(|tracee| &tracee.intercepted);
+        matches!(stop, Stop::Signal(_))
+            && intercepted.is_some_and(|call| call.as_ref().is_some_and(|call| call.holds(stop)))
     }
 
     fn stopped(&mut self, tid: Tid, stop: Stop) {

@@ -39,6 +39,11 @@ impl Interception {
         self.sequence.made(Err(INTERRUPTED));
     }
 
+    /// Whether this stop came in the sequence's way.
+    pub(super) fn holds(&self, stop: Stop) -> bool {
+        self.held == Some(stop)
+    }
+
     /// Makes it, from its syscall-enter-stop.
     fn make(&mut self, tid: Tid) -> io::Result<()> {
         ptrace::resume(tid, 0)?;
@@ -353,7 +358,10 @@ impl Tracer {
         };
         intercepted.stage = Stage::Exit;
         intercepted.sequence.made(result);
-        self.stand(tid);
+        // A signal that is taken would be lost with a tracer that ends.
+        if !matches!(stop, Stop::Signal(_)) {
+            self.stand(tid);
+        }
         Ok(())
     }
 }
