@@ -196,6 +196,9 @@ int main(int count, char **arguments)
     /* Of those that are not ignored the call is to be told. */
     if (count == 1) {
         sigaction(SIGUSR2, &handler, NULL);
+        /* Until the signal comes, which is later on a busy machine. */
+        limit.tv_sec = 60;
+        setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         row("epoll_wait and a handler", epoll_wait_for_ever, handled);
         row("recv and a handler", recv_, handled);
         row("pause and a handler", pause_, handled);

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::{env, fs};
 
 /// The project's folder.
@@ -124,4 +124,18 @@ fn build(arguments: &[&str], name: &str) -> PathBuf {
         .find(|path| path.is_absolute() && path.file_name() == Some(OsStr::new(name)))
         .unwrap_or_else(|| panic!("cargo names no {name}"))
         .to_path_buf()
+}
+
+/// Has programs start with the usual umask, and with the defaults of the signals that nohup(1), or
+/// a shell that starts the tests in the background, ignores.
+pub(crate) fn usual_start() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: it takes a number, and can't fail.
+        unsafe { libc::umask(0o022) };
+        for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: the default takes no function, and no test sets one in this process.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+    });
 }

@@ -1,6 +1,6 @@
 //! Folders for what a test writes.
 
-use crate::build::scratch;
+use crate::build::{scratch, usual_start};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ impl Folder {
 
     fn inside(parent: &Path, name: &str) -> Self {
         static NUMBERS: Mutex<BTreeMap<PathBuf, u32>> = Mutex::new(BTreeMap::new());
+        // Others may have to read what the test puts there.
+        usual_start();
         let mut path = parent.join(format!("{name}.{}", std::process::id()));
         // Two tests at once may want the same name.
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! Real processes, and waits that are bounded.
 
-use crate::build::{Engine, engine, reuseaddr, shim};
+use crate::build::{Engine, engine, reuseaddr, shim, usual_start};
 use crate::compilers::python;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, Once, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
@@ -177,7 +177,7 @@ impl Program {
 
     /// Starts it, with pipes for stdin, stdout and stderr.
     pub fn start(&self) -> Running {
-        default_signals();
+        usual_start();
         let (path, arguments) = self.line();
         let mut command = Command::new(path);
         command
@@ -249,18 +249,6 @@ impl Program {
         assert!(finished.status.success(), "{finished:#?}");
         finished.stdout
     }
-}
-
-/// Has programs start with the defaults of the signals that nohup(1), or a shell that starts the
-/// tests in the background, ignores.
-fn default_signals() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
-            // SAFETY: the default takes no function, and no test sets one in this process.
-            unsafe { libc::signal(number, libc::SIG_DFL) };
-        }
-    });
 }
 
 /// One end of a pipe, which a thread reads.
