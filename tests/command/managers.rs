@@ -209,10 +209,12 @@ fn what_a_loop_starts_again_is_not_called_free() {
     // It comes back at any moment: before `free` has looked, while it looks, and after it.
     let slow = format!("while :; do {server} 5000; sleep 0.05; done");
     let slower = format!("while :; do {server} 5000; sleep 0.5; done");
+    let until = format!("until {server} 5000; do sleep 0.1; done");
     for (words, told) in [
         (vec!["/bin/sh", "-c", &script], true),
         (vec!["/bin/sh", "-c", &slow], true),
         (vec!["/bin/sh", "-c", &slower], true),
+        (vec!["/bin/sh", "-c", &until], true),
         (vec!["/usr/bin/python3", "-I", "-c", &python], false),
     ] {
         // In the middle, so that the loop is no parent of the test's.
@@ -540,14 +542,28 @@ int main(int count, char **words) {
             "openrc",
             "rc-service web stop",
         ),
+        (
+            "monit",
+            &["-c", "/etc/x"],
+            "monit",
+            "monit -c /etc/x stop web",
+        ),
         // The controls.
         ("node", &[], "", ""),
         ("starter", &["web"], "", ""),
     ] {
         own_network();
+        // monit's services are not below it.
+        let apart: &[&str] = match name {
+            "monit" | "starter" => &["/usr/bin/setsid", "-f"],
+            _ => &[],
+        };
         let running = Program::new(folder.copy(&starter, name))
+            .with("MONIT_SERVICE", "web")
             .arguments(words)
-            .arguments(["--", &server, "5000"])
+            .argument("--")
+            .arguments(apart)
+            .arguments([&server, "5000"])
             .start();
         let child = holder(5000).to_string();
         let manager = status(5000)["sockets"][0]["holders"][0]["manager"].take();

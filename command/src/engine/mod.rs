@@ -1,8 +1,9 @@
 //! The engines: each applies the rules to a program's calls in its own way.
 //!
-//! * `preload`: the library, in the program. * `trace`: a tracer, from the program's start until it
-//! listens. * `bpf`: BPF programs, for everything in a control group. * `wait`: none; the program
-//! starts when its ports are free.
+//! * `preload`: the library, in the program.
+//! * `trace`: a tracer, from the program's start until it listens.
+//! * `bpf`: BPF programs, for everything in a control group.
+//! * `wait`: none; the program starts when its ports are free.
 
 pub(crate) mod bpf;
 pub(crate) mod preload;

@@ -34,6 +34,9 @@ pub(crate) enum Starter {
 
 /// How long a supervisor may take: runit and s6 pause for a second.
 const SUPERVISOR: Duration = Duration::from_secs(3);
+/// How long a supervisor may take that looks at its programs from time to time: circus does at each
+/// fifth second.
+const POLLING: Duration = Duration::from_secs(6);
 /// How long a parent may take that is no known supervisor.
 const PARENT: Duration = Duration::from_millis(1500);
 /// How long to look where nobody is known who could do it.
@@ -95,7 +98,11 @@ fn has_server(ports: &PortSet) -> Result<bool> {
 fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
     let handle = |pid| Handle::open(pid).ok();
     if let Some(manager) = request.manager() {
-        return (manager.pid().and_then(handle), SUPERVISOR);
+        let time = match manager {
+            Manager::Watcher(parent) if !parent.on_change => POLLING,
+            _ => SUPERVISOR,
+        };
+        return (manager.pid().and_then(handle), time);
     }
     let parent = request
         .holdings

@@ -52,6 +52,11 @@ pub(crate) enum Manager {
     OpenRc(Supervise),
     /// forever, by the process that it watches.
     Forever(Supervise),
+    /// monit, by the service, with its control file where it was told one.
+    Monit {
+        by: Supervise,
+        configuration: Option<String>,
+    },
     /// A program that starts it again when it ends or when a file changes, and that has no command
     /// to stop it.
     Watcher(Parent),
@@ -92,6 +97,7 @@ impl Manager {
             Self::Daemontools(_) => "daemontools",
             Self::OpenRc(_) => "openrc",
             Self::Forever(_) => "forever",
+            Self::Monit { .. } => "monit",
             Self::Watcher(_) => "watcher",
             Self::Loop(_) => "loop",
         }
@@ -111,7 +117,7 @@ impl Manager {
             Self::Runit(it) | Self::S6(it) | Self::Daemontools(it) | Self::OpenRc(it) => {
                 it.target.clone()
             }
-            Self::Forever(it) => it.target.clone(),
+            Self::Forever(it) | Self::Monit { by: it, .. } => it.target.clone(),
             Self::Watcher(parent) | Self::Loop(parent) => parent.name.clone(),
         }
     }
@@ -124,7 +130,8 @@ impl Manager {
             | Self::S6(it)
             | Self::Daemontools(it)
             | Self::OpenRc(it)
-            | Self::Forever(it) => Some(it.pid),
+            | Self::Forever(it)
+            | Self::Monit { by: it, .. } => Some(it.pid),
             Self::Watcher(parent) | Self::Loop(parent) => Some(parent.pid),
             _ => None,
         }

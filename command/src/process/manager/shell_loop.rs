@@ -12,10 +12,19 @@ pub(super) fn starts_in_a_loop(script: &str, names: &[&str]) -> bool {
             .map(|word| word.trim_matches(['"', '\'']))
             .skip_while(|word| matches!(*word, "do" | "then" | "else" | "{" | "!" | "exec"))
             .peekable();
-        let Some(&first) = words.peek() else { continue };
+        let Some(mut first) = words.peek().copied() else {
+            continue;
+        };
         if matches!(first, "while" | "until" | "for" | "loop") {
             depth += 1;
-        } else if matches!(first, "done" | "end") {
+            // What the loop goes by is a command that is repeated, too.
+            if matches!(first, "for" | "loop") {
+                continue;
+            }
+            words.next();
+            first = words.peek().copied().unwrap_or_default();
+        }
+        if matches!(first, "done" | "end") {
             depth = depth.saturating_sub(1);
         } else if depth > 0
             && (first.starts_with('$') || words.any(|word| names.contains(&file_name(word))))
@@ -60,6 +69,11 @@ mod tests {
             ("for n in 1 2 3; do\n  $COMMAND\ndone", true),
             ("while true; do nohup ./server >log 2>&1; done", true),
             ("while true\n  ./server\nend", true),
+            ("until ./server; do sleep 1; done", true),
+            ("while ! \"$@\"; do sleep 1; done", true),
+            ("until [ -e stop ]; do\n  ./server\ndone", true),
+            ("until [ -e stop ]; do sleep 1; done; ./server", false),
+            ("for name in server other; do echo $name; done", false),
             ("./server; exit 0", false),
             ("for file in *.conf; do cat $file; done\n./server", false),
             (

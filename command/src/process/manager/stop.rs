@@ -48,6 +48,14 @@ impl Manager {
             Self::Daemontools(it) => words(&["svc", "-d", &it.target]),
             Self::OpenRc(it) => words(&["rc-service", &it.target, "stop"]),
             Self::Forever(it) => words(&["forever", "stop", &it.target]),
+            Self::Monit { by, configuration } => {
+                let mut command = vec!["monit".to_owned()];
+                if let Some(path) = configuration {
+                    command.extend(["-c".to_owned(), path.clone()]);
+                }
+                command.extend(["stop".to_owned(), by.target.clone()]);
+                Some(command)
+            }
             Self::Watcher(parent) | Self::Loop(parent) => words(&["kill", &parent.pid.to_string()]),
         }
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Programs that start their child again when it ends, or when a file changes, and have no command
 /// of their own that stops it.
-const WATCHERS: [(&str, bool); 24] = [
+const WATCHERS: [(&str, bool); 25] = [
     ("nodemon", true),
     ("node-dev", true),
     ("ts-node-dev", true),
@@ -38,6 +38,8 @@ const WATCHERS: [(&str, bool); 24] = [
     ("god", false),
     ("process-compose", false),
     ("finit", false),
+    // watch(1): at each interval.
+    ("watch", false),
 ];
 
 /// Shells whose scripts may loop.
@@ -60,7 +62,7 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
     }
     // A script's loop starts what is below it again, as far as that are shells.
     let mut below_a_shell = true;
-    chain.windows(2).find_map(|pair| {
+    let among_parents = chain.windows(2).find_map(|pair| {
         let [child, parent] = pair else { return None };
         below_a_shell &= child.pid == holder.pid || is_shell(child);
         // What somebody has started from a session of his own, over ssh for one, is not the
@@ -68,6 +70,27 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
         (child.session == holder.session)
             .then(|| supervisor(parent, child, holder))?
             .filter(|found| below_a_shell || !matches!(found, Manager::Loop(_)))
+    });
+    among_parents.or_else(|| monit(holder))
+}
+
+/// monit, which starts services in the background and looks for them at each of its cycles: its
+/// variable is in the environment of what it has started (monit(1)).
+fn monit(holder: &Member) -> Option<Manager> {
+    let service = variable(holder.pid, "MONIT_SERVICE")?;
+    let monit = crate::process::holders::pids()
+        .filter_map(Member::new)
+        .find(|member| member.is("monit"))?;
+    let configuration = option(&monit.arguments, "-c", "--controlfile");
+    Some(Manager::Monit {
+        configuration: configuration.map(|path| {
+            let folder = directory(monit.pid).map(PathBuf::from).unwrap_or_default();
+            folder.join(path).to_string_lossy().into_owned()
+        }),
+        by: Supervise {
+            pid: monit.pid,
+            target: service,
+        },
     })
 }
 

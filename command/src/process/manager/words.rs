@@ -41,6 +41,9 @@ impl Manager {
                 )
             }
             Self::Forever(it) => format!("forever (pid {})", it.pid),
+            Self::Monit { by, .. } => {
+                format!("monit (pid {}), as its service {}", by.pid, by.target)
+            }
             Self::Watcher(parent) => format!("{} (pid {})", parent.name, parent.pid),
             Self::Loop(parent) => {
                 format!("a loop in {} (pid {})", parent.name, parent.pid)
