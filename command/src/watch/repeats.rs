@@ -1,5 +1,5 @@
-//! What happens again and again: a program that tries every millisecond is reported at once, and
-//! then now and then.
+//! Limits how often the same failure is reported: a program that tries every millisecond is
+//! reported at once, and then ever less often.
 
 use super::seen::{Protocol, Seen};
 use std::collections::HashMap;
@@ -62,7 +62,7 @@ pub(crate) struct Due {
 }
 
 impl Repeats {
-    /// Takes a failure.
+    /// Counts a failure.
     pub(crate) fn take(&mut self, seen: Box<Seen>) {
         let now = Instant::now();
         match self.0.entry(Key::of(&seen)) {
@@ -86,7 +86,7 @@ impl Repeats {
         }
     }
 
-    /// Remembers what was reported of a failure.
+    /// Notes the verdict that was reported of a failure, and when the next report may come.
     pub(crate) fn reported(&mut self, seen: &Seen, kind: String) {
         if let Some(state) = self.0.get_mut(&Key::of(seen)) {
             // As long as nothing changes, ever less often.
@@ -100,7 +100,8 @@ impl Repeats {
         }
     }
 
-    /// What is to be reported now: of all that is due, what has been for longest.
+    /// The next report that is due: of all that is due, what is new first, and then what has been
+    /// for longest.
     pub(crate) fn due(&mut self) -> Option<Due> {
         let now = Instant::now();
         self.0.retain(|_, state| {
@@ -110,7 +111,7 @@ impl Repeats {
             .0
             .values_mut()
             .filter(|state| state.due <= now && (state.first.is_some() || state.last.is_some()))
-            .min_by_key(|state| state.due)?;
+            .min_by_key(|state| (state.first.is_none(), state.due))?;
         if let Some(seen) = state.first.take() {
             return Some(Due {
                 seen,

@@ -187,7 +187,7 @@ impl AsFd for Failures {
     }
 }
 
-/// Says why the kernel refuses, and what is needed.
+/// The message where the kernel refuses.
 fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if is_confidential() => anyhow::anyhow!(

@@ -33,8 +33,7 @@ pub(crate) struct Instance {
     pub(crate) changed: bool,
 }
 
-/// Whether the kernel lets us make a map at all: nothing is left of it, and everything else begins
-/// with one.
+/// Creates a map and drops it: everything begins with one, and only some may (bpf(2)).
 ///
 /// # Errors
 ///
@@ -49,7 +48,7 @@ pub(crate) fn may() -> Result<()> {
     Ports::create().map(drop).map_err(|error| refused(&error))
 }
 
-/// Whether the kernel tells us what is attached.
+/// Queries what is attached at the root, which only some may.
 ///
 /// # Errors
 ///
@@ -58,8 +57,8 @@ pub(crate) fn may_ask(hierarchy: &Hierarchy) -> Result<()> {
     attached("/", hierarchy.open("/")?.as_fd()).map(drop)
 }
 
-/// Attaches the programs to a group, or sees that they are there: whatever was attached in part is
-/// completed, and what an older version attached is replaced, over the same ports.
+/// Attaches the programs to a group. What was attached in part is completed; what an older version
+/// attached is replaced, over the same ports.
 pub(crate) fn attach(
     hierarchy: &Hierarchy,
     group: &str,
@@ -79,7 +78,7 @@ pub(crate) fn attach(
     attached
 }
 
-/// Does that over the ports that are remembered, if there are any.
+/// Attaches the programs over the map that was pinned, if there is one.
 fn attach_over(
     remembered: Option<Ports>,
     hierarchy: &Hierarchy,
@@ -136,7 +135,7 @@ fn attach_over(
     Ok(Instance { ports, changed })
 }
 
-/// Detaches our programs from a group, and says how many there were.
+/// Detaches our programs from a group, and returns how many there were.
 pub(crate) fn detach(hierarchy: &Hierarchy, group: &str) -> Result<usize> {
     let folder = hierarchy.open(group)?;
     let there = attached(group, folder.as_fd())?;
@@ -248,7 +247,7 @@ pub(super) fn release() -> (u32, u32) {
     )
 }
 
-/// What is said where the kernel can't do it.
+/// The message where the kernel can't do it.
 pub(super) fn too_old(why: &str) -> anyhow::Error {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
@@ -257,7 +256,7 @@ pub(super) fn too_old(why: &str) -> anyhow::Error {
     )
 }
 
-/// What is said where the kernel does not want to, of us.
+/// The message where the kernel refuses us.
 pub(super) fn refused(error: &io::Error) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if geteuid().is_root() => anyhow!(
@@ -291,7 +290,8 @@ fn not_attached(error: &io::Error, group: &str) -> anyhow::Error {
     }
 }
 
-/// Refuses where a program is attached as the only one, which the kernel answers with EPERM alone.
+/// Fails where a program is attached without `BPF_F_ALLOW_MULTI`, and names it: the kernel's answer
+/// would be EPERM alone.
 fn nobody_keeps_us_out(hierarchy: &Hierarchy, group: &str) -> Result<()> {
     const OVERRIDE: u32 = 1;
     const MULTI: u32 = 2;

@@ -1,4 +1,4 @@
-//! Control groups of our own: for the test of the kernel, and for a program that `run` starts.
+//! Creates control groups of our own: for the test of the kernel, and for what `run` starts.
 
 use super::hierarchy::Hierarchy;
 use crate::process::holders::sees_all;
@@ -14,8 +14,8 @@ use std::path::PathBuf;
 pub(crate) const TEST: &str = "libreuse-test-";
 pub(crate) const RUN: &str = "libreuse-run-";
 
-/// A group for a process, after which it is called. It is removed when this is dropped, if nobody
-/// is in it.
+/// A group for a process, with its number in the name. Dropping this removes the group, if it is
+/// empty.
 #[derive(Debug)]
 pub(crate) struct OwnGroup {
     name: String,
@@ -23,7 +23,7 @@ pub(crate) struct OwnGroup {
 }
 
 impl OwnGroup {
-    /// Makes a group below another, and first removes what earlier processes have left there.
+    /// Creates a group below another, after removing what earlier processes have left there.
     pub(crate) fn make(hierarchy: &Hierarchy, below: &str, prefix: &str, pid: u32) -> Result<Self> {
         remove_empty(hierarchy, below, prefix);
         let mut name = format!("{}/{prefix}{pid}", below.trim_end_matches('/'));
@@ -42,7 +42,7 @@ impl OwnGroup {
         &self.name
     }
 
-    /// Leaves it to whoever is in it.
+    /// Keeps the group when this goes out of scope.
     pub(crate) fn keep(self) {
         std::mem::forget(self);
     }
@@ -62,7 +62,7 @@ impl Drop for OwnGroup {
     }
 }
 
-/// Removes groups of ours below another, in which nobody is.
+/// Removes empty groups of ours below another.
 pub(crate) fn remove_empty(hierarchy: &Hierarchy, below: &str, prefix: &str) {
     let entries = fs::read_dir(hierarchy.folder(below)).into_iter().flatten();
     for entry in entries.flatten() {
@@ -73,7 +73,7 @@ pub(crate) fn remove_empty(hierarchy: &Hierarchy, below: &str, prefix: &str) {
     }
 }
 
-/// Removes a group of ours in which nobody is: the kernel keeps one in which somebody is.
+/// Removes a group of ours, if it is empty (cgroup.procs).
 pub(super) fn remove_if_empty(hierarchy: &Hierarchy, group: &str, prefix: &str) {
     let maker = group
         .rsplit('/')

@@ -1,4 +1,4 @@
-//! What outlives a control group: maps, pinned in the file system of type bpf below [`FOLDER`].
+//! Pins the maps that outlive a control group, in the file system of type bpf below [`FOLDER`].
 //!
 //! The folder has the maps' version in its name. Two versions that lay their maps out in different
 //! ways do not meet.
@@ -24,7 +24,7 @@ pub(crate) const FOLDER: &str = "/sys/fs/bpf/libreuse";
 
 const VERSION: &str = "v1";
 
-/// The maps that all instances share, which are made if they are not there.
+/// Opens the maps that all instances share, or creates and pins them.
 pub(super) fn bound() -> Result<Bound> {
     if let Some(bound) = bound_if_there() {
         return Ok(bound);
@@ -48,13 +48,13 @@ pub(super) fn bound() -> Result<Bound> {
 const BY_ADDRESS: &str = "bound";
 const BY_SOCKET: &str = "holder";
 
-/// The shared maps, if they are there.
+/// Opens the shared maps, if they are pinned.
 pub(super) fn bound_if_there() -> Option<Bound> {
     let open = |name| sys::open_pinned(&Path::new(FOLDER).join(VERSION).join(name)).ok();
     Bound::open(open(BY_ADDRESS)?, open(BY_SOCKET)?)
 }
 
-/// The ports of an instance, if they are pinned.
+/// Opens the map of an instance's ports, if it is pinned.
 pub(super) fn ports(group: &str) -> Result<Option<Ports>> {
     let path = path_of(group)?;
     match sys::open_pinned(&path) {
@@ -69,7 +69,7 @@ pub(super) fn ports(group: &str) -> Result<Option<Ports>> {
     }
 }
 
-/// Pins them, unless they are.
+/// Pins the map of an instance's ports, unless it is pinned.
 pub(super) fn pin_ports(group: &str, ports: &Ports) -> Result<()> {
     folder()?;
     let path = path_of(group)?;
@@ -81,12 +81,12 @@ pub(super) fn pin_ports(group: &str, ports: &Ports) -> Result<()> {
     }
 }
 
-/// Takes an instance's pin away.
+/// Removes the pin of an instance.
 pub(crate) fn remove(group: &str) -> Result<()> {
     remove_file(&path_of(group)?)
 }
 
-/// Takes all of them away.
+/// Removes all pins.
 pub(crate) fn remove_all() -> Result<()> {
     match fs::remove_dir_all(FOLDER) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -96,7 +96,7 @@ pub(crate) fn remove_all() -> Result<()> {
     }
 }
 
-/// The instances that have a pin.
+/// The control groups whose ports are pinned.
 pub(crate) fn groups() -> Vec<String> {
     fs::read_dir(Path::new(FOLDER).join(VERSION))
         .into_iter()
@@ -155,7 +155,7 @@ fn name_to_group(name: &str) -> Option<String> {
     group.starts_with('/').then_some(group)
 }
 
-/// Our folder, which is made if it is not there; so is the file system.
+/// Creates our folder, and mounts the file system, where they are not there.
 // Its type differs between machines.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn folder() -> Result<PathBuf> {

@@ -1,5 +1,5 @@
-//! What everybody may know: which groups have an instance, in files that `check` and `status` of
-//! ordinary users read, since the kernel tells root alone.
+//! Records which control groups have an instance, in files that everybody may read: the kernel
+//! answers that question to root alone, and `check` and `status` are for ordinary users too.
 
 use super::hierarchy::Hierarchy;
 use super::instance::Life;
@@ -19,7 +19,7 @@ pub(crate) const FOLDER: &str = "/run/libreuse/bpf";
 
 const LOCK: &str = "lock";
 
-/// An instance, as others are told of it.
+/// The record of an instance.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Record {
     pub(crate) group: String,
@@ -29,7 +29,7 @@ pub(crate) struct Record {
     pub(crate) ports: Option<String>,
 }
 
-/// One that attaches or detaches, while no other does.
+/// The lock of whoever attaches or detaches: one at a time.
 #[derive(Debug)]
 pub(crate) struct Turn {
     _lock: File,
@@ -37,7 +37,7 @@ pub(crate) struct Turn {
 
 #[expect(clippy::unused_self)] // Whoever has the turn may.
 impl Turn {
-    /// Waits until it is ours.
+    /// Takes the lock, and waits for it (flock(2)).
     pub(crate) fn take() -> Result<Self> {
         loop {
             let path = folder()?.join(LOCK);
@@ -62,7 +62,7 @@ impl Turn {
         }
     }
 
-    /// Tells others of an instance.
+    /// Writes the record of an instance.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
         let path = path_of(&record.group);
         let temporary = path.with_extension("new");
@@ -74,7 +74,7 @@ impl Turn {
         fs::rename(&temporary, &path).with_context(cannot)
     }
 
-    /// Takes back what was told of an instance.
+    /// Removes the record of an instance.
     pub(crate) fn remove(&self, group: &str) -> Result<()> {
         let path = path_of(group);
         match fs::remove_file(&path) {
@@ -85,8 +85,8 @@ impl Turn {
         }
     }
 
-    /// Removes the groups of programs that `run` started and that have ended, and takes back what
-    /// was told of groups that have gone with their instances.
+    /// Removes the groups of programs that `run` started and that have ended, and the records of
+    /// groups that are gone.
     pub(crate) fn prune(&self, hierarchy: &Hierarchy) -> Result<()> {
         for record in all().iter().filter(|record| !record.lasting) {
             own::remove_if_empty(hierarchy, &record.group, own::RUN);
@@ -97,7 +97,7 @@ impl Turn {
         Ok(())
     }
 
-    /// After something that failed: removes what nobody needs, if nothing is attached anywhere.
+    /// Removes all pins and records if nothing is attached anywhere: for what has failed.
     pub(crate) fn remove_unused(&self, hierarchy: &Hierarchy) -> Result<()> {
         self.prune(hierarchy)?;
         if all().is_empty() && pins::groups().is_empty() {
@@ -107,7 +107,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Takes back everything, and the folder.
+    /// Removes every record, and the folder.
     pub(crate) fn remove_all(&self) -> Result<()> {
         match fs::remove_dir_all(FOLDER) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -141,7 +141,7 @@ impl Record {
     }
 }
 
-/// What is told, in the order of the groups.
+/// Every record, sorted by group.
 pub(crate) fn all() -> Vec<Record> {
     let mut records: Vec<Record> = fs::read_dir(FOLDER)
         .into_iter()
@@ -153,7 +153,7 @@ pub(crate) fn all() -> Vec<Record> {
     records
 }
 
-/// The instance that serves a process, as far as it is told: of its group, or of one above it.
+/// The record of the instance that serves a process: that of its group, or of one above it.
 pub(crate) fn covering(pid: u32) -> Option<Record> {
     let records = all();
     if records.is_empty() {

@@ -1,5 +1,5 @@
-//! Asks the kernel whether it does what its version promises, before anything of somebody's is
-//! touched.
+//! Tests whether the kernel does what its version promises, before anything is attached for
+//! somebody.
 //!
 //! From Linux 5.12 to 6.0 the programs load, and SO_REUSEADDR is then refused each time that they
 //! run; and distributions take parts of later kernels into earlier ones. So loading tells too
@@ -23,7 +23,7 @@ use std::process::{Command, Stdio};
 /// The command line of the child.
 pub(crate) const CHILD: &str = "self-test";
 
-/// Fails unless the kernel does it. What it answered is kept until the next boot.
+/// Tests the kernel, once in each boot, and fails unless it passes.
 pub(crate) fn pass(hierarchy: &Hierarchy) -> Result<()> {
     let known = Path::new(record::FOLDER).join("tested");
     let kernel = rustix::system::uname();
@@ -71,7 +71,7 @@ fn run(hierarchy: &Hierarchy) -> Result<()> {
     }
 }
 
-/// What the child does.
+/// Answers in the child: the option of a socket that listens, and of the next one that binds.
 pub(crate) fn child() -> Result<u8> {
     // Somebody else may take the port between the two binds.
     const TRIES: usize = 5;

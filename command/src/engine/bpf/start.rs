@@ -1,4 +1,5 @@
-//! Has a program served that `run` is about to become: in a control group of its own, below ours.
+//! Attaches the programs for what `run` is about to become, in a control group of its own below
+//! ours; for a container; and for `bpf attach`.
 
 use super::hierarchy::Hierarchy;
 use super::instance::{self, Instance, Life};
@@ -94,7 +95,7 @@ pub(crate) fn attach(
     or_nothing(hierarchy, &turn, served)
 }
 
-/// Takes a turn, where the kernel does what is needed.
+/// Takes the lock, where the kernel passes its test.
 fn ready(hierarchy: &Hierarchy) -> Result<Turn> {
     instance::may()?;
     let turn = Turn::take()?;
@@ -103,7 +104,7 @@ fn ready(hierarchy: &Hierarchy) -> Result<Turn> {
     Ok(turn)
 }
 
-/// Leaves nothing of what has failed.
+/// Removes what a failure has left.
 fn or_nothing<T>(hierarchy: &Hierarchy, turn: &Turn, result: Result<T>) -> Result<T> {
     result.inspect_err(|_| {
         if let Err(error) = turn.remove_unused(hierarchy) {
