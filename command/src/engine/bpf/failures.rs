@@ -190,7 +190,8 @@ impl AsFd for Failures {
 /// The message where the kernel refuses.
 fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) if is_confidential() => anyhow::anyhow!(
+        // Then tracefs is empty, and what is opened there is not found.
+        _ if is_confidential() => anyhow::anyhow!(
             "this kernel is locked down to confidentiality, under which nobody may trace it: \
              `watch` takes lockdown=integrity, or none, on the kernel's command line \
              (kernel_lockdown(7)). The engine bpf and `reuseaddr status` still work"
