@@ -21,7 +21,7 @@ fn serves_and_says_what_watch_takes() {
         words(&said.stderr),
         "reuseaddr: this kernel is locked down to confidentiality, under which nobody may trace \
          it: `watch` takes lockdown=integrity, or none, on the kernel's command line \
-         (kernel_lockdown(7)). The engine bpf and `reuseaddr status` work as it is",
+         (kernel_lockdown(7)). The engine bpf and `reuseaddr status` still work",
         "{said:#?}"
     );
     // Before Linux 6.1 there is nothing to serve by.

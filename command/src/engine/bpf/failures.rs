@@ -116,6 +116,15 @@ impl Failures {
     ///
     /// In words, with what is needed.
     pub(crate) fn watch() -> Result<Self> {
+        // Before tracefs is mounted: it is empty there, and Linux 6.12 has a bug for which it stops
+        // when it is unmounted again (tracefs_destroy_inode).
+        if is_confidential() {
+            bail!(
+                "this kernel is locked down to confidentiality, under which nobody may trace it: \
+                 `watch` takes lockdown=integrity, or none, on the kernel's command line \
+                 (kernel_lockdown(7)). The engine bpf and `reuseaddr status` still work"
+            );
+        }
         let unlimited = Rlimit {
             current: None,
             maximum: None,
@@ -190,12 +199,6 @@ impl AsFd for Failures {
 /// The message where the kernel refuses.
 fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     match error.raw_os_error() {
-        // Then tracefs is empty, and what is opened there is not found.
-        _ if is_confidential() => anyhow::anyhow!(
-            "this kernel is locked down to confidentiality, under which nobody may trace it: \
-             `watch` takes lockdown=integrity, or none, on the kernel's command line \
-             (kernel_lockdown(7)). The engine bpf and `reuseaddr status` still work"
-        ),
         Some(libc::EPERM | libc::EACCES) if geteuid().is_root() => anyhow::anyhow!(
             "root may not watch the kernel here: CAP_BPF, CAP_PERFMON or CAP_SYS_ADMIN is \
              missing, or a seccomp filter forbids it, as in containers"
@@ -209,10 +212,17 @@ fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     }
 }
 
-/// Whether the kernel is locked down to confidentiality (`kernel_lockdown(7)`).
+/// Whether the kernel is locked down so far that it lets nobody read what it knows
+/// (`kernel_lockdown(7)`).
 fn is_confidential() -> bool {
-    fs::read_to_string("/sys/kernel/security/lockdown")
-        .is_ok_and(|modes| modes.contains("[confidentiality]"))
+    match fs::read_to_string("/sys/kernel/security/lockdown") {
+        Ok(modes) => modes.contains("[confidentiality]"),
+        // securityfs may not be mounted.
+        Err(_) => fs::read_to_string("/proc/cmdline").is_ok_and(|line| {
+            line.split_whitespace()
+                .any(|word| word == "lockdown=confidentiality")
+        }),
+    }
 }
 
 /// Opens tracefs, without mounting it anywhere.
