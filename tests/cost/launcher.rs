@@ -1,5 +1,8 @@
 //! System calls of `reuseaddr run` before PROGRAM is executed, as an ordinary user, counted by
 //! strace: with a library that is given to it, and with the one that it carries.
+//!
+//! Not those that the command makes whatever it is to do, as `--version` tells: most of them are
+//! the dynamic linker's, where the command is not static, and would leave room for others.
 
 use crate::budget::Spent;
 use std::fs;
@@ -25,7 +28,7 @@ pub(crate) fn spent() -> Vec<Spent> {
         .into_iter()
         .map(|(name, library)| Spent {
             what: format!("run {name}"),
-            number: stage.calls(library, &[]),
+            number: stage.calls(library, &[]) - stage.calls_of_any_start(),
         })
         .collect()
 }
@@ -60,34 +63,40 @@ impl Stage {
         }
     }
 
+    /// Those before PROGRAM is executed.
     pub(crate) fn calls(&self, library: Library, settings: &[(&str, &str)]) -> f64 {
-        let trace = self.runtime.join("trace");
+        let mut words = vec!["run".to_owned()];
+        if matches!(library, Library::Given) {
+            words.extend(["--library".into(), self.library.display().to_string()]);
+        }
+        words.push(PROGRAM.into());
         // The first run puts the library in its place.
-        self.launch(library, settings, &[]);
-        let traced = ["strace", "-f", "-o", &trace.display().to_string()].map(str::to_owned);
-        self.launch(library, settings, &traced);
-        let text = fs::read_to_string(trace).expect("strace writes it");
-        let lines: Vec<&str> = text.lines().collect();
+        self.launch(&words, settings, &[]);
+        let lines = self.traced(&words, settings);
         let executed = format!("execve(\"{PROGRAM}\"");
         let last = lines
             .iter()
             .rposition(|line| line.contains(&executed))
             .expect("the program is executed");
-        let calls = lines[..last].iter().filter(|line| {
-            !["resumed>", "+++", "---"]
-                .iter()
-                .any(|other| line.contains(other))
-        });
-        f64::from(u32::try_from(calls.count()).expect("a small number"))
+        number_of(&lines[..last])
     }
 
-    fn launch(&self, library: Library, settings: &[(&str, &str)], by: &[String]) {
-        let mut words: Vec<String> = by.to_vec();
-        words.extend([self.command.display().to_string(), "run".into()]);
-        if matches!(library, Library::Given) {
-            words.extend(["--library".into(), self.library.display().to_string()]);
-        }
-        words.push(PROGRAM.into());
+    /// All of those that `--version` makes.
+    pub(crate) fn calls_of_any_start(&self) -> f64 {
+        number_of(&self.traced(&["--version".to_owned()], &[]))
+    }
+
+    fn traced(&self, words: &[String], settings: &[(&str, &str)]) -> Vec<String> {
+        let trace = self.runtime.join("trace");
+        let strace = ["strace", "-f", "-o", &trace.display().to_string()].map(str::to_owned);
+        self.launch(words, settings, &strace);
+        let text = fs::read_to_string(trace).expect("strace writes it");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn launch(&self, arguments: &[String], settings: &[(&str, &str)], by: &[String]) {
+        let command = self.command.display().to_string();
+        let words = [by, &[command], arguments].concat();
         let mut launcher = if is_root() {
             Program::new(program(&["setpriv"]))
                 .argument(format!("--reuid={NOBODY}"))
@@ -103,6 +112,15 @@ impl Stage {
         }
         launcher.run().succeeded();
     }
+}
+
+fn number_of(lines: &[String]) -> f64 {
+    let calls = lines.iter().filter(|line| {
+        !["resumed>", "+++", "---"]
+            .iter()
+            .any(|other| line.contains(other))
+    });
+    f64::from(u32::try_from(calls.count()).expect("a small number"))
 }
 
 fn is_root() -> bool {
