@@ -95,9 +95,10 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
     loop {
         // What counts is the table, not the kernel's answer: some kernels report a FIN_WAIT1 as
         // destroyed and keep it.
-        let (mut left, spared): (Vec<Entry>, Vec<Entry>) = sock_diag::dump(Which::These(ports))?
-            .into_iter()
-            .partition(|entry| filter.has(entry));
+        let (mut left, spared): (Vec<Entry>, Vec<Entry>) =
+            sock_diag::dump_unordered(Which::These(ports))?
+                .into_iter()
+                .partition(|entry| filter.has(entry));
         looks += 1;
         let settled = left.is_empty() && !spared.iter().any(|entry| filter.may_become(entry));
         let late = looks > LOOKS && Instant::now() > deadline;

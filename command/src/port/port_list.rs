@@ -230,9 +230,14 @@ pub(crate) fn tcp(lists: &[PortList]) -> Result<Vec<u16>> {
 
 /// Every port that the library would act on.
 pub(crate) fn listed(ports: &Ports) -> Vec<u16> {
-    (1..=u16::MAX)
-        .filter(|&port| ports.contains(port))
-        .collect()
+    let mut ranges: Vec<_> = ports.ranges().collect();
+    ranges.sort_unstable_by_key(|range| *range.start());
+    let mut listed = Vec::new();
+    for range in ranges {
+        let last = listed.last().copied().unwrap_or(0);
+        listed.extend(range.skip_while(|&port| port <= last));
+    }
+    listed
 }
 
 /// The ports as the command line takes them, runs of them as ranges.
@@ -283,6 +288,10 @@ mod tests {
             ("8080/tcp", &[8080]),
             ("localhost:8080/TCP", &[8080]),
             (":7-9,12/tcp", &[7, 8, 9, 12]),
+            (
+                "7-9,8,65535,8-11,1,65534-65535",
+                &[1, 7, 8, 9, 10, 11, 65534, 65535],
+            ),
             ("http://localhost:8080/", &[8080]),
             ("https://127.0.0.1:8443/a?b=c#d", &[8443]),
             ("http://[::1]:3000", &[3000]),

@@ -2,6 +2,7 @@
 
 use super::value::decimal;
 use super::{EMPTY_ENTRY, Fault};
+use core::ops::RangeInclusive;
 
 /// The local ports that the shim acts on: ranges, or none for all of them.
 ///
@@ -38,6 +39,14 @@ impl Ports {
     #[inline(always)]
     pub fn contains(&self, port: u16) -> bool {
         self.all() || self.lists(port)
+    }
+
+    /// The ranges as they were listed, which may overlap; a single one if it is every port.
+    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u16>> {
+        let all = self.all().then_some(1..=u16::MAX);
+        let listed = self.ranges.iter().take(self.length);
+        all.into_iter()
+            .chain(listed.map(|&Range(first, last)| first..=last))
     }
 
     #[cold]

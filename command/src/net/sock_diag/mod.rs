@@ -28,6 +28,13 @@ pub(crate) enum Which<'a> {
 /// All TCP sockets with these local ports in our network namespace, in the order of port, state and
 /// addresses.
 pub(crate) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
+    let mut entries = dump_unordered(which)?;
+    entries.sort_by_cached_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
+    Ok(entries)
+}
+
+/// The same as the kernel has them: to put tens of thousands in order takes as long as to read them.
+pub(crate) fn dump_unordered(which: Which<'_>) -> Result<Vec<Entry>> {
     read(which, u32::MAX)
 }
 
@@ -108,7 +115,6 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
     // A table that changes while it is read may give an entry twice.
     let mut seen = HashSet::with_capacity(entries.len());
     entries.retain(|entry| seen.insert(entry.cookie()));
-    entries.sort_by_cached_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
     debug!("sock_diag reports {} sockets", entries.len());
     for entry in &entries {
         trace!("sock_diag: {entry:?}");
