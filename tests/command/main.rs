@@ -150,10 +150,18 @@ fn server(port: u16) -> Program {
 /// Starts a server on the port, lets it close one connection, and kills it: what every restart
 /// meets.
 fn crash_after_serving(program: &Program, port: u16) {
+    build_first();
     let mut server = program.start();
     server.expect("listening");
     serve_once(&mut server, port);
     server.kill();
+}
+
+/// Builds what is tested, if no test has done so: that may take longer than the minute for which
+/// `TIME_WAIT` stays.
+fn build_first() {
+    support::reuseaddr();
+    shim();
 }
 
 fn serve_once(server: &mut Running, port: u16) {
@@ -168,6 +176,7 @@ fn serve_once(server: &mut Running, port: u16) {
 /// Makes so many `TIME_WAIT` entries on the port, by a server that closes first, with no option
 /// set.
 fn fill_with_time_wait(port: u16, number: usize) {
+    build_first();
     support::sysctl("net.ipv4.tcp_max_tw_buckets", "262144");
     Program::python(&format!(
         "
