@@ -33,7 +33,8 @@ pub(crate) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// The same as the kernel has them: to put tens of thousands in order takes as long as to read them.
+/// The same as the kernel has them. To put tens of thousands in order takes as long as to read
+/// them.
 pub(crate) fn dump_unordered(which: Which<'_>) -> Result<Vec<Entry>> {
     read(which, u32::MAX)
 }
