@@ -8,7 +8,7 @@ use crate::settings::{Linger, Settings, Text};
 use core::fmt;
 use log::{Level, Log};
 
-/// A call of the program's that is attended to.
+/// A call of the program that is interposed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Function {
     /// bind(2)

@@ -1,8 +1,8 @@
-//! What is done before, instead of and after a call, in which order.
+//! The steps before, instead of and after a call, in order.
 //!
-//! What is added is advice and never a veto: if it fails, the program runs as if nobody had
-//! attended to it. Its own call is made with its own arguments, and once; `bind` alone is made
-//! again, and only after `EADDRINUSE`.
+//! What is added is advice and never a veto: if it fails, the program runs as without libreuse. Its
+//! own call is made with its own arguments, and once; `bind` alone is made again, and only after
+//! `EADDRINUSE`.
 
 use crate::calls::{Errno, Kernel, OriginalCall, Sleep, SocketOption};
 use crate::diag::Wanted;

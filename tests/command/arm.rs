@@ -137,8 +137,8 @@ fn leaves_no_time_wait_with_graceful() {
         code(&reuseaddr(["arm", "--linger", "graceful", "5000"]).run()),
         0
     );
-    // The server closes before anything came, and nobody attends to that: a client that looks late
-    // learns of the end by its connect (docs/safety.md).
+    // The server closes before anything came, and no `close` is intercepted: a client that looks
+    // late learns of the end by its connect (docs/safety.md).
     match TcpStream::connect("127.0.0.1:5000") {
         Ok(mut client) => assert_eq!(client.read(&mut [0; 9]).expect("a clean end"), 0),
         Err(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe),

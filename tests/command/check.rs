@@ -380,8 +380,8 @@ fn says_what_is_missing() {
     );
 }
 
-/// Says whether somebody traces it, and which library is mapped.
-const ATTENDED: &str = r#"
+/// Prints whether it is traced, and whether the library is mapped.
+const WHO_SERVES: &str = r#"
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -402,9 +402,9 @@ int main(int argc, char **argv) {
 }
 "#;
 
-/// What a program starts that is traced itself.
+/// What a traced program starts.
 #[test]
-fn lets_go_what_the_library_serves() {
+fn detaches_from_what_the_library_serves() {
     const LAUNCHER: &str = "
 #include <unistd.h>
 int main(int argc, char **argv) {
@@ -414,14 +414,14 @@ int main(int argc, char **argv) {
 }
 ";
     let launcher = compile_c("launcher-static", LAUNCHER, &["-static"]);
-    for attended in [
-        compile_c("attended", ATTENDED, &[]),
-        compile_for_musl("attended-musl", ATTENDED, &[]),
+    for program in [
+        compile_c("who-serves", WHO_SERVES, &[]),
+        compile_for_musl("who-serves-musl", WHO_SERVES, &[]),
     ] {
-        let started = run().argument(&launcher).argument(&attended);
-        assert_eq!(started.output(), "with, not traced\n", "{attended:?}");
+        let started = run().argument(&launcher).argument(&program);
+        assert_eq!(started.output(), "with, not traced\n", "{program:?}");
     }
-    let static_one = compile_for_musl("attended-static", ATTENDED, &["-static"]);
+    let static_one = compile_for_musl("who-serves-static", WHO_SERVES, &["-static"]);
     let started = run().argument(&launcher).argument(static_one);
     assert_eq!(started.output(), "without, traced\n");
 }

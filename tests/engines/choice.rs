@@ -168,7 +168,7 @@ fn traces_no_tracers_and_no_containers() {
         assert!(finished.status.success(), "{finished:#?}");
         assert!(finished.stderr.contains("engine trace: "), "{finished:#?}");
     }
-    // Started by a program that is traced, it is let go of, and can trace.
+    // Started by a program that is traced, it it is detached from, and can trace.
     let starter = compile_c(
         "spared-starter",
         include_str!("exec_arguments.c"),

@@ -55,7 +55,7 @@ int main(int count, char **arguments)
 }
 "#;
 
-/// Another thread's exec ends the call that is attended to, and nothing of the old program is put
+/// Another thread's exec ends the call that is intercepted, and nothing of the old program is put
 /// into the new one.
 #[test]
 fn executes_in_one_thread_while_another_one_binds() {

@@ -220,7 +220,7 @@ fn serves_what_a_starter_starts() {
         .argument(PORT.to_string());
     keeps_its_port(&started, "trace");
     // A static program that starts a dynamic one: the library is in that one's environment, and it
-    // is let go of.
+    // is detached from.
     let parent = compile_c(
         "static-starter",
         include_str!("exec_arguments.c"),

@@ -44,7 +44,7 @@ fn leaves_nothing_behind() {
             let mut server = run_with(options, &victim()).start();
             server.expect("listening");
             let begin = Instant::now();
-            wait_until("the tracer to let go", || tracer(server.pid()).is_none());
+            wait_until("the tracer to detach", || tracer(server.pid()).is_none());
             took.push(begin.elapsed());
             if took.iter().any(|&time| time < Duration::from_secs(1)) {
                 break server;
@@ -97,7 +97,7 @@ fn talker(options: &[&str]) -> Running {
     running
 }
 
-/// The same, of which the tracer may have let go already.
+/// The same, from which the tracer may have detached already.
 fn talker_for_now(options: &[&str]) -> Running {
     let program = Program::new(compile_c("talker", TALKER, &["-static"]));
     let mut running = run_with(options, &program).start();
@@ -157,7 +157,7 @@ fn waits_for_all_ports_that_are_named() {
     program.say("5002").expect("done");
     assert!(tracer(program.pid()).is_some());
     program.say("5001").expect("done");
-    wait_until("the tracer to let go", || tracer(program.pid()).is_none());
+    wait_until("the tracer to detach", || tracer(program.pid()).is_none());
     assert!(program.finish().status.success());
 }
 
@@ -218,7 +218,7 @@ fn waits_for_quiet_where_no_port_is_named() {
     let first = Instant::now();
     program.say("5001").expect("done");
     assert!(tracer(program.pid()).is_some() || first.elapsed() > Duration::from_secs(2));
-    wait_until("the tracer to let go", || tracer(program.pid()).is_none());
+    wait_until("the tracer to detach", || tracer(program.pid()).is_none());
     assert!(first.elapsed() >= Duration::from_millis(1900));
     assert!(program.finish().status.success());
 }
@@ -230,7 +230,7 @@ fn lets_go_after_the_limit_in_any_case() {
     let lasting = talker(&[]);
     let begin = Instant::now();
     let mut program = talker_for_now(&["--trace-limit", "1s"]);
-    wait_until("the tracer to let go", || tracer(program.pid()).is_none());
+    wait_until("the tracer to detach", || tracer(program.pid()).is_none());
     assert!(begin.elapsed() >= Duration::from_secs(1));
     let stays = tracer(lasting.pid()).is_some();
     assert!(stays || begin.elapsed() > Duration::from_secs(50));

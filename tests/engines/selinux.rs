@@ -127,8 +127,8 @@ fn a_context_that_is_asked_for_counts() {
     is_cleaned(&asking, [setpriv.as_os_str()].into_iter().chain(words));
 }
 
-/// What a static program starts has the library in its environment, and is let go of only if the
-/// linker takes it from there.
+/// What a static program starts has the library in its environment, and is detached from only if
+/// the linker takes it from there.
 #[test]
 fn what_a_static_program_starts_is_served_in_another_domain() {
     if !may_load_policy() {

@@ -31,8 +31,7 @@ pub(crate) struct Report {
     pub(crate) follows: bool,
     /// Whether all that the answer depends on could be looked at.
     pub(crate) certain: bool,
-    /// How `run` starts the program; `None` if it does not, and of a process that nobody attends
-    /// to.
+    /// How `run` starts the program; `None` if it does not, or for a process without an engine.
     pub(crate) engine: Option<Choice>,
     /// The engine that root can have for it, where the other one only waits.
     pub(crate) alternative: Option<Choice>,
