@@ -91,10 +91,14 @@ impl Log for Sink {
 #[inline(never)]
 fn report(text: fmt::Arguments<'_>) {
     errno::kept(|| {
+        // Another thread may see the level before the path: its report is not for stderr then.
+        // SAFETY: it is null, or `open` has stored a reference there that holds for ever.
+        let Some(path) = (unsafe { LOG_FILE.load(Acquire).as_ref() }) else {
+            return;
+        };
+        let path = path.as_bytes();
         let mut line = Line::new();
         line.finish(format_args!("libreuse[{}]: {text}", Decimal(pid())));
-        // SAFETY: it is null, or `open` has stored a reference there that holds for ever.
-        let path = unsafe { LOG_FILE.load(Acquire).as_ref() }.map_or(&[][..], Text::as_bytes);
         // A handler that jumped out from between open and close would leave the descriptor behind,
         // and one that gave stderr another file would do so after the look at it. If they can't be
         // blocked, it stays unsaid.

@@ -210,10 +210,10 @@ fn carry_out_at_once(function: Function, kernel: &impl Kernel, decision: Decisio
                 ..options
             };
             let taken = Taken {
+                ending: set_ending(options.ending, kernel),
                 reuse_address: options.reuse_address
                     && set_seldom(kernel, SocketOption::ReuseAddress, 1),
                 reuse_port: options.reuse_port && set_seldom(kernel, SocketOption::ReusePort, 1),
-                ending: set_ending(options.ending, kernel),
             };
             report(function, kernel, options, taken);
         }
