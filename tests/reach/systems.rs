@@ -70,7 +70,7 @@ impl Processor {
     }
 
     /// A program under qemu, with these variables. qemu gets them too, and as a static program
-    /// ignores LD_PRELOAD; its option to set them would split each at commas.
+    /// ignores `LD_PRELOAD`; its option to set them would split each at commas.
     fn program(self, variables: impl IntoIterator<Item = String>) -> Program {
         let emulator = match self {
             Self::Armv7 => "arm",
