@@ -22,6 +22,10 @@ pub(super) fn starts_in_a_loop(script: &str, names: &[&str]) -> bool {
                 continue;
             }
             words.next();
+            while words
+                .next_if(|word| matches!(*word, "!" | "exec"))
+                .is_some()
+            {}
             first = words.peek().copied().unwrap_or_default();
         }
         if matches!(first, "done" | "end") {

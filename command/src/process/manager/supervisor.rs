@@ -71,7 +71,27 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
             .then(|| supervisor(parent, child, holder))?
             .filter(|found| below_a_shell || !matches!(found, Manager::Loop(_)))
     });
-    among_parents.or_else(|| monit(holder))
+    match among_parents {
+        Some(Manager::Watcher(parent)) => Some(Manager::Watcher(outermost(parent, chain))),
+        found => found.or_else(|| monit(holder)),
+    }
+}
+
+/// The first of processes of one name that have started each other: watch(1) has a child that waits
+/// for the command, and ends with it.
+fn outermost(parent: Parent, chain: &[Member]) -> Parent {
+    let from_it = chain.iter().skip_while(|member| member.pid != parent.pid);
+    let of_its_name = chain.iter().find(|member| member.pid == parent.pid);
+    let Some(of_its_name) = of_its_name else {
+        return parent;
+    };
+    let last = from_it
+        .take_while(|member| member.name == of_its_name.name)
+        .last();
+    Parent {
+        pid: last.map_or(parent.pid, |member| member.pid),
+        ..parent
+    }
 }
 
 /// monit, which starts services in the background and looks for them at each of its cycles: its
@@ -335,4 +355,32 @@ fn application(pid: i32) -> Option<String> {
 
 fn mode(pid: i32) -> Option<String> {
     of_pm2(pid, "exec_mode")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watcher_is_the_one_that_outlives_its_command() {
+        // No process has such a pid.
+        const FREE: i32 = i32::MAX - 9;
+        let member = |pid, name: &str| Member {
+            pid: FREE + pid,
+            name: name.into(),
+            arguments: vec![name.into()],
+            session: 1,
+        };
+        let chain = [
+            member(5, "server"),
+            member(4, "sh"),
+            member(3, "watch"),
+            member(2, "watch"),
+            member(1, "bash"),
+        ];
+        let pid = |chain: &[Member]| of(chain, &[]).and_then(|manager| manager.pid());
+        assert_eq!(pid(&chain), Some(FREE + 2));
+        assert_eq!(pid(&chain[..3]), Some(FREE + 3));
+        assert_eq!(pid(&chain[..2]), None);
+    }
 }
