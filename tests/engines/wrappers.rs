@@ -150,8 +150,8 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
     let library = compile_c("libbinds.so", binds, &["-shared", "-fPIC"]);
     let library = library.to_str().expect("UTF-8").to_owned();
     let flags = ["-Wl,--no-as-needed", &library];
-    let starter = compile_c("starter", include_str!("exec_arguments.c"), &flags);
-    let starter = starter.display();
+    let launcher = compile_c("starter", include_str!("exec_arguments.c"), &flags);
+    let launcher = launcher.display();
     let python = format!(
         "#!{}\nimport subprocess\nsubprocess.run([{:?}, '{PORT}'])\n",
         support::python().display(),
@@ -163,8 +163,8 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
         &python.to_string(),
         &format!("sh -c 'true; {python}'"),
         &format!("perl -e 'exec \"{}\", {PORT}'", server.display()),
-        &format!("{starter} SERVER"),
-        &format!("sh -c '{starter} SERVER; true'"),
+        &format!("{launcher} SERVER"),
+        &format!("sh -c '{launcher} SERVER; true'"),
         "execlineb -c 's6-setuidgid nobody SERVER'",
     ] {
         let started = line(words, &server);
