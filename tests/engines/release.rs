@@ -345,11 +345,11 @@ fn may_be_killed_between_signals() {
             whole = u64::try_from(begin.elapsed().as_micros()).expect("some seconds");
         }
         let mut program = start(&traced);
-        let tracer = tracer(program.pid()).expect("it is traced");
+        let its_tracer = tracer(program.pid()).expect("it is traced");
         program.say("go");
         std::thread::sleep(Duration::from_micros(numbers.below(whole)));
         // SAFETY: kill takes numbers; the tracer stays for longer than the program.
-        unsafe { libc::kill(tracer, libc::SIGKILL) };
+        unsafe { libc::kill(its_tracer, libc::SIGKILL) };
         program.expect(ALL);
     }
 }

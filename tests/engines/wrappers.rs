@@ -167,11 +167,11 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
         &format!("sh -c '{launcher} SERVER; true'"),
         "execlineb -c 's6-setuidgid nobody SERVER'",
     ] {
-        let started = line(words, &server);
-        assert_eq!(second_start(&started), BUSY, "the control: {words}");
-        let started_by_us = run_with::<&str>([], &started);
-        assert_eq!(second_start(&started_by_us), "listening", "{words}");
-        let said = check(&started);
+        let plain = line(words, &server);
+        assert_eq!(second_start(&plain), BUSY, "the control: {words}");
+        let ours = run_with::<&str>([], &plain);
+        assert_eq!(second_start(&ours), "listening", "{words}");
+        let said = check(&plain);
         assert!(said.starts_with("probably: "), "{words}: {said}");
     }
     // A debugger's program has one tracer, and may be static.
