@@ -49,6 +49,9 @@ const AT_ONCE: usize = 10_000;
 /// How often it looks whether there is something to do, and somebody to read it.
 const OFTEN: Duration = Duration::from_millis(50);
 
+/// Between two lines about failures that may have been lost.
+const LOST_PAUSE: Duration = Duration::from_secs(10);
+
 /// What happened, as `--json` has it.
 #[derive(Serialize)]
 struct Event<'a> {
@@ -80,6 +83,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let mut waiting: Vec<Box<Seen>> = Vec::new();
     let mut repeats = Repeats::default();
     let mut pause = OFTEN;
+    let mut lost_some = false;
+    let mut may_say_so = Instant::now();
     loop {
         let first = match receiver.recv_timeout(pause) {
             Ok(news) => Some(news),
@@ -90,6 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             match news {
                 News::Failed(seen) if units.have(&seen) => waiting.push(seen),
                 News::Failed(_) => {}
+                News::MayHaveLostSome => lost_some = true,
                 News::Succeeded {
                     tid,
                     descriptor,
@@ -104,6 +110,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         waiting = later;
         for seen in due {
             repeats.take(seen);
+        }
+        if lost_some && now >= may_say_so {
+            output::warn(
+                "so many calls failed at once, on any port of this machine, that some may not be \
+                 reported",
+            );
+            lost_some = false;
+            may_say_so = now + LOST_PAUSE;
         }
         pause = OFTEN;
         // One at a time: whatever happens meanwhile is taken in between.

@@ -63,6 +63,8 @@ pub(crate) enum News {
         descriptor: i32,
         address: Option<SocketAddr>,
     },
+    /// So many calls failed at once that some may have been lost.
+    MayHaveLostSome,
 }
 
 /// Begins to watch, on a thread of its own: whoever looks into one failure must not miss the
@@ -125,6 +127,9 @@ impl Reader {
                 Err(_) => return,
             }
             while let Some(failure) = failures.take() {
+                if failures.may_have_lost_some() && to.send(News::MayHaveLostSome).is_err() {
+                    return;
+                }
                 let now = Instant::now();
                 self.known.retain(|_, (at, _)| now < *at + GOOD_FOR);
                 if self

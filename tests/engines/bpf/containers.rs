@@ -2,13 +2,14 @@
 //! for uid 65534 without a capability and with `no_new_privs`.
 
 use super::who::{are_in_the_manual, row, traced};
-use super::{Machine, attach, bpf};
+use super::{Machine, WATCHING, attach, bpf};
 use crate::wait_until_accepted;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::PoisonError;
 use support::{
     Folder, Program, TcpState, compile_c, own_network, reuseaddr, shim, succeed, wait_for,
     wait_until,
@@ -189,6 +190,7 @@ fn watch_names_the_container_whose_program_cannot_bind() {
     let Some(_machine) = Machine::with(true) else {
         return;
     };
+    let _alone = WATCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Folder::for_other_users("watch-podman");
     let root = root(&folder);
     let _live = TcpListener::bind(("127.0.0.1", 49200)).expect("the network is ours");

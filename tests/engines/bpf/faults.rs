@@ -1,13 +1,14 @@
 //! What goes wrong around it: an attach that is killed, missing privileges, groups that are not
 //! there.
 
-use super::{Machine, attach, below, bpf, has_capabilities, is_root, kernel};
+use super::{Machine, WATCHING, attach, below, bpf, has_capabilities, is_root, kernel};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Folder, Program, compile_c, program, reuseaddr};
+use support::{Folder, Program, compile_c, program, reuseaddr, wait_until};
 
 /// Binds, listens and closes for as long as its stdin is open, and then says how often that failed.
 /// A try that succeeds when it is made again soon is none: `attach` holds a copy of a listener as
@@ -514,4 +515,47 @@ fn mounts_the_file_system_that_it_needs() {
         .run();
     assert!(said.status.success(), "{said:#?}");
     assert!(said.stdout.starts_with("bpf /sys/fs/bpf bpf "), "{said:#?}");
+}
+
+/// While `watch` is stopped more calls fail than the kernel keeps for it. The control are fewer.
+#[test]
+fn watch_says_that_it_may_have_missed_some() {
+    const FAILS: &str = "
+taken = {port: socket.socket() for port in (5000, 5001)}
+for port, each in taken.items():
+    each.bind(('127.0.0.1', port))
+for line in sys.stdin:
+    port, times = map(int, line.split())
+    for _ in range(times):
+        with socket.socket() as each:
+            try:
+                each.bind(('127.0.0.1', port))
+            except OSError:
+                pass
+    print('failed')
+";
+    const WARNING: &str = "so many calls failed at once";
+    let Some(_machine) = Machine::new() else {
+        return;
+    };
+    let _alone = WATCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut fails = Program::python(FAILS).start();
+    let mut watch = Program::new(reuseaddr())
+        .arguments(["watch", "--color", "never", "5001"])
+        .start();
+    wait_until("watching", || {
+        watch.stderr_so_far().contains("Watching for programs")
+    });
+    watch.signal(libc::SIGSTOP);
+    fails.say("5000 1000").expect("failed");
+    fails.say("5001 1").expect("failed");
+    watch.signal(libc::SIGCONT);
+    watch.expect_containing("can't bind 127.0.0.1:5001");
+    let said = watch.stderr_so_far();
+    assert!(!said.contains(WARNING), "{said}");
+
+    watch.signal(libc::SIGSTOP);
+    fails.say("5000 20000").expect("failed");
+    watch.signal(libc::SIGCONT);
+    wait_until("the warning", || watch.stderr_so_far().contains(WARNING));
 }

@@ -10,8 +10,13 @@ mod who;
 use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use support::{Program, own_network, program, reuseaddr, wait_until};
+
+/// Held by whoever watches the machine, or makes calls fail by the thousand, of which other watches
+/// would miss some.
+static WATCHING: Mutex<()> = Mutex::new(());
 
 /// Mounts, a network and control groups that nobody else sees or changes.
 struct Machine {

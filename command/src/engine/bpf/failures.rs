@@ -132,8 +132,8 @@ impl Failures {
         // Before Linux 5.11 maps count as locked memory. A process that may not raise the limit may
         // not load programs either.
         let _ = setrlimit(Resource::Memlock, unlimited);
-        let ring =
-            Ring::new("reuse_events").map_err(|error| refused(error, "Linux 5.8 or later"))?;
+        let ring = Ring::new("reuse_events", REPORT)
+            .map_err(|error| refused(error, "Linux 5.8 or later"))?;
         let kept = |name, key_size, value_size| {
             sys::create_map(&MapKind {
                 name,
@@ -176,6 +176,12 @@ impl Failures {
             ring,
             _events: events,
         })
+    }
+
+    /// Whether some may have been lost since this was last asked: they came faster than they were
+    /// taken.
+    pub(crate) fn may_have_lost_some(&mut self) -> bool {
+        self.ring.was_full()
     }
 
     /// Takes the next failure, if there is one.

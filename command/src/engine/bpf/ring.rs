@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many bytes it has room for. What does not fit is lost.
-const ROOM: u32 = 1 << 18;
+/// How many bytes it has room for. What does not fit is lost, which the reader is told.
+const ROOM: u32 = 1 << 20;
 
 /// A record's length, and what the kernel says about it: it is not finished, or not to be read.
 const HEADER: u32 = 8;
@@ -25,10 +25,15 @@ pub(super) struct Ring {
     page: u32,
     /// How much has been read since the start.
     position: u64,
+    /// How many bytes a record takes.
+    record: u32,
+    /// Whether there was no room for another record at some time.
+    was_full: bool,
 }
 
 impl Ring {
-    pub(super) fn new(name: &str) -> io::Result<Self> {
+    /// A ring for records of this many bytes.
+    pub(super) fn new(name: &str, record: u32) -> io::Result<Self> {
         let map = sys::create_map(&MapKind {
             name,
             kind: sys::MAP_RINGBUF,
@@ -48,7 +53,17 @@ impl Ring {
             written,
             page,
             position: 0,
+            record: HEADER + record,
+            was_full: false,
         })
+    }
+
+    /// Whether a record may have been lost since this was last asked.
+    ///
+    /// Only the reader makes room: what was full when a record did not fit is so when it next
+    /// looks.
+    pub(super) fn was_full(&mut self) -> bool {
+        std::mem::take(&mut self.was_full)
     }
 
     /// The next record, if one is finished.
@@ -62,6 +77,8 @@ impl Ring {
             if position == end {
                 return None;
             }
+            // The kernel keeps one byte free (`__bpf_ringbuf_reserve`).
+            self.was_full |= end.wrapping_sub(position) + self.record >= ROOM;
             let start = self.page / 4 + (position & (ROOM - 1)) / 4;
             let header = word(&self.written, start).load(Ordering::Acquire);
             if header & BUSY != 0 {
