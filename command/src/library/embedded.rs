@@ -105,7 +105,8 @@ pub(super) fn places() -> Vec<PathBuf> {
     const FOLDER: &str = "libreuse";
     // Root of a user namespace may be an ordinary user of the machine.
     let owns_the_system = fs::metadata("/").is_ok_and(|root| root.uid() == 0);
-    if geteuid().is_root() && owns_the_system {
+    let uid = geteuid();
+    if uid.is_root() && owns_the_system {
         return ["/run", "/var/cache"]
             .map(|place| Path::new(place).join(FOLDER))
             .to_vec();
@@ -118,7 +119,7 @@ pub(super) fn places() -> Vec<PathBuf> {
         .collect();
     // For users without a home. Anybody can take a name there, so it contains the user's number.
     let temporary = absolute_path("TMPDIR").unwrap_or_else(|| "/tmp".into());
-    places.push(temporary.join(format!("{FOLDER}-{}", geteuid().as_raw())));
+    places.push(temporary.join(format!("{FOLDER}-{}", uid.as_raw())));
     places
 }
 
