@@ -1,4 +1,4 @@
-//! Finds the tree of control groups v2 (cgroups(7)), and the group of a process.
+//! Finds the cgroup v2 hierarchy (cgroups(7)), and the cgroup of a process.
 
 use anyhow::{Context, Result, anyhow, bail};
 use procfs::process::Process;
@@ -8,14 +8,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Where the tree is mounted.
+/// The mount point of the hierarchy.
 #[derive(Clone, Debug)]
 pub(crate) struct Hierarchy {
     root: PathBuf,
 }
 
 impl Hierarchy {
-    /// Finds it among our mounts.
+    /// Finds the hierarchy in `/proc/self/mountinfo`.
     pub(crate) fn find() -> Result<Self> {
         let mounts = Process::myself()
             .and_then(|process| process.mountinfo())
@@ -25,7 +25,7 @@ impl Hierarchy {
             .filter(|mount| mount.fs_type == "cgroup2")
             .map(|mount| (mount.root != "/", mount.mount_point))
             .collect();
-        // A mount of the whole tree comes first.
+        // A mount of the whole hierarchy comes first.
         roots.sort();
         match roots.into_iter().next() {
             Some((false, root)) => Ok(Self { root }),
@@ -41,13 +41,13 @@ impl Hierarchy {
         }
     }
 
-    /// The group of a process, `/system.slice/web.service` for one.
+    /// Returns the cgroup of a process, for example `/system.slice/web.service`.
     pub(crate) fn of_process(pid: u32) -> Result<String> {
         Self::of(&pid.to_string())
     }
 
-    /// Our own group. Procfs may be another process namespace's, where somebody else has our
-    /// number.
+    /// Returns our own cgroup. By `/proc/self`: if `/proc` is of another PID namespace, our pid is
+    /// another process there.
     pub(crate) fn own() -> Result<String> {
         Self::of("self")
     }
@@ -66,8 +66,8 @@ impl Hierarchy {
         Ok(group.trim_end_matches(" (deleted)").to_owned())
     }
 
-    /// Our own group. In a unit with `Delegate=yes` the unit's group: systemd starts its
-    /// ExecStartPre= in a subgroup `.control`.
+    /// Returns our own cgroup. In a unit with `Delegate=yes` it is the unit's: systemd starts its
+    /// ExecStartPre= in a child cgroup `.control`.
     pub(crate) fn own_unit() -> Result<String> {
         let group = Self::own()?;
         Ok(group
@@ -75,7 +75,7 @@ impl Hierarchy {
             .map_or_else(|| group.clone(), str::to_owned))
     }
 
-    /// Resolves what was typed to a group: `/docker`, `docker`, or its path below the mount.
+    /// Resolves a typed cgroup: `/docker`, `docker`, or its path below the mount point.
     pub(crate) fn group(&self, typed: &str) -> Result<String> {
         let below = Path::new(typed)
             .strip_prefix(&self.root)
@@ -99,12 +99,12 @@ impl Hierarchy {
         })
     }
 
-    /// The folder of a group.
+    /// The directory of a cgroup.
     pub(crate) fn folder(&self, group: &str) -> PathBuf {
         self.root.join(group.trim_start_matches('/'))
     }
 
-    /// Opens a group.
+    /// Opens the directory of a cgroup.
     pub(crate) fn open(&self, group: &str) -> Result<OwnedFd> {
         let folder = self.folder(group);
         open(
@@ -118,7 +118,7 @@ impl Hierarchy {
         })
     }
 
-    /// A group and those above it, the nearest first.
+    /// A cgroup and its ancestors, the nearest first.
     pub(crate) fn upwards(group: &str) -> impl Iterator<Item = &str> {
         std::iter::successors(Some(group), |group| {
             let (above, _) = group.rsplit_once('/')?;
@@ -130,7 +130,8 @@ impl Hierarchy {
         })
     }
 
-    /// Every group, parents before children. One that is removed meanwhile is left out.
+    /// Lists all cgroups, parents before children. One that is removed meanwhile may still be
+    /// listed.
     pub(crate) fn all(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut next = vec![String::from("/")];
@@ -148,7 +149,7 @@ impl Hierarchy {
         found
     }
 
-    /// The processes of a group and of those below it.
+    /// Lists the processes of a cgroup and of its descendants.
     pub(crate) fn processes(&self, group: &str) -> Vec<i32> {
         let prefix = format!("{}/", group.trim_end_matches('/'));
         self.all()
@@ -164,7 +165,7 @@ impl Hierarchy {
     }
 }
 
-/// The error for a group that has just been removed.
+/// The error for a cgroup that has just been removed.
 pub(super) fn gone(group: &str) -> anyhow::Error {
     anyhow!("the control group {group} is gone")
 }

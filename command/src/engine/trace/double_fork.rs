@@ -1,11 +1,13 @@
-//! How the tracer comes into being and how it ends, without a trace in the program: forked twice,
-//! so that it is nobody's child who did not ask for one; in a process group of its own, so that no
-//! terminal's signal reaches it; and with none of the program's descriptors, so that whoever waits
-//! for their end does not wait for the tracer.
+//! Starts the tracer so that the program does not notice it:
+//!
+//! * forked twice, so that it is not a child that the program would have to wait for (wait(2));
+//! * in a process group of its own, so that no terminal's signal reaches it;
+//! * without the program's descriptors, so that a reader of the program's pipe sees end-of-file
+//!   when the program exits.
 //!
 //! It stays in the program's session: the scheduler gives each session its share of the processor
-//! (autogroups in sched(7)), and in one of its own the tracer would run after whole other sessions,
-//! and the program after it. Of 128 busy threads each call took three times as long.
+//! (autogroups in sched(7)). In a session of its own the tracer would compete with whole other
+//! sessions, and the program wait for it: with 128 busy threads each call took three times as long.
 #![allow(unsafe_code)]
 
 use super::ptrace::Tid;
@@ -14,7 +16,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::{io, ptr};
 
-/// What connects a process and the tracer that it begins.
+/// Connects a process with the tracer that it starts (socketpair(2)).
 pub(super) struct Handshake(OwnedFd);
 
 impl Handshake {
@@ -38,7 +40,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// There is no other end any more.
+    /// The other end is closed.
     pub(super) fn receive(&self) -> io::Result<i32> {
         let mut bytes = [0; 4];
         loop {
@@ -52,11 +54,11 @@ impl Handshake {
     }
 }
 
-/// Runs something in a grandchild that this process has no more to do with, and that ends with it.
+/// Runs a function in a grandchild process, which exits after it. Waits for the child in between.
 ///
 /// # Errors
 ///
-/// There is no room for a process, or for the two of them (fork(2)).
+/// One of the two processes can't be created (fork(2)).
 pub(super) fn detached(run: impl FnOnce()) -> io::Result<()> {
     // Without an exit signal, which could stay pending for the program. SAFETY: clone as fork(2)
     // is, with null pointers for what is not shared. This process has one thread, so the child
@@ -97,7 +99,7 @@ pub(super) fn detached(run: impl FnOnce()) -> io::Result<()> {
     }
 }
 
-/// Ends this process, and nothing else of what it may have been a copy of.
+/// Exits with `_exit(2)`: no exit handler or destructor of the copied process runs.
 pub(super) fn end() -> ! {
     end_with(0)
 }
@@ -107,31 +109,29 @@ fn end_with(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Lets another process trace this one where Yama asks for it
-/// (`Documentation/admin-guide/LSM/Yama.rst`).
+/// Allows another process to trace this one under Yama (`PR_SET_PTRACER` in prctl(2)).
 pub(super) fn allow(tracer: Tid) {
-    // Without Yama the kernel does not know this, and there is no need of it.
+    // Without Yama it fails with EINVAL, and is not needed.
     // SAFETY: the option takes a number.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer, 0, 0, 0) };
 }
 
-/// Gives up what came with the fork: folder, signal mask, and every descriptor but the handshake's
-/// and one that is kept.
+/// Drops what fork(2) has copied: working directory, signal mask, and every descriptor but the
+/// handshake's and one that is kept.
 ///
-/// `SIGTTOU` is blocked: a terminal with TOSTOP would stop the tracer, which is of the background,
-/// for what it reports, or refuse that (termios(3)).
+/// Blocks `SIGTTOU`: the tracer is in a background process group, and a terminal with TOSTOP would
+/// stop it, or refuse its output (termios(3)).
 ///
-/// The handshake's takes the places of stdin, stdout and stderr, so that no copy of the program's
-/// descriptors comes to be there.
+/// Duplicates the handshake's descriptor onto stdin, stdout and stderr, in place of the program's.
 pub(super) fn leave_everything(handshake: &Handshake, kept: Option<BorrowedFd<'_>>) {
-    // It is always there.
+    // It always exists.
     let _ = std::env::set_current_dir("/");
     let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the set is written to a place of its type.
     unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
     // SAFETY: sigemptyset has initialised the set.
     unsafe { libc::sigaddset(mask.as_mut_ptr(), libc::SIGTTOU) };
-    // SAFETY: as above; the old one is not asked for.
+    // SAFETY: as above; a null pointer, so the old mask is not written.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut()) };
 
     let socket = handshake.0.as_raw_fd();
@@ -151,7 +151,7 @@ pub(super) fn leave_everything(handshake: &Handshake, kept: Option<BorrowedFd<'_
     close_range(first, RawFd::MAX);
 }
 
-/// Closes descriptors that came with the fork.
+/// Closes a range of the copied descriptors (`close_range(2)`).
 fn close_range(first: RawFd, last: RawFd) {
     if first > last {
         return;

@@ -1,8 +1,9 @@
-//! Handles an intercepted `bind` or `listen`: a sequence of the rules runs in a thread of its own,
-//! while the program's thread is stopped. A sequence may wait for minutes, and the program's other
-//! threads must not.
+//! Handles an intercepted `bind` or `listen`: a sequence (`libreuse_rules::sequence`) runs in a
+//! thread of its own while the tracee is stopped. A sequence may wait for minutes, and the
+//! program's other threads must not.
 //!
-//! Only the tracer's own thread may resume a tracee (ptrace(2)), so a sequence asks it to.
+//! Only the thread that attached to a tracee may resume it (ptrace(2)), so a sequence sends it
+//! requests.
 
 use super::log;
 use super::ptrace::{self, Tid};
@@ -20,12 +21,11 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// The result of a call that could not be made: a signal came first, or the tracee exited. No error
-/// of the kernel's has this number where a program sees it (`ERESTARTNOINTR` in
-/// `include/linux/errno.h`).
+/// The result of a call that could not be made: a signal came first, or the tracee exited. The
+/// kernel never returns this number to a program (`ERESTARTNOINTR` in `include/linux/errno.h`).
 pub(super) const INTERRUPTED: Errno = Errno(513);
 
-/// A call that is intercepted.
+/// An intercepted call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Intercepted {
     /// A `bind` that has failed with `EADDRINUSE`.
@@ -51,13 +51,13 @@ pub(super) struct Message {
 
 #[derive(Clone, Debug)]
 pub(super) enum Request {
-    /// Make the call and send its result back; together with this, if given.
+    /// Make the call and send its result back. Set these options around it, if given.
     Make(Option<Around>),
-    /// Have the tracee answer this about a descriptor.
+    /// Have the tracee make a system call on this descriptor, and send the reply back.
     Query(i32, Question),
-    /// The sequence is over: resume the program. It listens on this port now.
+    /// The sequence is over: resume the tracee. If it listens now, on this port.
     Done { listens: Option<u16> },
-    /// A signal came during a wait that began then: let the program handle it, and restart its
+    /// A signal came during a wait that began at `since`: let the tracee handle it, and restart its
     /// call.
     Signalled { since: Instant },
 }
@@ -65,11 +65,11 @@ pub(super) enum Request {
 /// The stack of a sequence's thread: small, since the address space may be limited (`RLIMIT_AS`).
 const STACK: usize = 512 << 10;
 
-/// Starts a thread and ends it, to see whether a sequence could have one.
+/// Checks that a sequence's thread can be created, by creating one.
 ///
 /// # Errors
 ///
-/// There is no room for it: no call could be intercepted.
+/// It can't be created (`pthread_create(3)`): no call could be intercepted.
 pub(super) fn needs_a_thread() -> io::Result<()> {
     let thread = thread::Builder::new().stack_size(STACK).spawn(|| ())?;
     // It does not panic.
@@ -110,7 +110,7 @@ enum Response {
 }
 
 impl Sequence {
-    /// Starts a sequence; `None` if there can be no thread for it. The program then goes on with
+    /// Starts a sequence; `None` if its thread can't be created. The program then continues with
     /// the kernel's result.
     pub(super) fn begin(
         settings: &'static Settings,
@@ -144,13 +144,13 @@ impl Sequence {
         Some((Self { responses }, thread))
     }
 
-    /// Sends it the call's result.
+    /// Sends the call's result to the sequence.
     pub(super) fn made(&self, result: Result<(), Errno>) {
         // A sequence waits for the response, so it exists.
         let _ = self.responses.send(Response::Made(result));
     }
 
-    /// Sends it the answer to its query.
+    /// Sends the reply to the sequence's query.
     pub(super) fn reply(&self, told: Option<Reply>) {
         let _ = self.responses.send(Response::Reply(told));
     }
@@ -160,7 +160,7 @@ fn run(settings: &Settings, intercepted: Intercepted, call: &TracedCall) -> Opti
     let (Intercepted::Bind { fd, .. } | Intercepted::Listen { fd }) = intercepted;
     match Socket::of(call.channel.tid, fd, &call.clock) {
         Ok(socket) => run_on(settings, intercepted, call, &socket),
-        // It is no descriptor: let the kernel say so.
+        // Not an open descriptor: the kernel returns the error.
         Err(rustix::io::Errno::BADF) => run_plainly(intercepted, call),
         Err(_) => {
             let who = Requester {
@@ -186,7 +186,7 @@ fn run_on(
 ) -> Option<u16> {
     match intercepted {
         Intercepted::Bind { address, .. } => {
-            // The result is the one that the kernel gave the program last.
+            // The program sees the result of its last call.
             let _ = sequence::bind_in_use(settings, socket, call, address);
             None
         }
@@ -205,7 +205,7 @@ fn run_plainly(intercepted: Intercepted, call: &TracedCall) -> Option<u16> {
     None
 }
 
-/// Has the tracer ask the program's thread.
+/// Queries the tracee through the tracer.
 struct Requester<'a> {
     call: &'a TracedCall,
     descriptor: i32,
@@ -248,7 +248,7 @@ impl RemoteCaller for Requester<'_> {
 /// The options that are set together with the program's call.
 enum Piece {
     None,
-    /// Being collected.
+    /// Being collected, to be set before the call.
     Begun(Vec<(RawOption, i32)>),
     /// Set; these after the call.
     Done(Vec<(RawOption, i32)>),
@@ -264,7 +264,7 @@ struct TracedCall {
 }
 
 impl TracedCall {
-    /// What to do around the call, if anything. An option that was set for a `bind` is put back
+    /// Returns the options to set around the call, if any. `SO_REUSEADDR` is cleared after a `bind`
     /// even if the tracer is gone by then.
     fn around(&self) -> Option<Around> {
         let Piece::Begun(before) = self.piece.replace(Piece::None) else {

@@ -1,8 +1,7 @@
-//! How long a `bind` waits, through the signals that come meanwhile.
+//! Times a waiting `bind`, across the signals that interrupt it.
 //!
-//! A handler can't run while its thread stands still. So a signal ends the attempt: the thread is
-//! put before its `bind` again, handles the signal, makes the call, and the wait goes on where it
-//! was.
+//! A handler can't run while its thread is in a ptrace-stop (ptrace(2)). So a signal ends the
+//! attempt: the thread handles the signal, its `bind` is restarted, and the wait continues.
 
 use super::log;
 use super::ptrace::Tid;
@@ -15,13 +14,13 @@ use std::time::{Duration, Instant};
 /// No `LIBREUSE_WAIT` is longer.
 const LONGEST_WAIT_MS: u64 = 0xffff_ffff;
 
-/// The signals that ask a program to end (signal(7)).
+/// The signals that ask a program to exit (signal(7)).
 const TO_END: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
-/// How often a wait looks whether a signal has come for the program.
+/// How often a wait checks for pending signals.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The time of one attempt.
+/// Times one attempt.
 #[derive(Debug)]
 pub(super) struct Clock {
     tid: Tid,
@@ -30,12 +29,12 @@ pub(super) struct Clock {
     goes_on: bool,
     waits: Cell<bool>,
     interrupted: Cell<bool>,
-    /// Whether that was by a signal that asks the program to end.
+    /// Whether the signal asks the program to exit.
     asked_to_end: Cell<bool>,
 }
 
 impl Clock {
-    /// Of a thread of the program's, whose wait began at this moment if it is one that goes on.
+    /// Starts the clock of a tracee; `since` is when its wait began, if this attempt continues one.
     pub(super) fn of(tid: Tid, since: Option<Instant>) -> Self {
         Self {
             tid,
@@ -59,12 +58,12 @@ impl Clock {
         }
     }
 
-    /// Whether a signal that asks the program to end has ended the wait.
+    /// Whether a signal that asks the program to exit has ended the wait.
     pub(super) fn has_ended(&self) -> bool {
         self.waited_ms() > LONGEST_WAIT_MS
     }
 
-    /// Sleeps until then, unless a signal comes for this thread of the program's.
+    /// Sleeps until `moment_ms`, unless a signal for the tracee comes first.
     pub(super) fn sleep_until(&self, moment_ms: u64) -> Sleep {
         self.waits.set(true);
         let moment = self.begin + Duration::from_millis(moment_ms);
@@ -85,14 +84,14 @@ impl Clock {
         }
     }
 
-    /// A signal has ended the attempt, of which nothing more is to be said.
+    /// Notes that a signal has ended the attempt, which logs nothing from now on.
     pub(super) fn interrupt(&self) {
         self.interrupted.set(true);
         log::silence(true);
     }
 
-    /// When the wait began that a signal has interrupted. If that asks the program to end, so long
-    /// ago that no wait is that long.
+    /// Returns when the wait began that a signal has interrupted; `None` if none was. See [`ended`]
+    /// for a signal that asks the program to exit.
     pub(super) fn is_to_go_on_since(&self) -> Option<Instant> {
         let waits = self.waits.get() || self.goes_on;
         let begin = if self.asked_to_end.get() {
@@ -104,15 +103,15 @@ impl Clock {
     }
 }
 
-/// When a wait began that a signal has ended which asks the program to end: so long ago that no
-/// wait is that long.
+/// Marks a wait as ended by a signal that asks the program to exit: moves its beginning so far back
+/// that no wait is that long.
 pub(super) fn ended(begin: Instant) -> Instant {
     begin
         .checked_sub(Duration::from_millis(LONGEST_WAIT_MS + 1))
         .unwrap_or(begin)
 }
 
-/// Whether a signal asks a program to end that has a handler for it.
+/// Whether a signal asks the program to exit, and the program has a handler for it.
 pub(super) fn asks_to_end(tid: Tid, signal: i32) -> bool {
     let status = Process::new(tid).and_then(|thread| thread.status());
     TO_END.contains(&signal) && status.is_ok_and(|status| status.sigcgt & bit(signal) != 0)
@@ -122,12 +121,12 @@ fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// What has come for a thread of the program's.
+/// The signals that are pending for a tracee.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Came {
-    /// A signal that asks the program to end, and for which it has a handler.
+    /// One asks the program to exit, and the program has a handler for it.
     ToEnd,
-    /// Another signal that would do something; or the thread is not there any more.
+    /// Others, neither blocked nor ignored (`SIG_IGN`); or the thread is gone.
     Other,
 }
 
