@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     network: options::Network,
 }
 
-/// Answers `reuseaddr next`.
+/// Runs `reuseaddr next`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     arguments.network.enter()?;
     let bind = Bind {
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 output::print(&format!("{port}\n"))?;
                 return Ok(exit::YES);
             }
-            // No port of it can be bound.
+            // This host does not have the address (`EADDRNOTAVAIL`): no port will do.
             Bindable::NoAddress => break,
             Bindable::Busy | Bindable::Denied => {}
         }

@@ -14,8 +14,8 @@ pub(crate) struct Left {
     pub(crate) outcome: Result<(), String>,
 }
 
-/// Removes the libraries in this user's stores, where `run` writes them, and in the named folders,
-/// where they were put to stay. What a process uses stays.
+/// Removes the libraries in this user's stores, where `run` writes them, and in the `lasting`
+/// folders, which drop-ins name. A library that a process uses stays.
 pub(crate) fn remove(lasting: &[PathBuf], dry_run: bool) -> Vec<Left> {
     let mut all = Vec::new();
     for store in embedded::places() {

@@ -21,7 +21,7 @@ impl Progress {
         }
     }
 
-    /// Shows how far it is, once it has taken a second and at most ten times a second.
+    /// Shows the progress, after the first second and at most ten times a second.
     pub(crate) fn show(&mut self, how_far: impl FnOnce() -> String) {
         let is_early = self.begun.elapsed() < PATIENCE;
         if is_early
@@ -56,7 +56,7 @@ fn cut(text: &str) -> String {
 
 fn write(text: &str) {
     let mut stderr = io::stderr().lock();
-    // Nobody has to see it.
+    // A failed write does not matter.
     let _ = stderr
         .write_all(text.as_bytes())
         .and_then(|()| stderr.flush());

@@ -1,4 +1,4 @@
-//! Looks again after ports were freed: whether somebody has started their holder again.
+//! Checks, after ports were freed, whether something has restarted the process that held them.
 
 use super::free_plan::{ExitRequest, Holding, Us, holdings};
 use super::hint::as_root;
@@ -14,18 +14,18 @@ use anyhow::Result;
 use rustix::process::geteuid;
 use std::time::{Duration, Instant};
 
-/// The processes that hold the ports again, and what has started them.
+/// The processes that hold the ports again, and what has restarted them.
 #[derive(Debug)]
 pub(crate) struct Respawn {
     pub(crate) holders: Vec<Holder>,
     pub(crate) by: Option<Starter>,
 }
 
-/// What has started a holder again.
+/// What has restarted a holder.
 #[derive(Debug)]
 pub(crate) enum Starter {
     Manager(Manager),
-    /// A process that had started the one before, too.
+    /// An ancestor of both the earlier holder and the new one.
     Process {
         pid: i32,
         name: String,
@@ -34,18 +34,17 @@ pub(crate) enum Starter {
 
 /// How long a supervisor may take: runit and s6 pause for a second.
 const SUPERVISOR: Duration = Duration::from_secs(3);
-/// How long a supervisor may take that looks at its programs from time to time: circus does at each
-/// fifth second.
+/// How long a supervisor may take that polls its programs: circus does so every five seconds.
 const POLLING: Duration = Duration::from_secs(6);
-/// How long a parent may take that is no known supervisor.
+/// How long a parent may take that is not a known supervisor.
 const PARENT: Duration = Duration::from_millis(1500);
-/// How long to look where nobody is known who could do it.
+/// How long to watch when no process is known that could restart the holder.
 const NOBODY: Duration = Duration::from_millis(250);
-/// Shells that people type at.
+/// Interactive shells.
 const SHELLS: [&str; 6] = ["bash", "zsh", "fish", "sh", "dash", "ksh"];
 const OFTEN: Duration = Duration::from_millis(25);
 
-/// Watches the ports for as long as a supervisor needs to start the holders again.
+/// Watches the ports for as long as a supervisor needs to restart the holders.
 pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Option<Respawn>> {
     let us = Us::look();
     let suspects: Vec<(Option<Handle>, Duration)> = requests
@@ -58,7 +57,7 @@ pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Op
             return Ok(Some(respawn));
         }
         let waited = begin.elapsed();
-        // A parent that has exited too starts nothing.
+        // A parent that has exited too restarts nothing.
         let handles = suspects.iter().filter_map(|(handle, _)| handle.as_ref());
         let mut ended = pidfd::sleep(handles, Duration::ZERO).into_iter();
         let mut longest = NOBODY;
@@ -87,14 +86,15 @@ pub(crate) fn at_once(
     Ok(Some(respawn(&again, requests, us)))
 }
 
-/// Whether somebody holds one of the ports as a server does.
+/// Whether a socket listens or is bound on one of the ports, as a server's; for UDP, whether one
+/// has no peer.
 fn has_server(ports: &PortSet) -> Result<bool> {
     let udp = sock_diag::udp(&ports.udp);
     let has_udp = udp.iter().any(|entry| entry.peer.port() == 0);
     Ok(has_udp || has_listener_or_bound(&ports.tcp)?)
 }
 
-/// The process that may start these again, and how long that may take.
+/// Returns the process that may restart the holder, and how long that may take.
 fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
     let handle = |pid| Handle::open(pid).ok();
     if let Some(manager) = request.manager() {
@@ -108,7 +108,7 @@ fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
         .holdings
         .first()
         .and_then(|holding| holding.holder.info.ancestors.first());
-    // A person at a shell starts nothing by himself; a loop that he has typed does so at once.
+    // A shell at its prompt restarts nothing; a loop that was typed into it does so at once.
     let is_prompt = |pid| names::arguments(pid).len() <= 1;
     match parent {
         Some(parent) if SHELLS.contains(&parent.name.as_str()) && is_prompt(parent.pid) => {
@@ -121,7 +121,7 @@ fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
     }
 }
 
-/// The processes that hold the ports again, with whatever has started them, if known.
+/// Returns the processes that hold the ports again, and what has restarted them, if known.
 pub(super) fn respawn(again: &[Holding], requests: &[ExitRequest], us: &Us) -> Respawn {
     let holders: Vec<Holder> = again.iter().map(|holding| holding.holder.clone()).collect();
     let by = holders.first().and_then(|holder| {
@@ -151,7 +151,7 @@ pub(super) fn respawn(again: &[Holding], requests: &[ExitRequest], us: &Us) -> R
 }
 
 impl Starter {
-    /// The command that stops it from doing so.
+    /// The command that stops it from restarting the holder.
     pub(crate) fn stop_command(&self) -> String {
         match self {
             Self::Manager(manager) => manager.stop_command(),

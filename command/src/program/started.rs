@@ -1,4 +1,4 @@
-//! Follows a wrapper to the program that it starts, which is the one that matters.
+//! Follows a wrapper, such as `env` or `setpriv`, to the program that it starts.
 
 use super::finding::{Hopeless, Note, Problem};
 use super::report::Report;
@@ -16,9 +16,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Finds whether a program has others started by somebody else, or without the library whatever its
-/// arguments are: then there is nothing to be done for it. Its name is a hint, and its file
-/// decides: anybody's own program may be called so.
+/// Returns whether libreuse can't reach the program that a wrapper starts, and reports why:
+///
+/// * another process starts it (`at`, `systemd-run`, `docker`); or
+/// * it starts without `LD_PRELOAD`, whatever the arguments (`sudo`).
+///
+/// The wrapper's name is a hint, and its file decides: another program may have the same name.
 pub(super) fn elsewhere(
     path: &Path,
     arguments: &[OsString],
@@ -43,7 +46,7 @@ pub(super) fn elsewhere(
         "at" | "batch" | "service" => of_the_system(),
         "systemd-run" | "systemctl" => exempt::mentions(path, b"systemd"),
         "invoke-rc.d" => exempt::mentions(path, b"init.d"),
-        // What a client says first (RFC 4253).
+        // The start of a client's identification string (RFC 4253).
         "ssh" => exempt::mentions(path, b"SSH-"),
         "docker" | "podman" => exempt::starts_containers(path),
         _ => false,
@@ -52,7 +55,7 @@ pub(super) fn elsewhere(
         return false;
     }
     let hopeless = Hopeless::StartedElsewhere { wrapper };
-    // What else was found, as that it is setuid, is advice to start it otherwise.
+    // Other findings, such as set-user-ID, would advise another way to start it.
     report.findings.clear();
     report.add(hopeless);
     true
@@ -69,13 +72,14 @@ pub(super) struct Started {
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) who: Credentials,
-    /// Its root, if that is another one.
+    /// Its root directory (chroot(2)), if not ours.
     pub(super) root: Option<PathBuf>,
-    /// Whether it may find other files than we do.
+    /// Whether it may see other files than we do (`mount_namespaces(7)`).
     pub(super) other_files: bool,
 }
 
-/// Finds what a program starts that is there to start another, as its arguments have it.
+/// Finds the program that a wrapper starts, from the wrapper's arguments. `None` if `path` is not
+/// a wrapper, or if the program can't be found.
 pub(super) fn follow(
     path: &Path,
     arguments: &[OsString],
@@ -133,8 +137,8 @@ fn started_as(wrapper: &Path, who: &Credentials, start: &Wrapped) -> Credentials
     }
 }
 
-/// A program of a new root, as it is found from here. The first folder of the usual PATH that has
-/// it is taken.
+/// Finds a program below a new root directory. A name without a slash is searched for in the usual
+/// PATH.
 fn in_root(root: &Path, program: &OsStr) -> PathBuf {
     let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     if program.as_bytes().contains(&b'/') {
@@ -154,7 +158,7 @@ fn in_root(root: &Path, program: &OsStr) -> PathBuf {
     .unwrap_or_else(|| below(Path::new(program)))
 }
 
-/// Looks at a program that has another root.
+/// Inspects a program that has another root directory.
 pub(super) fn below_root(path: &Path, root: &Path, libraries: Option<&Libraries>) -> Report {
     let mut report = Report {
         starts_unseen: true,

@@ -41,7 +41,7 @@ pub(crate) fn prepare(properties: &Properties) -> Outlook {
 
 fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
     let shown = spelled(ports);
-    // First this: what is left from now on then carries the option.
+    // Arm first: leftovers carry the option from then on.
     let arming = arm::arm(&Job {
         ports,
         alone: None,
@@ -54,7 +54,7 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
         .filter(|socket| socket.kind == SocketKind::Listener && !socket.set.is_empty())
         .count();
     if armed == 0 && arming.refused.is_empty() {
-        // It carries the option already, and so does what it leaves.
+        // The listeners carry the option already, and so do their leftovers.
         return Ok(Outlook::Free);
     }
     let eviction = evict::evict(ports, Filter::default(), false)?;
@@ -83,8 +83,8 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
     })
 }
 
-/// The ports on which the service's processes listen. A service in a network namespace of its own
-/// is not looked at.
+/// Lists the ports on which the service's processes listen. Processes in another network namespace
+/// are skipped.
 fn listening(properties: &Properties) -> Result<Vec<u16>> {
     let here = fs::read_link("/proc/self/ns/net").ok();
     let inodes: BTreeSet<u64> = properties

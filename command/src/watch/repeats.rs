@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
-/// Between two lines about the same.
+/// The pause after the first report of a failure, doubled after each until the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Seen no more for so long, it is news again.
+/// A failure that was not seen for this long counts as new.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// What makes two failures the same one: the program, where it runs, and the port.
@@ -36,11 +36,11 @@ impl Key {
 }
 
 struct Reported {
-    /// The verdict that was reported, if one was.
+    /// The diagnosis that was reported, if one was.
     kind: Option<String>,
     /// The first failure, until it is reported.
     first: Option<Box<Seen>>,
-    /// The last one of those since then, and how many there are.
+    /// The last failure after the first, and how many are unreported.
     last: Option<Box<Seen>>,
     unreported: usize,
     seen_at: Instant,
@@ -48,16 +48,16 @@ struct Reported {
     pause: Duration,
 }
 
-/// What was reported, and what is to be. However often a program fails, and however long reporting
-/// takes, two failures of it are kept.
+/// The failures that were reported, and those that are due. Of each, at most two are kept (the
+/// first and the last), however often it repeats.
 #[derive(Default)]
 pub(crate) struct Repeats(HashMap<Key, Reported>);
 
-/// Failures that are to be reported together.
+/// Repeated failures that are due, reported in one line.
 pub(crate) struct Due {
     pub(crate) seen: Box<Seen>,
     pub(crate) times: usize,
-    /// The verdict that was reported last; none for what is new.
+    /// The diagnosis that was reported last; `None` for a new failure.
     pub(crate) kind: Option<String>,
 }
 
@@ -86,10 +86,10 @@ impl Repeats {
         }
     }
 
-    /// Notes the verdict that was reported of a failure, and when the next report may come.
+    /// Records the diagnosis that was reported for a failure, and sets when the next one is due.
     pub(crate) fn reported(&mut self, seen: &Seen, kind: String) {
         if let Some(state) = self.0.get_mut(&Key::of(seen)) {
-            // As long as nothing changes, ever less often.
+            // Less and less often, as long as nothing changes.
             state.pause = if state.kind.as_ref() == Some(&kind) {
                 LONGEST_PAUSE.min(state.pause * 2)
             } else {
@@ -100,8 +100,8 @@ impl Repeats {
         }
     }
 
-    /// The next report that is due: of all that is due, what is new first, and then what has been
-    /// for longest.
+    /// Returns the next report that is due: new failures first, then the one that is due for
+    /// longest.
     pub(crate) fn due(&mut self) -> Option<Due> {
         let now = Instant::now();
         self.0.retain(|_, state| {

@@ -1,9 +1,8 @@
-//! Whether the text of a shell script starts a program in a loop, so that it starts it again when
-//! it ends.
+//! Finds whether a shell script runs a program in a loop, and so restarts it when it exits.
 
-/// Whether one of the script's loops has one of these names in its body, or executes what a
-/// variable holds, as in `while :; do "$@"; done`. A loop that reads options or a file, and a
-/// program that is started beside it, are none.
+/// Whether a loop of the script names one of these programs, in its body or in its condition, or
+/// runs a variable's value as a command, as in `while :; do "$@"; done`. A program that is started
+/// outside the loop does not count.
 pub(super) fn starts_in_a_loop(script: &str, names: &[&str]) -> bool {
     let mut depth = 0_usize;
     for command in commands(script) {
@@ -17,7 +16,7 @@ pub(super) fn starts_in_a_loop(script: &str, names: &[&str]) -> bool {
         };
         if matches!(first, "while" | "until" | "for" | "loop") {
             depth += 1;
-            // What the loop goes by is a command that is repeated, too.
+            // A loop's condition is a command that is repeated, too.
             if matches!(first, "for" | "loop") {
                 continue;
             }
