@@ -1,8 +1,8 @@
-//! Live listeners, for `LIBREUSE_WAIT`: by a netlink socket that is there for a moment
+//! Queries the kernel for live sockets that hold an address, by a short-lived netlink socket
 //! (`sock_diag(7)`).
 //!
-//! Asked once, before a `bind` begins to wait. Where the kernel or a sandbox refuses, nothing is
-//! known of listeners.
+//! This is done before the second try of a `bind`, before a `bind` begins to wait, and when the
+//! program has cleared `SO_REUSEADDR`. Where the kernel or a sandbox refuses, no socket is found.
 
 use crate::file;
 use crate::signals;
@@ -11,27 +11,27 @@ use core::ffi::{c_int, c_long, c_void};
 use core::{mem, ptr};
 use libreuse_rules::diag::{Message, Messages, Wanted};
 
-/// As much of an answer as is read at once: the hooks are called on small stacks, and the kernel's
+/// How much of a datagram is read at once: the hooks are called on small stacks, and the kernel's
 /// datagrams have 8 KiB or more.
 const PIECE: usize = 1024;
 
-/// In how many pieces the largest datagram comes: the kernel makes none of more than 32 KiB
+/// How many pieces the largest datagram takes: the kernel makes none of more than 32 KiB
 /// (`netlink_recvmsg` in `net/netlink/af_netlink.c`).
 const PIECES: usize = 33;
 
-/// Gives a descriptor for the network namespace of a socket, to those who may administer it: from
-/// Linux 4.10 on (`include/uapi/linux/sockios.h`).
+/// Opens a descriptor for the network namespace of a socket, which takes `CAP_NET_ADMIN` there:
+/// from Linux 4.10 on (`include/uapi/linux/sockios.h`).
 const SIOCGSKNS: c_int = 0x894c;
 
-/// Whether a live socket is known to have the address that `socket` is to be bound to.
+/// Whether a live socket in the network namespace of `socket` is known to hold the address.
 #[cold]
 #[inline(never)]
 pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     let mut found = false;
-    // A handler that jumped out would leave the descriptor behind. If they can't be blocked,
-    // nobody looks.
+    // A handler that jumped out (longjmp(3)) would leave the descriptor open. If signals can't be
+    // blocked, the kernel is not queried.
     signals::while_blocked(|| {
-        // What is opened here is of the thread's network namespace, and reports of no other.
+        // A netlink socket belongs to the thread's network namespace, and reports no other.
         found = Descriptor::of_netlink().is_some_and(|netlink| {
             is_of_one_network(socket, Socket(netlink.0)) && netlink.finds(wanted)
         });
@@ -39,7 +39,7 @@ pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
     found
 }
 
-/// Whether two sockets are of the same network namespace: true where nobody can tell, since few
+/// Whether two sockets are in the same network namespace: true where that is not known, since few
 /// programs change theirs.
 fn is_of_one_network(one: Socket, other: Socket) -> bool {
     match (one.network(), other.network()) {
@@ -80,7 +80,7 @@ impl Descriptor {
         fd.map(Self)
     }
 
-    /// Whether a socket of the namespace is in the way of `wanted`.
+    /// Whether a socket of the namespace conflicts with `wanted`.
     fn finds(&self, wanted: &Wanted) -> bool {
         let request = wanted.request();
         // SAFETY: the request outlives the call; no address, so that it goes to the kernel.
@@ -99,7 +99,7 @@ impl Descriptor {
             return false;
         }
         let mut piece = [0_u8; PIECE];
-        // Of the datagram that comes next, what is read at once.
+        // The bytes of the next datagram to read now.
         let (mut start, mut end) = (0, PIECE);
         while let Some(datagram) = self.peek(start, end, &mut piece) {
             let length = datagram.min(end).saturating_sub(start);
@@ -114,7 +114,7 @@ impl Descriptor {
             let read = length.saturating_sub(messages.rest().len());
             start = start.saturating_add(read);
             if read == 0 || start >= datagram {
-                // One that stays would be read for ever.
+                // A datagram that is not taken off would be read for ever.
                 if !self.skip() {
                     return false;
                 }
@@ -129,16 +129,16 @@ impl Descriptor {
         false
     }
 
-    /// Reads bytes `start..end` of the next datagram, which stays; returns the length of the
-    /// datagram. `None` if there is none: the kernel answers while it is asked, so there is nothing
-    /// to wait for.
+    /// Reads bytes `start..end` of the next datagram, which stays in the queue (`MSG_PEEK`);
+    /// returns the length of the datagram. `None` if there is none: the kernel queues its answer
+    /// before the request returns, so there is nothing to wait for.
     fn peek(&self, start: usize, end: usize, into: &mut [u8; PIECE]) -> Option<usize> {
         let base = into.as_mut_ptr().cast::<c_void>();
         let mut parts = [libc::iovec {
             iov_base: base,
             iov_len: 0,
         }; PIECES];
-        // What comes before is written to the same place, and written over.
+        // The bytes before `start` go to the same place, and are overwritten.
         let mut before = start;
         let mut used = 0_usize;
         for part in &mut parts {
@@ -161,7 +161,7 @@ impl Descriptor {
         usize::try_from(length).ok()
     }
 
-    /// Takes the next datagram off; whether there was one with anything in it.
+    /// Takes the next datagram off the queue; returns whether there was one that is not empty.
     fn skip(&self) -> bool {
         // SAFETY: all zeroes is a msghdr, without an address, and with room for nothing.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
