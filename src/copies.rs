@@ -1,17 +1,17 @@
-//! This library as the loader has mapped it, and other copies of it in the same process.
+//! Finds other copies of this library in the same process.
 //!
-//! Two different files of it may be preloaded, of two versions or by two people. Then the one next
-//! to libc acts, and the others pass calls on: the outer one's wait would be around the inner
-//! one's, with signals blocked during it.
+//! Two files of it may be preloaded, of two versions or by two people. Then the last one before
+//! libc in the loader's order acts, and the others pass calls on: otherwise one copy's wait would
+//! be nested in the other's, with signals blocked.
 
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
 use core::ops::Range;
 use core::{ptr, slice};
 
-// By this note, and not by its file's name, one copy knows another; and the command reads the
-// version there. Its parts are those of every ELF note: the sizes of name and description, the
-// type, and both of them in whole words (elf(5)).
+// One copy recognises another by this note, not by its file's name; the command reads the version
+// from it. An ELF note (`Nhdr` in elf(5)): the sizes of name and description, the type, then name
+// and description, each padded to 4 bytes.
 global_asm!(
     ".pushsection .note.libreuse, \"a\", %note",
     ".balign 4",
@@ -28,30 +28,30 @@ global_asm!(
     size = const NOTE_SIZE,
 );
 
-/// Without the version.
+/// The size of the note without the version.
 const NOTE_SIZE: usize = 24;
-/// Where the size of the version stands, which is no part of what is compared.
+/// The bytes of `n_descsz`, the size of the version, which are not compared.
 const VERSION_SIZE: Range<usize> = 4..8;
 
 unsafe extern "C" {
     #[link_name = "libreuse_note"]
     static NOTE: [u8; NOTE_SIZE];
 
-    // The linker's names for where the file's image begins and ends in memory.
+    // The linker's symbols for the start and the end of this file's image in memory.
     #[link_name = "__ehdr_start"]
     static BEGIN: u8;
     #[link_name = "_end"]
     static END: u8;
 }
 
-/// Whether an address is one of this library.
+/// Whether an address is in this library's image.
 pub(crate) fn holds(address: *const c_void) -> bool {
     let begin = (&raw const BEGIN).addr();
     let size = (&raw const END).addr().wrapping_sub(begin);
     address.addr().wrapping_sub(begin) < size
 }
 
-/// Whether the loader looks for functions in another copy of this library after this one.
+/// Whether another copy of this library comes after this one in the loader's search order.
 pub(crate) fn another_copy_is_behind() -> bool {
     let mut search = Search {
         past_us: false,
@@ -67,7 +67,7 @@ struct Search {
     found: bool,
 }
 
-/// Looks at one of the loaded files, which come in the order in which the loader searches them.
+/// Inspects one loaded file (`dl_iterate_phdr(3)`). They come in the loader's search order.
 ///
 /// # Safety
 ///
@@ -91,6 +91,8 @@ unsafe extern "C" fn visit(
     c_int::from(search.found)
 }
 
+/// Whether a loaded file has our note.
+///
 /// # Safety
 ///
 /// `file` describes a loaded file, as `dl_iterate_phdr` gives it.
@@ -103,7 +105,7 @@ unsafe fn has_the_note(file: &libc::dl_phdr_info) -> bool {
     headers
         .iter()
         .filter(|header| header.p_type == libc::PT_NOTE)
-        // Not every file's notes need be in memory.
+        // Notes need not be in a loaded segment.
         .filter(|notes| {
             headers.iter().any(|loaded| {
                 let before = notes.p_vaddr.checked_sub(loaded.p_vaddr);
@@ -124,7 +126,7 @@ unsafe fn has_the_note(file: &libc::dl_phdr_info) -> bool {
                 unsafe { slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(address), size) };
             // SAFETY: it is defined above, and never changes.
             let ours = unsafe { &NOTE };
-            // Each begins with a word.
+            // A note begins at a multiple of 4 bytes.
             let places = notes.windows(NOTE_SIZE).step_by(4);
             places.into_iter().any(|note| {
                 note.get(..VERSION_SIZE.start) == ours.get(..VERSION_SIZE.start)

@@ -1,9 +1,9 @@
-//! What the compiler calls by C's names: to copy, fill and compare memory.
+//! Defines the C functions that the compiler calls: to copy, fill and compare memory.
 //!
-//! Our own, since every name that the loader has to look up in libc is paid at the start of every
-//! program. They are hidden: nobody else sees them, and no other library's stand in for them. Few
-//! bytes pass here, so that they go one by one; by volatile accesses, since the compiler would
-//! otherwise know each loop for what it is and have it call itself.
+//! They are our own, since each symbol that the loader looks up in libc delays the start of every
+//! program. They are hidden: they interpose no other library's, and none interposes them. They copy
+//! few bytes, and so byte by byte. Their accesses are volatile: otherwise the compiler would
+//! recognise each loop and replace it with a call to itself.
 
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};

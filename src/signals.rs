@@ -1,8 +1,8 @@
-//! Signals, blocked for a moment where a handler that jumps out, or a cancellation, would leave
-//! something of ours behind in the program.
+//! Blocks signals for a moment, where a handler that jumps out (longjmp(3)) or a cancellation
+//! (`pthread_cancel(3)`) would leave a descriptor or an option of ours in the program.
 //!
-//! The system calls are made without libc's functions, which would leave out the signals that glibc
-//! keeps for itself: one of them is the asynchronous `pthread_cancel`.
+//! The system calls are made without libc's functions: these never block the signals that glibc
+//! reserves, one of which carries asynchronous cancellation (nptl(7)).
 
 use crate::errno;
 use core::ffi::{c_int, c_long, c_void};
@@ -12,10 +12,10 @@ use core::ptr;
 /// The size of the kernel's signal set, in bytes; libc's is larger.
 pub(crate) const KERNEL_SIGSET: usize = 8;
 
-/// The signals that are never blocked: they come from the very instruction or system call that is
-/// running, and the kernel ends a program in which such a one is blocked, instead of calling its
-/// handler (`force_sig_info_to_task` in kernel/signal.c). SIGSYS is how a seccomp sandbox lets its
-/// own handler answer a system call.
+/// The signals that are never blocked: the running instruction or system call raises them, and the
+/// kernel terminates a program that blocks one, instead of calling its handler
+/// (`force_sig_info_to_task` in kernel/signal.c). By SIGSYS a seccomp sandbox handles a system call
+/// itself (`SECCOMP_RET_TRAP` in seccomp(2)).
 const SYNCHRONOUS: u64 = only(libc::SIGBUS)
     | only(libc::SIGFPE)
     | only(libc::SIGILL)
@@ -27,20 +27,20 @@ const SYNCHRONOUS: u64 = only(libc::SIGBUS)
 #[derive(Default)]
 pub(crate) struct Mask(u64);
 
-/// Blocks signals (sigprocmask(2)), and keeps the program's own mask in `before`; false if the
+/// Blocks signals (sigprocmask(2)), and saves the program's own mask in `before`; false if the
 /// kernel refused. The mask stays where the kernel has written it: `listen` copies nothing.
 #[inline(always)]
 pub(crate) fn block(before: &mut Mask) -> bool {
     change_mask(libc::SIG_BLOCK, &!SYNCHRONOUS, Some(&mut before.0))
 }
 
-/// Puts the program's mask in place again.
+/// Restores the program's mask.
 #[inline(always)]
 pub(crate) fn restore(before: &Mask) {
     change_mask(libc::SIG_SETMASK, &before.0, None);
 }
 
-/// Does something of ours with signals blocked; nothing, if the kernel refused to block them.
+/// Calls a function with signals blocked; does nothing if the kernel refused to block them.
 pub(crate) fn while_blocked(ours: impl FnOnce()) {
     let mut before = Mask::default();
     if block(&mut before) {
@@ -49,23 +49,23 @@ pub(crate) fn while_blocked(ours: impl FnOnce()) {
     }
 }
 
-/// The signals that ask a program to end (signal(7)).
+/// The signals that ask a program to exit (signal(7)).
 const ENDING: u64 =
     only(libc::SIGHUP) | only(libc::SIGINT) | only(libc::SIGQUIT) | only(libc::SIGTERM);
 
-/// What the program handles.
+/// Whether the program has handlers for the signals that ask it to exit.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Handlers {
-    /// None of the signals that ask it to end.
+    /// None.
     None,
-    /// One of these, and no others: whatever interrupts a system call was one of them.
+    /// For these signals alone: only they can interrupt a system call with `EINTR`.
     Alone,
-    /// One of these, and others.
+    /// For these signals and for others.
     Among,
 }
 
 impl Handlers {
-    /// Asks the kernel for which signals there are handlers (`rt_sigaction(2)`).
+    /// Reads the program's handlers from the kernel (`rt_sigaction(2)`).
     fn of_the_program() -> Self {
         if !is_any_handled(ENDING) {
             Self::None
@@ -77,8 +77,8 @@ impl Handlers {
     }
 }
 
-/// A wait during which the signals that ask the program to end are blocked, if it handles any of
-/// them: their handlers run while it sleeps, or when it ends.
+/// A wait that blocks the signals that ask the program to exit, if it has a handler for any of
+/// them. Their handlers run during a sleep (ppoll(2)), or when the wait ends.
 pub(crate) struct Wait {
     pub(crate) handlers: Handlers,
     /// The program's own mask.
@@ -101,13 +101,13 @@ impl Wait {
         }
     }
 
-    /// Whether one of them is pending which the program does not block itself.
+    /// Whether one of these signals is pending, and not blocked by the program itself.
     pub(crate) fn is_asked_to_end(&self) -> bool {
         pending() & ENDING & !self.before != 0
     }
 
-    /// Sleeps for some milliseconds with the program's own mask; the error number if it did not
-    /// last.
+    /// Sleeps for some milliseconds with the program's own mask (ppoll(2)); returns the error
+    /// number if the sleep was cut short.
     pub(crate) fn sleep_for(&self, milliseconds: u64) -> Result<(), c_int> {
         // A wait sleeps for less than a second at a time.
         let milliseconds = u32::try_from(milliseconds.min(999)).unwrap_or(999);
@@ -163,11 +163,13 @@ fn is_handled(signal: c_int) -> bool {
     result == 0 && handler > 1
 }
 
-/// Does something that may raise a signal in the calling thread, which is then taken off again.
-/// Signals are blocked; `raised` tells from the outcome which one it was. One that was pending for
-/// the thread already stays, as two of them are one, and so does one that somebody sent to the
-/// thread before ours was raised. Of one that is pending for the process the kernel does not tell
-/// that apart, and then ours stays beside it.
+/// Calls a function that may raise a signal in the calling thread, and removes that signal from the
+/// pending ones (sigtimedwait(2)). Signals are blocked; `raised` returns, from the function's
+/// result, which signal it was. It is not removed:
+///
+/// * if the same signal was pending for the thread already: standard signals do not queue;
+/// * if another thread sent it to this thread first;
+/// * if it was pending for the process: sigpending(2) does not distinguish that from the thread.
 pub(crate) fn taken_off<T>(ours: impl FnOnce() -> T, raised: impl FnOnce(T) -> Option<c_int>) {
     let pending_before = pending();
     let Some(signal) = raised(ours()) else {
@@ -178,7 +180,7 @@ pub(crate) fn taken_off<T>(ours: impl FnOnce() -> T, raised: impl FnOnce(T) -> O
     }
 }
 
-/// The set that holds one signal.
+/// The signal set with one signal.
 const fn only(signal: c_int) -> u64 {
     1 << (signal.unsigned_abs().saturating_sub(1) & 63)
 }
@@ -225,8 +227,8 @@ fn take_off(signal: c_int) {
     };
     // SAFETY: all zeroes is a siginfo, and so is what the kernel writes.
     let info = unsafe { info.assume_init() };
-    // What a write raises is of this kind (`send_sig` in kernel/signal.c), and what another thread
-    // sends is not.
+    // A write(2) raises it with SI_USER (`send_sig` in kernel/signal.c); another thread sends it
+    // with SI_TKILL.
     if taken != c_long::from(signal) || info.si_code == libc::SI_USER {
         return;
     }

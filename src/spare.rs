@@ -1,6 +1,6 @@
-//! A TCP socket of our own, for the moment of a second try (`libreuse_rules::sequence`).
+//! Opens a TCP socket of our own, for the moment of a second try (`libreuse_rules::sequence`).
 //!
-//! By bare system calls: it is nothing to other preloaded libraries.
+//! It is made by raw system calls (syscall(2)), so that other preloaded libraries do not see it.
 
 use crate::errno;
 use crate::socket::{Socket, size};
@@ -8,12 +8,12 @@ use core::ffi::{c_int, c_long};
 use libreuse_rules::calls::{self, Errno};
 use libreuse_rules::endpoint::Endpoint;
 
-/// The socket, closed when it is dropped. Its owner blocks signals.
+/// The socket, closed when it is dropped. Signals are blocked while it is open.
 pub(crate) struct Spare(c_int);
 
 impl Spare {
-    /// Opens one for the family of `address`, if the calling thread's network is that of the
-    /// program's socket `beside`.
+    /// Opens a socket of the family of `address`, if the calling thread is in the network namespace
+    /// of the program's socket `beside`.
     pub(crate) fn open(address: Endpoint, beside: Socket) -> Option<Self> {
         let family = c_long::from(u16::from_ne_bytes(*address.encode().0.first_chunk()?));
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
@@ -44,7 +44,7 @@ impl calls::Spare for Spare {
     fn bind(&self, address: Endpoint) -> Result<(), Errno> {
         self.set(libc::IPPROTO_IP, libc::IP_FREEBIND);
         let (bytes, length) = address.encode();
-        // SAFETY: there are so many bytes, and they outlive the call.
+        // SAFETY: `bytes` has `length` bytes, and outlives the call.
         let result = unsafe { libc::syscall(libc::SYS_bind, self.0, bytes.as_ptr(), length) };
         if result == 0 {
             Ok(())

@@ -1,8 +1,8 @@
-//! What the unwind tables of 32-bit ARM name.
+//! Defines the personality routines to which the unwind tables of 32-bit ARM refer.
 //!
-//! The assembler notes beside each function's table which of the three routines of the ABI its
-//! words are for, so that a static unwinder be linked. An unwinder knows them by their number in
-//! the table, and calls its own; glibc has such stand-ins as well
+//! For each function's table the assembler emits a reference to one of the ABI's three routines, so
+//! that a static unwinder is linked. An unwinder finds the routine by its number in the table, and
+//! calls its own. These are never called; glibc has such stubs too
 //! (sysdeps/arm/aeabi_unwind_cpp_pr1.c).
 
 use core::arch::global_asm;
