@@ -1,7 +1,6 @@
-//! The messages of `sock_diag(7)`: requests, and the sockets that answer them.
+//! Encodes the requests of `sock_diag(7)`, and decodes the replies.
 //!
-//! One codec for the shim, the tracer and the command. Who carries the bytes to the kernel and back
-//! is not decided here.
+//! One codec for the shim, the tracer and the command. It does no I/O.
 
 use crate::endpoint::{Endpoint, put};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -12,11 +11,11 @@ pub const REQUEST: usize = HEADER + 56;
 /// The size of [`of_both_families`], in bytes.
 pub const QUESTION: usize = HEADER + 60;
 
-/// `AF_INET` and `AF_INET6`: the families whose sockets TCP and UDP have.
+/// The address families of TCP and UDP sockets: `AF_INET` and `AF_INET6`.
 pub const FAMILIES: [u8; 2] = [AF_INET, AF_INET6];
 
 /// The state of a TCP socket that is bound and neither listens nor is connected
-/// (`TCP_BOUND_INACTIVE`). Linux reports such sockets from 6.8 on, to those who ask for this state.
+/// (`TCP_BOUND_INACTIVE`). Linux reports such sockets from 6.8 on, if a request names this state.
 pub const BOUND: u8 = 13;
 
 /// The state of a TCP listener.
@@ -31,8 +30,8 @@ const SOCKET: usize = 72;
 /// `struct inet_diag_sockid`: ports, addresses, interface and cookie.
 const ID: usize = 48;
 
-/// The request for the TCP sockets of both families, and what answers it. The one by family made it
-/// superfluous in Linux 3.3, but for this.
+/// The type of a request for the TCP sockets of both families, and of its replies. Linux 3.3
+/// replaced it by `SOCK_DIAG_BY_FAMILY`, which takes two requests for both.
 const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
@@ -46,7 +45,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// `TCP_CLOSE`, by which bound sockets are reported.
+/// `TCP_CLOSE`, the state with which the kernel reports bound sockets.
 const CLOSE: u8 = 7;
 
 /// A message to the kernel.
@@ -61,7 +60,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Asks for all TCP sockets of a family that are in one of these states, each a bit.
+    /// Requests all TCP sockets of a family that are in one of these states (a bit mask).
     #[must_use]
     pub fn dump(family: u8, states: u32) -> Self {
         Self {
@@ -74,7 +73,7 @@ impl Request {
         }
     }
 
-    /// The same request about one local port alone.
+    /// Limits the request to one local port.
     #[must_use]
     pub fn on_port(mut self, port: u16) -> Self {
         let [high, low] = port.to_be_bytes();
@@ -83,20 +82,21 @@ impl Request {
         self
     }
 
-    /// The same request about UDP.
+    /// Changes the request to UDP.
     #[must_use]
     pub fn of_udp(self) -> Self {
         self.of_protocol(UDP)
     }
 
-    /// The same request about another protocol.
+    /// Changes the request to another protocol.
     #[must_use]
     pub fn of_protocol(mut self, protocol: u8) -> Self {
         self.protocol = protocol;
         self
     }
 
-    /// Asks to end a TCP socket. What fails is answered; with `acknowledged`, so is what succeeds.
+    /// Requests to destroy a TCP socket (`SOCK_DESTROY`). The kernel replies if that fails; with
+    /// `acknowledged` (`NLM_F_ACK`), also if it succeeds.
     #[must_use]
     pub fn destroy(socket: &Socket, acknowledged: bool) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl Request {
         }
     }
 
-    /// The bytes to send: a netlink header and a `struct inet_diag_req_v2`.
+    /// Encodes the request: a netlink header and a `struct inet_diag_req_v2`.
     #[must_use]
     #[inline(never)]
     pub fn encode(&self) -> [u8; REQUEST] {
@@ -125,10 +125,10 @@ impl Request {
     }
 }
 
-/// Asks for all TCP sockets that are in one of these states, each a bit, on one local port, or with
-/// 0 on every port: a netlink header and a `struct inet_diag_req`, in the older form. It takes half
-/// the time of a request for each family, since the kernel walks through all of its tables for each
-/// request.
+/// Encodes a request for all TCP sockets that are in one of these states (a bit mask), on one local
+/// port, or with 0 on every port: a netlink header and the older `struct inet_diag_req`. It takes
+/// half the time of two requests, one for each family, since the kernel walks all of its tables for
+/// each request.
 #[must_use]
 #[inline(always)]
 pub fn of_both_families(port: u16, states: u32) -> [u8; QUESTION] {
@@ -138,7 +138,7 @@ pub fn of_both_families(port: u16, states: u32) -> [u8; QUESTION] {
     message
 }
 
-/// A message of `SIZE` bytes, of which the header is filled in.
+/// Begins a message of `SIZE` bytes, with its header.
 fn message<const SIZE: usize>(kind: u16, flags: u16) -> [u8; SIZE] {
     let mut bytes = [0; SIZE];
     let length = u32::try_from(SIZE).unwrap_or(0);
@@ -153,25 +153,25 @@ fn message<const SIZE: usize>(kind: u16, flags: u16) -> [u8; SIZE] {
 pub enum Message {
     /// A socket.
     Socket(Socket),
-    /// The end of an answer, with 0 or an error number (errno(3)): what was asked for was refused,
-    /// or did not succeed.
+    /// The end of a reply (`NLMSG_DONE` or `NLMSG_ERROR`), with 0, or the error number (errno(3))
+    /// if the request failed.
     End(i32),
 }
 
-/// The messages of a datagram, as far as they are whole.
+/// Iterates over the complete messages of a datagram.
 #[derive(Clone, Debug)]
 pub struct Messages<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> Messages<'a> {
-    /// Those that begin here.
+    /// The messages in `bytes`.
     #[must_use]
     pub fn of(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    /// What has not been read: empty, or a message that is not whole.
+    /// The unread bytes: none, or an incomplete message.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
@@ -185,7 +185,7 @@ impl Iterator for Messages<'_> {
         loop {
             let (length, kind) = header(self.bytes)?;
             if length < HEADER {
-                // Nothing that netlink sends.
+                // Netlink sends no such message.
                 self.bytes = &[];
                 return None;
             }
@@ -230,12 +230,11 @@ pub struct Socket {
     pub timer: u8,
     /// When that timer expires, in milliseconds from now.
     pub expires_ms: u32,
-    /// The user who made it.
+    /// The user id of its owner.
     pub uid: u32,
     /// Its inode; 0 when no process owns it.
     pub inode: u32,
-    /// Of an IPv6 socket that is listening or bound: whether it is for IPv6 alone. Reported from
-    /// Linux 4.3 on.
+    /// `IPV6_V6ONLY` of an IPv6 socket that is listening or bound. Reported from Linux 4.3 on.
     pub v6only: Option<bool>,
     id: [u8; ID],
 }
@@ -297,14 +296,14 @@ impl Socket {
         self.family == AF_INET6
     }
 
-    /// The interface that it is bound to, or 0.
+    /// The index of the interface that it is bound to (`SO_BINDTODEVICE`), or 0.
     #[must_use]
     pub fn interface(&self) -> u32 {
         let bytes = self.id.get(36..40).and_then(<[u8]>::first_chunk::<4>);
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
-    /// What distinguishes it from a later socket with the same addresses.
+    /// The socket cookie, which distinguishes it from a later socket with the same addresses.
     #[must_use]
     pub fn cookie(&self) -> [u8; 8] {
         self.id.last_chunk::<8>().copied().unwrap_or_default()
@@ -325,21 +324,21 @@ fn attribute(mut attributes: &[u8], wanted: u16) -> Option<u8> {
     }
 }
 
-/// What a `bind` asks for.
+/// The address that a `bind` wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// Where.
+    /// The address and port.
     pub address: Endpoint,
-    /// Whether the socket is known to take IPv4 as well: `IPV6_V6ONLY` of it is 0.
+    /// Whether the socket is known to accept IPv4 as well: its `IPV6_V6ONLY` is 0.
     pub dual_stack: bool,
-    /// The interface that the socket is bound to, 0 if to none; `None` if that can't be had.
+    /// The interface that the socket is bound to, 0 if to none; `None` if that is not known.
     pub interface: Option<u32>,
-    /// Whether the sockets that are asked for are listeners alone: that is a tenth of the work.
+    /// Whether to request listeners alone, which takes a tenth of the time.
     pub of_listeners: bool,
 }
 
 impl Wanted {
-    /// The request for whatever [`is_held_by`](Self::is_held_by) knows of.
+    /// Encodes the request for the sockets that [`is_held_by`](Self::is_held_by) accepts.
     #[must_use]
     #[inline(never)]
     pub fn request(&self) -> [u8; QUESTION] {
@@ -347,13 +346,13 @@ impl Wanted {
         of_both_families(self.address.port, 1 << LISTEN | bound)
     }
 
-    /// Whether this socket is one that lives and is known for certain to be in the way: a listener,
-    /// or one that is bound and may listen later.
+    /// Whether this is a live socket that certainly conflicts: a listener, or a bound socket that
+    /// may listen later.
     #[must_use]
     pub fn is_held_by(&self, socket: &Socket) -> bool {
         let theirs = Endpoint::from(socket.local());
-        // An IPv6 address of a link alone is of the interface that is given with it. Otherwise
-        // sockets of two interfaces do not meet; and one that is bound to none meets all.
+        // A link-local IPv6 address is of the interface in its scope id. Sockets of two interfaces
+        // do not conflict; one that is bound to no interface conflicts with all.
         let ours = self.address.link().or(self.interface);
         let interfaces_meet = match (ours, socket.interface()) {
             (Some(0), _) | (_, 0) => true,
@@ -362,7 +361,7 @@ impl Wanted {
         };
         matches!(socket.state, LISTEN | BOUND | CLOSE)
             && interfaces_meet
-            // The guard is ours, or that of another copy.
+            // A guard, ours or another copy's, is not a conflict.
             && !theirs.is_reserved()
             && self.address.surely_conflicts_with(
                 self.dual_stack,

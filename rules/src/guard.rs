@@ -13,17 +13,17 @@
 use crate::calls::{Errno, Kernel, Spare};
 use crate::diag::Wanted;
 
-/// How often a guard that is taken is tried again, which takes a tenth of a second. Who holds it
-/// for longer was stopped.
+/// How often a guard that is taken is tried again, which takes a tenth of a second. A process
+/// that holds it for longer was stopped.
 const TRIES: u32 = 1_000;
 
-/// The outcome.
+/// The outcome of taking the guard.
 pub(crate) enum Guard<S> {
     /// It is held until it is dropped.
     Held(S),
-    /// It can't be had.
+    /// It could not be taken: the second try is made without it.
     Missing,
-    /// A live socket holds the port at the wildcard address, so that nobody can bind it.
+    /// A live socket is bound to the wildcard address on the port, so that every `bind` fails.
     Refused,
 }
 
@@ -38,19 +38,19 @@ pub(crate) fn take<C: Kernel>(kernel: &C, wanted: &Wanted) -> Guard<C::Spare> {
         };
         match spare.bind(address.guard()) {
             Ok(()) => {
-                // Now a wildcard address can be bound over it, by the program for one. No second
-                // guard can: it does not carry the option yet when it is bound.
+                // Now a socket with the option, such as the program's, can bind the wildcard
+                // address over it. A second guard can't: it is bound without the option.
                 spare.reuse_address();
                 return Guard::Held(spare);
             }
             Err(Errno::IN_USE) => {}
             Err(_) => break,
         }
-        // It is taken, or a wildcard address is: then this one is refused as well. With the option,
-        // so that it is in nobody's way.
+        // The guard is taken, or the wildcard address is: then this address is refused as well.
+        // With the option, so that it blocks no other copy.
         spare.reuse_address();
         if spare.bind(address.beside_guard()) == Err(Errno::IN_USE)
-            // A wildcard address of another interface is not in the way of the program's socket.
+            // A wildcard address on another interface does not conflict with the program's socket.
             && wanted.interface == Some(0)
         {
             return Guard::Refused;

@@ -1,8 +1,8 @@
-//! What libreuse does about a `bind`, `listen`, `connect`, `setsockopt` or `close`, apart from who
-//! makes the system calls.
+//! Decides what libreuse does at a `bind`, `listen`, `connect`, `setsockopt` or `close`. The shim
+//! or the tracer makes the system calls.
 #![no_std]
 #![forbid(unsafe_code)]
-// The library is built for size, and what each call passes is to be in one piece all the same.
+// The shim is built for size, but the path of every call is inlined all the same.
 #![allow(clippy::inline_always)]
 
 pub mod calls;

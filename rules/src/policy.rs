@@ -1,16 +1,17 @@
-//! What to do: given the settings and what a socket is, act, or step aside and say why.
+//! Decides what to do about a call, from the settings and the socket's state: which options to set,
+//! or why to set none.
 
 use crate::calls::{Connection, Facts, State};
 use crate::endpoint::Endpoint;
 use crate::settings::{Linger, Settings};
 use core::fmt;
 
-/// What is to be done about a call.
+/// The decision about a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// Set these options.
     Act(Options),
-    /// Do nothing but the caller's own call.
+    /// Make the program's own call alone.
     StepAside(Reason),
 }
 
@@ -21,53 +22,54 @@ pub struct Options {
     pub reuse_address: bool,
     /// `SO_REUSEPORT`.
     pub reuse_port: bool,
-    /// What makes the connection end in this way.
+    /// How the connection is to end: `TCP_LINGER2` or `SO_LINGER`.
     pub ending: Ending,
 }
 
 /// How a connection is to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
-    /// As the socket has it.
+    /// Unchanged.
     AsItIs,
-    /// Forgotten once everything is delivered, with a reset (`TCP_LINGER2 = -1`).
+    /// By a reset in place of `TIME_WAIT`, once everything is delivered (`TCP_LINGER2 = -1`).
     Forgotten,
-    /// As without that: it stays in `TIME_WAIT` for its time (`TCP_LINGER2 = 0`).
+    /// In `TIME_WAIT`, as by default (`TCP_LINGER2 = 0`).
     Remembered,
-    /// Reset at once, and what was not sent yet is lost (`SO_LINGER {1, 0}`).
+    /// By a reset at once, which discards what was not sent yet (`SO_LINGER {1, 0}`).
     Reset,
 }
 
 /// Why a call is left alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// The descriptor is not an IPv4 or IPv6 TCP socket: two flagged UDP sockets steal each other's
-    /// traffic, and nothing else has `TIME_WAIT`.
+    /// The descriptor is not an IPv4 or IPv6 TCP socket. UDP has no `TIME_WAIT`, and of two UDP
+    /// sockets with `SO_REUSEADDR` one takes the other's datagrams.
     NotTcp,
-    /// The program asked for any free port, and with `ip_autobind_reuse` a flagged socket may get
-    /// one that is taken.
+    /// The program asked for any free port (port 0). With `net.ipv4.ip_autobind_reuse` a socket
+    /// with `SO_REUSEADDR` may get one that is taken.
     AnyPort,
     /// The socket has no port yet.
     Unbound,
-    /// `LIBREUSE_PORTS` does not have this port.
+    /// `LIBREUSE_PORTS` does not list this port.
     OtherPort,
-    /// The settings have nothing for this call.
+    /// The settings ask for nothing at this call.
     NothingSet,
-    /// The socket has the option already, by the program or by an earlier call.
+    /// The socket has the option already, set by the program or at an earlier call.
     SetAlready,
-    /// The connection is under way, or made.
+    /// The socket is connecting or connected.
     Underway,
-    /// A listener: its accepted sockets inherit what is set on it, so a reset must not be.
+    /// A listener: accepted sockets would inherit the reset.
     Listener,
     /// The peer closed first, so this side leaves no `TIME_WAIT`, and a reset would only do harm.
     PeerClosedFirst,
     /// There is no connection that could be reset.
     Unconnected,
-    /// Neither listening nor connected: `bind` and `listen` set the option when it counts.
+    /// Neither listening nor connected: `bind` and `listen` set the option when it matters.
     NotInUse,
     /// A connection that did not carry the option: no listener of ours has accepted it.
     NeverSet,
-    /// A connection to whose port nobody listens: others could bind the port while it lives.
+    /// No listener holds the connection's local port: others could bind the port during the
+    /// connection.
     NoListener,
 }
 
@@ -93,18 +95,18 @@ impl Reason {
     }
 }
 
-/// How far a `bind` has come.
+/// The result of a `bind` so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BindSoFar {
     /// The plain call failed with `EADDRINUSE`.
     InUse,
-    /// It succeeded. `SO_REUSEPORT` counts from the moment that somebody else binds, or that this
-    /// socket listens, so it can wait until the kernel has accepted the address.
+    /// It succeeded. `SO_REUSEPORT` matters only when another socket binds, or when this one
+    /// listens, so it can be set after the `bind`.
     Bound,
 }
 
-/// A `bind` to `port`: the options with which to try again, or which other copies need to find on
-/// the socket.
+/// Decides about a `bind` to `port`: the options to try again with, or to set for other copies
+/// (`SO_REUSEPORT`).
 pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoFar) -> Decision {
     let in_use = so_far == BindSoFar::InUse;
     let options = Options {
@@ -123,7 +125,7 @@ pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoF
     }
 }
 
-/// Before a `listen`: the options that accepted sockets are to inherit.
+/// Decides about a `listen` that is about to be made: the options for accepted sockets to inherit.
 pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options::of_a_connection(settings);
     if options.is_none() {
@@ -137,7 +139,7 @@ pub fn listen(settings: &Settings, socket: &impl Facts) -> Decision {
 
 /// Whether this socket can listen, on a port that the settings allow; if not, why.
 ///
-/// One that connects or is connected can't, and its port must not be given away.
+/// A connecting or connected socket can't, and no other socket must get its port.
 #[inline(always)]
 pub(crate) fn may_listen(settings: &Settings, socket: &impl Facts) -> Result<(), Reason> {
     match socket.state() {
@@ -151,12 +153,11 @@ pub(crate) fn may_listen(settings: &Settings, socket: &impl Facts) -> Result<(),
     }
 }
 
-/// Before a `connect`: the options that the connection is to have.
+/// Decides about a `connect` that is about to be made: the options for the connection to have.
 ///
-/// As long as it lives, others can bind the port of a connection that carries `SO_REUSEADDR`: a
-/// client that looks for a free port then takes one that is in use, and its `connect` fails.
-/// Nothing tells such a client from one that insists on its port, but that somebody has named the
-/// port.
+/// While a connection carries `SO_REUSEADDR`, others can bind its local port: a client that
+/// searches for a free port then takes one that is in use, and its `connect` fails. A client that
+/// needs one fixed port can't be distinguished from that, unless `LIBREUSE_PORTS` lists the port.
 pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
     let options = Options::of_a_client(settings);
     if options.is_none() {
@@ -172,21 +173,20 @@ pub fn connect(settings: &Settings, socket: &impl Facts) -> Decision {
     }
 }
 
-/// Whether anything is ever done before a `connect`, which is not so by default: then nobody need
-/// be asked.
+/// Whether the settings ask for anything at a `connect`; by default they do not. If false, the
+/// kernel need not be queried.
 #[must_use]
 pub fn has_something_for_connections(settings: &Settings) -> bool {
     !Options::of_a_client(settings).is_none()
 }
 
-/// After the program has cleared `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2`
-/// (`wanted.ending`) itself: whether to set it again. `carried` is whether the socket carried
-/// `SO_REUSEADDR` before.
+/// Decides whether to set `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2`
+/// (`wanted.ending`) again, after the program has cleared it itself. `carried` is whether the
+/// socket carried `SO_REUSEADDR` before; `listened` is whether a listener holds an address.
 ///
-/// Of a connection the kernel does not tell whether it was accepted or made. What one of our
-/// listeners has accepted carries the option, and so does what the program itself made with it: the
-/// live port of the latter must not be given away. While a listener has the port, nobody can bind
-/// it: `listened` is whether that is so.
+/// The kernel does not report whether a connection was accepted or made. One that a listener of
+/// ours accepted carries the option, but so may one that the program made. No other socket must get
+/// the port of the latter. While a listener holds the port, every other `bind` to it fails.
 pub fn cleared(
     settings: &Settings,
     socket: &impl Facts,
@@ -196,8 +196,8 @@ pub fn cleared(
 ) -> Decision {
     match socket.state() {
         None => Decision::StepAside(Reason::NotTcp),
-        // Before listen or connect the program's own value holds: it may be its single-instance
-        // lock.
+        // Before listen or connect the program's own value stays: the socket may be its
+        // single-instance lock.
         Some(State::Close) => Decision::StepAside(Reason::NotInUse),
         Some(State::Listen) => on_own_port(settings, socket, wanted),
         Some(_) if wanted.reuse_address && !carried => Decision::StepAside(Reason::NeverSet),
@@ -208,13 +208,14 @@ pub fn cleared(
     }
 }
 
-/// Before a `close`: the options that decide what the connection leaves behind.
+/// Decides about a `close` that is about to be made: the options that determine whether the
+/// connection leaves a `TIME_WAIT`.
 ///
-/// The peer learns of the reset at the end of `graceful` by `SO_ERROR` and `poll`, before the bytes
-/// that it has not read yet. A peer that looks there to learn whether its `connect` succeeded takes
-/// the connection for failed, and throws it away with all that is in it. One that has sent
-/// something has learned that before; where nothing came, the connection keeps its `TIME_WAIT`,
-/// although the listener has handed down the option that prevents it.
+/// The reset at the end of `graceful` shows in the peer's `SO_ERROR` and `poll`, before the bytes
+/// that it has not read yet. A peer that checks there whether its `connect` succeeded would take it
+/// for failed, and discard the connection with its unread bytes. A peer that has sent something has
+/// checked before. If it has sent nothing, the connection keeps its `TIME_WAIT`, although it
+/// inherited `TCP_LINGER2 = -1` from the listener.
 pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
     if settings.linger == Linger::Off {
         return Decision::StepAside(Reason::NothingSet);
@@ -248,13 +249,13 @@ impl Options {
         ending: Ending::AsItIs,
     };
 
-    /// What a listener hands to its accepted sockets.
+    /// The options that accepted sockets inherit from a listener.
     #[inline(always)]
     pub(crate) fn of_a_connection(settings: &Settings) -> Self {
         let ending = match settings.linger {
             Linger::Graceful => Ending::Forgotten,
-            // A reset is set at close and nowhere else: inherited, it would cut what a killed
-            // process still sends.
+            // The reset is set at close alone: if inherited, it would discard what a killed process
+            // has yet to send.
             Linger::Off | Linger::Zero => Ending::AsItIs,
         };
         Self {
@@ -264,7 +265,7 @@ impl Options {
         }
     }
 
-    /// What a connecting socket is to have.
+    /// The options for a connecting socket.
     fn of_a_client(settings: &Settings) -> Self {
         Self {
             reuse_address: settings.reuse_address && !settings.ports.all(),
@@ -277,7 +278,7 @@ impl Options {
         self == Self::NONE
     }
 
-    /// Those of them that are not among `done`.
+    /// The options that are not in `done`.
     pub(crate) fn without(self, done: Self) -> Self {
         Self {
             reuse_address: self.reuse_address && !done.reuse_address,
@@ -291,7 +292,7 @@ impl Options {
     }
 }
 
-/// Acts if the settings allow `port`, which is 0 for the reason `zero`.
+/// Acts if the settings allow `port`; `zero` is the reason if it is 0.
 #[inline(always)]
 fn on_port(settings: &Settings, port: u16, zero: Reason, options: Options) -> Decision {
     match may_use(settings, port, zero) {
@@ -300,7 +301,7 @@ fn on_port(settings: &Settings, port: u16, zero: Reason, options: Options) -> De
     }
 }
 
-/// Whether the settings allow `port`, which is 0 for the reason `zero`.
+/// Whether the settings allow `port`; `zero` is the reason if it is 0.
 #[inline(always)]
 fn may_use(settings: &Settings, port: u16, zero: Reason) -> Result<(), Reason> {
     if port == 0 {
@@ -312,7 +313,7 @@ fn may_use(settings: &Settings, port: u16, zero: Reason) -> Result<(), Reason> {
     }
 }
 
-/// Acts if the settings allow the socket's own port, which is asked for only if it matters.
+/// Acts if the settings allow the socket's own port. It is queried only if the settings list ports.
 #[inline(always)]
 fn on_own_port(settings: &Settings, socket: &impl Facts, options: Options) -> Decision {
     if settings.ports.all() {

@@ -8,7 +8,7 @@ use crate::settings::{Linger, Settings, Text};
 use core::fmt;
 use log::{Level, Log};
 
-/// A call of the program that is interposed.
+/// An interposed function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Function {
     /// bind(2)
@@ -24,8 +24,8 @@ pub enum Function {
 }
 
 impl Function {
-    /// Not by a `match`: the compiler would make that a table of pointers, each of which the loader
-    /// has to adjust when it starts a program.
+    /// The function's name. Not by a `match`: the compiler would make that a table of pointers,
+    /// each of which the loader has to relocate when it starts a program.
     fn name(self) -> &'static Text<10> {
         static NAMES: [Text<10>; 5] = [
             Text::of("bind"),
@@ -52,8 +52,7 @@ impl Function {
     }
 }
 
-/// A text, without the code for widths and precisions that its own `Display` brings: 2 KiB in the
-/// shim.
+/// Formats a `str` without width and precision, whose code would take 2 KiB in the shim.
 struct Plain(&'static str);
 
 impl fmt::Display for Plain {
@@ -62,7 +61,7 @@ impl fmt::Display for Plain {
     }
 }
 
-/// The settings are read, and hold in this program.
+/// Logs the settings that apply in this program.
 pub fn loaded(log: &impl Log, settings: &Settings) {
     log::debug!(
         logger: log,
@@ -92,12 +91,12 @@ fn on_or_off(on: bool) -> Plain {
     Plain(if on { "on" } else { "off" })
 }
 
-/// A `bind` that had failed with `EADDRINUSE` succeeded when it was tried again at once.
+/// Logs that a `bind` that failed with `EADDRINUSE` succeeded at the second try.
 pub(crate) fn bound(kernel: &impl Kernel, address: Endpoint, options: Options) {
     bind_with(kernel, address, "was in use, bound with ", options, "");
 }
 
-/// A `bind` that had failed with `EADDRINUSE` failed again.
+/// Logs that a `bind` that failed with `EADDRINUSE` failed at the second try too.
 pub(crate) fn not_bound(
     kernel: &impl Kernel,
     address: Endpoint,
@@ -122,7 +121,7 @@ pub(crate) fn not_bound(
     }
 }
 
-/// A second `bind`, with these options.
+/// Logs the second try of a `bind`, and its options.
 #[cold]
 #[inline(never)]
 fn bind_with(
@@ -140,13 +139,13 @@ fn bind_with(
     );
 }
 
-/// There is no second try: it would go over a live socket.
+/// Logs that there is no second try: it would bind over a live socket.
 pub(crate) fn held_by_another(kernel: &impl Kernel, address: Endpoint) {
     let text = "another socket is bound there with SO_REUSEADDR, and may be about to listen";
     bind_fails(kernel, Level::Info, address, text);
 }
 
-/// A `bind` that had failed with `EADDRINUSE` will be tried again for some time.
+/// Logs that a `bind` that failed with `EADDRINUSE` begins to wait.
 pub(crate) fn waiting(kernel: &impl Kernel, address: Endpoint, wait_ms: u32) {
     log::warn!(
         logger: kernel.log(),
@@ -155,27 +154,29 @@ pub(crate) fn waiting(kernel: &impl Kernel, address: Endpoint, wait_ms: u32) {
     );
 }
 
-/// There is no wait, since it is not for live listeners.
+/// Logs that there is no wait: a live socket holds the address, and `LIBREUSE_WAIT` does not
+/// include `listeners`.
 pub(crate) fn not_waiting(kernel: &impl Kernel, address: Endpoint) {
     let text = "not waiting: a live socket holds it (LIBREUSE_WAIT=60s,listeners waits for that \
                 too)";
     bind_fails(kernel, Level::Warn, address, text);
 }
 
-/// A wait has ended because a handler has run for a signal that asks the program to end.
+/// Logs that a signal that asks the program to exit has ended a wait.
 pub(crate) fn asked_to_end(kernel: &impl Kernel, address: Endpoint) {
     let text = "in use, and not waiting any longer: a signal asked the program to end";
     bind_fails(kernel, Level::Warn, address, text);
 }
 
-/// Why a `bind` fails with `EADDRINUSE`: apart, since in the shim each such report is 90 bytes.
+/// Logs why a `bind` fails with `EADDRINUSE`. One function, since each such call takes 90 bytes in
+/// the shim.
 #[cold]
 #[inline(never)]
 fn bind_fails(kernel: &impl Kernel, level: Level, address: Endpoint, why: &'static str) {
     log::log!(logger: kernel.log(), level, "bind {address}: {}", Plain(why));
 }
 
-/// A wait has ended, with the address bound.
+/// Logs that a `bind` succeeded after a wait.
 pub(crate) fn bound_after(
     kernel: &impl Kernel,
     address: Endpoint,
@@ -189,7 +190,7 @@ pub(crate) fn bound_after(
     );
 }
 
-/// A wait has ended in vain.
+/// Logs that a `bind` failed after a wait.
 pub(crate) fn waited_in_vain(
     kernel: &impl Kernel,
     address: Endpoint,
@@ -212,13 +213,13 @@ fn milliseconds(value: u64) -> Decimal {
     Decimal(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
-/// Whether calls are logged that were not about an address in use.
+/// Whether calls are logged that did not fail with `EADDRINUSE`.
 #[inline(always)]
 pub(crate) fn tells_of_calls(kernel: &impl Kernel) -> bool {
     log::log_enabled!(logger: kernel.log(), Level::Debug)
 }
 
-/// Options were set around a call.
+/// Logs that options were set around a call.
 pub(crate) fn acted(kernel: &impl Kernel, function: Function, place: Place, options: Options) {
     log::debug!(
         logger: kernel.log(),
@@ -228,8 +229,7 @@ pub(crate) fn acted(kernel: &impl Kernel, function: Function, place: Place, opti
     );
 }
 
-/// The kernel refused options that were to be set around a call, as it does `TCP_LINGER2` for
-/// MPTCP.
+/// Logs that the kernel refused options around a call, as it does `TCP_LINGER2` for MPTCP.
 pub(crate) fn refused(kernel: &impl Kernel, function: Function, place: Place, options: Options) {
     log::debug!(
         logger: kernel.log(),
@@ -238,7 +238,7 @@ pub(crate) fn refused(kernel: &impl Kernel, function: Function, place: Place, op
     );
 }
 
-/// A call was left alone.
+/// Logs that a call was passed on unchanged, and why.
 pub(crate) fn left_alone(function: Function, kernel: &impl Kernel, reason: Reason) {
     if log::log_enabled!(logger: kernel.log(), Level::Trace) {
         passed_by(kernel, function, Place::of(kernel), reason);
@@ -254,7 +254,7 @@ fn passed_by(kernel: &impl Kernel, function: Function, place: Place, reason: Rea
     );
 }
 
-/// A descriptor as a person knows it: by its local address, or else by its number.
+/// Names a socket in the log: by its local address, or else by its descriptor.
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
     At(Endpoint),

@@ -1,9 +1,9 @@
-//! `LIBREUSE_PROGRAMS`.
+//! Matches program names against `LIBREUSE_PROGRAMS`.
 
 use super::text::Text;
 use super::{EMPTY_ENTRY, Fault};
 
-/// The programs that the shim acts in: patterns of names, or none for all of them.
+/// The programs that the shim acts in: a list of name patterns; if it is empty, all programs.
 pub struct Programs(Text<ROOM>);
 
 /// The longest list, in bytes.
@@ -43,10 +43,10 @@ impl Programs {
     }
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any characters and `?` for one.
+/// Whether `name` matches `pattern`: `*` matches any characters, and `?` one (as in glob(7)).
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern, mut name) = (pattern, name);
-    // After a `*`: the rest of the pattern, and where in the name it was last tried.
+    // After a `*`: the rest of the pattern, and the part of the name that it was last tried at.
     let mut star = None;
     loop {
         match (pattern.split_first(), name.split_first()) {
