@@ -1,12 +1,12 @@
-//! `reuseaddr clean`: what other commands have left goes, and what is in use or somebody else's
-//! stays.
+//! `reuseaddr clean` removes the files that other commands have written, unless they are in use or
+//! somebody else's.
 
 use crate::{assert_says, code, nobody};
 use std::fs;
 use std::path::Path;
 use support::{Folder, Program};
 
-/// An ordinary user with a home of his own, and the command in it.
+/// An unprivileged user with a home folder, and the command in it.
 pub(crate) struct User(Folder);
 
 impl User {

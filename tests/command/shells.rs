@@ -1,4 +1,4 @@
-//! The completions, in the shells themselves: a line is typed, and Tab pressed.
+//! Tests the completions in each shell: types a line and presses Tab.
 
 use crate::{reuseaddr, serve_once, server};
 use std::fs;
@@ -35,7 +35,7 @@ for line in lines:
 os.kill(pid, 9)
 ";
 
-/// Each line after Tab.
+/// Returns each line as the shell completes it.
 fn typed(shell: &[&str], setup: &str, lines: &[&str]) -> Vec<String> {
     let folder = Folder::new(&format!("shell-{}-{}", shell[0], setup.len()));
     typed_in(&folder, shell, setup, lines)
@@ -62,7 +62,7 @@ fn typed_in(folder: &Folder, shell: &[&str], setup: &str, lines: &[&str]) -> Vec
         .collect()
 }
 
-/// What is typed, and its completion in every shell.
+/// The typed lines, and their completions in every shell.
 fn expectations(pid: &str) -> Vec<(String, String)> {
     [
         ("reuseaddr sta", "reuseaddr status "),
@@ -84,14 +84,14 @@ fn expectations(pid: &str) -> Vec<(String, String)> {
             "reuseaddr run --wait 60s setpriv ",
         ),
         ("reuseaddr check setpr", "reuseaddr check setpriv "),
-        // Nothing of ours after PROGRAM: it has neither.
+        // No completions of ours after PROGRAM.
         ("reuseaddr run true --ling", "reuseaddr run true --ling"),
         ("reuseaddr run true stat", "reuseaddr run true stat"),
     ]
     .into_iter()
     .map(|(line, expected)| (line.to_owned(), expected.to_owned()))
     .chain([(
-        // The blank shows that it is complete.
+        // The trailing blank shows that the word is complete.
         format!("reuseaddr arm --pid {pid}"),
         format!("reuseaddr arm --pid {pid} "),
     )])
@@ -143,7 +143,7 @@ fn zsh_completes() {
     );
 }
 
-/// zsh prints a dash before what a word means, and none for a word that needs no explanation.
+/// zsh prints a dash between a word and its description, and none if there is no description.
 #[test]
 fn zsh_lists_words_without_a_dash() {
     own_network();

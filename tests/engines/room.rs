@@ -1,9 +1,9 @@
-//! Where there is little room: many threads, or none for the tracer's own.
+//! Tests the tracer short of resources: 128 busy threads, or no thread or process for itself.
 
 use crate::{nobody, run_with, status, victim, victim_file};
 use support::{Folder, Program, compile_c, own_network, program, wait_until};
 
-/// Threads that never rest, as of a client that dials in vain, and one that has something to do.
+/// A program with 128 threads that call `connect` in a loop, and one that binds and listens.
 const BUSY: &str = r#"
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -50,8 +50,8 @@ int main(void)
 }
 "#;
 
-/// Of many threads that have all stopped, each has its turn: the three calls of one take no more
-/// than some calls of the others.
+/// Tracees that stop at the same time are resumed in turn: while one thread makes three calls, no
+/// other makes 100.
 #[test]
 fn lets_each_of_128_threads_have_its_turn() {
     own_network();
@@ -60,8 +60,8 @@ fn lets_each_of_128_threads_have_its_turn() {
     assert_eq!(traced.output(), "in turn\n");
 }
 
-/// A sandbox, as of older container runtimes, in which nobody can make a thread by the call that
-/// glibc makes it with.
+/// In a seccomp sandbox where clone3(2), with which glibc creates threads, fails with EPERM, as in
+/// older container runtimes.
 #[test]
 fn traces_nothing_where_it_can_have_no_thread() {
     let sandbox = compile_c(
@@ -85,7 +85,7 @@ fn traces_nothing_where_it_can_have_no_thread() {
     assert_eq!(status(server.pid(), "TracerPid"), "0");
 }
 
-/// So that the limit is named, and not the kernel's "temporarily unavailable" alone.
+/// The message names the limit, besides the kernel's "temporarily unavailable".
 #[test]
 fn says_which_limits_leave_no_room_for_a_tracer() {
     let folder = Folder::for_other_users("engines-room");

@@ -1,4 +1,4 @@
-//! The library that ships, taken apart: no panic, allocation or lock can be reached from a hook.
+//! Disassembles the release library: no panic, allocation or lock is reachable from a hook.
 
 use crate::mutants::try_build;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use support::shim;
 
-/// The functions that are interposed, which is all that other libraries may see of this one.
+/// The interposed functions, which are all that this library may export.
 const HOOKS: [&str; 5] = ["bind", "close", "connect", "listen", "setsockopt"];
 
 /// What a hook may call: functions that take no lock, allocate nothing and are async-signal-safe
@@ -20,11 +20,10 @@ const SIGNAL_SAFE: [&str; 4] = [
     "syscall",
 ];
 
-/// What the constructor alone may refer to. `dlsym` is in the hooks' reach as well, for calls that
-/// come before it has run.
+/// What only the constructor may refer to; and `dlsym` also the hooks, for calls before it has run.
 const AT_LOAD: [&str; 3] = ["__environ", "dl_iterate_phdr", "dlsym"];
 
-/// What the C compiler's start files refer to, all of it weak.
+/// The weak references of the C compiler's start files (crti.o, crtbeginS.o).
 const START_FILES: [&str; 4] = [
     "_ITM_deregisterTMCloneTable",
     "_ITM_registerTMCloneTable",
@@ -56,8 +55,8 @@ fn names(table: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Which names each function of the library mentions, by calling them or otherwise. A call through
-/// a pointer mentions none.
+/// Finds the symbols that each function of the library refers to. A call through a pointer refers
+/// to none.
 fn references(disassembly: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut found = BTreeMap::<_, BTreeSet<_>>::new();
     let mut function = "";
@@ -74,7 +73,7 @@ fn references(disassembly: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     found
 }
 
-/// Everything in reach of these functions, themselves included.
+/// Finds all symbols that are reachable from these functions, themselves included.
 fn in_reach<'a>(
     roots: impl IntoIterator<Item = &'a str>,
     references: &BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -89,7 +88,7 @@ fn in_reach<'a>(
     found
 }
 
-/// Everything in the library that should not be there.
+/// Finds everything in the library that should not be there.
 fn offences(library: &Path) -> Vec<String> {
     let mut offences = Vec::new();
 
@@ -125,7 +124,7 @@ fn offences(library: &Path) -> Vec<String> {
         }
     }
 
-    // glibc gives a process a shadow stack only if every library says that it bears one.
+    // glibc enables the shadow stack of a process only if every library is marked SHSTK.
     let notes = output("readelf", &["-n"], library);
     if cfg!(target_arch = "x86_64") && !notes.contains("SHSTK") {
         offences.push("does not say that it bears a shadow stack".into());
@@ -165,8 +164,8 @@ fn reaches_no_panic_no_allocation_and_no_lock() {
     assert_eq!(offences(shim()), Vec::<String>::new());
 }
 
-/// Puts these statements at the start of the `close` hook. Where that does not link, the linker's
-/// words are the offence.
+/// Builds the library with these statements at the start of the `close` hook, and returns its
+/// offences. If it does not link, the linker's message is the offence.
 fn planted(statements: &str) -> Vec<String> {
     let opening = "unsafe extern \"C\" fn close(fd: c_int) -> c_int {\n    match";
     let replacement =
@@ -180,7 +179,7 @@ fn planted(statements: &str) -> Vec<String> {
     library.map_or_else(|complaint| vec![complaint], |library| offences(&library))
 }
 
-/// The check above sees what is planted; each of these is told apart by what it says.
+/// The check above finds each planted offence, by its own message.
 #[test]
 fn would_be_caught_with_a_panic_an_allocation_or_a_lock() {
     const INDEX: &str = "static TABLE: [c_int; 4] = [3, 1, 4, 1];
@@ -195,8 +194,8 @@ fn would_be_caught_with_a_panic_an_allocation_or_a_lock() {
     const ENVIRONMENT: &str =
         "if unsafe { libc::getenv(c\"HOME\".as_ptr()) }.is_null() { return 0; }";
     const PANIC: &str = "a_panic_can_be_reached_in_libreuse";
-    // Each offence is told by its own words, so they can be in one library; with a panic there is
-    // none.
+    // Each offence has its own message, so one library can have them all; with a panic it does not
+    // link.
     let together = planted(&[ALLOCATE, LOCK, ENVIRONMENT, LOOK_UP].concat());
     for (offences, expected) in [
         (&together, "async-signal-safe: malloc"),

@@ -1,11 +1,12 @@
-//! Old systems: what the library asks of libc, and what it does where libc has no `dlsym`.
+//! Tests the oldest supported systems: which symbols of libc the library needs, and its hooks where
+//! libc has no `dlsym`.
 
 use crate::systems::{LIBRARY, Processor, System, processors, release, succeed, systems};
 use std::path::PathBuf;
 use std::process::Command;
 use support::{own_network, shim};
 
-/// The libraries that ship, and the one that plain cargo builds.
+/// The release libraries, and the one that `cargo build` makes.
 fn libraries() -> Vec<PathBuf> {
     let here = ["x86_64", "i686"].into_iter();
     let machines = here.chain(processors().into_iter().map(Processor::name));
@@ -38,7 +39,7 @@ fn the_library_asks_for_glibc_2_17_and_nothing_newer() {
             })
             .collect();
         let newest = versions.iter().max();
-        // There has been no older one for riscv64.
+        // The first glibc for riscv64.
         let limit = if library.to_string_lossy().contains("riscv64") {
             vec![2, 27]
         } else {
@@ -90,10 +91,10 @@ close: ended there, cleaned, cancelled
 blocked connect: ended there, cleaned, cancelled
 ";
     own_network();
-    // qemu never comes back from the first cancellation on s390x, shim or not.
+    // qemu for s390x hangs at the first cancellation, with and without the shim.
     let cancels = |system: &System| *system != System::Foreign(Processor::S390x);
     for system in systems().into_iter().filter(cancels) {
-        // The second has an unwinder of its own beside the one that libc loads.
+        // The second is linked with an unwinder, besides the one that libc loads.
         for (name, flags) in [
             ("cancel", &[][..]),
             ("cancel-static", &["-static-libgcc"][..]),
@@ -111,7 +112,7 @@ blocked connect: ended there, cleaned, cancelled
     }
 }
 
-/// Another preloaded library with the same hooks, which brings the old libc's `dlsym` with it.
+/// Another preloaded library with the same hooks. It links libdl, where an old libc has `dlsym`.
 const OTHER: &str = r#"
 /* No headers: the hooks have one type here, that of a system call. */
 void *dlsym(void *, const char *);
@@ -185,7 +186,7 @@ fn errors_are_the_kernels_where_there_is_no_dlsym() {
     assert_eq!(plain.lines().count(), 10, "{plain}");
     for system in systems() {
         let binary = system.compile("errors", include_str!("errors.c"), &[]);
-        // Each C library has words of its own for them.
+        // Error messages differ between C libraries.
         let plain = system.program(&binary, &[]).output();
         let shimmed = system.program(&binary, &[("LD_PRELOAD", LIBRARY)]).output();
         assert_eq!(shimmed, plain, "{system:?}");

@@ -1,11 +1,11 @@
-//! Programs that run without the shim, or as a second copy, beside one that has it.
+//! Tests a program with the shim beside one without it, and beside a second copy of itself.
 
 use crate::bind::LOCK;
 use crate::server::{PORT, Server};
 use std::fs;
 use support::{Engine, Program, TcpState, compile_c, engine, own_network, shows_bound_sockets};
 
-/// A program that sets the option itself, and binds at `host` without listening yet.
+/// A program that sets `SO_REUSEADDR` itself, and binds to `host` without listening yet.
 fn about_to_listen(host: &str) -> Program {
     Program::python(
         "
@@ -26,7 +26,7 @@ sys.stdin.readline()
     .argument(host)
 }
 
-/// The kernel would let both bind, and then refuse the first one its `listen`.
+/// Without the check both would bind, and the first one's `listen` would fail.
 #[test]
 fn leaves_the_port_to_a_program_that_bound_it_first() {
     if !shows_bound_sockets() {
@@ -57,7 +57,7 @@ fn leaves_the_port_to_a_program_that_bound_it_first() {
             other.say("").expect("listening");
         }
     }
-    // What is bound elsewhere is nothing to it.
+    // Sockets at other addresses do not conflict.
     own_network();
     let server = Server::new().shimmed();
     let _left = server.leave_behind(TcpState::TimeWait);
@@ -71,7 +71,7 @@ fn leaves_the_port_to_a_program_that_bound_it_first() {
     }
 }
 
-/// A wildcard address needs no table of the kernel's: it is in the way of another socket of ours
+/// A wildcard address is found without `sock_diag(7)`: a second socket of ours conflicts with it
 /// too.
 #[test]
 fn refuses_what_a_wildcard_address_holds_at_once() {
@@ -92,15 +92,15 @@ sys.stdin.readline()
     assert_eq!(Server::new().shimmed().outcome(), "EADDRINUSE");
 }
 
-/// A program whose lock is a `bind` alone, and two copies of it that start in step.
+/// Two copies of a program, whose lock is a `bind` alone, start at the same moment.
 #[test]
 fn gives_a_lock_to_one_of_two_copies_that_start_in_step() {
     let pairs = Program::new(compile_c("pairs", include_str!("pairs.c"), &["-pthread"]));
     own_network();
-    // What does not expire, however long all the rounds take.
+    // A leftover that does not expire, however long the rounds take.
     let _left = Server::new().shimmed().leave_behind(TcpState::Established);
     let rounds = "2000";
-    // Nobody gets it without the shim.
+    // Without the shim neither gets the port.
     assert_eq!(pairs.clone().argument(rounds).output(), "2000 0 0\n");
     let counted = pairs.shimmed().argument(rounds).output();
     if engine() == Engine::Bpf {
@@ -113,7 +113,7 @@ fn gives_a_lock_to_one_of_two_copies_that_start_in_step() {
     }
 }
 
-/// The other one's `bind` fails, as it does without the shim, and not its `listen`.
+/// The `bind` of the other copy fails, as it does without the shim, and not its `listen`.
 #[test]
 fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
     if !shows_bound_sockets() {
@@ -133,8 +133,8 @@ fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
         assert_eq!(copies.output(), expected);
         let counted = copies.shimmed().output();
         match engine() {
-            // A quarter of a second after a copy has listened it detaches, be it between a `bind`
-            // and its `listen`. From then on nobody gets the port.
+            // The tracer detaches a quarter of a second after a copy's `listen`, even between a
+            // `bind` and its `listen`. From then on neither gets the port.
             Engine::Trace if leftovers => assert!(counted.contains(" 0, "), "{counted}"),
             Engine::Bpf => assert!(counted.ends_with(" 0, 0\n"), "{counted}"),
             _ => assert_eq!(counted, "0 1000 0, 0\n"),
@@ -142,8 +142,8 @@ fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
     }
 }
 
-/// Before Linux 6.12 or so the kernel compares no addresses on a port that was begun by a socket
-/// with the option.
+/// Before Linux 6.12 or so the kernel compares no addresses on a port whose first socket had the
+/// option (`tb->fastreuse`).
 #[test]
 fn gives_a_lock_to_one_copy_on_a_port_that_a_client_bound_with_the_option() {
     own_network();
@@ -170,7 +170,7 @@ accepted.close()
     }
 }
 
-/// A socket of ours guards the second try. Where none can be had, the try is made all the same.
+/// A socket of ours guards the second try. If it can't be opened, the try is made all the same.
 #[test]
 fn binds_without_a_guard_where_no_descriptor_is_free() {
     own_network();

@@ -1,5 +1,5 @@
-//! `graceful` and the peer that looks late: a reset that comes before it looks must not cost it the
-//! connection.
+//! `graceful` and a peer that checks its `connect` late: a reset that arrives before must not cost
+//! it the connection.
 
 use crate::server::PORT;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use support::{
     Program, Running, TcpState, count, own_network, sysctl, tcp_states, wait_for, wait_until,
 };
 
-/// Serves one connection as it is told, and closes it first.
+/// Serves connections in the way that its argument names, and closes each before the client does.
 const SERVER: &str = "
 listener = socket.socket()
 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
@@ -29,7 +29,7 @@ while True:
     print('closed')
 ";
 
-/// Looks for the result of its `connect` when it is told to, and then reads.
+/// Checks `SO_ERROR` for the result of its `connect` when a line arrives on stdin, and then reads.
 const CLIENT: &str = "
 client = socket.socket()
 client.setblocking(False)
@@ -56,8 +56,7 @@ fn graceful(program: Program, shimmed: bool) -> Program {
         .with("LIBREUSE_LINGER", "graceful")
 }
 
-/// Waits until all that the server has sent is acknowledged, so that a reset, if one comes, has
-/// come.
+/// Waits until all that the server has sent is acknowledged, so that a reset, if any, has arrived.
 fn delivered() {
     wait_until("the FIN to be acknowledged", || {
         tcp_states(PORT).into_iter().all(|state| {
@@ -69,7 +68,7 @@ fn delivered() {
     });
 }
 
-/// What a client has that looks after everything has come.
+/// Returns what a client reads that checks its `connect` after everything has arrived.
 fn seen_late(server: &mut Running, how: &str) -> String {
     let mut client = Program::python(CLIENT).argument(how).start();
     client.expect("under way");
@@ -90,13 +89,14 @@ fn costs_no_client_that_looks_late_its_connection() {
             let mut server = graceful(Program::python(SERVER).argument(what), shimmed).start();
             server.expect("listening");
             assert_eq!(seen_late(&mut server, "connect"), expected, "{what}");
-            // The price.
+            // The price is a TIME_WAIT.
             wait_for(PORT, TcpState::TimeWait, 1);
         }
     }
 }
 
-/// Bytes that came with the SYN say nothing of whether the client has been told.
+/// Data in the SYN does not show whether the client knows that it is connected (`TCP_FASTOPEN` in
+/// tcp(7)).
 #[test]
 fn costs_no_client_its_connection_that_it_opened_fast() {
     for shimmed in [false, true] {
@@ -116,8 +116,7 @@ assert client.recv(100) == b'hello' and client.recv(100) == b''
     }
 }
 
-/// A server whose loop takes POLLERR and POLLHUP for the end before it reads, as many do, and which
-/// comes late.
+/// The server accepts late, and takes POLLERR or POLLHUP for the end before it reads, as many do.
 #[test]
 fn loses_nothing_of_a_client_that_sends_and_closes() {
     const LOG: &str = "
@@ -144,7 +143,7 @@ print('lost' if events & (select.POLLERR | select.POLLHUP) else accepted.recv(10
         server.expect("listening");
         assert_eq!(graceful(Program::python(LOG), shimmed).output(), "sent\n");
         wait_until("the FIN to be acknowledged", || {
-            // The server has the FIN at once, and may take its time to say so.
+            // The server receives the FIN at once, and may acknowledge it later.
             let client = tcp_states(6000);
             client.is_empty() || client == [TcpState::FinWait2]
         });
@@ -152,7 +151,8 @@ print('lost' if events & (select.POLLERR | select.POLLHUP) else accepted.recv(10
     }
 }
 
-/// What it is for: the peer has spoken, so it knows that it is connected, and nothing stays.
+/// The purpose: the peer has sent something, so it knows that it is connected, and no `TIME_WAIT`
+/// remains.
 #[test]
 fn leaves_no_time_wait_where_the_peer_has_spoken() {
     for (shimmed, expected) in [(false, 1), (true, 0)] {

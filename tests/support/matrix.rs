@@ -1,5 +1,4 @@
-//! The matrix: every linger mode, with every place that the log may go to, against the program
-//! without the shim.
+//! Compares a program with and without the shim, in every linger mode with every place for the log.
 
 use super::{Finished, Folder, Program, own_network};
 use std::fs;
@@ -48,7 +47,7 @@ impl Setting {
         self.folder.join("log")
     }
 
-    /// Sets the shim's variables; what is preloaded is the program's own business.
+    /// Sets the shim's variables, but not `LD_PRELOAD`.
     pub fn applied_to(&self, program: Program) -> Program {
         let program = program.with("LIBREUSE_LINGER", self.linger).with(
             "LIBREUSE_LOG",
@@ -61,8 +60,8 @@ impl Setting {
         }
     }
 
-    /// What the shim has logged, each line of which must be whole; taken out of the program's
-    /// stderr if it went there.
+    /// Returns the lines that the shim has logged, and removes them from the program's stderr. Each
+    /// line must be whole.
     fn logged(&self, finished: &mut Finished) -> Vec<String> {
         let (ours, theirs): (Vec<String>, Vec<String>) = match self.log {
             Log::Off => (Vec::new(), lines(&finished.stderr)),
@@ -100,23 +99,23 @@ fn is_whole(line: &str) -> bool {
         && !text.contains("libreuse[")
 }
 
-/// Asserts that the shim changes nothing in what the program says and in how it ends, whatever its
+/// Asserts that the shim changes neither the program's output nor its exit status, with any
 /// settings.
 pub fn changes_nothing(control: &Program) {
     changes_nothing_when(control, &control.clone().shimmed(), Setting::all());
 }
 
-/// The same for a program that is preloaded in a way of its own, under some settings.
+/// The same for a program that preloads the shim in another way, with these settings.
 pub fn changes_nothing_when(control: &Program, shimmed: &Program, settings: Vec<Setting>) {
     own_network();
     let expected = control.run();
-    // What ends early tells nothing of the shim.
+    // A control that fails early proves nothing about the shim.
     assert!(
         !expected.stdout.contains(": not so: ") && expected.signal().is_none(),
         "the control fails: {expected:#?}"
     );
     for setting in settings {
-        // What the runs before have left behind is gone.
+        // A new network namespace, without the leftovers of the run before.
         own_network();
         let mut finished = setting.applied_to(shimmed.clone()).run();
         let log = setting.logged(&mut finished);
