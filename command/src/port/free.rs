@@ -5,7 +5,7 @@ use super::evict::{self, Eviction, Filter};
 use super::explain::free as explain;
 use super::free_plan::{self, MayAsk, Plan, Us};
 use super::port_list::PortSet;
-use super::respawn::{self, look_again};
+use super::respawn;
 use super::terminate::{Force, Terminator};
 use super::wait::what_holds;
 use crate::net::sock_diag::{self, Which};
@@ -41,14 +41,14 @@ pub(crate) fn free(
     let eviction = evict::evict(&ports.tcp, Filter::default(), false)?;
     if let Some(failure) = still_busy(ports, &eviction)? {
         return Ok(Err(
-            match respawn::at_once(ports, &plan.requests, &Us::look())? {
+            match respawn::check_once(ports, &plan.requests, &Us::look())? {
                 Some(respawn) => Failure::Busy(explain::respawned(&respawn, ports)),
                 None => failure,
             },
         ));
     }
     if !plan.requests.is_empty() {
-        if let Some(respawn) = look_again(ports, &plan.requests)? {
+        if let Some(respawn) = respawn::watch(ports, &plan.requests)? {
             return Ok(Err(Failure::Busy(explain::respawned(&respawn, ports))));
         }
     }

@@ -45,7 +45,7 @@ const SHELLS: [&str; 6] = ["bash", "zsh", "fish", "sh", "dash", "ksh"];
 const OFTEN: Duration = Duration::from_millis(25);
 
 /// Watches the ports for as long as a supervisor needs to restart the holders.
-pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Option<Respawn>> {
+pub(crate) fn watch(ports: &PortSet, requests: &[ExitRequest]) -> Result<Option<Respawn>> {
     let us = Us::look();
     let suspects: Vec<(Option<Handle>, Duration)> = requests
         .iter()
@@ -53,7 +53,7 @@ pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Op
         .collect();
     let begin = Instant::now();
     loop {
-        if let Some(respawn) = at_once(ports, requests, &us)? {
+        if let Some(respawn) = check_once(ports, requests, &us)? {
             return Ok(Some(respawn));
         }
         let waited = begin.elapsed();
@@ -74,7 +74,7 @@ pub(crate) fn look_again(ports: &PortSet, requests: &[ExitRequest]) -> Result<Op
 }
 
 /// Finds the processes that hold the ports again, after every holder has exited.
-pub(crate) fn at_once(
+pub(crate) fn check_once(
     ports: &PortSet,
     requests: &[ExitRequest],
     us: &Us,

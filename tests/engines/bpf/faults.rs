@@ -37,13 +37,15 @@ while not select.select([sys.stdin], [], [], 0)[0]:
 print('failed', failed)
 ";
 
-/// How long an attach takes here, and a little longer. Nothing of it is left.
+/// How long an attach takes here, and a little longer. Nothing of it is left. One that had to wait
+/// for another test says nothing about the next ones.
 fn time_of_a_whole_one(group: &str) -> Duration {
+    const LONGEST: Duration = Duration::from_millis(400);
     let start = Instant::now();
     assert!(attach(group).run().status.success());
     let took = start.elapsed();
     assert!(bpf(["detach", "--cgroup", group]).run().status.success());
-    took * 3 / 2
+    LONGEST.min(took * 3 / 2)
 }
 
 #[test]
@@ -246,7 +248,7 @@ fn says_that_no_cgroup_v2_is_mounted() {
     let without = Program::new(program(&["unshare"]))
         .arguments(["--mount", "sh", "-c", script])
         .argument(reuseaddr());
-    fails(&without, "no cgroup v2 is mounted here");
+    fails(&without, "no cgroup2 file system is mounted");
     assert!(fs::metadata("/run/libreuse/bpf").is_err());
 }
 

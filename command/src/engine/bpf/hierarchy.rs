@@ -30,13 +30,13 @@ impl Hierarchy {
         match roots.into_iter().next() {
             Some((false, root)) => Ok(Self { root }),
             Some((true, root)) => bail!(
-                "{} shows only a part of the control groups; this is for the host to do, not for a \
-                 container",
+                "only part of the cgroup hierarchy is visible at {}: run this on the host, not in \
+                 a container",
                 root.display()
             ),
             None => bail!(
-                "no cgroup v2 is mounted here, which programs are attached to; \
-                 `mount -t cgroup2 none DIRECTORY` makes it seen where the kernel has it"
+                "no cgroup2 file system is mounted, and BPF programs are attached to its groups: \
+                 `mount -t cgroup2 none DIRECTORY` mounts it where the kernel has it"
             ),
         }
     }
@@ -61,7 +61,7 @@ impl Hierarchy {
             .find_map(|line| line.strip_prefix("0::"))
             .with_context(|| format!("process {process} is in no group of cgroup v2 ({path})"))?;
         if group.starts_with("/..") {
-            bail!("the group of process {process} is outside of what can be seen here: {group}");
+            bail!("the cgroup of process {process} is outside our cgroup namespace: {group}");
         }
         Ok(group.trim_end_matches(" (deleted)").to_owned())
     }

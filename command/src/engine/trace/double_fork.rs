@@ -77,7 +77,7 @@ pub(super) fn detached(run: impl FnOnce()) -> io::Result<()> {
             ),
             _ => {}
         }
-        end();
+        exit_now();
     }
     let child = Tid::try_from(child).unwrap_or(-1);
     if child < 0 {
@@ -100,7 +100,7 @@ pub(super) fn detached(run: impl FnOnce()) -> io::Result<()> {
 }
 
 /// Exits with `_exit(2)`: no exit handler or destructor of the copied process runs.
-pub(super) fn end() -> ! {
+pub(super) fn exit_now() -> ! {
     end_with(0)
 }
 
@@ -110,7 +110,7 @@ fn end_with(code: i32) -> ! {
 }
 
 /// Allows another process to trace this one under Yama (`PR_SET_PTRACER` in prctl(2)).
-pub(super) fn allow(tracer: Tid) {
+pub(super) fn allow_ptrace(tracer: Tid) {
     // Without Yama it fails with EINVAL, and is not needed.
     // SAFETY: the option takes a number.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer, 0, 0, 0) };
@@ -123,7 +123,7 @@ pub(super) fn allow(tracer: Tid) {
 /// stop it, or refuse its output (termios(3)).
 ///
 /// Duplicates the handshake's descriptor onto stdin, stdout and stderr, in place of the program's.
-pub(super) fn leave_everything(handshake: &Handshake, kept: Option<BorrowedFd<'_>>) {
+pub(super) fn drop_inherited(handshake: &Handshake, kept: Option<BorrowedFd<'_>>) {
     // It always exists.
     let _ = std::env::set_current_dir("/");
     let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();

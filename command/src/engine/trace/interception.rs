@@ -135,7 +135,7 @@ impl Sequence {
                     piece: Cell::new(Piece::None),
                 };
                 let listens = run(settings, intercepted, &call);
-                call.channel.send(match call.clock.is_to_go_on_since() {
+                call.channel.send(match call.clock.resumable_since() {
                     Some(since) => Request::Signalled { since },
                     None => Request::Done { listens },
                 });

@@ -106,7 +106,7 @@ pub(crate) fn begin(
     let (ours, theirs) = Handshake::pair()?;
     double_fork::detached(|| {
         log::open_for(&settings);
-        double_fork::leave_everything(&theirs, log::descriptor());
+        double_fork::drop_inherited(&theirs, log::descriptor());
         if let Err(error) = interception::needs_a_thread() {
             // A number that is no process's.
             let _ = theirs.send(-error.raw_os_error().unwrap_or(libc::EAGAIN));
@@ -130,7 +130,7 @@ pub(crate) fn begin(
     if tracer < 0 {
         return Err(io::Error::from_raw_os_error(-tracer));
     }
-    double_fork::allow(tracer);
+    double_fork::allow_ptrace(tracer);
     ours.send(0)?;
     match ours.receive()? {
         0 => Ok(()),

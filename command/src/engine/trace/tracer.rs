@@ -119,7 +119,7 @@ impl Tracer {
         let now = Instant::now();
         let left = self.progress.time_left(now);
         if left.is_zero() {
-            double_fork::end();
+            double_fork::exit_now();
         }
         self.end_overdue(now);
         let is_news = match ptrace::any_stop()? {
@@ -287,7 +287,7 @@ impl Tracer {
             // None panics, and if it did it would be gone as well.
             let _ = thread.join();
         }
-        double_fork::end()
+        double_fork::exit_now()
     }
 
     /// Whether anything is to be done about a `connect`, or said of it.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const LONGEST_WAIT_MS: u64 = 0xffff_ffff;
 
 /// The signals that ask a program to exit (signal(7)).
-const TO_END: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+const TERMINATION_SIGNALS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 /// How often a wait checks for pending signals.
 const LOOK: Duration = Duration::from_millis(10);
@@ -73,10 +73,10 @@ impl Clock {
                 return Sleep::Over;
             }
             thread::sleep(left.min(LOOK));
-            match Came::of(self.tid) {
+            match Pending::of(self.tid) {
                 None => {}
-                Some(came) => {
-                    self.asked_to_end.set(came == Came::ToEnd);
+                Some(pending) => {
+                    self.asked_to_end.set(pending == Pending::ToEnd);
                     self.interrupt();
                     return Sleep::Failed;
                 }
@@ -92,7 +92,7 @@ impl Clock {
 
     /// Returns when the wait began that a signal has interrupted; `None` if none was. See [`ended`]
     /// for a signal that asks the program to exit.
-    pub(super) fn is_to_go_on_since(&self) -> Option<Instant> {
+    pub(super) fn resumable_since(&self) -> Option<Instant> {
         let waits = self.waits.get() || self.goes_on;
         let begin = if self.asked_to_end.get() {
             ended(self.begin)
@@ -114,7 +114,8 @@ pub(super) fn ended(begin: Instant) -> Instant {
 /// Whether a signal asks the program to exit, and the program has a handler for it.
 pub(super) fn asks_to_end(tid: Tid, signal: i32) -> bool {
     let status = Process::new(tid).and_then(|thread| thread.status());
-    TO_END.contains(&signal) && status.is_ok_and(|status| status.sigcgt & bit(signal) != 0)
+    TERMINATION_SIGNALS.contains(&signal)
+        && status.is_ok_and(|status| status.sigcgt & bit(signal) != 0)
 }
 
 fn bit(signal: i32) -> u64 {
@@ -123,20 +124,20 @@ fn bit(signal: i32) -> u64 {
 
 /// The signals that are pending for a tracee.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Came {
+enum Pending {
     /// One asks the program to exit, and the program has a handler for it.
     ToEnd,
     /// Others, neither blocked nor ignored (`SIG_IGN`); or the thread is gone.
     Other,
 }
 
-impl Came {
+impl Pending {
     fn of(tid: Tid) -> Option<Self> {
         let Ok(status) = Process::new(tid).and_then(|thread| thread.status()) else {
             return Some(Self::Other);
         };
         let pending = (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign;
-        let to_end = TO_END
+        let to_end = TERMINATION_SIGNALS
             .into_iter()
             .any(|signal| pending & status.sigcgt & bit(signal) != 0);
         match pending {
