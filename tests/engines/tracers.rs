@@ -4,16 +4,26 @@ use crate::{own_time_wait, run_with, victim_file};
 use std::path::Path;
 use support::{Folder, Program, compile_c, own_network};
 
+/// The program, started by a static one, which is what is traced first.
+fn behind_a_starter(program: &Program) -> Program {
+    let text = include_str!("exec_arguments.c");
+    Program::new(compile_c("tracers-starter", text, &["-static"])).command(program)
+}
+
+/// Asserts that a program prints this where it is traced, and where a static one starts it.
+fn prints_the_same_traced(program: &Program, expected: &str) {
+    own_network();
+    let traced = run_with(["--engine", "trace"], program);
+    assert_eq!(traced.output(), expected);
+    let behind = behind_a_starter(program);
+    assert_eq!(run_with::<&str>([], &behind).output(), expected, "started");
+}
+
 /// A thread has one tracer at a time, so ours makes way for another one, whatever that is called.
 #[test]
 fn makes_way_for_another_tracer() {
     let text = include_str!("tracers.c");
     let folder = Folder::new("engines-tracers");
-    let starter = compile_c(
-        "tracers-starter",
-        include_str!("exec_arguments.c"),
-        &["-static"],
-    );
     for (width, flags) in [
         ("64", &["-static", "-pthread"][..]),
         ("32", &["-static", "-pthread", "-m32"]),
@@ -30,7 +40,7 @@ fn makes_way_for_another_tracer() {
             let program = folder.copy(&binary, name);
             let traced = run_with(["--engine", "trace"], &Program::new(&program));
             assert_eq!(traced.output(), expected, "{name}, {width} bits");
-            let behind = Program::new(&starter).argument(&program);
+            let behind = behind_a_starter(&Program::new(&program));
             let seen = run_with::<&str>([], &behind);
             assert_eq!(seen.output(), expected, "{name}, {width} bits, started");
         }
@@ -111,20 +121,7 @@ int main(void)
         .arguments(["-c", &format!("{{ {script}; }} 3>&1")])
         .argument(target);
     assert_eq!(both.output(), "traced\n");
-    let starter = compile_c(
-        "tracers-starter",
-        include_str!("exec_arguments.c"),
-        &["-static"],
-    );
-    own_network();
-    let traced = run_with(["--engine", "trace"], &both);
-    assert_eq!(traced.output(), "traced\n");
-    let behind = Program::new(&starter).command(&both);
-    assert_eq!(
-        run_with::<&str>([], &behind).output(),
-        "traced\n",
-        "started"
-    );
+    prints_the_same_traced(&both, "traced\n");
 }
 
 /// gdb(1) attaches to both threads of a program, whose number it is told, and the program runs on
@@ -175,16 +172,7 @@ int main(void)
         .argument(target);
     let expected = "hit Breakpoint\none\none\ndetached\nran on\n";
     assert_eq!(both.output(), expected);
-    let starter = compile_c(
-        "tracers-starter",
-        include_str!("exec_arguments.c"),
-        &["-static"],
-    );
-    own_network();
-    let traced = run_with(["--engine", "trace"], &both);
-    assert_eq!(traced.output(), expected);
-    let behind = Program::new(&starter).command(&both);
-    assert_eq!(run_with::<&str>([], &behind).output(), expected, "started");
+    prints_the_same_traced(&both, expected);
 }
 
 /// A server that is called as one of them is served, even if it could trace, and so is one behind a

@@ -2,7 +2,7 @@
 //! for uid 65534 without a capability and with `no_new_privs`.
 
 use super::who::{are_in_the_manual, row, traced};
-use super::{Machine, WATCHING, attach, bpf};
+use super::{Machine, WATCHING, attach, bpf, watch};
 use crate::wait_until_accepted;
 use serde_json::{Value, json};
 use std::fs;
@@ -12,7 +12,6 @@ use std::process::Command;
 use std::sync::PoisonError;
 use support::{
     Folder, Program, TcpState, compile_c, own_network, reuseaddr, shim, succeed, wait_for,
-    wait_until,
 };
 
 /// A program that may not be here; then the test is skipped.
@@ -194,12 +193,7 @@ fn watch_names_the_container_whose_program_cannot_bind() {
     let folder = Folder::for_other_users("watch-podman");
     let root = root(&folder);
     let _live = TcpListener::bind(("127.0.0.1", 49200)).expect("the network is ours");
-    let mut watch = Program::new(reuseaddr())
-        .arguments(["watch", "--color", "never", "49200"])
-        .start();
-    wait_until("watching", || {
-        watch.stderr_so_far().contains("Watching for programs")
-    });
+    let mut watch = watch("49200");
     let mut reported = |first: &str| {
         let line = loop {
             let line = watch.line();

@@ -1,7 +1,7 @@
 //! What goes wrong around it: an attach that is killed, missing privileges, groups that are not
 //! there.
 
-use super::{Machine, WATCHING, attach, below, bpf, has_capabilities, is_root, kernel};
+use super::{Machine, WATCHING, attach, below, bpf, has_capabilities, is_root, kernel, watch};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -542,12 +542,7 @@ for line in sys.stdin:
     };
     let _alone = WATCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut fails = Program::python(FAILS).start();
-    let mut watch = Program::new(reuseaddr())
-        .arguments(["watch", "--color", "never", "5001"])
-        .start();
-    wait_until("watching", || {
-        watch.stderr_so_far().contains("Watching for programs")
-    });
+    let mut watch = watch("5001");
     watch.signal(libc::SIGSTOP);
     fails.say("5000 1000").expect("failed");
     fails.say("5001 1").expect("failed");

@@ -12,11 +12,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use support::{Program, own_network, program, reuseaddr, wait_until};
+use support::{Program, Running, own_network, program, reuseaddr, wait_until};
 
 /// Held by whoever watches the machine, or makes calls fail by the thousand, of which other watches
 /// would miss some.
 static WATCHING: Mutex<()> = Mutex::new(());
+
+/// `reuseaddr watch` of a port, which has begun.
+fn watch(port: &str) -> Running {
+    let watch = Program::new(reuseaddr())
+        .arguments(["watch", "--color", "never", port])
+        .start();
+    wait_until("watching", || {
+        watch.stderr_so_far().contains("Watching for programs")
+    });
+    watch
+}
 
 /// Mounts, a network and control groups that nobody else sees or changes.
 struct Machine {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many bytes it has room for. What does not fit is lost, which the reader is told.
+/// How many bytes it has room for. What does not fit is lost, and the reader learns it.
 const ROOM: u32 = 1 << 20;
 
 /// A record's length, and what the kernel says about it: it is not finished, or not to be read.
