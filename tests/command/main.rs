@@ -82,8 +82,8 @@ fn nobody() -> Program {
     ])
 }
 
-/// Leaves a connection in `FIN_WAIT2`, whose other end it keeps open, or closes with an
-/// argument.
+/// Leaves a connection in `FIN_WAIT2` soon, whose other end it keeps open; or in `TIME_WAIT`, with
+/// an argument, and closes that end too.
 const ORPHAN: &str = "
 listener = socket.socket()
 listener.bind(('127.0.0.1', 5000))
@@ -91,6 +91,7 @@ listener.listen()
 client = socket.create_connection(('127.0.0.1', 5000))
 listener.accept()[0].close()
 listener.close()
+client.recv(1)
 if len(sys.argv) > 1: client.close()
 print('left')
 sys.stdin.read()

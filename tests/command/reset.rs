@@ -38,6 +38,7 @@ client.connect(place(to, 5000))
 accepted, _ = listener.accept()
 port = client.getsockname()[1]
 accepted.close()
+client.recv(1)
 if keep not in ('peer', 'silent'): client.close()
 if keep != 'listener': listener.close()
 print(port)
@@ -408,6 +409,12 @@ fn names_the_peer_that_keeps_an_orphan() {
             .arguments(closes.then_some("closes"))
             .start();
         running.expect("left");
+        let state = if closes {
+            TcpState::TimeWait
+        } else {
+            TcpState::FinWait2
+        };
+        wait_for(5000, state, 1);
         let shown = reuseaddr(["status", "5000"]).run();
         let open = format!(
             "On this host python3 (pid {}) still keeps an end open.",

@@ -68,6 +68,17 @@ pub enum TcpState {
 
 /// The TCP sockets with this local port in the calling thread's network namespace, by state.
 pub fn tcp_states(local_port: u16) -> Vec<TcpState> {
+    let mut found: Vec<_> = tcp_sockets()
+        .into_iter()
+        .filter(|&(local, ..)| local == local_port)
+        .map(|(.., state)| state)
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// The local port, the peer's, and the state of every TCP socket there.
+fn tcp_sockets() -> Vec<(u16, u16, TcpState)> {
     use TcpState::{
         Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, NewSynRecv,
         SynRecv, SynSent, TimeWait,
@@ -86,6 +97,10 @@ pub fn tcp_states(local_port: u16) -> Vec<TcpState> {
         Closing,
         NewSynRecv,
     ];
+    let port = |place: &str| {
+        let (_, port) = place.rsplit_once(':').expect("an address and a port");
+        u16::from_str_radix(port, 16).expect("a port")
+    };
     let mut found = Vec::new();
     for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         // Without IPv6 there is no second table.
@@ -94,14 +109,10 @@ pub fn tcp_states(local_port: u16) -> Vec<TcpState> {
         };
         for row in text.lines().skip(1) {
             let columns: Vec<_> = row.split_whitespace().collect();
-            let (_, port) = columns[1].rsplit_once(':').expect("an address and a port");
-            if u16::from_str_radix(port, 16) == Ok(local_port) {
-                let number = usize::from_str_radix(columns[3], 16).expect("a state");
-                found.push(states[number - 1]);
-            }
+            let number = usize::from_str_radix(columns[3], 16).expect("a state");
+            found.push((port(columns[1]), port(columns[2]), states[number - 1]));
         }
     }
-    found.sort_unstable();
     found
 }
 
@@ -113,10 +124,19 @@ pub fn count(local_port: u16, state: TcpState) -> usize {
         .count()
 }
 
-/// Waits until so many sockets with this local port are in this state.
+/// Waits until so many sockets with this local port are in this state, and the other ends have
+/// heard of it: an acknowledgement over loopback takes milliseconds on a busy machine.
 pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
     let there = wait_until_by(Instant::now() + patience(), || {
-        count(local_port, state) == number
+        let sockets = tcp_sockets();
+        let found = sockets
+            .iter()
+            .filter(|&&(local, _, found)| local == local_port && found == state)
+            .count();
+        let is_leaving = |&(_, peer, state): &(u16, u16, TcpState)| {
+            peer == local_port && matches!(state, TcpState::LastAck | TcpState::Closing)
+        };
+        found == number && !sockets.iter().any(is_leaving)
     });
     let tally = tcp_states(local_port)
         .into_iter()
