@@ -6,7 +6,7 @@ use crate::spare::Spare;
 use crate::{clock, file, listeners, signals};
 use core::ffi::c_int;
 use libreuse_rules::calls::{Kernel, Sleep, SocketOption};
-use libreuse_rules::diag::Wanted;
+use libreuse_rules::diag::BindAddress;
 use libreuse_rules::endpoint::Endpoint;
 use log::Log;
 
@@ -61,7 +61,7 @@ impl Kernel for Socket {
         clock::now_ms()
     }
 
-    fn is_held(&self, wanted: &Wanted) -> bool {
+    fn is_held(&self, wanted: &BindAddress) -> bool {
         listeners::is_held(*self, wanted)
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn holds(address: *const c_void) -> bool {
 }
 
 /// Whether another copy of this library comes after this one in the loader's search order.
-pub(crate) fn another_copy_is_behind() -> bool {
+pub(crate) fn another_copy_follows() -> bool {
     let mut search = Search {
         past_us: false,
         found: false,

@@ -9,7 +9,7 @@ use crate::signals;
 use crate::socket::Socket;
 use core::ffi::{c_int, c_long, c_void};
 use core::{mem, ptr};
-use libreuse_rules::diag::{Message, Messages, Wanted};
+use libreuse_rules::diag::{BindAddress, Message, Messages};
 
 /// How much of a datagram is read at once: the hooks are called on small stacks, and the kernel's
 /// datagrams have 8 KiB or more.
@@ -26,7 +26,7 @@ const SIOCGSKNS: c_int = 0x894c;
 /// Whether a live socket in the network namespace of `socket` is known to hold the address.
 #[cold]
 #[inline(never)]
-pub(crate) fn is_held(socket: Socket, wanted: &Wanted) -> bool {
+pub(crate) fn is_held(socket: Socket, wanted: &BindAddress) -> bool {
     let mut found = false;
     // A handler that jumped out (longjmp(3)) would leave the descriptor open. If signals can't be
     // blocked, the kernel is not queried.
@@ -81,7 +81,7 @@ impl Descriptor {
     }
 
     /// Whether a socket of the namespace conflicts with `wanted`.
-    fn finds(&self, wanted: &Wanted) -> bool {
+    fn finds(&self, wanted: &BindAddress) -> bool {
         let request = wanted.request();
         // SAFETY: the request outlives the call; no address, so that it goes to the kernel.
         let sent = unsafe {

@@ -96,7 +96,7 @@ fn read_once() {
     {
         return;
     }
-    if copies::another_copy_is_behind() {
+    if copies::another_copy_follows() {
         STORE.state.store(OFF, Relaxed);
         return;
     }

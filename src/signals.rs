@@ -170,13 +170,13 @@ fn is_handled(signal: c_int) -> bool {
 /// * if the same signal was pending for the thread already: standard signals do not queue;
 /// * if another thread sent it to this thread first;
 /// * if it was pending for the process: sigpending(2) does not distinguish that from the thread.
-pub(crate) fn taken_off<T>(ours: impl FnOnce() -> T, raised: impl FnOnce(T) -> Option<c_int>) {
+pub(crate) fn consume_raised<T>(ours: impl FnOnce() -> T, raised: impl FnOnce(T) -> Option<c_int>) {
     let pending_before = pending();
     let Some(signal) = raised(ours()) else {
         return;
     };
     if pending_before & only(signal) == 0 {
-        take_off(signal);
+        consume(signal);
     }
 }
 
@@ -207,7 +207,7 @@ fn pending() -> u64 {
     set
 }
 
-fn take_off(signal: c_int) {
+fn consume(signal: c_int) {
     let set = only(signal);
     let at_once = libc::timespec {
         tv_sec: 0,

@@ -388,7 +388,7 @@ fn write(fd: c_int, bytes: &[u8]) {
     if !file::has_room(fd, bytes.len()) {
         return;
     }
-    signals::taken_off(
+    signals::consume_raised(
         // SAFETY: the bytes outlive the call.
         || unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) },
         |result| match errno::get() {

@@ -1,6 +1,6 @@
 //! The system calls that the rules make, and what comes back from them.
 
-use crate::diag::Wanted;
+use crate::diag::BindAddress;
 use crate::endpoint::Endpoint;
 use log::Log;
 
@@ -121,7 +121,7 @@ pub struct Connection {
     pub state: State,
     /// Whether the peer is known to have sent something after the handshake. Who has done so knows
     /// that he is connected.
-    pub heard: bool,
+    pub has_received: bool,
 }
 
 impl Connection {
@@ -148,7 +148,7 @@ impl Connection {
         const TCPI_OPT_SYN_DATA: u8 = 32;
         Self {
             state: State::from_number(state),
-            heard: received > 0 && options & TCPI_OPT_SYN_DATA == 0,
+            has_received: received > 0 && options & TCPI_OPT_SYN_DATA == 0,
         }
     }
 }
@@ -205,7 +205,7 @@ pub trait Facts {
     /// and how it is.
     fn state(&self) -> Option<State>;
 
-    /// The same, and whether the peer has been heard: [`Connection::INFO`] bytes of `TCP_INFO`.
+    /// The same, and whether the peer has sent something: [`Connection::INFO`] bytes of `TCP_INFO`.
     fn connection(&self) -> Option<Connection>;
 }
 
@@ -259,7 +259,7 @@ pub trait Kernel: Facts {
     /// Whether a live socket of the same network namespace is known to have this address
     /// (`sock_diag(7)`, see [`diag`](crate::diag)); false if that is unknown. It takes more than
     /// one system call, and is asked for only when `bind` has failed.
-    fn is_held(&self, wanted: &Wanted) -> bool;
+    fn is_held(&self, wanted: &BindAddress) -> bool;
 
     /// Opens a TCP socket of our own for an address of this family, in the network of the program's
     /// (socket(2)); `None` if that can't be.
@@ -313,7 +313,7 @@ mod tests {
             (7 | 32, 4, false),
         ] {
             let connection = Connection::decode(&info(options, received));
-            assert_eq!(connection.heard, expected, "{options} {received}");
+            assert_eq!(connection.has_received, expected, "{options} {received}");
             assert_eq!(connection.state, State::Connected);
         }
     }

@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub const REQUEST: usize = HEADER + 56;
 
 /// The size of [`of_both_families`], in bytes.
-pub const QUESTION: usize = HEADER + 60;
+pub const TCPDIAG_REQUEST: usize = HEADER + 60;
 
 /// The address families of TCP and UDP sockets: `AF_INET` and `AF_INET6`.
 pub const FAMILIES: [u8; 2] = [AF_INET, AF_INET6];
@@ -131,7 +131,7 @@ impl Request {
 /// each request.
 #[must_use]
 #[inline(always)]
-pub fn of_both_families(port: u16, states: u32) -> [u8; QUESTION] {
+pub fn of_both_families(port: u16, states: u32) -> [u8; TCPDIAG_REQUEST] {
     let mut message = message(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP);
     put(&mut message, 20, port.to_be_bytes());
     put(&mut message, 68, states.to_ne_bytes());
@@ -326,7 +326,7 @@ fn attribute(mut attributes: &[u8], wanted: u16) -> Option<u8> {
 
 /// The address that a `bind` wants.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct BindAddress {
     /// The address and port.
     pub address: Endpoint,
     /// Whether the socket is known to accept IPv4 as well: its `IPV6_V6ONLY` is 0.
@@ -334,15 +334,15 @@ pub struct Wanted {
     /// The interface that the socket is bound to, 0 if to none; `None` if that is not known.
     pub interface: Option<u32>,
     /// Whether to request listeners alone, which takes a tenth of the time.
-    pub of_listeners: bool,
+    pub listeners_only: bool,
 }
 
-impl Wanted {
+impl BindAddress {
     /// Encodes the request for the sockets that [`is_held_by`](Self::is_held_by) accepts.
     #[must_use]
     #[inline(never)]
-    pub fn request(&self) -> [u8; QUESTION] {
-        let bound = if self.of_listeners { 0 } else { 1 << BOUND };
+    pub fn request(&self) -> [u8; TCPDIAG_REQUEST] {
+        let bound = if self.listeners_only { 0 } else { 1 << BOUND };
         of_both_families(self.address.port, 1 << LISTEN | bound)
     }
 

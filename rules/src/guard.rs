@@ -11,7 +11,7 @@
 //! again. The guard is bound without it: from then on the kernel compares.
 
 use crate::calls::{Errno, Kernel, Spare};
-use crate::diag::Wanted;
+use crate::diag::BindAddress;
 
 /// How often a guard that is taken is tried again, which takes a tenth of a second. A process
 /// that holds it for longer was stopped.
@@ -30,7 +30,7 @@ pub(crate) enum Guard<S> {
 /// Takes the guard of the port.
 #[cold]
 #[inline(never)]
-pub(crate) fn take<C: Kernel>(kernel: &C, wanted: &Wanted) -> Guard<C::Spare> {
+pub(crate) fn take<C: Kernel>(kernel: &C, wanted: &BindAddress) -> Guard<C::Spare> {
     let address = wanted.address;
     for _ in 0..TRIES {
         let Some(spare) = kernel.spare(address) else {

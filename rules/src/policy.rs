@@ -23,18 +23,18 @@ pub struct Options {
     /// `SO_REUSEPORT`.
     pub reuse_port: bool,
     /// How the connection is to end: `TCP_LINGER2` or `SO_LINGER`.
-    pub ending: Ending,
+    pub close_mode: CloseMode,
 }
 
 /// How a connection is to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ending {
-    /// Unchanged.
-    AsItIs,
+pub enum CloseMode {
+    /// Sets nothing.
+    Unchanged,
     /// By a reset in place of `TIME_WAIT`, once everything is delivered (`TCP_LINGER2 = -1`).
-    Forgotten,
+    Graceful,
     /// In `TIME_WAIT`, as by default (`TCP_LINGER2 = 0`).
-    Remembered,
+    TimeWait,
     /// By a reset at once, which discards what was not sent yet (`SO_LINGER {1, 0}`).
     Reset,
 }
@@ -112,7 +112,7 @@ pub fn bind(settings: &Settings, socket: &impl Facts, port: u16, so_far: BindSoF
     let options = Options {
         reuse_address: in_use && settings.reuse_address,
         reuse_port: settings.reuse_port,
-        ending: Ending::AsItIs,
+        close_mode: CloseMode::Unchanged,
     };
     // A wait alone is worth a try without any option: the port's holder may exit.
     let waits = in_use && settings.wait_ms > 0;
@@ -181,7 +181,7 @@ pub fn has_something_for_connections(settings: &Settings) -> bool {
 }
 
 /// Decides whether to set `SO_REUSEADDR` (`wanted.reuse_address`) or `TCP_LINGER2`
-/// (`wanted.ending`) again, after the program has cleared it itself. `carried` is whether the
+/// (`wanted.close_mode`) again, after the program has cleared it itself. `carried` is whether the
 /// socket carried `SO_REUSEADDR` before; `listened` is whether a listener holds an address.
 ///
 /// The kernel does not report whether a connection was accepted or made. One that a listener of
@@ -220,7 +220,11 @@ pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
     if settings.linger == Linger::Off {
         return Decision::StepAside(Reason::NothingSet);
     }
-    let Some(Connection { state, heard }) = socket.connection() else {
+    let Some(Connection {
+        state,
+        has_received,
+    }) = socket.connection()
+    else {
         return Decision::StepAside(Reason::NotTcp);
     };
     match state {
@@ -229,13 +233,13 @@ pub fn close(settings: &Settings, socket: &impl Facts) -> Decision {
         State::PeerClosed => return Decision::StepAside(Reason::PeerClosedFirst),
         State::Connected => {}
     }
-    let ending = match settings.linger {
-        Linger::Zero => Ending::Reset,
-        _ if heard => Ending::Forgotten,
-        _ => Ending::Remembered,
+    let close_mode = match settings.linger {
+        Linger::Zero => CloseMode::Reset,
+        _ if has_received => CloseMode::Graceful,
+        _ => CloseMode::TimeWait,
     };
     let options = Options {
-        ending,
+        close_mode,
         ..Options::NONE
     };
     on_own_port(settings, socket, options)
@@ -246,22 +250,22 @@ impl Options {
     pub const NONE: Self = Self {
         reuse_address: false,
         reuse_port: false,
-        ending: Ending::AsItIs,
+        close_mode: CloseMode::Unchanged,
     };
 
     /// The options that accepted sockets inherit from a listener.
     #[inline(always)]
     pub(crate) fn of_a_connection(settings: &Settings) -> Self {
-        let ending = match settings.linger {
-            Linger::Graceful => Ending::Forgotten,
+        let close_mode = match settings.linger {
+            Linger::Graceful => CloseMode::Graceful,
             // The reset is set at close alone: if inherited, it would discard what a killed process
             // has yet to send.
-            Linger::Off | Linger::Zero => Ending::AsItIs,
+            Linger::Off | Linger::Zero => CloseMode::Unchanged,
         };
         Self {
             reuse_address: settings.reuse_address,
             reuse_port: false,
-            ending,
+            close_mode,
         }
     }
 
@@ -283,10 +287,10 @@ impl Options {
         Self {
             reuse_address: self.reuse_address && !done.reuse_address,
             reuse_port: self.reuse_port && !done.reuse_port,
-            ending: if self.ending == done.ending {
-                Ending::AsItIs
+            close_mode: if self.close_mode == done.close_mode {
+                CloseMode::Unchanged
             } else {
-                self.ending
+                self.close_mode
             },
         }
     }
@@ -339,9 +343,9 @@ impl fmt::Display for Options {
         let names = [
             ("SO_REUSEADDR", self.reuse_address),
             ("SO_REUSEPORT", self.reuse_port),
-            ("TCP_LINGER2=-1", self.ending == Ending::Forgotten),
-            ("TCP_LINGER2=0", self.ending == Ending::Remembered),
-            ("SO_LINGER={1,0}", self.ending == Ending::Reset),
+            ("TCP_LINGER2=-1", self.close_mode == CloseMode::Graceful),
+            ("TCP_LINGER2=0", self.close_mode == CloseMode::TimeWait),
+            ("SO_LINGER={1,0}", self.close_mode == CloseMode::Reset),
         ];
         let mut separator = "";
         for (name, _) in names.into_iter().filter(|&(_, is_set)| is_set) {

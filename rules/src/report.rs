@@ -3,7 +3,7 @@
 
 use crate::calls::Kernel;
 use crate::endpoint::{Decimal, Endpoint};
-use crate::policy::{Ending, Options, Reason};
+use crate::policy::{CloseMode, Options, Reason};
 use crate::settings::{Linger, Settings, Text};
 use core::fmt;
 use log::{Level, Log};
@@ -41,10 +41,10 @@ impl Function {
     fn why(self, options: Options) -> Plain {
         Plain(match self {
             Self::Bind => "so that other copies can share the port",
-            Self::Close => match options.ending {
-                Ending::Reset => "so that it is reset and leaves no TIME_WAIT",
-                Ending::Remembered => "so that it keeps its TIME_WAIT: the peer has sent nothing",
-                Ending::Forgotten | Ending::AsItIs => "so that it leaves no TIME_WAIT",
+            Self::Close => match options.close_mode {
+                CloseMode::Reset => "so that it is reset and leaves no TIME_WAIT",
+                CloseMode::TimeWait => "so that it keeps its TIME_WAIT: the peer has sent nothing",
+                CloseMode::Graceful | CloseMode::Unchanged => "so that it leaves no TIME_WAIT",
             },
             Self::Setsockopt => "because the program had cleared it",
             Self::Listen | Self::Connect => "so that what it leaves behind can be bound over",
@@ -215,7 +215,7 @@ fn milliseconds(value: u64) -> Decimal {
 
 /// Whether calls are logged that did not fail with `EADDRINUSE`.
 #[inline(always)]
-pub(crate) fn tells_of_calls(kernel: &impl Kernel) -> bool {
+pub(crate) fn logs_calls(kernel: &impl Kernel) -> bool {
     log::log_enabled!(logger: kernel.log(), Level::Debug)
 }
 
@@ -239,13 +239,13 @@ pub(crate) fn refused(kernel: &impl Kernel, function: Function, place: Place, op
 }
 
 /// Logs that a call was passed on unchanged, and why.
-pub(crate) fn left_alone(function: Function, kernel: &impl Kernel, reason: Reason) {
+pub(crate) fn stepped_aside(function: Function, kernel: &impl Kernel, reason: Reason) {
     if log::log_enabled!(logger: kernel.log(), Level::Trace) {
-        passed_by(kernel, function, Place::of(kernel), reason);
+        passed_on(kernel, function, Place::of(kernel), reason);
     }
 }
 
-fn passed_by(kernel: &impl Kernel, function: Function, place: Place, reason: Reason) {
+fn passed_on(kernel: &impl Kernel, function: Function, place: Place, reason: Reason) {
     log::trace!(
         logger: kernel.log(),
         "{} {place}: left alone, {}",

@@ -5,10 +5,10 @@
 //! `EADDRINUSE`.
 
 use crate::calls::{Errno, Kernel, OriginalCall, Sleep, SocketOption};
-use crate::diag::Wanted;
+use crate::diag::BindAddress;
 use crate::endpoint::Endpoint;
 use crate::guard::{self, Guard};
-use crate::policy::{self, BindSoFar, Decision, Ending, Options, Reason};
+use crate::policy::{self, BindSoFar, CloseMode, Decision, Options, Reason};
 use crate::report::{self, Function, Place};
 use crate::settings::{Linger, Settings};
 
@@ -29,13 +29,13 @@ pub fn bind_in_use(
     address: Option<Endpoint>,
 ) -> Result<(), Errno> {
     let Some(address) = address else {
-        report::left_alone(Function::Bind, kernel, Reason::NotTcp);
+        report::stepped_aside(Function::Bind, kernel, Reason::NotTcp);
         return Err(Errno::IN_USE);
     };
     let options = match policy::bind(settings, kernel, address.port, BindSoFar::InUse) {
         Decision::Act(options) => options,
         Decision::StepAside(reason) => {
-            report::left_alone(Function::Bind, kernel, reason);
+            report::stepped_aside(Function::Bind, kernel, reason);
             return Err(Errno::IN_USE);
         }
     };
@@ -97,7 +97,7 @@ pub fn listen(
             // does not listen: another copy could bind its port, which may be the program's lock.
             with_signals_blocked(kernel, |_| {
                 let taken = Taken {
-                    ending: set_ending(options.ending, kernel),
+                    close_mode: set_close_mode(options.close_mode, kernel),
                     reuse_address: options.reuse_address
                         && kernel.set_option(SocketOption::ReuseAddress, 1),
                     reuse_port: false,
@@ -134,7 +134,7 @@ fn listen_as_it_is(
     listen: &impl OriginalCall,
     reason: Reason,
 ) -> Result<(), Errno> {
-    report::left_alone(Function::Listen, kernel, reason);
+    report::stepped_aside(Function::Listen, kernel, reason);
     let result = listen.make();
     if result.is_ok() && reason == Reason::Unbound {
         // The kernel has chosen a port.
@@ -172,14 +172,14 @@ pub fn option_set(
             ..Options::NONE
         },
         SocketOption::Linger2 if value >= 0 && graceful => Options {
-            ending: Ending::Forgotten,
+            close_mode: CloseMode::Graceful,
             ..Options::NONE
         },
         _ => return,
     };
     let decision = policy::cleared(settings, kernel, wanted, carried, |local| {
-        kernel.is_held(&Wanted {
-            of_listeners: true,
+        kernel.is_held(&BindAddress {
+            listeners_only: true,
             ..self::wanted(kernel, local)
         })
     });
@@ -210,14 +210,14 @@ fn carry_out_at_once(function: Function, kernel: &impl Kernel, decision: Decisio
                 ..options
             };
             let taken = Taken {
-                ending: set_ending(options.ending, kernel),
+                close_mode: set_close_mode(options.close_mode, kernel),
                 reuse_address: options.reuse_address
                     && set_seldom(kernel, SocketOption::ReuseAddress, 1),
                 reuse_port: options.reuse_port && set_seldom(kernel, SocketOption::ReusePort, 1),
             };
             report(function, kernel, options, taken);
         }
-        Decision::StepAside(reason) => report::left_alone(function, kernel, reason),
+        Decision::StepAside(reason) => report::stepped_aside(function, kernel, reason),
     }
 }
 
@@ -225,7 +225,7 @@ fn carry_out_at_once(function: Function, kernel: &impl Kernel, decision: Decisio
 /// whoever reports nothing need not put any together.
 #[derive(Clone, Copy)]
 struct Taken {
-    ending: bool,
+    close_mode: bool,
     reuse_address: bool,
     reuse_port: bool,
 }
@@ -236,10 +236,10 @@ impl Taken {
         Options {
             reuse_address: self.reuse_address,
             reuse_port: self.reuse_port,
-            ending: if self.ending {
-                wanted.ending
+            close_mode: if self.close_mode {
+                wanted.close_mode
             } else {
-                Ending::AsItIs
+                CloseMode::Unchanged
             },
         }
     }
@@ -247,12 +247,12 @@ impl Taken {
 
 /// Sets how the connection is to end; false if it is left as it is, and if the kernel refused.
 #[inline(always)]
-fn set_ending(ending: Ending, kernel: &impl Kernel) -> bool {
-    let linger2 = match ending {
-        Ending::AsItIs => return false,
-        Ending::Reset => return kernel.reset_on_close(),
-        Ending::Forgotten => -1,
-        Ending::Remembered => 0,
+fn set_close_mode(close_mode: CloseMode, kernel: &impl Kernel) -> bool {
+    let linger2 = match close_mode {
+        CloseMode::Unchanged => return false,
+        CloseMode::Reset => return kernel.reset_on_close(),
+        CloseMode::Graceful => -1,
+        CloseMode::TimeWait => 0,
     };
     kernel.set_option(SocketOption::Linger2, linger2)
 }
@@ -274,7 +274,7 @@ fn is_off(kernel: &impl Kernel, option: SocketOption) -> bool {
 
 #[inline(always)]
 fn report(function: Function, kernel: &impl Kernel, wanted: Options, taken: Taken) {
-    if report::tells_of_calls(kernel) {
+    if report::logs_calls(kernel) {
         tell(function, kernel, wanted, taken);
     }
 }
@@ -350,12 +350,12 @@ fn bind_with(
 #[inline(never)]
 fn guard_of<C: Kernel>(kernel: &C, address: Endpoint) -> Result<Option<C::Spare>, Errno> {
     let wanted = wanted(kernel, address);
-    let of_listeners = Wanted {
-        of_listeners: true,
+    let listeners_only = BindAddress {
+        listeners_only: true,
         ..wanted
     };
     // The kernel refuses the second try then, and there is nothing to guard.
-    if kernel.is_held(&of_listeners) {
+    if kernel.is_held(&listeners_only) {
         return Ok(None);
     }
     let guard = match guard::take(kernel, &wanted) {
@@ -452,14 +452,14 @@ fn wait_within<C: Kernel>(
 }
 
 /// What the socket is to be bound to, as the kernel sees it.
-fn wanted(kernel: &impl Kernel, address: Endpoint) -> Wanted {
-    Wanted {
+fn wanted(kernel: &impl Kernel, address: Endpoint) -> BindAddress {
+    BindAddress {
         address,
         dual_stack: kernel.option(SocketOption::Ipv6Only) == Some(0),
         interface: kernel
             .option(SocketOption::Interface)
             .map(i32::unsigned_abs),
-        of_listeners: false,
+        listeners_only: false,
     }
 }
 

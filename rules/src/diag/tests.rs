@@ -46,16 +46,16 @@ fn attribute(kind: u16, value: u8) -> Vec<u8> {
     .concat()
 }
 
-fn wanted(address: &str) -> Wanted {
-    Wanted {
+fn wanted(address: &str) -> BindAddress {
+    BindAddress {
         address: Endpoint::from(address.parse::<SocketAddr>().expect("an address")),
         dual_stack: false,
         interface: Some(0),
-        of_listeners: false,
+        listeners_only: false,
     }
 }
 
-fn is_held(wanted: &Wanted, messages: &[u8]) -> bool {
+fn is_held(wanted: &BindAddress, messages: &[u8]) -> bool {
     Messages::of(messages)
         .any(|message| matches!(message, Message::Socket(socket) if wanted.is_held_by(&socket)))
 }
@@ -63,7 +63,7 @@ fn is_held(wanted: &Wanted, messages: &[u8]) -> bool {
 #[test]
 fn finds_the_socket_that_is_in_the_way() {
     let ours = wanted("127.0.0.1:80");
-    let on = |interface| Wanted { interface, ..ours };
+    let on = |interface| BindAddress { interface, ..ours };
     let shutdown = attribute(8, 0);
     let v6only = |value| [shutdown.clone(), attribute(INET_DIAG_SKV6ONLY, value)].concat();
     let at = |interface| listener(AF_INET, 80, &OURS[..4], interface, &shutdown);
@@ -123,12 +123,12 @@ fn tells_the_links_of_two_interfaces_apart() {
     ]
     .concat();
     bytes.extend_from_slice(&2_u32.to_ne_bytes());
-    let ours = Wanted {
+    let ours = BindAddress {
         address: Endpoint::decode(&bytes).expect("an address"),
         dual_stack: true,
         // Before the bind it is bound to none.
         interface: Some(0),
-        of_listeners: false,
+        listeners_only: false,
     };
     for (interface, expected) in [(2, true), (3, false)] {
         let theirs = listener(AF_INET6, 80, &local, interface, &[]);

@@ -8,7 +8,7 @@ use std::prelude::rust_2024::*;
 struct Known {
     port: Option<u16>,
     state: Option<State>,
-    heard: bool,
+    has_received: bool,
     asked: Cell<u32>,
 }
 
@@ -25,8 +25,11 @@ impl Facts for Known {
     }
 
     fn connection(&self) -> Option<Connection> {
-        let heard = self.heard;
-        self.state().map(|state| Connection { state, heard })
+        let has_received = self.has_received;
+        self.state().map(|state| Connection {
+            state,
+            has_received,
+        })
     }
 }
 
@@ -34,7 +37,7 @@ fn socket(port: u16, state: State) -> Known {
     Known {
         port: Some(port),
         state: Some(state),
-        heard: true,
+        has_received: true,
         asked: Cell::new(0),
     }
 }
@@ -42,7 +45,7 @@ fn socket(port: u16, state: State) -> Known {
 /// A connection whose peer has sent nothing.
 fn silent(port: u16) -> Known {
     Known {
-        heard: false,
+        has_received: false,
         ..socket(port, State::Connected)
     }
 }
@@ -52,7 +55,7 @@ fn file() -> Known {
     Known {
         port: None,
         state: None,
-        heard: false,
+        has_received: false,
         asked: Cell::new(0),
     }
 }
@@ -62,7 +65,7 @@ fn datagram() -> Known {
     Known {
         port: Some(5000),
         state: None,
-        heard: false,
+        has_received: false,
         asked: Cell::new(0),
     }
 }
@@ -81,29 +84,29 @@ fn settings(variables: &[(&str, &str)]) -> Settings {
 const REUSE: Options = Options {
     reuse_address: true,
     reuse_port: false,
-    ending: Ending::AsItIs,
+    close_mode: CloseMode::Unchanged,
 };
 const GRACEFUL: Options = Options {
     reuse_address: false,
     reuse_port: false,
-    ending: Ending::Forgotten,
+    close_mode: CloseMode::Graceful,
 };
 const BOTH: Options = Options {
-    ending: Ending::Forgotten,
+    close_mode: CloseMode::Graceful,
     ..REUSE
 };
 const ZERO: Options = Options {
-    ending: Ending::Reset,
+    close_mode: CloseMode::Reset,
     ..GRACEFUL
 };
 const REMEMBERED: Options = Options {
-    ending: Ending::Remembered,
+    close_mode: CloseMode::TimeWait,
     ..GRACEFUL
 };
 const SHARE: Options = Options {
     reuse_address: false,
     reuse_port: true,
-    ending: Ending::AsItIs,
+    close_mode: CloseMode::Unchanged,
 };
 
 use Decision::{Act, StepAside};

@@ -81,7 +81,7 @@ macro_rules! calls_beside_the_socket {
             self.clock.waited_ms()
         }
 
-        fn is_held(&self, wanted: &libreuse_rules::diag::Wanted) -> bool {
+        fn is_held(&self, wanted: &libreuse_rules::diag::BindAddress) -> bool {
             $crate::net::sock_diag::is_held(wanted, self.network()).unwrap_or(false)
         }
 

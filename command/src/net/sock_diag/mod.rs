@@ -8,7 +8,7 @@ pub(crate) use entry::{Entry, State};
 
 use crate::sys::sockopt;
 use anyhow::{Context, Result, bail};
-use libreuse_rules::diag::{self, FAMILIES, LISTEN, Message, Request, Socket, Wanted};
+use libreuse_rules::diag::{self, FAMILIES, LISTEN, Message, Request, Socket, BindAddress};
 use log::{debug, trace};
 use netlink::Netlink;
 use std::cell::Cell;
@@ -47,7 +47,7 @@ pub(crate) fn listeners() -> Result<Vec<Entry>> {
 /// Whether a live socket is known to have the address that is wanted. `network` is what
 /// [`sockopt::network`] has of the socket that wants it: of another network namespace than ours
 /// nothing is known.
-pub(crate) fn is_held(wanted: &Wanted, network: Option<u64>) -> io::Result<bool> {
+pub(crate) fn is_held(wanted: &BindAddress, network: Option<u64>) -> io::Result<bool> {
     let mut netlink = Netlink::open()?;
     let ours = sockopt::network(netlink.as_fd());
     if ours.is_some() && network.is_some() && ours != network {
