@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     pid: Option<u32>,
 
     #[command(flatten)]
-    library: options::Library,
+    library: options::LibraryOption,
 
     #[command(flatten)]
     format: options::Format,
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
                 rest,
                 libraries.as_ref().ok(),
                 &Credentials::own(),
-                inspect::Question::Everything,
+                inspect::Depth::Everything,
             );
             if report.needs_library() || arguments.library.library.is_some() {
                 libraries?;

@@ -2,7 +2,7 @@
 
 use super::{exit, options};
 use crate::net::namespace;
-use crate::net::sock_diag::{Entry, Refusal};
+use crate::net::sock_diag::{Refusal, SocketEntry};
 use crate::output::{self, count, list, paragraph};
 use crate::port::bindable::is_free;
 use crate::port::evict::{Eviction, Filter, evict, explain, is_alive, reasons};
@@ -150,7 +150,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 /// Asks twice whether connections that are alive are to be reset, if there are any.
 fn agreed(ports: &[u16], filter: Filter, arguments: &Arguments) -> Result<bool> {
     let found = evict(ports, filter, true)?.found;
-    let alive: Vec<&Entry> = found.iter().filter(|entry| is_alive(entry)).collect();
+    let alive: Vec<&SocketEntry> = found.iter().filter(|entry| is_alive(entry)).collect();
     let Some(first) = alive.first() else {
         return Ok(true);
     };
@@ -215,7 +215,7 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> EvictOutput {
         .flatten()
         .map(|entry| entry.local.port())
         .collect();
-    let on = |entries: &[Entry], port: u16| {
+    let on = |entries: &[SocketEntry], port: u16| {
         let mut numbers = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.local.port() == port) {
             *numbers.entry(entry.state.name()).or_insert(0) += 1;

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 /// Which library is meant.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Library {
+pub(crate) struct LibraryOption {
     /// Use this library, not an installed one or the one that this command carries
     #[arg(long, value_name = "PATH")]
     pub(crate) library: Option<PathBuf>,
 }
 
-impl Library {
+impl LibraryOption {
     /// The one that was named, or those that are found.
     pub(crate) fn find(&self) -> Result<Libraries> {
         Libraries::find(self.library.as_deref())

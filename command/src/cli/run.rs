@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     free: bool,
 
     #[command(flatten)]
-    library: options::Library,
+    library: options::LibraryOption,
 
     #[command(flatten)]
     variables: Variables,
@@ -89,8 +89,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let libraries = arguments.library.find();
     let report = path.as_ref().ok().map(|path| {
         let who = Credentials::own();
-        let question = inspect::Question::HowToStart;
-        inspect::program(path, rest, libraries.as_ref().ok(), &who, question)
+        let depth = inspect::Depth::HowToStart;
+        inspect::program(path, rest, libraries.as_ref().ok(), &who, depth)
     });
     if let Err(error) = &libraries {
         let may_be_preload = matches!(arguments.engine, None | Some(Engine::Preload));

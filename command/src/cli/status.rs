@@ -3,7 +3,7 @@
 
 use super::{exit, options};
 use crate::net::namespace;
-use crate::net::sock_diag::{self, State, Which};
+use crate::net::sock_diag::{self, TcpState, Which};
 use crate::output::progress::Progress;
 use crate::output::screen::{Frame, Screen};
 use crate::output::{self, count, list, paragraph};
@@ -174,7 +174,7 @@ fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
     let mut ports: BTreeSet<u16> = named.tcp.into_iter().collect();
     if !programs.is_empty() {
         let mut entries = sock_diag::dump(Which::All)?;
-        entries.retain(|entry| matches!(entry.state, State::Listen | State::Bound));
+        entries.retain(|entry| matches!(entry.state, TcpState::Listen | TcpState::Bound));
         let holders = Holders::find(entries.iter().map(|entry| entry.inode));
         for program in programs {
             let theirs: Vec<u16> = entries

@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     engine: Option<String>,
 
     #[command(flatten)]
-    library: options::Library,
+    library: options::LibraryOption,
 
     #[command(flatten)]
     variables: Variables,

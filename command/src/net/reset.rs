@@ -7,7 +7,7 @@
 //! of it happens before `connect` returns, and if it does not, our kernel answers with a reset for
 //! a socket that is closed, too. Ours has never been connected, so nothing is left of it.
 
-use crate::net::sock_diag::{self, Entry, State};
+use crate::net::sock_diag::{self, SocketEntry, TcpState};
 use crate::net::sysctl;
 use crate::sys::sockopt;
 use anyhow::Result;
@@ -60,7 +60,7 @@ impl ResetError {
 /// Clears leftovers from their peers' side.
 #[derive(Debug)]
 pub(crate) struct Resetter {
-    listeners: Vec<Entry>,
+    listeners: Vec<SocketEntry>,
     past_listeners: bool,
     protected: bool,
     /// Whether foreign addresses can be bound too (`ip_nonlocal_bind`), in IPv4 and in IPv6.
@@ -87,12 +87,12 @@ impl Resetter {
     }
 
     /// The obstacle that is known before anything is sent.
-    pub(crate) fn error(&mut self, entry: &Entry) -> Option<ResetError> {
-        if !matches!(entry.state, State::TimeWait | State::FinWait2) {
+    pub(crate) fn error(&mut self, entry: &SocketEntry) -> Option<ResetError> {
+        if !matches!(entry.state, TcpState::TimeWait | TcpState::FinWait2) {
             return Some(ResetError::State);
         }
         // FIN_WAIT2 listens to a reset all the same (net/ipv4/tcp_minisocks.c).
-        if self.protected && entry.state == State::TimeWait {
+        if self.protected && entry.state == TcpState::TimeWait {
             return Some(ResetError::Protected);
         }
         let (local, peer) = ends(entry);
@@ -130,14 +130,14 @@ impl Resetter {
     /// kernel's table tells. `show` is called with the number tried so far.
     pub(crate) fn reset(
         &mut self,
-        entries: &[Entry],
+        entries: &[SocketEntry],
         show: impl FnMut(usize),
     ) -> Vec<Option<ResetError>> {
         /// Fewer are done before a second thread has begun.
         const WORTH_A_THREAD: usize = 500;
         let known: Vec<Option<ResetError>> =
             entries.iter().map(|entry| self.error(entry)).collect();
-        let work: Vec<(&Entry, Option<ResetError>)> = entries.iter().zip(known).collect();
+        let work: Vec<(&SocketEntry, Option<ResetError>)> = entries.iter().zip(known).collect();
         let threads = thread::available_parallelism()
             .map_or(1, usize::from)
             .min(8)
@@ -166,12 +166,12 @@ impl Resetter {
 
     fn reset_each(
         &self,
-        work: &[(&Entry, Option<ResetError>)],
+        work: &[(&SocketEntry, Option<ResetError>)],
         heard: &AtomicBool,
         tried: &AtomicUsize,
         mut show: impl FnMut(usize),
     ) -> Vec<Option<ResetError>> {
-        let each = |&(entry, known): &(&Entry, Option<ResetError>)| {
+        let each = |&(entry, known): &(&SocketEntry, Option<ResetError>)| {
             if known.is_some() {
                 return known;
             }
@@ -196,7 +196,7 @@ impl Resetter {
     }
 
     /// Returns whether somebody accepted the connection.
-    fn reset_one(&self, entry: &Entry) -> rustix::io::Result<bool> {
+    fn reset_one(&self, entry: &SocketEntry) -> rustix::io::Result<bool> {
         let (local, mut peer) = ends(entry);
         let socket = open(&peer)?;
         // If it is accepted after all: then it ends by a reset, and leaves nothing behind at either
@@ -240,7 +240,7 @@ pub(crate) fn needs_no_privileges(
 
 /// Both ends as they are in packets: of a connection that an IPv6 socket had over IPv4, those of
 /// IPv4.
-fn ends(entry: &Entry) -> (SocketAddr, SocketAddr) {
+fn ends(entry: &SocketEntry) -> (SocketAddr, SocketAddr) {
     let end = |address: SocketAddr| match address.ip().to_canonical() {
         IpAddr::V6(ip) if ip.is_unicast_link_local() => {
             SocketAddrV6::new(ip, address.port(), 0, entry.interface()).into()

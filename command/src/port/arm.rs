@@ -3,7 +3,7 @@
 
 use super::socket;
 use crate::net::namespace;
-use crate::net::sock_diag::{self, Entry, State, Which};
+use crate::net::sock_diag::{self, SocketEntry, TcpState, Which};
 use crate::output;
 use crate::output::progress::Progress;
 use crate::process::holders::Holders;
@@ -137,9 +137,9 @@ pub(crate) fn arm(job: &Job<'_>) -> Result<Arming> {
 fn missed(ports: &[u16], seen: &HashSet<u64>) -> Result<HashSet<u64>> {
     Ok(sock_diag::dump(Which::These(ports))?
         .iter()
-        .filter(|entry| matches!(entry.state, State::Established | State::CloseWait))
+        .filter(|entry| matches!(entry.state, TcpState::Established | TcpState::CloseWait))
         .filter(|entry| !seen.contains(&entry.inode))
-        .map(sock_diag::Entry::cookie)
+        .map(sock_diag::SocketEntry::cookie)
         .collect())
 }
 
@@ -239,7 +239,7 @@ fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
 }
 
 /// Reports a holder that we may not inspect.
-fn out_of_sight(entries: &[Entry]) -> Option<Refused> {
+fn out_of_sight(entries: &[SocketEntry]) -> Option<Refused> {
     let holders = Holders::find(entries.iter().map(|entry| entry.inode));
     let hidden = entries
         .iter()

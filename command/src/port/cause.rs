@@ -3,7 +3,7 @@
 use super::direction::Direction;
 use super::socket::Socket;
 use crate::net::probe::{Outcome, Probe};
-use crate::net::sock_diag::{self, State, Which};
+use crate::net::sock_diag::{self, TcpState, Which};
 use crate::net::sysctl;
 use crate::process::holders::{Holder, Holders};
 use rustix::io::Errno;
@@ -137,8 +137,8 @@ pub(crate) fn find<'a>(
         let live = live.iter().copied();
         live.filter(|socket| socket.state == state).collect()
     };
-    let listeners = in_state(State::Listen);
-    let bound = in_state(State::Bound);
+    let listeners = in_state(TcpState::Listen);
+    let bound = in_state(TcpState::Bound);
     let connections: Vec<&Socket> = live.into_iter().filter(|it| it.peer.is_some()).collect();
 
     let is_reusable = all(|probe| probe.reuse);
@@ -207,7 +207,7 @@ fn all_holders(sockets: &[&Socket]) -> Vec<Holder> {
 fn open_ends(leftovers: &[&Socket]) -> Vec<Holder> {
     let ends: BTreeMap<SocketAddr, SocketAddr> = leftovers
         .iter()
-        .filter(|socket| socket.state != State::TimeWait)
+        .filter(|socket| socket.state != TcpState::TimeWait)
         .filter_map(|socket| Some((socket.peer?.into(), socket.local.into())))
         .collect();
     if ends.is_empty() {

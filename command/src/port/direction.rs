@@ -1,6 +1,6 @@
 //! Infers who opened a connection, which the kernel does not report.
 
-use crate::net::sock_diag::{self, Entry, State};
+use crate::net::sock_diag::{self, SocketEntry, TcpState};
 use crate::net::sysctl;
 use anyhow::Result;
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub(crate) enum Direction {
 
 /// Infers who opened a connection, which the kernel does not report.
 pub(crate) struct Directions {
-    listeners: HashMap<u16, Vec<Entry>>,
+    listeners: HashMap<u16, Vec<SocketEntry>>,
     pub(crate) ephemeral: RangeInclusive<u16>,
     /// Local addresses with several connections from one peer.
     shared: HashSet<(SocketAddr, IpAddr)>,
@@ -30,8 +30,9 @@ pub(crate) struct Directions {
 
 impl Directions {
     /// Looks at the listeners if there is a connection whose direction is in question.
-    pub(crate) fn of(entries: &[Entry]) -> Result<Self> {
-        let is_connected = |entry: &Entry| !matches!(entry.state, State::Listen | State::Bound);
+    pub(crate) fn of(entries: &[SocketEntry]) -> Result<Self> {
+        let is_connected =
+            |entry: &SocketEntry| !matches!(entry.state, TcpState::Listen | TcpState::Bound);
         Ok(if entries.iter().any(is_connected) {
             Self::new(entries, sock_diag::listeners()?)
         } else {
@@ -39,8 +40,8 @@ impl Directions {
         })
     }
 
-    pub(crate) fn new(entries: &[Entry], listeners: Vec<Entry>) -> Self {
-        let mut by_port = HashMap::<u16, Vec<Entry>>::new();
+    pub(crate) fn new(entries: &[SocketEntry], listeners: Vec<SocketEntry>) -> Self {
+        let mut by_port = HashMap::<u16, Vec<SocketEntry>>::new();
         for listener in listeners {
             by_port
                 .entry(listener.local.port())
@@ -63,7 +64,7 @@ impl Directions {
         }
     }
 
-    pub(crate) fn direction(&self, entry: &Entry) -> Direction {
+    pub(crate) fn direction(&self, entry: &SocketEntry) -> Direction {
         if self.listens(entry.local) {
             return Direction::Inbound;
         }
@@ -73,7 +74,7 @@ impl Directions {
         {
             return Direction::Outbound;
         }
-        if entry.state == State::SynSent {
+        if entry.state == TcpState::SynSent {
             return Direction::Outbound;
         }
         match (

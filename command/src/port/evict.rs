@@ -2,7 +2,7 @@
 
 use super::hint;
 use crate::net::reset::{ResetError, Resetter};
-use crate::net::sock_diag::{self, Entry, Refusal, State, Which};
+use crate::net::sock_diag::{self, Refusal, SocketEntry, TcpState, Which};
 use crate::output::count;
 use crate::output::progress::Progress;
 use anyhow::Result;
@@ -24,42 +24,42 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn has(&self, entry: &Entry) -> bool {
+    fn has(&self, entry: &SocketEntry) -> bool {
         if is_alive(entry) {
             return self.established && self.has_peer(entry);
         }
         let state = match entry.state {
-            State::TimeWait | State::FinWait2 => true,
+            TcpState::TimeWait | TcpState::FinWait2 => true,
             _ => self.all_states,
         };
         state && self.may_become(entry)
     }
 
     /// Whether it is a leftover that may soon be in a state that this selects.
-    pub(crate) fn may_become(&self, entry: &Entry) -> bool {
+    pub(crate) fn may_become(&self, entry: &SocketEntry) -> bool {
         entry.is_leftover() && self.has_peer(entry)
     }
 
-    fn has_peer(&self, entry: &Entry) -> bool {
+    fn has_peer(&self, entry: &SocketEntry) -> bool {
         self.peer
             .is_none_or(|peer| peer.to_canonical() == entry.peer.ip().to_canonical())
     }
 }
 
 /// Whether it is a connection that a process has open or may still accept.
-pub(crate) fn is_alive(entry: &Entry) -> bool {
-    !entry.is_leftover() && !matches!(entry.state, State::Listen | State::Bound)
+pub(crate) fn is_alive(entry: &SocketEntry) -> bool {
+    !entry.is_leftover() && !matches!(entry.state, TcpState::Listen | TcpState::Bound)
 }
 
 /// The outcome.
 #[derive(Debug)]
 pub(crate) struct Eviction {
     /// The leftovers that were selected.
-    pub(crate) found: Vec<Entry>,
+    pub(crate) found: Vec<SocketEntry>,
     /// Those that remain.
-    pub(crate) left: Vec<Entry>,
+    pub(crate) left: Vec<SocketEntry>,
     /// Other sockets on the ports.
-    pub(crate) spared: Vec<Entry>,
+    pub(crate) spared: Vec<SocketEntry>,
     /// Why the kernel does not destroy sockets for us.
     pub(crate) refusal: Option<Refusal>,
     /// How many could not be reset from their peers' side, by the reason. A dry run counts what
@@ -95,7 +95,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
     loop {
         // What counts is the table, not the kernel's answer: some kernels report a FIN_WAIT1 as
         // destroyed and keep it.
-        let (mut left, spared): (Vec<Entry>, Vec<Entry>) =
+        let (mut left, spared): (Vec<SocketEntry>, Vec<SocketEntry>) =
             sock_diag::dump_unordered(Which::These(ports))?
                 .into_iter()
                 .partition(|entry| filter.has(entry));
@@ -120,7 +120,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
                     .filter_map(|entry| Some((entry.cookie(), resetter.error(entry)?))),
             );
         }
-        let is_hopeless = |entry: &Entry| {
+        let is_hopeless = |entry: &SocketEntry| {
             // A peer that has just received the FIN may be about to close its end.
             in_the_way
                 .get(&entry.cookie())
@@ -148,7 +148,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
         if left.is_empty() {
             debug!("waiting for orphans that may become TIME_WAIT");
         } else {
-            asked.extend(left.iter().map(Entry::cookie));
+            asked.extend(left.iter().map(SocketEntry::cookie));
             if refusal.is_none() {
                 let all = left.len();
                 refusal = sock_diag::destroy(&left, |asked| {

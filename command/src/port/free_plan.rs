@@ -5,7 +5,7 @@
 //! not.
 
 use super::port_list::PortSet;
-use crate::net::sock_diag::{self, Entry, State, Which};
+use crate::net::sock_diag::{self, SocketEntry, TcpState, Which};
 use crate::process::cgroup::{self, Membership};
 use crate::process::holders::{Holder, Holders};
 use crate::process::info::ProcessInfo;
@@ -140,7 +140,7 @@ type Unseen = (Port, u32);
 /// that can't be seen.
 pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
     let mut entries = sock_diag::dump(Which::These(&ports.tcp))?;
-    entries.retain(|entry| matches!(entry.state, State::Listen | State::Bound));
+    entries.retain(|entry| matches!(entry.state, TcpState::Listen | TcpState::Bound));
     let of_tcp = entries.len();
     // One that is connected is a client's.
     let udp = sock_diag::udp(&ports.udp);
@@ -150,7 +150,7 @@ pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
     let mut unseen = Vec::new();
     for (
         position,
-        Entry {
+        SocketEntry {
             local, inode, uid, ..
         },
     ) in entries.iter().enumerate()

@@ -3,7 +3,7 @@
 use super::cause::{self, Bound, Cause, Connected, Leftovers, Listening};
 use super::direction::Direction;
 use super::socket::Socket;
-use crate::net::sock_diag::State;
+use crate::net::sock_diag::TcpState;
 use crate::net::{reset, sysctl};
 use crate::output::typed;
 use crate::process::holders::Holder;
@@ -221,7 +221,8 @@ fn connected(it: &Connected, port: u16, scope: Scope) -> Vec<Hint> {
 
 fn leftovers(it: &Leftovers, port: u16, scope: Scope) -> Vec<Hint> {
     let sockets = &it.sockets;
-    let is_common = |socket: &&Socket| matches!(socket.state, State::TimeWait | State::FinWait2);
+    let is_common =
+        |socket: &&Socket| matches!(socket.state, TcpState::TimeWait | TcpState::FinWait2);
     let needs_no_privileges = scope.pid.is_none() && can_be_reset(sockets);
     let can_be_destroyed =
         scope.pid.is_none() && getuid().is_root() && sockets.iter().all(is_common);
@@ -272,7 +273,7 @@ fn can_be_reset(leftovers: &[&Socket]) -> bool {
         .iter()
         .filter_map(|socket| Some((socket.local.into(), socket.peer?.into())));
     let mut states = leftovers.iter().map(|socket| socket.state);
-    states.all(|state| state == State::TimeWait) && reset::needs_no_privileges(ends)
+    states.all(|state| state == TcpState::TimeWait) && reset::needs_no_privileges(ends)
 }
 
 /// The value of `--wait` for what expires in this time: TIME_WAIT may last two seconds longer.

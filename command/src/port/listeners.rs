@@ -2,7 +2,7 @@
 
 use super::direction::Directions;
 use super::socket::Socket;
-use crate::net::sock_diag::{self, Entry, State, Which};
+use crate::net::sock_diag::{self, SocketEntry, TcpState, Which};
 use crate::process::holders::Holders;
 use crate::process::pidfd;
 use crate::sys::signals;
@@ -61,10 +61,10 @@ pub(crate) fn listeners_named(
 }
 
 /// The listeners on these ports that take connections to the address.
-fn listeners(ports: &[u16], address: Option<IpAddr>) -> Result<Vec<Entry>> {
+fn listeners(ports: &[u16], address: Option<IpAddr>) -> Result<Vec<SocketEntry>> {
     let mut entries = sock_diag::dump(Which::These(ports))?;
     entries.retain(|entry| {
-        entry.state == State::Listen
+        entry.state == TcpState::Listen
             && address.is_none_or(|address| sock_diag::covers(entry, address))
     });
     Ok(entries)

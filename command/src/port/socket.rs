@@ -1,7 +1,7 @@
 //! A socket: what the kernel reports, who holds it, who opened it.
 
 use super::direction::{Direction, Directions};
-use crate::net::sock_diag::{Entry, State};
+use crate::net::sock_diag::{SocketEntry, TcpState};
 use crate::process::holders::{Holder, Holders};
 use crate::process::{sockets, tree, users};
 use rustix::process::getuid;
@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 /// so in JSON it is without what does not apply to it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Socket {
-    pub(crate) state: State,
+    pub(crate) state: TcpState,
     /// Of a listener or what is only bound. A connection's addresses show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<&'static str>,
@@ -103,8 +103,8 @@ impl fmt::Display for Endpoint {
 
 impl Socket {
     /// Describes an entry of the kernel's table.
-    pub(crate) fn new(entry: &Entry, directions: &Directions, holders: &Holders) -> Self {
-        let connected = !matches!(entry.state, State::Listen | State::Bound);
+    pub(crate) fn new(entry: &SocketEntry, directions: &Directions, holders: &Holders) -> Self {
+        let connected = !matches!(entry.state, TcpState::Listen | TcpState::Bound);
         Self {
             state: entry.state,
             family: (!connected).then_some(if entry.is_v6() { "ipv6" } else { "ipv4" }),
@@ -142,7 +142,7 @@ impl Socket {
 
     /// Whether it belongs to a server, or may.
     pub(crate) fn is_of_a_server(&self) -> bool {
-        matches!(self.state, State::Listen | State::Bound)
+        matches!(self.state, TcpState::Listen | TcpState::Bound)
             || (self.leftover && self.direction != Some(Direction::Outbound))
     }
 
@@ -206,7 +206,7 @@ impl Socket {
 }
 
 impl UdpSocket {
-    pub(crate) fn new(entry: &Entry, holders: &Holders) -> Self {
+    pub(crate) fn new(entry: &SocketEntry, holders: &Holders) -> Self {
         Self {
             local: entry.local.into(),
             peer: (entry.peer.port() != 0).then(|| entry.peer.into()),

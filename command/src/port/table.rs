@@ -2,7 +2,7 @@
 
 use super::direction::Direction;
 use super::socket::{Endpoint, Socket};
-use crate::net::sock_diag::State;
+use crate::net::sock_diag::TcpState;
 use crate::output::table::{Column, Shrink, table};
 use crate::process::info::{ProcessInfo, spelled_age};
 use crate::process::tree;
@@ -42,7 +42,7 @@ struct Row<'a> {
 #[derive(Eq, Ord, PartialEq, PartialOrd)]
 struct Key {
     port: u16,
-    state: State,
+    state: TcpState,
     local: Endpoint,
     peer: Option<IpAddr>,
     direction: Option<Direction>,

@@ -5,7 +5,7 @@
 use super::bindable::{Bind, Bindable};
 use super::direction::Directions;
 use super::socket::Socket;
-use crate::net::sock_diag::{self, State, Which};
+use crate::net::sock_diag::{self, TcpState, Which};
 use crate::output::count;
 use crate::process::holders::Holders;
 use crate::process::pidfd::{self, Handle};
@@ -186,16 +186,16 @@ pub(crate) fn what_holds(ports: &[u16]) -> Result<String> {
 pub(crate) fn has_listener_or_bound(ports: &[u16]) -> Result<bool> {
     Ok(sock_diag::dump(Which::These(ports))?
         .iter()
-        .any(|entry| matches!(entry.state, State::Listen | State::Bound)))
+        .any(|entry| matches!(entry.state, TcpState::Listen | TcpState::Bound)))
 }
 
 /// Names the obstacle on a port in a few words.
 fn in_the_way(sockets: &[Socket]) -> String {
     let in_state = |state| sockets.iter().find(|socket| socket.state == state);
-    if let Some(listener) = in_state(State::Listen) {
+    if let Some(listener) = in_state(TcpState::Listen) {
         return format!("{} listens", listener.held_by());
     }
-    if let Some(bound) = in_state(State::Bound) {
+    if let Some(bound) = in_state(TcpState::Bound) {
         return format!("{} has bound it", bound.held_by());
     }
     let open: Vec<&Socket> = sockets.iter().filter(|socket| !socket.leftover).collect();
@@ -212,7 +212,7 @@ fn in_the_way(sockets: &[Socket]) -> String {
     }
     let mut words: Vec<String> = numbers
         .into_iter()
-        .map(|(state, number): (State, usize)| format!("{number} {}", state.name()))
+        .map(|(state, number): (TcpState, usize)| format!("{number} {}", state.name()))
         .collect();
     if words.is_empty() {
         return "the kernel does not show which process holds it".into();

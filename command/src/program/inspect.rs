@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 /// How much to find out about a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Question {
+pub(crate) enum Depth {
     /// How to start it.
     HowToStart,
     /// And what there is to say of it.
@@ -34,26 +34,20 @@ pub(crate) fn program(
     arguments: &[OsString],
     libraries: Option<&Libraries>,
     who: &Credentials,
-    question: Question,
+    depth: Depth,
 ) -> Report {
     let mut report = Report {
         program: Some(path.display().to_string()),
         ..Report::default()
     };
-    if let Err(error) = look(path, libraries, who, question, &mut report) {
+    if let Err(error) = look(path, libraries, who, depth, &mut report) {
         report.add(Hopeless::NoProgram(format!("{error:#}")));
     }
     if !started::elsewhere(path, arguments, who, &mut report) {
         if let Some(next) = started::follow(path, arguments, who, &mut report) {
             let mut inner = match &next.root {
                 Some(root) => started::below_root(&next.program, root, libraries),
-                None => program(
-                    &next.program,
-                    &next.arguments,
-                    libraries,
-                    &next.who,
-                    question,
-                ),
+                None => program(&next.program, &next.arguments, libraries, &next.who, depth),
             };
             if next.other_files {
                 inner.forget_missing_linker();
@@ -79,7 +73,7 @@ fn look(
     path: &Path,
     libraries: Option<&Libraries>,
     who: &Credentials,
-    question: Question,
+    depth: Depth,
     report: &mut Report,
 ) -> Result<()> {
     // The kernel itself follows as many (BINPRM_MAX_RECURSION), and a script's interpreter may be
@@ -90,7 +84,7 @@ fn look(
     let mut start = selinux::start(&path, &who.domain, who.no_new_privileges);
     for _ in 0..DEEPEST {
         if let Some(elf) = Elf::read(&path)? {
-            return judge(&path, &elf, libraries, who, &start, question, report);
+            return judge(&path, &elf, libraries, who, &start, depth, report);
         }
         let Some(shebang) = Shebang::read(&path)? else {
             if !script::is_text(&path)? {
@@ -169,7 +163,7 @@ fn judge(
     libraries: Option<&Libraries>,
     who: &Credentials,
     start: &StartDomain,
-    question: Question,
+    depth: Depth,
     report: &mut Report,
 ) -> Result<()> {
     report.format = Some(FileFormat {
@@ -229,7 +223,7 @@ fn judge(
     more_rights(&shown, &gains, report);
     without_environment(&shown, start, report);
     match libraries.preload_paths(library) {
-        Ok(preload_paths) => take_library(path, elf, library, &preload_paths, question, report),
+        Ok(preload_paths) => take_library(path, elf, library, &preload_paths, depth, report),
         Err(error) => report.add(Problem::NoPlace(error.to_string())),
     }
     Ok(())
@@ -277,15 +271,15 @@ fn take_library(
     elf: &Elf,
     library: &Library,
     preload_paths: &[PreloadPath],
-    question: Question,
+    depth: Depth,
     report: &mut Report,
 ) {
     report.library = preload_paths
         .last()
         .and_then(|by_path| by_path.files.first().cloned());
-    let settled = match question {
-        Question::HowToStart => ld_so_predicted::taken(elf, library.elf(), preload_paths),
-        Question::Everything => None,
+    let settled = match depth {
+        Depth::HowToStart => ld_so_predicted::taken(elf, library.elf(), preload_paths),
+        Depth::Everything => None,
     };
     // Who starts others need not call it.
     let is_clear = elf.imports.contains("bind") || wrapper::starts_others(&file_name(path));

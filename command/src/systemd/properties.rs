@@ -352,7 +352,7 @@ impl Properties {
                     arguments,
                     Some(libraries),
                     &who,
-                    inspect::Question::Everything,
+                    inspect::Depth::Everything,
                 )
             })
             .collect()

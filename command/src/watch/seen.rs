@@ -1,6 +1,6 @@
 //! A program that could not bind, as it is at that moment: many exit at once.
 
-use crate::engine::bpf::failures::{Call, Failure, Failures};
+use crate::engine::bpf::failures::{FailedCall, Failure, Failures};
 use crate::output;
 use crate::process::holders;
 use crate::process::info::ProcessInfo;
@@ -36,7 +36,7 @@ pub(crate) enum Protocol {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
-    pub(crate) call: Call,
+    pub(crate) call: FailedCall,
     pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
     pub(crate) pid: i32,
@@ -238,7 +238,7 @@ fn namespace(file: impl AsFd) -> Option<String> {
 impl Seen {
     /// Whether it is this attempt that has succeeded after all.
     pub(crate) fn is_of(&self, tid: i32, descriptor: i32, address: Option<SocketAddr>) -> bool {
-        self.call == Call::Bind
+        self.call == FailedCall::Bind
             && (self.tid, self.descriptor, Some(self.address)) == (tid, descriptor, address)
     }
 
@@ -258,8 +258,8 @@ impl Seen {
     /// Words for the call that failed.
     pub(crate) fn deed(&self) -> String {
         let call = match self.call {
-            Call::Bind => "bind",
-            Call::Listen => "listen on",
+            FailedCall::Bind => "bind",
+            FailedCall::Listen => "listen on",
         };
         let protocol = match self.protocol {
             Protocol::Tcp => "",

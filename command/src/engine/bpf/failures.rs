@@ -23,12 +23,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Which call has failed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Call {
+pub(crate) enum FailedCall {
     Bind,
     Listen,
 }
 
-impl Call {
+impl FailedCall {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bind => "bind",
@@ -40,7 +40,7 @@ impl Call {
 /// A call that failed, or its later success.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) call: Call,
+    pub(crate) call: FailedCall,
     /// Whether it has succeeded now, after a failure.
     pub(crate) succeeded: bool,
     pub(crate) pid: i32,
@@ -157,11 +157,15 @@ impl Failures {
         let mut events = Vec::new();
         // The reporting programs come last: no call that was seen to begin is missed.
         for (point, name, code) in [
-            ("sys_enter_bind", "reuse_bind_in", entry(maps, Call::Bind)?),
+            (
+                "sys_enter_bind",
+                "reuse_bind_in",
+                entry(maps, FailedCall::Bind)?,
+            ),
             (
                 "sys_enter_listen",
                 "reuse_listen_in",
-                entry(maps, Call::Listen)?,
+                entry(maps, FailedCall::Listen)?,
             ),
             ("sys_exit_bind", "reuse_bind_out", exit(maps, BIND_FAILED)?),
             (
@@ -283,13 +287,13 @@ fn attach(tracefs: &OwnedFd, point: &str, name: &str, code: &[Instruction]) -> R
 }
 
 /// Stores the arguments of the thread's call.
-fn entry(maps: Maps<'_>, call: Call) -> Result<Vec<Instruction>> {
+fn entry(maps: Maps<'_>, call: FailedCall) -> Result<Vec<Instruction>> {
     let mut a = Assembler::new();
     a.copy(R6, R1);
     a.load(Size::Double, R7, R6, FIRST);
     match call {
-        Call::Bind => a.load(Size::Double, R8, R6, FIRST + 8),
-        Call::Listen => a.set(R8, 0),
+        FailedCall::Bind => a.load(Size::Double, R8, R6, FIRST + 8),
+        FailedCall::Listen => a.set(R8, 0),
     }
     a.store(Size::Double, STACK, VALUE + DESCRIPTOR, R7);
     a.store(Size::Double, STACK, VALUE + ADDRESS, R8);
@@ -418,9 +422,9 @@ fn decode(record: &[u8]) -> Option<Failure> {
     let is_bind = address.iter().any(|&byte| byte != 0);
     Some(Failure {
         call: if outcome == LISTEN_FAILED {
-            Call::Listen
+            FailedCall::Listen
         } else {
-            Call::Bind
+            FailedCall::Bind
         },
         succeeded: outcome == SUCCEEDED,
         pid: i32::try_from(thread >> 32).ok()?,

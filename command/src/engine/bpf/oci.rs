@@ -65,13 +65,13 @@ pub(crate) fn written() -> Option<PathBuf> {
 
 /// What the runtime writes to the hook's stdin, as far as it is needed.
 #[derive(Debug, Deserialize)]
-struct State {
+struct ContainerState {
     pid: u32,
 }
 
 /// Attaches for the container of which this is the state.
 pub(crate) fn attach(state: &str) -> Result<String> {
-    let state: State = serde_json::from_str(state)
+    let state: ContainerState = serde_json::from_str(state)
         .context("stdin has no state of a container, as a runtime gives it to a hook")?;
     start::begin_container(state.pid)
 }

@@ -4,7 +4,7 @@
 use super::hierarchy::Hierarchy;
 use super::maps::Ports;
 use crate::net::namespace;
-use crate::net::sock_diag::{self, State, Which};
+use crate::net::sock_diag::{self, TcpState, Which};
 use crate::port::arm::{self, Job};
 use crate::port::direction::{Direction, Directions};
 use crate::process::sockets::each_socket;
@@ -76,7 +76,7 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
     // nobody's.
     let left = entries
         .iter()
-        .filter(|entry| entry.state != State::Listen)
+        .filter(|entry| entry.state != TcpState::Listen)
         .filter(|entry| judge.direction(entry) != Direction::Outbound)
         .map(|entry| entry.local.port());
     found.ports.extend(left.filter(|&port| allowed(port)));

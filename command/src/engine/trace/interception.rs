@@ -7,7 +7,7 @@
 
 use super::log;
 use super::ptrace::{self, Tid};
-use super::remote_call::{Around, Injected, Question, RemoteCaller, Reply};
+use super::remote_call::{Around, Injected, Query, RemoteCaller, Reply};
 use super::socket::Socket;
 use super::wait_timer::Clock;
 use crate::sys::sockopt::RawOption;
@@ -54,7 +54,7 @@ pub(super) enum Request {
     /// Make the call and send its result back. Set these options around it, if given.
     Make(Option<Around>),
     /// Have the tracee make a system call on this descriptor, and send the reply back.
-    Query(i32, Question),
+    Query(i32, Query),
     /// The sequence is over: resume the tracee. If it listens now, on this port.
     Done { listens: Option<u16> },
     /// A signal came during a wait that began at `since`: let the tracee handle it, and restart its
@@ -132,7 +132,7 @@ impl Sequence {
                     channel,
                     responses: theirs,
                     intercepted,
-                    piece: Cell::new(Piece::None),
+                    batch: Cell::new(Batch::None),
                 };
                 let listens = run(settings, intercepted, &call);
                 call.channel.send(match call.clock.resumable_since() {
@@ -151,8 +151,8 @@ impl Sequence {
     }
 
     /// Sends the reply to the sequence's query.
-    pub(super) fn reply(&self, told: Option<Reply>) {
-        let _ = self.responses.send(Response::Reply(told));
+    pub(super) fn reply(&self, reply: Option<Reply>) {
+        let _ = self.responses.send(Response::Reply(reply));
     }
 }
 
@@ -212,46 +212,46 @@ struct Requester<'a> {
 }
 
 impl RemoteCaller for Requester<'_> {
-    fn ask(&self, question: Question) -> Option<Reply> {
+    fn ask(&self, query: Query) -> Option<Reply> {
         self.call
             .channel
-            .send(Request::Query(self.descriptor, question));
+            .send(Request::Query(self.descriptor, query));
         match self.call.responses.recv() {
-            Ok(Response::Reply(told)) => told,
+            Ok(Response::Reply(reply)) => reply,
             Ok(Response::Made(_)) | Err(_) => None,
         }
     }
 
-    fn begin_piece(&self) {
-        self.call.piece.set(Piece::Begun(Vec::new()));
+    fn begin_batch(&self) {
+        self.call.batch.set(Batch::Collecting(Vec::new()));
     }
 
-    fn set_in_piece(&self, place: RawOption, value: i32) -> bool {
-        let mut piece = self.call.piece.replace(Piece::None);
-        let is_set = match &mut piece {
-            Piece::Begun(before) => {
+    fn set_in_batch(&self, place: RawOption, value: i32) -> bool {
+        let mut batch = self.call.batch.replace(Batch::None);
+        let is_set = match &mut batch {
+            Batch::Collecting(before) => {
                 before.push((place, value));
                 true
             }
-            Piece::Done(after) => after.contains(&(place, value)),
-            Piece::None => false,
+            Batch::Set(after) => after.contains(&(place, value)),
+            Batch::None => false,
         };
-        self.call.piece.set(piece);
+        self.call.batch.set(batch);
         is_set
     }
 
-    fn end_piece(&self) {
-        self.call.piece.set(Piece::None);
+    fn end_batch(&self) {
+        self.call.batch.set(Batch::None);
     }
 }
 
 /// The options that are set together with the program's call.
-enum Piece {
+enum Batch {
     None,
     /// Being collected, to be set before the call.
-    Begun(Vec<(RawOption, i32)>),
+    Collecting(Vec<(RawOption, i32)>),
     /// Set; these after the call.
-    Done(Vec<(RawOption, i32)>),
+    Set(Vec<(RawOption, i32)>),
 }
 
 /// The program's own call.
@@ -260,14 +260,14 @@ struct TracedCall {
     channel: Channel,
     responses: Receiver<Response>,
     intercepted: Intercepted,
-    piece: Cell<Piece>,
+    batch: Cell<Batch>,
 }
 
 impl TracedCall {
     /// Returns the options to set around the call, if any. `SO_REUSEADDR` is cleared after a `bind`
     /// even if the tracer is gone by then.
     fn around(&self) -> Option<Around> {
-        let Piece::Begun(before) = self.piece.replace(Piece::None) else {
+        let Batch::Collecting(before) = self.batch.replace(Batch::None) else {
             return None;
         };
         let (fd, after) = match self.intercepted {
@@ -278,7 +278,7 @@ impl TracedCall {
             }
             Intercepted::Listen { fd } => (fd, Vec::new()),
         };
-        self.piece.set(Piece::Done(after.clone()));
+        self.batch.set(Batch::Set(after.clone()));
         Some(Around { fd, before, after })
     }
 }

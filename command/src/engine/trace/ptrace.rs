@@ -46,14 +46,14 @@ pub(super) enum Stop {
 /// A stop at a system call, as far as the kernel tells.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Syscall {
-    Entry(Entry),
+    Entry(SyscallEntry),
     /// With what it returns: an error is a negative number.
     Exit(i64),
 }
 
 /// A system call that is about to be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct SyscallEntry {
     /// `AUDIT_ARCH_…` (`include/uapi/linux/audit.h`).
     pub(super) arch: u32,
     pub(super) number: u64,
@@ -312,7 +312,7 @@ pub(super) fn syscall(tid: Tid) -> Option<Syscall> {
         libc::PTRACE_SYSCALL_INFO_ENTRY => {
             // SAFETY: the kind of the stop says so.
             let entry = unsafe { info.u.entry };
-            Some(Syscall::Entry(Entry {
+            Some(Syscall::Entry(SyscallEntry {
                 arch: info.arch,
                 number: entry.nr,
                 arguments: entry.args,

@@ -8,7 +8,7 @@
 //! last page has room, and the room is empty again afterwards.
 
 use super::arch::{self, Registers, RemoteCall, SystemCall};
-use super::ptrace::{self, Entry, Stop, Syscall, Tid};
+use super::ptrace::{self, Stop, Syscall, SyscallEntry, Tid};
 use super::socket::calls_beside_the_socket;
 use super::wait_timer::Clock;
 use crate::net::spare::Spare;
@@ -21,13 +21,13 @@ use std::sync::OnceLock;
 
 /// A query about a socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Question {
+pub(super) enum Query {
     Option(RawOption),
     SetOption(RawOption, i32),
     Local,
 }
 
-/// The options that are set in one piece with the program's own call.
+/// The options that are set in one batch with the program's own call.
 #[derive(Clone, Debug)]
 pub(super) struct Around {
     pub(super) fd: i32,
@@ -53,15 +53,15 @@ impl Reply {
 /// Has queries answered.
 pub(super) trait RemoteCaller {
     /// `None`: the kernel refuses, or the program has exited.
-    fn ask(&self, question: Question) -> Option<Reply>;
+    fn ask(&self, query: Query) -> Option<Reply>;
 
-    /// Collects the options from now on, to set them in one piece with the call.
-    fn begin_piece(&self);
+    /// Collects the options from now on, to set them in one batch with the call.
+    fn begin_batch(&self);
 
-    /// Sets an option in one piece with the call, before or after it; false if that is not begun.
-    fn set_in_piece(&self, place: RawOption, value: i32) -> bool;
+    /// Sets an option in one batch with the call, before or after it; false if that is not begun.
+    fn set_in_batch(&self, place: RawOption, value: i32) -> bool;
 
-    fn end_piece(&self);
+    fn end_batch(&self);
 }
 
 /// One of the program's sockets, through its own thread.
@@ -75,14 +75,14 @@ pub(super) struct Injected<'a, A> {
 impl<A: RemoteCaller> Injected<'_, A> {
     /// The cookie of its network namespace.
     fn network(&self) -> Option<u64> {
-        let told = self.who.ask(Question::Option(NETWORK_COOKIE))?;
-        Some(u64::from_ne_bytes(*told.bytes()?.first_chunk()?))
+        let reply = self.who.ask(Query::Option(NETWORK_COOKIE))?;
+        Some(u64::from_ne_bytes(*reply.bytes()?.first_chunk()?))
     }
 }
 
 impl<A: RemoteCaller> Facts for Injected<'_, A> {
     fn local(&self) -> Option<Endpoint> {
-        Endpoint::decode(self.who.ask(Question::Local)?.bytes()?)
+        Endpoint::decode(self.who.ask(Query::Local)?.bytes()?)
     }
 
     fn state(&self) -> Option<State> {
@@ -90,8 +90,8 @@ impl<A: RemoteCaller> Facts for Injected<'_, A> {
             level: libc::IPPROTO_TCP,
             name: libc::TCP_INFO,
         };
-        let told = self.who.ask(Question::Option(place))?;
-        told.bytes()?.first().copied().map(State::from_number)
+        let reply = self.who.ask(Query::Option(place))?;
+        reply.bytes()?.first().copied().map(State::from_number)
     }
 
     /// Never needed: only `close` asks.
@@ -111,15 +111,15 @@ impl<A: RemoteCaller> Kernel for Injected<'_, A> {
     }
 
     fn option(&self, option: SocketOption) -> Option<i32> {
-        let told = self.who.ask(Question::Option(option.into()))?;
-        Some(i32::from_ne_bytes(*told.bytes()?.first_chunk()?))
+        let reply = self.who.ask(Query::Option(option.into()))?;
+        Some(i32::from_ne_bytes(*reply.bytes()?.first_chunk()?))
     }
 
     fn set_option(&self, option: SocketOption, value: i32) -> bool {
         let place = option.into();
         let may_be_put_back = option != SocketOption::Linger2;
-        (may_be_put_back && self.who.set_in_piece(place, value))
-            || self.who.ask(Question::SetOption(place, value)).is_some()
+        (may_be_put_back && self.who.set_in_batch(place, value))
+            || self.who.ask(Query::SetOption(place, value)).is_some()
     }
 
     fn file(&self) -> Option<(u64, u64)> {
@@ -127,14 +127,14 @@ impl<A: RemoteCaller> Kernel for Injected<'_, A> {
         Some((file.st_dev, file.st_ino))
     }
 
-    /// What is set from now on is set in one piece with the call, and no handler runs in between.
+    /// What is set from now on is set in one batch with the call, and no handler runs in between.
     fn block_signals(&self, (): &mut ()) -> bool {
-        self.who.begin_piece();
+        self.who.begin_batch();
         true
     }
 
     fn restore_signals(&self, (): &()) {
-        self.who.end_piece();
+        self.who.end_batch();
     }
 
     calls_beside_the_socket!();
@@ -151,7 +151,7 @@ pub(super) enum Failed {
 
 /// Whether a tracee can make calls for us: a seccomp filter of its own might kill it for one, or
 /// answer itself.
-pub(super) fn is_possible(tid: Tid, entry: &Entry) -> bool {
+pub(super) fn is_possible(tid: Tid, entry: &SyscallEntry) -> bool {
     let ours = filters("self");
     filters(tid) == ours && arch::number(entry, RemoteCall::Map).is_some() && room(tid).is_some()
 }
@@ -178,7 +178,7 @@ fn filters(process: impl std::fmt::Display) -> Vec<String> {
 
 /// The empty end of a process's vDSO: its address and length.
 fn room(tid: Tid) -> Option<(u64, usize)> {
-    /// Enough for every piece.
+    /// Enough for every batch.
     const LONGEST: usize = 512;
     let maps = fs::read_to_string(format!("/proc/{tid}/maps")).ok()?;
     let vdso = maps.lines().find(|line| line.ends_with("[vdso]"))?;
@@ -194,19 +194,19 @@ fn room(tid: Tid) -> Option<(u64, usize)> {
 /// Has a tracee query or set an option of a descriptor, and return to where it is.
 pub(super) fn ask(
     tid: Tid,
-    entry: &Entry,
+    entry: &SyscallEntry,
     fd: i32,
-    question: Question,
+    query: Query,
     page: &mut Option<u64>,
 ) -> Result<Reply, Failed> {
     const READ_AND_WRITE: u64 = 3;
     const PRIVATE_AND_ANONYMOUS: u64 = 0x22;
     let here = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
-    let make = |piece, arguments| make(tid, entry, &[(piece, arguments)], None, &here);
+    let make = |call, arguments| make(tid, entry, &[(call, arguments)], None, &here);
     let fd = u64::from(fd.unsigned_abs());
-    if let Question::SetOption(place, value) = question {
+    if let Query::SetOption(place, value) = query {
         let result = make(
-            Piece::SetOption(value),
+            BatchedCall::SetOption(value),
             [fd, int(place.level), int(place.name), 0, 4, 0],
         )?;
         return answered(
@@ -221,7 +221,7 @@ pub(super) fn ask(
         page
     } else {
         let arguments = [0, PAGE, READ_AND_WRITE, PRIVATE_AND_ANONYMOUS, u64::MAX, 0];
-        let result = make(Piece::Call(RemoteCall::Map), arguments)?;
+        let result = make(BatchedCall::Call(RemoteCall::Map), arguments)?;
         // An address that is an error's number is none (`IS_ERR_VALUE` in `include/linux/err.h`).
         let address = *result.first().ok_or(Failed::Refused)?;
         if (-4095..=0).contains(&address) {
@@ -230,34 +230,34 @@ pub(super) fn ask(
         *page.insert(u64::from_ne_bytes(address.to_ne_bytes()))
     };
     let length_at = memory + 512;
-    let mut told = Reply {
+    let mut reply = Reply {
         bytes: [0; endpoint::LONGEST],
         length: 0,
     };
-    let length = u32::try_from(told.bytes.len()).map_err(|_| Failed::Refused)?;
+    let length = u32::try_from(reply.bytes.len()).map_err(|_| Failed::Refused)?;
     ptrace::write(tid, length_at, &length.to_ne_bytes()).ok_or(Failed::Refused)?;
-    let result = match question {
-        Question::Option(place) => {
+    let result = match query {
+        Query::Option(place) => {
             let arguments = [fd, int(place.level), int(place.name), memory, length_at, 0];
-            make(Piece::Call(RemoteCall::Option), arguments)?
+            make(BatchedCall::Call(RemoteCall::Option), arguments)?
         }
         _ => make(
-            Piece::Call(RemoteCall::Local),
+            BatchedCall::Call(RemoteCall::Local),
             [fd, memory, length_at, 0, 0, 0],
         )?,
     };
     let mut length = [0; 4];
     ptrace::read(tid, length_at, &mut length);
-    told.length = usize::try_from(u32::from_ne_bytes(length)).map_err(|_| Failed::Refused)?;
-    let bytes = told.bytes.get_mut(..told.length).ok_or(Failed::Refused)?;
+    reply.length = usize::try_from(u32::from_ne_bytes(length)).map_err(|_| Failed::Refused)?;
+    let bytes = reply.bytes.get_mut(..reply.length).ok_or(Failed::Refused)?;
     ptrace::read(tid, memory, bytes);
-    answered(result == [0], told)
+    answered(result == [0], reply)
 }
 
 const PAGE: u64 = 4096;
 
-fn answered(is_told: bool, told: Reply) -> Result<Reply, Failed> {
-    is_told.then_some(told).ok_or(Failed::Refused)
+fn answered(is_ok: bool, reply: Reply) -> Result<Reply, Failed> {
+    is_ok.then_some(reply).ok_or(Failed::Refused)
 }
 
 fn int(number: i32) -> u64 {
@@ -265,13 +265,13 @@ fn int(number: i32) -> u64 {
 }
 
 /// Has a tracee unmap the page that `ask` has mapped.
-pub(super) fn unmap(tid: Tid, entry: &Entry, page: u64) -> Result<(), Failed> {
+pub(super) fn unmap(tid: Tid, entry: &SyscallEntry, page: u64) -> Result<(), Failed> {
     let here = ptrace::registers(tid).map_err(|_| Failed::Refused)?;
     let arguments = [page, PAGE, 0, 0, 0, 0];
     make(
         tid,
         entry,
-        &[(Piece::Call(RemoteCall::Unmap), arguments)],
+        &[(BatchedCall::Call(RemoteCall::Unmap), arguments)],
         None,
         &here,
     )
@@ -282,28 +282,28 @@ pub(super) fn unmap(tid: Tid, entry: &Entry, page: u64) -> Result<(), Failed> {
 /// `behind` are the registers there.
 pub(super) fn make_own(
     tid: Tid,
-    entry: &Entry,
+    entry: &SyscallEntry,
     around: &Around,
     behind: &Registers,
 ) -> Result<i64, Failed> {
     let fd = u64::from(around.fd.unsigned_abs());
     let set = |&(place, value): &(RawOption, i32)| {
         (
-            Piece::SetOption(value),
+            BatchedCall::SetOption(value),
             [fd, int(place.level), int(place.name), 0, 4, 0],
         )
     };
     let mut calls: Vec<_> = around.before.iter().map(set).collect();
     let own = calls.len();
-    calls.push((Piece::Own, entry.arguments));
+    calls.push((BatchedCall::Own, entry.arguments));
     calls.extend(around.after.iter().map(set));
     let results = make(tid, entry, &calls, Some(own), behind)?;
     results.get(own).copied().ok_or(Failed::Refused)
 }
 
-/// A call in a piece.
+/// A call of a batch.
 #[derive(Clone, Copy)]
-enum Piece {
+enum BatchedCall {
     Call(RemoteCall),
     /// With this value, which lies beside the code.
     SetOption(i32),
@@ -316,8 +316,8 @@ enum Piece {
 /// itself.
 fn make(
     tid: Tid,
-    entry: &Entry,
-    pieces: &[(Piece, [u64; 6])],
+    entry: &SyscallEntry,
+    batch: &[(BatchedCall, [u64; 6])],
     own: Option<usize>,
     behind: &Registers,
 ) -> Result<Vec<i64>, Failed> {
@@ -329,15 +329,15 @@ fn make(
     let number = |asked| arch::number(entry, asked).ok_or(Failed::Refused);
     let mut data = mask.to_ne_bytes().to_vec();
     let mut calls = Vec::new();
-    for &(piece, mut arguments) in pieces {
-        let number = match piece {
-            Piece::Call(asked) => number(asked)?,
-            Piece::SetOption(value) => {
+    for &(call, mut arguments) in batch {
+        let number = match call {
+            BatchedCall::Call(asked) => number(asked)?,
+            BatchedCall::SetOption(value) => {
                 arguments[3] = begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
                 data.extend(value.to_ne_bytes());
                 number(RemoteCall::SetOption)?
             }
-            Piece::Own => entry.number,
+            BatchedCall::Own => entry.number,
         };
         calls.push(SystemCall { number, arguments });
     }
@@ -360,7 +360,7 @@ fn make(
     let result = ptrace::set_registers(tid, there)
         .and_then(|()| ptrace::set_signal_mask(tid, u64::MAX))
         .map_err(refused)
-        .and_then(|()| follow(tid, pieces.len()));
+        .and_then(|()| follow(tid, batch.len()));
     if matches!(result, Err(Failed::Left(_))) {
         return result;
     }
@@ -422,7 +422,7 @@ pub(super) fn can_skip_syscalls() -> bool {
 
 /// Skips the system call that a tracee is about to make, and rewinds to before it. If the tracer is
 /// killed from here on, the thread makes its call.
-pub(super) fn skip_syscall(tid: Tid, entry: &Entry) -> Result<(), Failed> {
+pub(super) fn skip_syscall(tid: Tid, entry: &SyscallEntry) -> Result<(), Failed> {
     let refused = |_| Failed::Refused;
     arch::skip_syscall(tid, entry).map_err(refused)?;
     ptrace::resume(tid, 0).map_err(refused)?;

@@ -10,7 +10,7 @@ use super::double_fork;
 use super::exempt::{self, Preloaded};
 use super::interception::{Intercepted, Message};
 use super::log;
-use super::ptrace::{self, Entry, Stop, Syscall, Tid};
+use super::ptrace::{self, Stop, Syscall, SyscallEntry, Tid};
 use super::socket::{Socket, process_of};
 use super::wait_timer::Clock;
 use crate::process::names;
@@ -81,7 +81,7 @@ struct Tracer {
 #[derive(Default)]
 struct Tracee {
     /// The system call that it is in.
-    entry: Option<Entry>,
+    entry: Option<SyscallEntry>,
     call: Option<Call>,
     /// When it has made that.
     entered: Option<Instant>,
@@ -101,7 +101,7 @@ struct Tracee {
 
 /// A `bind` that is restarted when a signal has been handled.
 struct Waiting {
-    entry: Entry,
+    entry: SyscallEntry,
     since: Instant,
     /// Whether the next call is that one. After a handler that jumps out of it there may be the
     /// same call, but not the same wait.
@@ -219,7 +219,7 @@ impl Tracer {
     }
 
     /// A tracee is about to make a system call.
-    fn enters(&mut self, tid: Tid, entry: Entry) -> io::Result<()> {
+    fn enters(&mut self, tid: Tid, entry: SyscallEntry) -> io::Result<()> {
         let call = arch::call(tid, &entry);
         let tracee = self.tracees.entry(tid).or_default();
         tracee.entry = Some(entry);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 /// A TCP state, as sock_diag has it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum State {
+pub(crate) enum TcpState {
     Listen,
     /// Bound, and neither listening nor connected.
     Bound,
@@ -24,7 +24,7 @@ pub(crate) enum State {
     TimeWait,
 }
 
-impl State {
+impl TcpState {
     /// From include/net/tcp_states.h.
     pub(super) fn from_number(number: u8) -> Option<Self> {
         Some(match number {
@@ -75,8 +75,8 @@ impl State {
 
 /// A socket.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) state: State,
+pub(crate) struct SocketEntry {
+    pub(crate) state: TcpState,
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
     /// Of an IPv6 listener: whether it refuses IPv4.
@@ -89,12 +89,12 @@ pub(crate) struct Entry {
     socket: Socket,
 }
 
-impl Entry {
+impl SocketEntry {
     /// `None` if it is in a state that nobody knows.
     pub(super) fn of(socket: &Socket) -> Option<Self> {
         const TIME_WAIT_TIMER: u8 = 3;
         Some(Self {
-            state: State::from_number(socket.state)?,
+            state: TcpState::from_number(socket.state)?,
             local: socket.local(),
             peer: socket.peer(),
             v6only: socket.v6only,

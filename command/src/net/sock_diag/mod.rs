@@ -4,11 +4,11 @@
 mod entry;
 mod netlink;
 
-pub(crate) use entry::{Entry, State};
+pub(crate) use entry::{SocketEntry, TcpState};
 
 use crate::sys::sockopt;
 use anyhow::{Context, Result, bail};
-use libreuse_rules::diag::{self, FAMILIES, LISTEN, Message, Request, Socket, BindAddress};
+use libreuse_rules::diag::{self, BindAddress, FAMILIES, LISTEN, Message, Request, Socket};
 use log::{debug, trace};
 use netlink::Netlink;
 use std::cell::Cell;
@@ -27,7 +27,7 @@ pub(crate) enum Which<'a> {
 
 /// All TCP sockets with these local ports in our network namespace, in the order of port, state and
 /// addresses.
-pub(crate) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
+pub(crate) fn dump(which: Which<'_>) -> Result<Vec<SocketEntry>> {
     let mut entries = dump_unordered(which)?;
     entries.sort_by_cached_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
     Ok(entries)
@@ -35,12 +35,12 @@ pub(crate) fn dump(which: Which<'_>) -> Result<Vec<Entry>> {
 
 /// The same as the kernel has them. To put tens of thousands in order takes as long as to read
 /// them.
-pub(crate) fn dump_unordered(which: Which<'_>) -> Result<Vec<Entry>> {
+pub(crate) fn dump_unordered(which: Which<'_>) -> Result<Vec<SocketEntry>> {
     read(which, u32::MAX)
 }
 
 /// All listeners in our network namespace.
-pub(crate) fn listeners() -> Result<Vec<Entry>> {
+pub(crate) fn listeners() -> Result<Vec<SocketEntry>> {
     read(Which::All, 1 << LISTEN)
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn is_held(wanted: &BindAddress, network: Option<u64>) -> io::Result<
 
 /// All UDP sockets with these local ports. Where the kernel can't show (CONFIG_INET_UDP_DIAG),
 /// there are none.
-pub(crate) fn udp(ports: &[u16]) -> Vec<Entry> {
+pub(crate) fn udp(ports: &[u16]) -> Vec<SocketEntry> {
     let mut entries = Vec::new();
     let Ok(mut netlink) = Netlink::open() else {
         return entries;
@@ -91,15 +91,15 @@ impl Which<'_> {
     }
 
     /// The socket, if its port is one of these.
-    fn entry(self, socket: &Socket) -> Option<Entry> {
+    fn entry(self, socket: &Socket) -> Option<SocketEntry> {
         match self {
             Self::These(ports) if ports.binary_search(&socket.local().port()).is_err() => None,
-            _ => Entry::of(socket),
+            _ => SocketEntry::of(socket),
         }
     }
 }
 
-fn read(which: Which<'_>, states: u32) -> Result<Vec<Entry>> {
+fn read(which: Which<'_>, states: u32) -> Result<Vec<SocketEntry>> {
     const UNREADABLE: &str = "the kernel's table of TCP sockets can't be read";
     let mut netlink = Netlink::open().context(UNREADABLE)?;
     let mut entries = Vec::new();
@@ -139,7 +139,10 @@ pub(crate) enum Refusal {
 ///
 /// The first alone, which tells whether we may; the rest by the thousand, and only what fails is
 /// answered. `show` is called with the number asked for so far.
-pub(crate) fn destroy(entries: &[Entry], mut show: impl FnMut(usize)) -> Result<Option<Refusal>> {
+pub(crate) fn destroy(
+    entries: &[SocketEntry],
+    mut show: impl FnMut(usize),
+) -> Result<Option<Refusal>> {
     // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless
     // somebody has shrunk it.
     const AT_ONCE: usize = 1000;
@@ -186,7 +189,7 @@ const UNSENT: &str = "the request to destroy sockets can't be sent";
 const UNREADABLE: &str = "the kernel's answer can't be read";
 
 /// Whether two addresses of one host meet: one of them is a wildcard, or both are the same.
-pub(crate) fn covers(listener: &Entry, address: IpAddr) -> bool {
+pub(crate) fn covers(listener: &SocketEntry, address: IpAddr) -> bool {
     let bound = listener.local.ip();
     if bound.is_unspecified() {
         return listener.is_v6() == address.is_ipv6()

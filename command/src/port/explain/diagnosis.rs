@@ -3,7 +3,7 @@
 
 use super::unseen;
 use crate::net::probe::{Outcome, Probe};
-use crate::net::sock_diag::State;
+use crate::net::sock_diag::TcpState;
 use crate::output::{self, BAD, GOOD, UNSURE, count, list, paragraph, styled};
 use crate::port::cause::{self, Bound, Cause, CauseKind, Connected, Leftovers, Listening};
 use crate::port::diagnosis::Diagnosis;
@@ -254,7 +254,7 @@ fn leftovers(it: &Leftovers) -> String {
         (false, 1) => ("closed connection", "is", "it expires"),
         (false, _) => ("closed connections", "are", "they expire"),
     };
-    let states: BTreeSet<State> = sockets.iter().map(|socket| socket.state).collect();
+    let states: BTreeSet<TcpState> = sockets.iter().map(|socket| socket.state).collect();
     let still = match states.first() {
         Some(only) if states.len() == 1 => format!("still in {}", only.name()),
         _ => format!("still there ({})", by_state(sockets)),
@@ -293,7 +293,7 @@ fn holders(sockets: &[&Socket], holders: &[Holder]) -> String {
 
 /// `3 TIME_WAIT and 1 FIN_WAIT2`.
 fn by_state(sockets: &[&Socket]) -> String {
-    let mut numbers = BTreeMap::<State, usize>::new();
+    let mut numbers = BTreeMap::<TcpState, usize>::new();
     for socket in sockets {
         *numbers.entry(socket.state).or_default() += 1;
     }

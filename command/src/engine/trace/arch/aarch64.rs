@@ -3,7 +3,7 @@
 use super::{
     Call, Registers, RemoteCall, SystemCall, Wait, native_call, native_number, native_wait,
 };
-use crate::engine::trace::ptrace::{self, Entry, Tid};
+use crate::engine::trace::ptrace::{self, SyscallEntry, Tid};
 use std::io;
 
 /// What an ELF file calls the machines whose system calls are known here, and their width.
@@ -12,21 +12,21 @@ pub(crate) const MACHINES: &[(&str, u8)] = &[("arm64", 64)];
 const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 
 /// Which of the calls that matter this is.
-pub(in crate::engine::trace) fn call(_: Tid, entry: &Entry) -> Option<Call> {
+pub(in crate::engine::trace) fn call(_: Tid, entry: &SyscallEntry) -> Option<Call> {
     (entry.arch == AUDIT_ARCH_AARCH64)
         .then(|| native_call(entry))
         .flatten()
 }
 
 /// How long a call waits, if it is one that a signal ends with `EINTR`.
-pub(in crate::engine::trace) fn wait(tid: Tid, entry: &Entry) -> Option<Wait> {
+pub(in crate::engine::trace) fn wait(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
     (entry.arch == AUDIT_ARCH_AARCH64)
         .then(|| native_wait(tid, entry))
         .flatten()
 }
 
 /// Whether this is close(2), which has closed the descriptor although it was interrupted.
-pub(in crate::engine::trace) fn closes(entry: &Entry) -> bool {
+pub(in crate::engine::trace) fn closes(entry: &SyscallEntry) -> bool {
     libc::c_long::try_from(entry.number) == Ok(libc::SYS_close)
 }
 
@@ -40,20 +40,20 @@ pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struc
 /// has taken the first argument's place.
 pub(in crate::engine::trace) fn restart_syscall(
     registers: &mut libc::user_regs_struct,
-    entry: &Entry,
+    entry: &SyscallEntry,
 ) {
     registers.regs[0] = entry.arguments[0];
     registers.pc = registers.pc.wrapping_sub(4);
 }
 
 /// The other way round: from before a call that was to be restarted to behind it.
-pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: &Entry) {
+pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: &SyscallEntry) {
     registers.pc = registers.pc.wrapping_add(4);
 }
 
 /// Skips a system call, from its syscall-enter-stop, and restarts it. Of the two
 /// requests the second one may not come to be made: the call then returns its first argument.
-pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &Entry) -> io::Result<()> {
+pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &SyscallEntry) -> io::Result<()> {
     ptrace::make_no_call(tid)?;
     let mut registers = ptrace::registers(tid)?;
     restart_syscall(&mut registers, entry);
@@ -67,7 +67,7 @@ pub(in crate::engine::trace) fn go_to(registers: &mut Registers, code: u64) {
 }
 
 /// The number of a call; `None` if it is not known.
-pub(in crate::engine::trace) fn number(_: &Entry, asked: RemoteCall) -> Option<u64> {
+pub(in crate::engine::trace) fn number(_: &SyscallEntry, asked: RemoteCall) -> Option<u64> {
     native_number(asked)
 }
 
@@ -75,7 +75,7 @@ pub(in crate::engine::trace) fn number(_: &Entry, asked: RemoteCall) -> Option<u
 /// result of the program's `own` call, and goes there. The seventeenth register is for such ways
 /// (IP1 in the procedure call standard).
 pub(in crate::engine::trace) fn code(
-    _: &Entry,
+    _: &SyscallEntry,
     _: u64,
     calls: &[SystemCall],
     own: Option<usize>,

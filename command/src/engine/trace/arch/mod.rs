@@ -23,7 +23,7 @@ pub(super) use x86_64::{
     step_over_syscall, wait,
 };
 
-use super::ptrace::{Entry, Tid, read};
+use super::ptrace::{SyscallEntry, Tid, read};
 
 /// The processors that are known here.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -144,7 +144,7 @@ fn native_number(asked: RemoteCall) -> Option<u64> {
 }
 
 /// Which of the calls that matter this is, of a program as wide as this one.
-fn native_call(entry: &Entry) -> Option<Call> {
+fn native_call(entry: &SyscallEntry) -> Option<Call> {
     let [a, b, c, ..] = entry.arguments;
     Some(match libc::c_long::try_from(entry.number).ok()? {
         libc::SYS_bind => Call::Bind {
@@ -185,7 +185,7 @@ fn set_option([fd, level, name, value, length, _]: [u64; 6]) -> Call {
 }
 
 /// How long a call waits, if a signal ends it with `EINTR`, of a program as wide as this one.
-fn native_wait(tid: Tid, entry: &Entry) -> Option<Wait> {
+fn native_wait(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
     let [fd, _, third, fourth, fifth, _] = entry.arguments;
     let number = libc::c_long::try_from(entry.number).ok()?;
     #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,7 @@ use super::{
     Call, Registers, RemoteCall, SystemCall, Wait, Words, int, native_call, native_number,
     native_wait, set_option,
 };
-use crate::engine::trace::ptrace::{self, Entry, Tid, read};
+use crate::engine::trace::ptrace::{self, SyscallEntry, Tid, read};
 use std::io;
 
 /// What an ELF file calls the machines whose system calls are known here, and their width: x32
@@ -16,7 +16,7 @@ const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 
 /// Which of the calls that matter this is.
-pub(in crate::engine::trace) fn call(tid: Tid, entry: &Entry) -> Option<Call> {
+pub(in crate::engine::trace) fn call(tid: Tid, entry: &SyscallEntry) -> Option<Call> {
     match entry.arch {
         // The numbers of x32 have another bit set, and are none of these.
         AUDIT_ARCH_X86_64 => native_call(entry),
@@ -26,7 +26,7 @@ pub(in crate::engine::trace) fn call(tid: Tid, entry: &Entry) -> Option<Call> {
 }
 
 /// Which of the calls that matter this is, of a 32-bit program.
-fn call_32(tid: Tid, entry: &Entry) -> Option<Call> {
+fn call_32(tid: Tid, entry: &SyscallEntry) -> Option<Call> {
     let [a, b, c, ..] = entry.arguments;
     Some(match entry.number {
         syscall::EXECVE => Call::Exec {
@@ -98,7 +98,7 @@ fn words(tid: Tid, address: u64, count: usize) -> Option<[u64; 5]> {
 }
 
 /// How long a call waits, if it is one that a signal ends with `EINTR`.
-pub(in crate::engine::trace) fn wait(tid: Tid, entry: &Entry) -> Option<Wait> {
+pub(in crate::engine::trace) fn wait(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
     match entry.arch {
         AUDIT_ARCH_X86_64 => native_wait(tid, entry),
         AUDIT_ARCH_I386 => wait_32(tid, entry),
@@ -107,7 +107,7 @@ pub(in crate::engine::trace) fn wait(tid: Tid, entry: &Entry) -> Option<Wait> {
 }
 
 /// The same of a 32-bit program.
-fn wait_32(tid: Tid, entry: &Entry) -> Option<Wait> {
+fn wait_32(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
     let [first, second, third, fourth, fifth, sixth] = entry.arguments;
     let again = -i64::from(libc::EAGAIN);
     Some(match (entry.number, first) {
@@ -158,7 +158,7 @@ fn wait_32(tid: Tid, entry: &Entry) -> Option<Wait> {
 }
 
 /// Whether this is close(2), which has closed the descriptor although it was interrupted.
-pub(in crate::engine::trace) fn closes(entry: &Entry) -> bool {
+pub(in crate::engine::trace) fn closes(entry: &SyscallEntry) -> bool {
     if entry.arch == AUDIT_ARCH_I386 {
         entry.number == syscall::CLOSE
     } else {
@@ -174,18 +174,21 @@ pub(in crate::engine::trace) fn set_result(registers: &mut libc::user_regs_struc
 /// Restarts a system call, from its syscall-exit-stop: as the kernel does itself for
 /// calls that a signal has interrupted (`arch_do_signal_or_restart` in `arch/x86/kernel/signal.c`).
 /// `syscall` and `int 0x80` are two bytes long, and `sysenter` comes back behind an `int 0x80`.
-pub(in crate::engine::trace) fn restart_syscall(registers: &mut libc::user_regs_struct, _: &Entry) {
+pub(in crate::engine::trace) fn restart_syscall(
+    registers: &mut libc::user_regs_struct,
+    _: &SyscallEntry,
+) {
     registers.rax = registers.orig_rax;
     registers.rip = registers.rip.wrapping_sub(2);
 }
 
 /// The other way round: from before a call that was to be restarted to behind it.
-pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: &Entry) {
+pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: &SyscallEntry) {
     registers.rip = registers.rip.wrapping_add(2);
 }
 
 /// Skips a system call, from its syscall-enter-stop, and restarts it.
-pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &Entry) -> io::Result<()> {
+pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &SyscallEntry) -> io::Result<()> {
     let mut registers = ptrace::registers(tid)?;
     restart_syscall(&mut registers, entry);
     registers.orig_rax = u64::MAX;
@@ -201,7 +204,7 @@ pub(in crate::engine::trace) fn go_to(registers: &mut Registers, code: u64) {
 }
 
 /// The number of a call; `None` if it is not known.
-pub(in crate::engine::trace) fn number(entry: &Entry, asked: RemoteCall) -> Option<u64> {
+pub(in crate::engine::trace) fn number(entry: &SyscallEntry, asked: RemoteCall) -> Option<u64> {
     match entry.arch {
         AUDIT_ARCH_X86_64 => native_number(asked),
         AUDIT_ARCH_I386 => Some(match asked {
@@ -219,7 +222,7 @@ pub(in crate::engine::trace) fn number(entry: &Entry, asked: RemoteCall) -> Opti
 /// Code that makes these calls, gives the registers back what they are in `behind`, but for the
 /// result of the program's `own` call, and goes there. It lies at `address`.
 pub(in crate::engine::trace) fn code(
-    entry: &Entry,
+    entry: &SyscallEntry,
     address: u64,
     calls: &[SystemCall],
     own: Option<usize>,

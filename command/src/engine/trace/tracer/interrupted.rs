@@ -7,7 +7,7 @@
 //! call's arguments: if the tracer ends, the program has its own.
 
 use super::super::arch::{self, Time, Words};
-use super::super::ptrace::{self, Entry, Tid};
+use super::super::ptrace::{self, SyscallEntry, Tid};
 use super::super::socket::{Socket, process_of};
 use super::super::wait_timer::Clock;
 use super::Tracer;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// A call that has been interrupted and is made again.
 #[derive(Debug)]
 pub(super) struct Restarted {
-    entry: Entry,
+    entry: SyscallEntry,
     /// When the program made it.
     since: Instant,
     /// When the thread was put before it last.
@@ -33,7 +33,7 @@ pub(super) struct Restarted {
 
 impl Restarted {
     /// At the next syscall-enter-stop: whether that is the same call.
-    pub(super) fn is_made(&mut self, entry: &Entry) -> bool {
+    pub(super) fn is_made(&mut self, entry: &SyscallEntry) -> bool {
         self.behind.take().is_some() && self.entry == *entry
     }
 }
@@ -79,7 +79,7 @@ fn bit(signal: i32) -> u64 {
 impl Tracer {
     /// A call has failed with `EINTR`: has the tracee make it again if the program would not have
     /// noticed the signal.
-    pub(super) fn interrupted(&mut self, tid: Tid, entry: Entry) -> io::Result<()> {
+    pub(super) fn interrupted(&mut self, tid: Tid, entry: SyscallEntry) -> io::Result<()> {
         /// Something else than a signal interrupts a call as well, and nothing without end.
         const MOST_UNEXPLAINED: u32 = 8;
         let now = Instant::now();

@@ -3,8 +3,8 @@
 
 use super::super::arch;
 use super::super::interception::{Channel, INTERRUPTED, Intercepted, Message, Request, Sequence};
-use super::super::ptrace::{self, Entry, Stop, Syscall, Tid};
-use super::super::remote_call::{self, Around, Failed, Question, Reply};
+use super::super::ptrace::{self, Stop, Syscall, SyscallEntry, Tid};
+use super::super::remote_call::{self, Around, Failed, Query, Reply};
 use super::super::socket::process_of;
 use super::super::wait_timer;
 use super::{Tracee, Tracer, Waiting};
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(super) struct Interception {
     number: u64,
     sequence: Sequence,
-    entry: Entry,
+    entry: SyscallEntry,
     stage: Stage,
     /// The registers behind the call, while it is about to be made again.
     behind: Option<libc::user_regs_struct>,
@@ -62,8 +62,8 @@ impl Interception {
         Ok(())
     }
 
-    /// From there as well, in one piece with what is done around it.
-    fn make_in_piece(&mut self, tid: Tid, around: &Around) -> Result<i64, Failed> {
+    /// From there as well, in one batch with the options around it.
+    fn make_in_batch(&mut self, tid: Tid, around: &Around) -> Result<i64, Failed> {
         if self.stage != Stage::Exit || !self.can_be_made_to_call(tid) {
             return Err(Failed::Refused);
         }
@@ -83,7 +83,7 @@ impl Interception {
             .get_or_insert_with(|| remote_call::is_possible(tid, entry))
     }
 
-    fn ask(&mut self, tid: Tid, fd: i32, question: Question) -> Result<Reply, Failed> {
+    fn ask(&mut self, tid: Tid, fd: i32, query: Query) -> Result<Reply, Failed> {
         if !self.can_be_made_to_call(tid) {
             return Err(Failed::Refused);
         }
@@ -100,7 +100,7 @@ impl Interception {
         if self.stage != Stage::Exit {
             return Err(Failed::Refused);
         }
-        remote_call::ask(tid, &self.entry, fd, question, &mut self.page)
+        remote_call::ask(tid, &self.entry, fd, query, &mut self.page)
     }
 }
 
@@ -127,8 +127,8 @@ impl Tracee {
             // What was to be done before it is done after it.
             if let Some(around) = around.filter(|_| result.is_ok()) {
                 for &(place, value) in &around.before {
-                    let question = Question::SetOption(place, value);
-                    if let Err(Failed::Left(stop)) = intercepted.ask(tid, around.fd, question) {
+                    let query = Query::SetOption(place, value);
+                    if let Err(Failed::Left(stop)) = intercepted.ask(tid, around.fd, query) {
                         return Some(stop);
                     }
                 }
@@ -142,7 +142,7 @@ impl Tracee {
             after: Vec::new(),
         };
         if let Some(around) = around.or(self.holds_signals.then_some(&alone)) {
-            match intercepted.make_in_piece(tid, around) {
+            match intercepted.make_in_batch(tid, around) {
                 Ok(value) => {
                     intercepted.sequence.made(result_of(value));
                     return None;
@@ -163,11 +163,11 @@ impl Tracee {
         None
     }
 
-    /// Has it answer a question of its sequence's; returns what it has stopped at if it has left
+    /// Has it answer a query of its sequence; returns what it has stopped at if it has left
     /// the call for good.
-    fn answer(&mut self, tid: Tid, fd: i32, question: Question) -> Option<Stop> {
+    fn answer(&mut self, tid: Tid, fd: i32, query: Query) -> Option<Stop> {
         let intercepted = self.intercepted.as_mut()?;
-        match intercepted.ask(tid, fd, question) {
+        match intercepted.ask(tid, fd, query) {
             Ok(told) => intercepted.sequence.reply(Some(told)),
             Err(Failed::Refused) => intercepted.sequence.reply(None),
             Err(Failed::Left(stop)) => return Some(stop),
@@ -197,7 +197,7 @@ impl Tracer {
     pub(super) fn intercept(
         &mut self,
         tid: Tid,
-        entry: Entry,
+        entry: SyscallEntry,
         stage: Stage,
         intercepted: Intercepted,
     ) -> bool {
@@ -256,8 +256,8 @@ impl Tracer {
                     self.stopped(tid, stop);
                 }
             }
-            (Request::Query(fd, question), Some(tracee)) => {
-                if let Some(stop) = tracee.answer(tid, fd, question) {
+            (Request::Query(fd, query), Some(tracee)) => {
+                if let Some(stop) = tracee.answer(tid, fd, query) {
                     self.stopped(tid, stop);
                 }
             }
@@ -367,7 +367,7 @@ impl Tracer {
 }
 
 /// Puts a tracee before its call again.
-fn restart_syscall(tid: Tid, entry: &Entry) -> io::Result<()> {
+fn restart_syscall(tid: Tid, entry: &SyscallEntry) -> io::Result<()> {
     let mut registers = ptrace::registers(tid)?;
     arch::restart_syscall(&mut registers, entry);
     ptrace::set_registers(tid, registers)
