@@ -2,7 +2,7 @@
 
 use super::{exit, options};
 use crate::net::namespace;
-use crate::net::sock_diag::{Refusal, SocketEntry};
+use crate::net::sock_diag::{DestroyError, SocketEntry};
 use crate::output::{self, count, list, paragraph};
 use crate::port::bindable::is_free;
 use crate::port::evict::{Eviction, Filter, evict, explain, is_alive, reasons};
@@ -226,9 +226,9 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> EvictOutput {
         network_namespace: namespace::namespace(),
         dry_run,
         refusal: eviction.refusal.map(|refusal| match refusal {
-            Refusal::NotAllowed => "not-allowed".into(),
-            Refusal::NotSupported => "not-supported".into(),
-            Refusal::Other(code) => format!("errno {code}"),
+            DestroyError::NotAllowed => "not-allowed".into(),
+            DestroyError::NotSupported => "not-supported".into(),
+            DestroyError::Other(code) => format!("errno {code}"),
         }),
         obstacles: eviction
             .reset_errors

@@ -7,7 +7,7 @@ use crate::process::info::ProcessInfo;
 use crate::sys::localtime::time_of_day;
 use crate::watch::finding::{self, Finding};
 use crate::watch::repeats::{Due, Repeats};
-use crate::watch::seen::{self, News, Protocol, Seen};
+use crate::watch::seen::{self, Observation, Protocol, Seen};
 use anyhow::{Result, bail};
 use log::debug;
 use serde::Serialize;
@@ -93,10 +93,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         };
         for news in first.into_iter().chain(receiver.try_iter().take(AT_ONCE)) {
             match news {
-                News::Failed(seen) if units.have(&seen) => waiting.push(seen),
-                News::Failed(_) => {}
-                News::MayHaveLostSome => lost_some = true,
-                News::Succeeded {
+                Observation::Failed(seen) if units.have(&seen) => waiting.push(seen),
+                Observation::Failed(_) => {}
+                Observation::MayHaveLostSome => lost_some = true,
+                Observation::Succeeded {
                     tid,
                     descriptor,
                     address,

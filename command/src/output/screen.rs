@@ -3,7 +3,7 @@
 
 use super::keys::Keys;
 use crate::output::{on_terminal, size};
-use crate::sys::signals::{News, Signals};
+use crate::sys::signals::{Signals, WaitResult};
 use anstream::ColorChoice;
 use std::env;
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ impl Screen {
         if !on_terminal() || env::var_os("TERM").is_some_and(|name| name == "dumb") {
             return None;
         }
-        let signals = Signals::hold().ok()?;
+        let signals = Signals::block().ok()?;
         let mut keys = Keys::default();
         keys.take();
         write(ENTER);
@@ -68,17 +68,17 @@ impl Screen {
     pub(crate) fn pause(&mut self, time: Duration) -> bool {
         self.keys.take();
         match self.signals.wait(time, self.keys.are_read()) {
-            News::None => {}
-            News::Input => return !self.keys.quit(),
-            News::Signal(libc::SIGWINCH) => self.shown.clear(),
-            News::Signal(libc::SIGTSTP) => {
+            WaitResult::None => {}
+            WaitResult::Input => return !self.keys.quit(),
+            WaitResult::Signal(libc::SIGWINCH) => self.shown.clear(),
+            WaitResult::Signal(libc::SIGTSTP) => {
                 self.leave();
                 self.signals.stop();
                 self.keys.take();
                 write(ENTER);
                 self.shown.clear();
             }
-            News::Signal(signal) => {
+            WaitResult::Signal(signal) => {
                 self.leave();
                 self.signals.end_by(signal);
             }

@@ -2,7 +2,7 @@
 
 use super::hint;
 use crate::net::reset::{ResetError, Resetter};
-use crate::net::sock_diag::{self, Refusal, SocketEntry, TcpState, Which};
+use crate::net::sock_diag::{self, DestroyError, SocketEntry, TcpState, Which};
 use crate::output::count;
 use crate::output::progress::Progress;
 use anyhow::Result;
@@ -61,7 +61,7 @@ pub(crate) struct Eviction {
     /// Other sockets on the ports.
     pub(crate) spared: Vec<SocketEntry>,
     /// Why the kernel does not destroy sockets for us.
-    pub(crate) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<DestroyError>,
     /// How many could not be reset from their peers' side, by the reason. A dry run counts what
     /// was found, any other run what is left.
     pub(crate) reset_errors: BTreeMap<ResetError, usize>,
@@ -205,7 +205,7 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
                 ));
             }
             match refusal {
-                Refusal::NotAllowed => {
+                DestroyError::NotAllowed => {
                     let command = format!("reuseaddr evict {asked}");
                     root = Some(format!("    {}\n", hint::as_root(&command)));
                     reasons.push(
@@ -214,13 +214,13 @@ pub(crate) fn explain(eviction: &Eviction, asked: &str) -> String {
                             .into(),
                     );
                 }
-                Refusal::NotSupported => reasons.push(format!(
+                DestroyError::NotSupported => reasons.push(format!(
                     "Linux {} can't destroy these sockets: it was built without \
                      CONFIG_INET_DIAG_DESTROY, or is older than 6.0, which was the first to \
                      destroy TIME_WAIT",
                     rustix::system::uname().release().to_string_lossy()
                 )),
-                Refusal::Other(code) => reasons.push(format!(
+                DestroyError::Other(code) => reasons.push(format!(
                     "the kernel refused to destroy it: {}",
                     std::io::Error::from_raw_os_error(code)
                 )),

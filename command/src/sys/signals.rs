@@ -17,7 +17,7 @@ pub(crate) struct Signals {
 
 /// The result of a wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum News {
+pub(crate) enum WaitResult {
     /// Nothing yet.
     None,
     Signal(c_int),
@@ -35,8 +35,8 @@ impl Signals {
         libc::SIGWINCH,
     ];
 
-    /// Holds them back from this thread, the only one, from now on.
-    pub(crate) fn hold() -> io::Result<Self> {
+    /// Blocks them in this thread, the only one, from now on.
+    pub(crate) fn block() -> io::Result<Self> {
         let set = set_of(&Self::THESE);
         // SAFETY: the set outlives the call, and -1 asks for a new descriptor.
         let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC) };
@@ -51,7 +51,7 @@ impl Signals {
     }
 
     /// Waits for one of them, or for stdin if that is asked for, or until the time is up.
-    pub(crate) fn wait(&self, time: Duration, input: bool) -> News {
+    pub(crate) fn wait(&self, time: Duration, input: bool) -> WaitResult {
         let time = Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),
@@ -62,16 +62,16 @@ impl Signals {
             fds.push(PollFd::new(&stdin, PollFlags::IN));
         }
         if poll(&mut fds, Some(&time)).is_err() {
-            return News::None;
+            return WaitResult::None;
         }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         if ready.next() == Some(true) {
-            return self.next().map_or(News::None, News::Signal);
+            return self.next().map_or(WaitResult::None, WaitResult::Signal);
         }
         if ready.next() == Some(true) {
-            return News::Input;
+            return WaitResult::Input;
         }
-        News::None
+        WaitResult::None
     }
 
     /// The first of those that wait.

@@ -55,7 +55,7 @@ pub(crate) struct Known {
 }
 
 /// The reader's reports.
-pub(crate) enum News {
+pub(crate) enum Observation {
     Failed(Box<Seen>),
     /// The same thread has bound the same descriptor there after all.
     Succeeded {
@@ -69,7 +69,7 @@ pub(crate) enum News {
 
 /// Begins to watch, on a thread of its own: whoever looks into one failure must not miss the
 /// program of the next.
-pub(crate) fn begin(ports: Vec<u16>, to: Sender<News>) -> Result<()> {
+pub(crate) fn begin(ports: Vec<u16>, to: Sender<Observation>) -> Result<()> {
     if !holders::sees_all() {
         bail!(
             "the kernel reports the numbers that processes have in the machine's own process \
@@ -119,7 +119,7 @@ impl Reader {
     }
 
     /// Reads what the kernel reports, until nobody wants it any more.
-    fn read(mut self, mut failures: Failures, to: &Sender<News>) {
+    fn read(mut self, mut failures: Failures, to: &Sender<Observation>) {
         loop {
             let mut fds = [PollFd::new(&failures, PollFlags::IN)];
             match poll(&mut fds, None) {
@@ -127,14 +127,14 @@ impl Reader {
                 Err(_) => return,
             }
             while let Some(failure) = failures.take() {
-                if failures.may_have_lost_some() && to.send(News::MayHaveLostSome).is_err() {
+                if failures.may_have_lost_some() && to.send(Observation::MayHaveLostSome).is_err() {
                     return;
                 }
                 let now = Instant::now();
                 self.known.retain(|_, (at, _)| now < *at + GOOD_FOR);
                 if self
-                    .news(failure)
-                    .is_some_and(|news| to.send(news).is_err())
+                    .observation(failure)
+                    .is_some_and(|observation| to.send(observation).is_err())
                 {
                     return;
                 }
@@ -142,7 +142,7 @@ impl Reader {
         }
     }
 
-    fn news(&mut self, failure: Failure) -> Option<News> {
+    fn observation(&mut self, failure: Failure) -> Option<Observation> {
         let address = failure.address.map(SocketAddr::from);
         let is_wanted = |port| self.ports.is_empty() || self.ports.binary_search(&port).is_ok();
         // What we bind to find out who is in the way is nobody's failure.
@@ -152,7 +152,7 @@ impl Reader {
             return None;
         }
         if failure.succeeded {
-            return Some(News::Succeeded {
+            return Some(Observation::Succeeded {
                 tid: failure.tid,
                 descriptor: failure.descriptor,
                 address,
@@ -167,7 +167,7 @@ impl Reader {
             .known
             .entry(failure.pid)
             .or_insert_with(|| (at, Arc::new(Known::of(&failure))));
-        Some(News::Failed(Box::new(Seen {
+        Some(Observation::Failed(Box::new(Seen {
             at,
             call: failure.call,
             protocol,

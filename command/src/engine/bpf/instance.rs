@@ -108,8 +108,8 @@ fn attach_over(
     let id = ports.id()?;
     let mut changed = false;
     for (hook, program, info) in &programs {
-        let old: Vec<&Attached> = there.iter().filter(|old| old.hook == *hook).collect();
-        let is_it = |old: &&Attached| old.info.tag == info.tag && old.uses(id);
+        let old: Vec<&AttachedProgram> = there.iter().filter(|old| old.hook == *hook).collect();
+        let is_it = |old: &&AttachedProgram| old.info.tag == info.tag && old.uses(id);
         if old.iter().any(is_it) {
             continue;
         }
@@ -157,13 +157,13 @@ pub(crate) fn detach(hierarchy: &Hierarchy, group: &str) -> Result<usize> {
 
 /// One of our programs that is attached to a group.
 #[derive(Debug)]
-pub(crate) struct Attached {
+pub(crate) struct AttachedProgram {
     pub(crate) hook: Hook,
     pub(crate) program: OwnedFd,
     pub(crate) info: ProgramInfo,
 }
 
-impl Attached {
+impl AttachedProgram {
     fn uses(&self, map: u32) -> bool {
         // The one that forgets knows no ports.
         self.hook == Hook::Release || self.info.maps.contains(&map)
@@ -171,7 +171,7 @@ impl Attached {
 }
 
 /// Our programs at a group, in the order of attaching.
-pub(crate) fn attached(group: &str, folder: BorrowedFd<'_>) -> Result<Vec<Attached>> {
+pub(crate) fn attached(group: &str, folder: BorrowedFd<'_>) -> Result<Vec<AttachedProgram>> {
     let mut found = Vec::new();
     for hook in Hook::ALL {
         let there = match sys::query(folder, hook.attach_type()) {
@@ -188,7 +188,7 @@ pub(crate) fn attached(group: &str, folder: BorrowedFd<'_>) -> Result<Vec<Attach
             };
             let info = ProgramInfo::of(program.as_fd()).map_err(|error| refused(&error))?;
             if info.name == hook.name() {
-                found.push(Attached {
+                found.push(AttachedProgram {
                     hook,
                     program,
                     info,
@@ -200,7 +200,7 @@ pub(crate) fn attached(group: &str, folder: BorrowedFd<'_>) -> Result<Vec<Attach
 }
 
 /// The ports that the programs of a group know.
-pub(crate) fn ports_of(attached: &[Attached]) -> Option<Ports> {
+pub(crate) fn ports_of(attached: &[AttachedProgram]) -> Option<Ports> {
     attached
         .iter()
         .flat_map(|attached| &attached.info.maps)

@@ -130,14 +130,14 @@ fn set(words: &[AtomicU32]) -> Vec<u16> {
 
 /// Who has an address bound without listening, for all instances: by address, and by socket.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct BoundMaps {
     /// Address to socket.
     pub(crate) by_address: OwnedFd,
     /// Socket to address: sock_release is not told the address.
     pub(crate) by_socket: OwnedFd,
 }
 
-impl Bound {
+impl BoundMaps {
     pub(crate) fn create() -> io::Result<Self> {
         let by_address = sys::create_map(&MapKind {
             name: "reuse_bound",

@@ -4,7 +4,7 @@
 //! ways do not meet.
 
 use super::instance::refused;
-use super::maps::{Bound, Ports};
+use super::maps::{BoundMaps, Ports};
 use super::sys;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, StatFs, mkdir, statfs};
@@ -25,11 +25,11 @@ pub(crate) const FOLDER: &str = "/sys/fs/bpf/libreuse";
 const VERSION: &str = "v1";
 
 /// Opens the maps that all instances share, or creates and pins them.
-pub(super) fn bound() -> Result<Bound> {
+pub(super) fn bound() -> Result<BoundMaps> {
     if let Some(bound) = bound_if_there() {
         return Ok(bound);
     }
-    let bound = Bound::create().map_err(|error| refused(&error))?;
+    let bound = BoundMaps::create().map_err(|error| refused(&error))?;
     let folder = folder()?;
     // One of the two may be there alone, after somebody was killed between the two lines, or what
     // is there is not ours: then both are new.
@@ -49,9 +49,9 @@ const BY_ADDRESS: &str = "bound";
 const BY_SOCKET: &str = "holder";
 
 /// Opens the shared maps, if they are pinned.
-pub(super) fn bound_if_there() -> Option<Bound> {
+pub(super) fn bound_if_there() -> Option<BoundMaps> {
     let open = |name| sys::open_pinned(&Path::new(FOLDER).join(VERSION).join(name)).ok();
-    Bound::open(open(BY_ADDRESS)?, open(BY_SOCKET)?)
+    BoundMaps::open(open(BY_ADDRESS)?, open(BY_SOCKET)?)
 }
 
 /// Opens the map of an instance's ports, if it is pinned.

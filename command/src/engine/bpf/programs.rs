@@ -20,7 +20,7 @@ use super::asm::{
     Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9,
     Register, STACK, Size,
 };
-use super::maps::{ALLOWED, Bound, Ports};
+use super::maps::{ALLOWED, BoundMaps, Ports};
 use super::sys;
 use anyhow::Result;
 use std::os::fd::AsFd;
@@ -80,7 +80,7 @@ impl Hook {
     }
 
     /// The program for this place.
-    pub(crate) fn code(self, ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
+    pub(crate) fn code(self, ports: &Ports, bound: &BoundMaps) -> Result<Vec<Instruction>> {
         match self {
             Self::Release => release(bound),
             Self::Listen => listen(ports, bound),
@@ -174,7 +174,7 @@ impl Layout {
         &self,
         a: &mut Assembler,
         ports: &Ports,
-        bound: &Bound,
+        bound: &BoundMaps,
         family: Family,
         otherwise: &'static str,
     ) -> Result<()> {
@@ -196,7 +196,7 @@ impl Layout {
     }
 }
 
-fn bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>> {
+fn bind(ports: &Ports, bound: &BoundMaps, family: Family) -> Result<Vec<Instruction>> {
     let mut a = ADDRESS.begin();
     a.load(Size::Double, R8, R6, ADDRESS_SOCKET);
     a.jump_if(R8, Jump::Equal, 0, OUT);
@@ -218,7 +218,7 @@ fn bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>
     end(a)
 }
 
-fn post_bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruction>> {
+fn post_bind(ports: &Ports, bound: &BoundMaps, family: Family) -> Result<Vec<Instruction>> {
     let mut a = SOCKET.begin();
     a.copy(R8, R6);
     SOCKET.claim(&mut a, ports, bound, family, OUT)?;
@@ -228,7 +228,12 @@ fn post_bind(ports: &Ports, bound: &Bound, family: Family) -> Result<Vec<Instruc
 /// Claims the address whose key is on the stack for the socket in `R8`; goes elsewhere if another
 /// one has claimed it, or there is no room. Who is there first keeps it: a second one is there by
 /// options of their own.
-fn claim(a: &mut Assembler, ports: &Ports, bound: &Bound, otherwise: &'static str) -> Result<()> {
+fn claim(
+    a: &mut Assembler,
+    ports: &Ports,
+    bound: &BoundMaps,
+    otherwise: &'static str,
+) -> Result<()> {
     a.copy(R1, R6);
     a.call(Helper::GetSocketCookie);
     a.store(Size::Double, STACK, HOLDER, R0);
@@ -256,7 +261,7 @@ fn claim(a: &mut Assembler, ports: &Ports, bound: &Bound, otherwise: &'static st
     Ok(())
 }
 
-fn listen(ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
+fn listen(ports: &Ports, bound: &BoundMaps) -> Result<Vec<Instruction>> {
     let mut a = Assembler::new();
     a.copy(R6, R1);
     only(&mut a, ops::OP, ops::LISTEN);
@@ -274,7 +279,7 @@ fn listen(ports: &Ports, bound: &Bound) -> Result<Vec<Instruction>> {
 }
 
 /// Takes away the claim of the socket in `R8`, and goes on; goes elsewhere if it has none.
-fn give_up_claim(a: &mut Assembler, bound: &Bound, none: &'static str) {
+fn give_up_claim(a: &mut Assembler, bound: &BoundMaps, none: &'static str) {
     a.map(R1, bound.by_socket.as_fd());
     a.copy(R2, R8);
     a.set(R3, 0);
@@ -289,7 +294,7 @@ fn give_up_claim(a: &mut Assembler, bound: &Bound, none: &'static str) {
     a.call(Helper::StorageDelete);
 }
 
-fn release(bound: &Bound) -> Result<Vec<Instruction>> {
+fn release(bound: &BoundMaps) -> Result<Vec<Instruction>> {
     let mut a = SOCKET.begin();
     a.map(R1, bound.by_socket.as_fd());
     a.copy(R2, R6);
@@ -357,7 +362,7 @@ fn key(a: &mut Assembler, family: Family, address: i16) {
 }
 
 /// Takes the address away that `R9` leads to, if the entry is this socket's.
-fn forget_address(a: &mut Assembler, bound: &Bound, otherwise: &'static str) {
+fn forget_address(a: &mut Assembler, bound: &BoundMaps, otherwise: &'static str) {
     a.map(R1, bound.by_address.as_fd());
     a.copy(R2, R9);
     a.call(Helper::MapLookup);

@@ -125,7 +125,7 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<SocketEntry>> {
 
 /// Why the kernel left a socket alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Refusal {
+pub(crate) enum DestroyError {
     /// `CAP_NET_ADMIN` is missing in the user namespace that owns the network namespace.
     NotAllowed,
     /// The kernel can't, or can't for this state.
@@ -142,7 +142,7 @@ pub(crate) enum Refusal {
 pub(crate) fn destroy(
     entries: &[SocketEntry],
     mut show: impl FnMut(usize),
-) -> Result<Option<Refusal>> {
+) -> Result<Option<DestroyError>> {
     // 72 bytes each. A datagram has to fit into the socket's buffer, which is 208 KiB unless
     // somebody has shrunk it.
     const AT_ONCE: usize = 1000;
@@ -152,9 +152,9 @@ pub(crate) fn destroy(
         if let Message::End(error) = message {
             let refused = match error {
                 0 | libc::ENOENT => return,
-                libc::EPERM | libc::EACCES => Refusal::NotAllowed,
-                libc::EOPNOTSUPP | libc::EINVAL => Refusal::NotSupported,
-                other => Refusal::Other(other),
+                libc::EPERM | libc::EACCES => DestroyError::NotAllowed,
+                libc::EOPNOTSUPP | libc::EINVAL => DestroyError::NotSupported,
+                other => DestroyError::Other(other),
             };
             refusal.set(refusal.get().or(Some(refused)));
         }
@@ -166,7 +166,7 @@ pub(crate) fn destroy(
         .send(&first.destruction(true).encode())
         .context(UNSENT)?;
     netlink.receive(&mut take).context(UNREADABLE)?;
-    if refusal.get() == Some(Refusal::NotAllowed) {
+    if refusal.get() == Some(DestroyError::NotAllowed) {
         return Ok(refusal.get());
     }
     let mut asked = 1;

@@ -75,14 +75,14 @@ pub(super) fn of(container: &cgroup::Container, uid: Option<u32>) -> Manager {
     };
     match container.runtime {
         "docker" => {
-            Engine::Docker.complete(&mut name);
+            ContainerEngine::Docker.complete(&mut name);
             Manager::Docker(name)
         }
         "podman" => {
             // A rootless container's processes are its user's, or of one of that user's subordinate
             // ids.
             name.uid = uid.filter(|&uid| uid != 0 && uid < FIRST_SUBORDINATE);
-            Engine::Podman.complete(&mut name);
+            ContainerEngine::Podman.complete(&mut name);
             Manager::Podman(name)
         }
         "lxc" => Manager::Lxc(name),
@@ -96,36 +96,36 @@ const FIRST_SUBORDINATE: u32 = 100_000;
 
 /// An engine whose own processes hold ports for containers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Engine {
+pub(crate) enum ContainerEngine {
     Docker,
     Podman,
     Cri,
 }
 
 /// The programs that hold a port on the host for a container, and whose they are.
-const PUBLISHERS: [(&str, Engine); 19] = [
-    ("docker-proxy", Engine::Docker),
-    ("dockerd", Engine::Docker),
-    ("dockerd-rootless", Engine::Docker),
-    ("rootlesskit", Engine::Docker),
-    ("vpnkit", Engine::Docker),
-    ("com.docker.backend", Engine::Docker),
-    ("rootlessport", Engine::Podman),
-    ("rootlessport-child", Engine::Podman),
-    ("pasta", Engine::Podman),
-    ("passt", Engine::Podman),
-    ("slirp4netns", Engine::Podman),
-    ("gvproxy", Engine::Podman),
-    ("netavark", Engine::Podman),
-    ("conmon", Engine::Podman),
-    ("conmonrs", Engine::Podman),
-    ("podman", Engine::Podman),
-    ("containerd", Engine::Cri),
-    ("containerd-shim-runc-v2", Engine::Cri),
-    ("crio", Engine::Cri),
+const PUBLISHERS: [(&str, ContainerEngine); 19] = [
+    ("docker-proxy", ContainerEngine::Docker),
+    ("dockerd", ContainerEngine::Docker),
+    ("dockerd-rootless", ContainerEngine::Docker),
+    ("rootlesskit", ContainerEngine::Docker),
+    ("vpnkit", ContainerEngine::Docker),
+    ("com.docker.backend", ContainerEngine::Docker),
+    ("rootlessport", ContainerEngine::Podman),
+    ("rootlessport-child", ContainerEngine::Podman),
+    ("pasta", ContainerEngine::Podman),
+    ("passt", ContainerEngine::Podman),
+    ("slirp4netns", ContainerEngine::Podman),
+    ("gvproxy", ContainerEngine::Podman),
+    ("netavark", ContainerEngine::Podman),
+    ("conmon", ContainerEngine::Podman),
+    ("conmonrs", ContainerEngine::Podman),
+    ("podman", ContainerEngine::Podman),
+    ("containerd", ContainerEngine::Cri),
+    ("containerd-shim-runc-v2", ContainerEngine::Cri),
+    ("crio", ContainerEngine::Cri),
 ];
 
-impl Engine {
+impl ContainerEngine {
     /// The engine for whose container a process holds a port, by the name that it shows, of its
     /// file, or as which it was started.
     pub(super) fn publishing(holder: &Holder) -> Option<Self> {

@@ -1,6 +1,6 @@
 //! Finds the manager of a process: among its parents, and by its control group.
 
-use super::container::{self, Engine};
+use super::container::{self, ContainerEngine};
 use super::unit::Unit;
 use super::{ByPid, Manager, supervisor};
 use crate::process::cgroup;
@@ -117,7 +117,7 @@ impl Managers {
         ports: &[u16],
         others: &[Holder],
     ) -> Option<Manager> {
-        if let Some(engine) = Engine::publishing(holder) {
+        if let Some(engine) = ContainerEngine::publishing(holder) {
             return Some(engine.container_on(holder, ports));
         }
         let container = holder.info.container.as_ref();

@@ -42,14 +42,14 @@ pub(crate) fn detach(
 
 /// What is attached to a cgroup.
 #[derive(Debug)]
-pub(crate) struct Attached {
+pub(crate) struct CgroupPrograms {
     /// How: 0 if it is the only one, and others are kept out below.
     pub(crate) flags: u32,
     pub(crate) programs: Vec<u32>,
 }
 
 /// Asks what is attached to a cgroup itself.
-pub(crate) fn query(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Attached> {
+pub(crate) fn query(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<CgroupPrograms> {
     // The kernel allows no more than this many (BPF_CGROUP_MAX_PROGS).
     let mut ids = [0_u32; 64];
     let room = u32::try_from(ids.len()).unwrap_or_default();
@@ -61,7 +61,7 @@ pub(crate) fn query(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Atta
     attributes.call(Command::Query)?;
     let (flags, number) = (attributes.number_at(12), attributes.number_at(24));
     let number = usize::try_from(number).unwrap_or_default().min(ids.len());
-    Ok(Attached {
+    Ok(CgroupPrograms {
         flags,
         programs: ids[..number].to_vec(),
     })
