@@ -1,4 +1,4 @@
-//! Prints a port that can be bound.
+//! Prints a free port.
 
 use super::{exit, options};
 use crate::output;
@@ -6,15 +6,15 @@ use crate::port::bindable::{Bind, Bindable};
 use anyhow::Result;
 use std::net::IpAddr;
 
-/// Print the first port from FROM on that can be bound
+/// Print the first free port, counting up from FROM
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A port counts as free when a bind without socket options succeeds. Another \
-                  program may take it before yours does: nothing holds it.\nExample: \
+    after_help = "A port is free if a bind without socket options succeeds. It is not reserved: \
+                  another program may take it before yours does.\nExample: \
                   PORT=$(reuseaddr next 3000) npm start"
 )]
 pub(crate) struct Arguments {
-    /// Where to begin, from 1 to 65535
+    /// The first port to try, from 1 to 65535
     #[arg(
         value_name = "FROM",
         default_value_t = 8000,
