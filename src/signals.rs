@@ -8,6 +8,7 @@ use crate::errno;
 use core::ffi::{c_int, c_long, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
+use libreuse_rules::calls::TERMINATION_SIGNALS;
 
 /// The size of the kernel's signal set, in bytes; libc's is larger.
 pub(crate) const KERNEL_SIGSET: usize = 8;
@@ -49,9 +50,11 @@ pub(crate) fn while_blocked(ours: impl FnOnce()) {
     }
 }
 
-/// The signals that ask a program to exit (signal(7)).
-const ENDING: u64 =
-    only(libc::SIGHUP) | only(libc::SIGINT) | only(libc::SIGQUIT) | only(libc::SIGTERM);
+/// The set of [`TERMINATION_SIGNALS`].
+const TERMINATION: u64 = {
+    let [hangup, interrupt, quit, terminate] = TERMINATION_SIGNALS;
+    only(hangup) | only(interrupt) | only(quit) | only(terminate)
+};
 
 /// Whether the program has handlers for the signals that ask it to exit.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -67,9 +70,9 @@ pub(crate) enum Handlers {
 impl Handlers {
     /// Reads the program's handlers from the kernel (`rt_sigaction(2)`).
     fn of_the_program() -> Self {
-        if !is_any_handled(ENDING) {
+        if !is_any_handled(TERMINATION) {
             Self::None
-        } else if is_any_handled(!ENDING) {
+        } else if is_any_handled(!TERMINATION) {
             Self::Among
         } else {
             Self::Alone
@@ -89,7 +92,9 @@ impl Wait {
     pub(crate) fn begin() -> Self {
         let mut before = 0_u64;
         let mut handlers = Handlers::of_the_program();
-        if handlers != Handlers::None && !change_mask(libc::SIG_BLOCK, &ENDING, Some(&mut before)) {
+        if handlers != Handlers::None
+            && !change_mask(libc::SIG_BLOCK, &TERMINATION, Some(&mut before))
+        {
             handlers = Handlers::None;
         }
         Self { handlers, before }
@@ -103,7 +108,7 @@ impl Wait {
 
     /// Whether one of these signals is pending, and not blocked by the program itself.
     pub(crate) fn is_asked_to_end(&self) -> bool {
-        pending() & ENDING & !self.before != 0
+        pending() & TERMINATION & !self.before != 0
     }
 
     /// Sleeps for some milliseconds with the program's own mask (ppoll(2)); returns the error

@@ -153,6 +153,10 @@ impl Connection {
     }
 }
 
+/// The signals that ask a program to exit (signal(7)): `SIGHUP`, `SIGINT`, `SIGQUIT` and `SIGTERM`,
+/// which have these numbers on every processor.
+pub const TERMINATION_SIGNALS: [i32; 4] = [1, 2, 3, 15];
+
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sleep {
@@ -160,8 +164,8 @@ pub enum Sleep {
     Over,
     /// The kernel refused, or there is to be no further waiting for another reason.
     Failed,
-    /// A handler of the program's has run for `SIGHUP`, `SIGINT`, `SIGQUIT` or `SIGTERM`. It may
-    /// have left the exit to the code that waits for `bind`.
+    /// A handler of the program's has run for one of the [`TERMINATION_SIGNALS`]. It may have left
+    /// the exit to the code that waits for `bind`.
     AskedToEnd,
 }
 

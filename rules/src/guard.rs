@@ -5,10 +5,11 @@
 //! the port. So each binds a guard first: to an address that nobody else uses, and without the
 //! option. The kernel refuses the second guard, and its owner tries again a moment later.
 //!
-//! The guard does more. For a socket with the option, the kernel compares no addresses while every
-//! socket on the port had the option when it was bound (`tb->fastreuse` in `inet_csk_get_port`). It
-//! then gives the port to any number of sockets, although the first of them has lost the option
-//! again. The guard is bound without it: from then on the kernel compares.
+//! The guard does more on older kernels (6.18 needs it no longer). For a socket with the option,
+//! those compare no addresses while every socket on the port had the option when it was bound
+//! (`tb->fastreuse` in `inet_csk_get_port`). They then give the port to any number of sockets,
+//! although the first of them has lost the option again. The guard is bound without it: from then
+//! on the kernel compares.
 
 use crate::calls::{Errno, Kernel, Spare};
 use crate::diag::BindAddress;

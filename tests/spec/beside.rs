@@ -142,8 +142,8 @@ fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
     }
 }
 
-/// Before Linux 6.12 or so the kernel compares no addresses on a port whose first socket had the
-/// option (`tb->fastreuse`).
+/// Older kernels (6.18 is not one) compare no addresses on a port whose first socket had the option
+/// (`tb->fastreuse`).
 #[test]
 fn gives_a_lock_to_one_copy_on_a_port_that_a_client_bound_with_the_option() {
     own_network();

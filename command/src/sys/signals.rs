@@ -1,6 +1,7 @@
 //! The signals of a terminal, waited for by `--watch` (signalfd(2)), and those that terminate
 //! process 1.
 
+use libreuse_rules::calls::TERMINATION_SIGNALS;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -116,7 +117,7 @@ pub(crate) fn terminate_as_process_1() {
     if std::process::id() != 1 {
         return;
     }
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+    for signal in TERMINATION_SIGNALS {
         // SAFETY: the handler makes one call, which is async-signal-safe.
         let before = unsafe { libc::signal(signal, exit_by as *const () as libc::sighandler_t) };
         if before == libc::SIG_IGN {

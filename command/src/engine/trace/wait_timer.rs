@@ -5,7 +5,7 @@
 
 use super::log;
 use super::ptrace::Tid;
-use libreuse_rules::calls::Sleep;
+use libreuse_rules::calls::{Sleep, TERMINATION_SIGNALS};
 use procfs::process::Process;
 use std::cell::Cell;
 use std::thread;
@@ -13,9 +13,6 @@ use std::time::{Duration, Instant};
 
 /// No `LIBREUSE_WAIT` is longer.
 const LONGEST_WAIT_MS: u64 = 0xffff_ffff;
-
-/// The signals that ask a program to exit (signal(7)).
-const TERMINATION_SIGNALS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 /// How often a wait checks for pending signals.
 const LOOK: Duration = Duration::from_millis(10);
