@@ -16,6 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// The folders of the distribution's own programs.
+const SYSTEM_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
 /// Returns whether libreuse can't reach the program that a wrapper starts, and reports why:
 ///
 /// * another process starts it (`at`, `systemd-run`, `docker`); or
@@ -28,11 +31,10 @@ pub(super) fn elsewhere(
     who: &Credentials,
     report: &mut Report,
 ) -> bool {
-    const OF_THE_SYSTEM: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
     let wrapper = file_name(path);
     let is_login = |argument: &OsString| ["-", "-l", "--login"].iter().any(|it| argument == it);
     let of_the_system = || {
-        OF_THE_SYSTEM
+        SYSTEM_FOLDERS
             .iter()
             .any(|folder| path.parent() == Some(Path::new(folder)))
     };
@@ -144,18 +146,12 @@ fn in_root(root: &Path, program: &OsStr) -> PathBuf {
     if program.as_bytes().contains(&b'/') {
         return below(Path::new(program));
     }
-    [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ]
-    .iter()
-    .map(|folder| below(&Path::new(folder).join(program)))
-    .find(|path| path.exists())
-    .unwrap_or_else(|| below(Path::new(program)))
+    ["/usr/local/sbin", "/usr/local/bin"]
+        .iter()
+        .chain(&SYSTEM_FOLDERS)
+        .map(|folder| below(&Path::new(folder).join(program)))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| below(Path::new(program)))
 }
 
 /// Inspects a program that has another root directory.
