@@ -116,6 +116,12 @@ impl Assembler {
         self.push(ALU64 | op as u8, to, R0, 0, number);
     }
 
+    /// `to = ` the address of this place on the stack
+    pub(crate) fn address(&mut self, to: Register, place: i16) {
+        self.copy(to, STACK);
+        self.compute(Arithmetic::Add, to, place.into());
+    }
+
     /// `to = to op by`
     pub(crate) fn compute_by(&mut self, op: Arithmetic, to: Register, by: Register) {
         self.push(ALU64 | BY_REGISTER | op as u8, to, by, 0, 0);

@@ -6,8 +6,7 @@
 //! Dropping `Failures` removes everything.
 
 use super::asm::{
-    Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, Register,
-    STACK, Size,
+    Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK, Size,
 };
 use super::ring::Ring;
 use super::sys::{self, MapKind, Program};
@@ -320,7 +319,7 @@ fn exit(maps: Maps<'_>, outcome: i32) -> Result<Vec<Instruction>> {
     find(&mut a, maps.failed);
     a.jump_if(R0, Jump::Equal, 0, OUT);
     a.map(R1, maps.failed);
-    pointer(&mut a, R2, KEY);
+    a.address(R2, KEY);
     a.call(Helper::MapDelete);
     a.set(R9, SUCCEEDED);
     a.jump_if(R9, Jump::Equal, SUCCEEDED, "report");
@@ -336,8 +335,8 @@ fn exit(maps: Maps<'_>, outcome: i32) -> Result<Vec<Instruction>> {
 /// Stores the value under the key.
 fn update(a: &mut Assembler, map: BorrowedFd<'_>) {
     a.map(R1, map);
-    pointer(a, R2, KEY);
-    pointer(a, R3, VALUE);
+    a.address(R2, KEY);
+    a.address(R3, VALUE);
     a.set(R4, 0);
     a.call(Helper::MapUpdate);
 }
@@ -345,7 +344,7 @@ fn update(a: &mut Assembler, map: BorrowedFd<'_>) {
 /// `R0 = ` the address of the key's value, or 0.
 fn find(a: &mut Assembler, map: BorrowedFd<'_>) {
     a.map(R1, map);
-    pointer(a, R2, KEY);
+    a.address(R2, KEY);
     a.call(Helper::MapLookup);
 }
 
@@ -357,7 +356,7 @@ fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
     a.store(Size::Double, STACK, at(THREAD), R3);
     a.call(Helper::GetUser);
     a.store(Size::Double, STACK, at(USER), R0);
-    pointer(a, R1, at(NAME));
+    a.address(R1, at(NAME));
     a.set(R2, 16);
     a.call(Helper::GetName);
     a.load(Size::Double, R3, R7, DESCRIPTOR);
@@ -371,7 +370,7 @@ fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
     a.jump_if(R6, Jump::Equal, 0, "write");
     // A sockaddr_in6, one of RFC 2133's length, or a sockaddr_in: the longest that can be read.
     for length in [28, 24, 16] {
-        pointer(a, R1, at(OF_ADDRESS));
+        a.address(R1, at(OF_ADDRESS));
         a.set(R2, length);
         a.copy(R3, R6);
         a.call(Helper::ReadFromUser);
@@ -386,16 +385,10 @@ fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
     a.jump_if(R3, Jump::NotEqual, libc::AF_INET, OUT);
     a.label("write");
     a.map(R1, ring);
-    pointer(a, R2, EVENT);
+    a.address(R2, EVENT);
     a.set(R3, i32::try_from(REPORT).unwrap_or(i32::MAX));
     a.set(R4, 0);
     a.call(Helper::RingOutput);
-}
-
-/// `to = ` this place on the stack
-fn pointer(a: &mut Assembler, to: Register, place: i16) {
-    a.copy(to, STACK);
-    a.compute(Arithmetic::Add, to, place.into());
 }
 
 fn end(mut a: Assembler) -> Result<Vec<Instruction>> {

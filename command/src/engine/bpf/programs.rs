@@ -211,7 +211,7 @@ fn bind(ports: &Ports, bound: &BoundMaps, family: Family) -> Result<Vec<Instruct
     a.jump(OUT);
     a.label("contested");
     a.map(R1, bound.by_address.as_fd());
-    pointer(&mut a, R2, KEY);
+    a.address(R2, KEY);
     a.call(Helper::MapLookup);
     // Without room for the claim: it is a gate less, and no reason to refuse a restart.
     a.jump_if(R0, Jump::Equal, 0, "claimed");
@@ -242,20 +242,20 @@ fn claim(
     a.store_number(Size::Word, STACK, HOLDER_INSTANCE, instance);
     a.store_number(Size::Word, STACK, HOLDER_INSTANCE + 4, 0);
     a.map(R1, bound.by_address.as_fd());
-    pointer(a, R2, KEY);
-    pointer(a, R3, HOLDER);
+    a.address(R2, KEY);
+    a.address(R3, HOLDER);
     a.set(R4, IF_NONE);
     a.call(Helper::MapUpdate);
     a.jump_if(R0, Jump::NotEqual, 0, otherwise);
     a.map(R1, bound.by_socket.as_fd());
     a.copy(R2, R8);
-    pointer(a, R3, KEY);
+    a.address(R3, KEY);
     a.set(R4, CREATE);
     a.call(Helper::StorageGet);
     a.jump_if(R0, Jump::NotEqual, 0, "stored");
     // Without memory for it nobody would ever take the entry away.
     a.map(R1, bound.by_address.as_fd());
-    pointer(a, R2, KEY);
+    a.address(R2, KEY);
     a.call(Helper::MapDelete);
     a.label("stored");
     Ok(())
@@ -280,13 +280,7 @@ fn listen(ports: &Ports, bound: &BoundMaps) -> Result<Vec<Instruction>> {
 
 /// Takes away the claim of the socket in `R8`, and goes on; goes elsewhere if it has none.
 fn give_up_claim(a: &mut Assembler, bound: &BoundMaps, none: &'static str) {
-    a.map(R1, bound.by_socket.as_fd());
-    a.copy(R2, R8);
-    a.set(R3, 0);
-    a.set(R4, 0);
-    a.call(Helper::StorageGet);
-    a.jump_if(R0, Jump::Equal, 0, none);
-    a.copy(R9, R0);
+    find_claim(a, bound, R8, none);
     forget_address(a, bound, "storage");
     a.label("storage");
     a.map(R1, bound.by_socket.as_fd());
@@ -294,15 +288,20 @@ fn give_up_claim(a: &mut Assembler, bound: &BoundMaps, none: &'static str) {
     a.call(Helper::StorageDelete);
 }
 
-fn release(bound: &BoundMaps) -> Result<Vec<Instruction>> {
-    let mut a = SOCKET.begin();
+/// Points `R9` to the claim of the socket in `socket`; goes elsewhere if it has none.
+fn find_claim(a: &mut Assembler, bound: &BoundMaps, socket: Register, none: &'static str) {
     a.map(R1, bound.by_socket.as_fd());
-    a.copy(R2, R6);
+    a.copy(R2, socket);
     a.set(R3, 0);
     a.set(R4, 0);
     a.call(Helper::StorageGet);
-    a.jump_if(R0, Jump::Equal, 0, OUT);
+    a.jump_if(R0, Jump::Equal, 0, none);
     a.copy(R9, R0);
+}
+
+fn release(bound: &BoundMaps) -> Result<Vec<Instruction>> {
+    let mut a = SOCKET.begin();
+    find_claim(&mut a, bound, R6, OUT);
     // The storage goes with the socket.
     forget_address(&mut a, bound, OUT);
     end(a)
@@ -392,15 +391,9 @@ fn reuse_address_by(a: &mut Assembler, helper: Helper) {
     a.copy(R1, R6);
     a.set(R2, libc::SOL_SOCKET);
     a.set(R3, libc::SO_REUSEADDR);
-    pointer(a, R4, VALUE);
+    a.address(R4, VALUE);
     a.set(R5, 4);
     a.call(helper);
-}
-
-/// `to = ` this place on the stack
-fn pointer(a: &mut Assembler, to: Register, place: i16) {
-    a.copy(to, STACK);
-    a.compute(Arithmetic::Add, to, place.into());
 }
 
 fn end(mut a: Assembler) -> Result<Vec<Instruction>> {
