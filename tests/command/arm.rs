@@ -1,7 +1,8 @@
 //! `arm`: a program that runs without the library can be restarted all the same.
 
 use crate::{
-    SERVER, assert_says, code, crash_after_serving, nobody, reuseaddr, run, serve_once, server,
+    SERVER, assert_says, code, command_for_others, crash_after_serving, nobody, reuseaddr, run,
+    serve_once, server,
 };
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -217,8 +218,7 @@ fn says_what_it_can_not_do() {
 #[test]
 fn says_that_the_right_to_trace_is_missing() {
     own_network();
-    let folder = Folder::for_other_users("arm");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("arm");
     let mut running = server(5000).start();
     running.expect("listening");
     let finished = nobody()
@@ -237,8 +237,7 @@ fn says_that_the_right_to_trace_is_missing() {
 #[test]
 fn arms_nobody_else_where_the_network_is_another() {
     own_network();
-    let folder = Folder::for_other_users("arm-container");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("arm-container");
     let mut bystander = nobody().command(&server(5000)).start();
     bystander.expect("listening");
     let mut container = nobody()

@@ -1,6 +1,6 @@
 //! The command alone: it carries the library, and puts it where programs can load it.
 
-use crate::{assert_says, code, crash_after_serving, nobody, server};
+use crate::{assert_says, code, command_for_others, crash_after_serving, nobody, server};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,7 @@ use support::{Finished, Folder, Program, own_network, program, shim};
 
 /// The command in a folder with nothing else, where everybody reaches it.
 fn alone(name: &str) -> (Folder, PathBuf) {
-    let folder = Folder::for_other_users(name);
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (folder, command) = command_for_others(name);
     (folder, command)
 }
 

@@ -1,7 +1,7 @@
 //! What was once wrong in `status`, `arm` and `check`, each as somebody met it.
 
-use crate::{assert_says, code, nobody, reuseaddr, serve_once, server, status};
-use support::{Folder, Program, Running, compile_c, own_network, program};
+use crate::{assert_says, code, command_for_others, nobody, reuseaddr, serve_once, server, status};
+use support::{Program, Running, compile_c, own_network, program};
 
 fn status_text(port: u16) -> String {
     reuseaddr(["status", &port.to_string()]).run().stdout
@@ -93,8 +93,7 @@ for number in range(3000):
 #[test]
 fn arm_that_may_not_has_one_exit_code() {
     own_network();
-    let folder = Folder::for_other_users("arm-refused");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("arm-refused");
     let mut running = server(5000).start();
     running.expect("listening");
     for words in [
@@ -182,8 +181,7 @@ fn a_listener_on_ipv6_alone_leaves_ipv4_free() {
 #[test]
 fn many_ports_are_told_in_few_lines() {
     own_network();
-    let folder = Folder::for_other_users("many-ports");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("many-ports");
     let ordinary = || {
         nobody()
             .arguments(["--bounding-set", "-all"])

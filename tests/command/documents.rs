@@ -1,6 +1,9 @@
 //! The manual is what the command does.
 
-use crate::{CONTAINER, Group, check, crash_after_serving, json, nobody, reuseaddr, server};
+use crate::{
+    CONTAINER, Group, check, command_for_others, crash_after_serving, json, nobody, reuseaddr,
+    server,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -59,8 +62,7 @@ fn documented(section: &str) -> BTreeSet<String> {
 #[test]
 fn every_key_of_the_json_is_documented_and_no_other() {
     own_network();
-    let folder = support::Folder::for_other_users("json");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("json");
     let mut live = server(5001).shimmed().start();
     live.expect("listening");
     let pid = live.pid().to_string();

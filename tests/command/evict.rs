@@ -1,12 +1,12 @@
 //! `evict`: what was left behind goes at once, and nothing else does.
 
 use crate::{
-    assert_says, code, crash_after_serving, fill_with_time_wait, json, nobody, reuseaddr, run,
-    server,
+    assert_says, code, command_for_others, crash_after_serving, fill_with_time_wait, json, nobody,
+    reuseaddr, run, server,
 };
 use std::time::Instant;
 use support::{
-    Finished, Folder, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
+    Finished, Program, TcpState, count, own_network, program, sysctl, wait_for, wait_until,
 };
 
 #[test]
@@ -25,8 +25,7 @@ fn forces_time_wait_out_as_root() {
 
 #[test]
 fn needs_the_capability_and_nothing_more_where_no_reset_helps() {
-    let folder = Folder::for_other_users("evict");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("evict");
     // With net.ipv4.tcp_rfc1337, as every network of a test has it.
     own_network();
     crash_after_serving(&server(5000), 5000);
@@ -75,8 +74,7 @@ fn needs_the_capability_and_nothing_more_where_no_reset_helps() {
 
 #[test]
 fn works_in_the_network_of_an_unprivileged_user() {
-    let folder = Folder::for_other_users("evict-userns");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("evict-userns");
     let text = "import socket
 listener = socket.socket()
 listener.bind(('127.0.0.1', 5000))
@@ -257,8 +255,7 @@ sys.stdin.read()
 
 #[test]
 fn evicts_20_000_and_counts_them() {
-    let folder = Folder::for_other_users("evict-many");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("evict-many");
     own_network();
     let arguments = ["evict", "--json", "5000"];
     for (who, program) in [
@@ -312,8 +309,7 @@ fn clears_the_port_for_run() {
 /// second.
 #[test]
 fn says_on_a_terminal_how_far_it_is() {
-    let folder = Folder::for_other_users("evict-slowly");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("evict-slowly");
     let left = 500;
     let evict = |terminal: bool| {
         own_network();

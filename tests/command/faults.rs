@@ -2,9 +2,10 @@
 //! hides or is not there.
 
 use crate::{
-    assert_says, code, crash_after_serving, fill_with_time_wait, nobody, reuseaddr, server,
+    assert_says, code, command_for_others, crash_after_serving, fill_with_time_wait, nobody,
+    reuseaddr, server,
 };
-use support::{Folder, Program, TcpState, count, own_network, program};
+use support::{Program, TcpState, count, own_network, program};
 
 /// A command whose system call of this name fails with this error, from its nth on.
 fn with_fault(call: &str, error: &str, nth: usize, arguments: &[&str]) -> Program {
@@ -65,8 +66,7 @@ fn where_proc_is(mount: &str, commands: &str) -> Program {
 
 #[test]
 fn says_of_a_hidden_process_that_it_is_there() {
-    let folder = Folder::for_other_users("hidden");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("hidden");
     own_network();
     let mut running = server(5000).start();
     running.expect("listening");

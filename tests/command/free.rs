@@ -1,7 +1,8 @@
 //! `free`: the least force, and nobody who was not meant.
 
 use crate::{
-    CONTAINER, Group, assert_says, code, json, nobody, reuseaddr, run, serve_once, server,
+    CONTAINER, Group, assert_says, code, command_for_others, json, nobody, reuseaddr, run,
+    serve_once, server,
 };
 use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_until,
@@ -54,8 +55,7 @@ fn does_nothing_where_the_port_is_free() {
 
 #[test]
 fn ends_nobody_where_evicting_is_enough() {
-    let folder = Folder::for_other_users("free-evict");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("free-evict");
     own_network();
     crate::crash_after_serving(&server(5000), 5000);
     sysctl("net.ipv4.tcp_rfc1337", "0");
@@ -75,8 +75,7 @@ fn ends_nobody_where_evicting_is_enough() {
 
 #[test]
 fn asks_the_holder_to_end_and_evicts_what_it_leaves() {
-    let folder = Folder::for_other_users("free");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("free");
     own_network();
     sysctl("net.ipv4.tcp_rfc1337", "0");
     let mut holder = nobody()
@@ -447,8 +446,7 @@ print(server.accept()[0].recv(9).decode())
 /// Nobody holds it, and nobody can be told whether it is free, after evicting too.
 #[test]
 fn says_that_the_port_is_roots() {
-    let folder = Folder::for_other_users("free-privileged");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("free-privileged");
     own_network();
     sysctl("net.ipv4.tcp_rfc1337", "0");
     let free = |port: &str| {
@@ -477,8 +475,7 @@ fn says_that_the_port_is_roots() {
 
 #[test]
 fn ends_nobody_of_another_user_without_the_right_or_a_word() {
-    let folder = Folder::for_other_users("free-others");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("free-others");
     own_network();
     let mut holder = polite(5000, 0, "ends");
     let finished = nobody()
@@ -569,8 +566,7 @@ fn names_a_container_and_leaves_a_unit_to_its_manager() {
 
 #[test]
 fn run_ends_processes_of_its_own_user_alone() {
-    let folder = Folder::for_other_users("free-run");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (folder, command) = command_for_others("free-run");
     let library = folder.copy(support::shim(), "libreuse.so");
     own_network();
     let text = format!("import errno, socket, sys\n{}", crate::SERVER);

@@ -32,13 +32,20 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{Finished, Program, Running, program, shim};
+use support::{Finished, Folder, Program, Running, program, shim};
 
 /// The command, with these arguments.
 fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program {
     Program::new(support::reuseaddr())
         .with("PATH", path_with_the_command())
         .arguments(arguments)
+}
+
+/// The command in a folder where every user reaches it.
+fn command_for_others(name: &str) -> (Folder, PathBuf) {
+    let folder = Folder::for_other_users(name);
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    (folder, command)
 }
 
 /// Folders for PATH, by which our user finds the command under test. Root does not, so advice names

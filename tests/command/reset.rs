@@ -1,8 +1,8 @@
 //! `evict` without any right: from the side of the peer, where that is on this host.
 
 use crate::{
-    ORPHAN, SERVER, assert_says, code, crash_after_serving, json, named, nobody, reuseaddr,
-    serve_once, server,
+    ORPHAN, SERVER, assert_says, code, command_for_others, crash_after_serving, json, named,
+    nobody, reuseaddr, serve_once, server,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -13,8 +13,7 @@ use support::{
 /// The command where everybody reaches it, and a network in which a reset ends `TIME_WAIT`, as
 /// Linux has it.
 fn prepared(name: &str) -> (Folder, PathBuf) {
-    let folder = Folder::for_other_users(name);
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (folder, command) = command_for_others(name);
     own_network();
     sysctl("net.ipv4.tcp_rfc1337", "0");
     (folder, command)

@@ -1,13 +1,13 @@
 //! `status`: every socket on a port, and a diagnosis that is true.
 
 use crate::{
-    SERVER, assert_says, code, crash_after_serving, fill_with_time_wait, json, named, nobody,
-    reuseaddr, run, serve_once, server, status,
+    SERVER, assert_says, code, command_for_others, crash_after_serving, fill_with_time_wait, json,
+    named, nobody, reuseaddr, run, serve_once, server, status,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::TcpStream;
-use support::{Folder, Program, TcpState, own_network, program, sysctl, wait_for, wait_until};
+use support::{Program, TcpState, own_network, program, sysctl, wait_for, wait_until};
 
 fn verdict(port: u16) -> String {
     status(port)["verdict"]["kind"]
@@ -402,8 +402,7 @@ for child in children:
         }
     }
     // It also answers where no thread may be started.
-    let folder = Folder::for_other_users("status-without-threads");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("status-without-threads");
     let finished = nobody()
         .argument(program(&["prlimit"]))
         .argument("--nproc=1")
@@ -647,8 +646,7 @@ fn follows_a_port_live() {
 #[test]
 fn says_what_it_may_not_see() {
     own_network();
-    let folder = Folder::for_other_users("status");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("status");
     let mut program = server(5000).start();
     program.expect("listening");
     let text = nobody()

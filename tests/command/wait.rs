@@ -1,8 +1,10 @@
 //! `wait`: until a port can be bound, and no longer.
 
-use crate::{ORPHAN, assert_says, code, crash_after_serving, nobody, reuseaddr, server};
+use crate::{
+    ORPHAN, assert_says, code, command_for_others, crash_after_serving, nobody, reuseaddr, server,
+};
 use std::time::{Duration, Instant};
-use support::{Folder, Program, own_network, program, sysctl, wait_until};
+use support::{Program, own_network, program, sysctl, wait_until};
 
 #[test]
 fn returns_at_once_where_the_port_is_free() {
@@ -130,8 +132,7 @@ fn sleeps_until_the_timer_of_what_was_left_behind_is_over() {
 
 #[test]
 fn says_that_waiting_does_not_help_where_the_port_is_roots() {
-    let folder = Folder::for_other_users("wait");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("wait");
     own_network();
     let finished = nobody().argument(command).arguments(["wait", "80"]).run();
     assert_eq!(code(&finished), 2, "{finished:#?}");

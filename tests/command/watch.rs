@@ -3,7 +3,9 @@
 //! It sees the whole machine, and so the other tests as well: each test here has a port of its own.
 
 use crate::systemd::boot;
-use crate::{Group, assert_says, code, crash_after_serving, nobody, reuseaddr, server};
+use crate::{
+    Group, assert_says, code, command_for_others, crash_after_serving, nobody, reuseaddr, server,
+};
 use serde_json::Value;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -278,8 +280,7 @@ fn ends_when_nobody_reads_it_any_more() {
 
 #[test]
 fn says_what_it_takes() {
-    let folder = Folder::for_other_users("watch");
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let (_folder, command) = command_for_others("watch");
     let finished = nobody().argument(&command).argument("watch").run();
     assert_eq!(
         (code(&finished), finished.stdout.as_str()),

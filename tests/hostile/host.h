@@ -189,4 +189,14 @@ UNUSED static void again(char **argv, const char *stage) {
     CHECK(!"exec");
 }
 
+// The same, where no file may grow. stderr is a file then, so that both places for the log have the limit.
+UNUSED static void again_without_file_size(char **argv) {
+    char path[] = "/tmp/libreuse-limit-XXXXXX";
+    int fd = mkstemp(path);
+    CHECK(unlink(path) == 0 && dup2(fd, 2) == 2 && close(fd) == 0);
+    struct rlimit zero = {0, 0};
+    CHECK(setrlimit(RLIMIT_FSIZE, &zero) == 0);
+    again(argv, "again");
+}
+
 #endif

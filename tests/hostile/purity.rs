@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use support::shim;
-
-/// The interposed functions, which are all that this library may export.
-const HOOKS: [&str; 5] = ["bind", "close", "connect", "listen", "setsockopt"];
+use support::{HOOKS, shim};
 
 /// What a hook may call: functions that take no lock, allocate nothing and are async-signal-safe
 /// (signal-safety(7)), or bare system calls.

@@ -26,13 +26,7 @@ int main(int argc, char **argv) {
     int from_thread = argc > 1 && strcmp(argv[1], "thread") == 0;
     int rounds = argc > 1 && !from_thread ? atoi(argv[1]) : 2000;
     if (from_thread && argc == 2) {
-        // stderr is a file here, so that both places for the log have the limit.
-        char path[] = "/tmp/libreuse-limit-XXXXXX";
-        int fd = mkstemp(path);
-        CHECK(unlink(path) == 0 && dup2(fd, 2) == 2 && close(fd) == 0);
-        struct rlimit zero = {0, 0};
-        CHECK(setrlimit(RLIMIT_FSIZE, &zero) == 0);
-        again(argv, "again");
+        again_without_file_size(argv);
     }
     struct sigaction action = {.sa_handler = on_signal};
     CHECK(pipe(ask) == 0);

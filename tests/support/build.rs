@@ -26,6 +26,9 @@ pub fn scratch() -> &'static Path {
     })
 }
 
+/// The interposed functions, which are all that the library may export.
+pub const HOOKS: [&str; 5] = ["bind", "close", "connect", "listen", "setsockopt"];
+
 /// The library that ships: the release build, made on first use, or the one that
 /// `LIBREUSE_TEST_LIBRARY` names.
 pub fn shim() -> &'static Path {
