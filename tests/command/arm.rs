@@ -299,7 +299,8 @@ sys.stdin.read()
 "#;
     own_network();
     let mut server = Program::python(text).start();
-    match server.line().as_str() {
+    let connected = server.line_within(support::patience() * 10);
+    match connected.expect("it connects").as_str() {
         "listening" => {}
         other => return println!("skipped: {other}"),
     }

@@ -429,7 +429,7 @@ fn of_wait_and_free() {
     assert_eq!(code(&finished), 0, "{finished:#?}");
     // On a slow machine it says meanwhile what it waits for, and takes that away.
     said += &finished.stdout.replace("\u{1b}[K", " ");
-    assert!(holder.has_ended());
+    wait_until("the holder to end", || holder.has_ended());
     for line in both
         .iter()
         .flat_map(|example| example.shown.lines())

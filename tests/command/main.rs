@@ -191,12 +191,18 @@ fn fill_with_time_wait(port: u16, number: usize) {
 listener = socket.socket()
 listener.bind(('127.0.0.1', {port}))
 listener.listen(128)
-for number in range({number}):
-    # Each from another port: a port used again would replace its entry.
-    client = socket.create_connection(('127.0.0.1', {port}), source_address=('127.0.0.1', 10000 + number))
-    accepted, _ = listener.accept()
-    accepted.close()
-    client.close()
+for first in range(0, {number}, 100):
+    clients, accepted = [], []
+    for number in range(first, min(first + 100, {number})):
+        # Each from another port: a port used again would replace its entry.
+        clients.append(socket.create_connection(('127.0.0.1', {port}), source_address=('127.0.0.1', 10000 + number)))
+        accepted.append(listener.accept()[0])
+    for each in accepted:
+        each.close()
+    for each in clients:
+        # Who closes at the same time has TIME_WAIT as well.
+        each.recv(1)
+        each.close()
 "
     ))
     .output();

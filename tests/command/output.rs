@@ -228,7 +228,7 @@ pid, terminal = pty.fork()
 if pid == 0:
     sys.stdin.readline()
     os.execve(command, [command, 'status', '--watch', '5000'], {'PATH': '/usr/bin:/bin', 'TERM': 'xterm-256color'})
-signal.alarm(60)
+signal.alarm(200)
 def modes():
     modes = termios.tcgetattr(terminal)[3]
     return bool(modes & termios.ECHO), bool(modes & termios.ICANON)
@@ -301,7 +301,7 @@ if pid == 0:
         story = 'set -m; "$0" "$@"; echo "stopped $?"; fg'
         words = ['/bin/bash', '-c', story, *words]
     os.execve(words[0], words, {'PATH': '/usr/bin:/bin', 'TERM': 'xterm-256color'})
-signal.alarm(60)
+signal.alarm(200)
 output = b''
 def until(what):
     global output

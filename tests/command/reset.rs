@@ -7,7 +7,8 @@ use crate::{
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use support::{
-    Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
+    Folder, Program, Running, TcpState, count, own_network, program, settle, sysctl, tcp_states,
+    wait_for, wait_until,
 };
 
 /// The command where everybody reaches it, and a network in which a reset ends `TIME_WAIT`, as
@@ -164,7 +165,9 @@ fn speaks_to_no_listener_unless_told_to() {
     assert_eq!(code(&finished), 0, "{finished:#?}");
     // The empty connection, and only now.
     running.expect("served");
-    assert_eq!(tcp_states(5000), [TcpState::Listen]);
+    wait_until("the empty connection to end", || {
+        tcp_states(5000) == [TcpState::Listen]
+    });
     assert!(
         running
             .line_within(std::time::Duration::from_millis(100))
@@ -308,6 +311,7 @@ for number in range(2000):
     client = socket.create_connection(('127.0.0.1', 5000), source_address=('127.0.0.1', 10000 + number))
     accepted, _ = listener.accept()
     accepted.close()
+    client.recv(1)
     client.close()
 listener.close()
 print('ready')
@@ -316,6 +320,7 @@ sys.stdin.read()
     )
     .start();
     running.expect("ready");
+    settle(5000);
     let pid = running.pid().to_string();
     own_network();
     let answer = json(
@@ -490,6 +495,7 @@ listener = listen()
 for number in range(2000):
     client = socket.create_connection(('127.0.0.1', 5000), source_address=('127.0.0.1', 10000 + number))
     listener.accept()[0].close()
+    client.recv(1)
     client.close()
 listener.close()
 rfc1337('0')

@@ -51,13 +51,13 @@ unit() { # name, first port, settings, program
 }
 crash() { # name: three times, each when it listens
     for n in 1 2 3; do
-        for try in $(seq 200); do
+        for try in $(seq 1200); do
             [ "$(cat /run/ports-$1 2>/dev/null | wc -l)" -ge $n ] && break
             sleep 0.05
         done
         /usr/bin/python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $(tail -n 1 /run/ports-$1))); c.recv(1)"
     done
-    for try in $(seq 200); do
+    for try in $(seq 1200); do
         [ "$(cat /run/ports-$1 2>/dev/null | wc -l)" -ge 4 ] && break
         sleep 0.05
     done
@@ -186,6 +186,10 @@ go() { # name, port, options of --install
             sleep 0.05
         done
     done
+    for try in $(seq 1200); do
+        [ "$(ss -Htan state time-wait "sport = :$port" | wc -l)" = 3 ] && break
+        sleep 0.05
+    done
     [ "$1" = none ] || ./reuseaddr systemd --install "$@" $name
     systemctl daemon-reload; systemctl restart $name
     # It fails at once, or it listens.
@@ -232,7 +236,7 @@ unit() { # name, port, settings, options of run
     printf "[Service]\nExecStart=/opt/test/reuseaddr run $4 /opt/test/static-server $2 $1 simple\nRestart=always\nRestartSec=100ms\nLimitCORE=0\nStandardError=append:/run/stderr-$1\n%b[Unit]\nStartLimitIntervalSec=0\n" "$3" >/etc/systemd/system/$1.service
 }
 starts() { # name, how many: waits until it has listened so often
-    for try in $(seq 200); do
+    for try in $(seq 1200); do
         [ "$(cat /run/$1 2>/dev/null | wc -l)" -ge $2 ] && break
         sleep 0.05
     done
@@ -252,7 +256,7 @@ for port in 5001 5002 5005; do
 done
 for name in open allowed; do starts $name 2; done
 # Nor does the one that is not traced come to start a second time: it has tried to.
-for try in $(seq 200); do
+for try in $(seq 1200); do
     grep -q 'in use' /run/stderr-filtered && break
     sleep 0.05
 done

@@ -142,13 +142,13 @@ mkdir -p \"$units\" \"$base/root/opt/test\"
 cp \"$2\" \"$base/root/opt/test/reuseaddr\"; cp \"$3\" \"$base/root/opt/test/libreuse.so\"
 cp \"$4\" \"$base/root/opt/test/script\"; cp \"$5\" \"$base/root/opt/test/server.py\"
 cp \"$6\" \"$base/root/opt/test/static-server\"
-printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=append:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=100\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
+printf '[Unit]\\nDefaultDependencies=no\\nRequires=basic.target dbus.service\\nAfter=basic.target dbus.service\\n[Service]\\nType=oneshot\\nStandardOutput=append:/opt/test/output\\nStandardError=inherit\\nTimeoutStartSec=200\\nExecStart=/bin/sh /opt/test/script\\nExecStopPost=/bin/systemctl --force --force poweroff\\n' > \"$units/test-run.service\"
 printf '[Unit]\\nRequires=test-run.service\\nAfter=test-run.service\\nAllowIsolate=yes\\n' > \"$units/test-run.target\"
 # Two machines in one control group would be two managers of the same services.
 trees=$(ls -d /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup 2>/dev/null | while read tree; do
   [ ! -e \"$tree/cgroup.procs\" ] || echo $tree; done)
 for tree in $trees; do mkdir $tree/libreuse-boot-$$; echo $$ >$tree/libreuse-boot-$$/cgroup.procs; done
-timeout 120 systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
+timeout 220 systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
   $7 --directory \"$base/root\" --boot systemd.unit=test-run.target </dev/null >\"$base/console\" 2>&1 || true
 for tree in $trees; do
   echo $$ >$tree/cgroup.procs
@@ -209,7 +209,7 @@ unit() { # name, arguments, settings, folder
     printf '[Service]\nExecStart=/usr/bin/python3 -I /opt/test/server.py %s\nRestart=always\nRestartSec=200ms\nLimitCORE=0\nEnvironment=KEPT=yes\n%b[Unit]\nStartLimitIntervalSec=0\n' "$2" "$3" > "${4:-/etc/systemd/system}/$1.service"
 }
 crash() { # name: waits for the server's next start, and has it serve one connection
-    for try in $(seq 100); do
+    for try in $(seq 600); do
         starts=$(cat "/run/$1" 2>/dev/null | wc -l)
         if [ "$starts" -gt "${2}" ]; then
             port=$(tail -n 1 "/run/$1")
@@ -236,7 +236,7 @@ for n in 0 1 2; do
     [ $n = 0 ] && crash fails 0
     crash drifts $n
 done
-for try in $(seq 100); do
+for try in $(seq 600); do
     [ "$(wc -l < /run/shimmed)" -ge 4 ] && [ "$(wc -l < /run/worker-one)" -ge 4 ] && [ "$(wc -l < /run/drifts)" -ge 4 ] && break
     sleep 0.1
 done
@@ -261,7 +261,7 @@ someone ./reuseaddr systemd --user --install own
 someone systemctl --user daemon-reload
 someone systemctl --user start own bare
 for n in 0 1 2; do crash own $n; crash bare $n; done
-for try in $(seq 100); do
+for try in $(seq 600); do
     [ "$(wc -l < /run/own)" -ge 4 ] && [ "$(wc -l < /run/bare)" -ge 4 ] && break
     sleep 0.1
 done
@@ -390,7 +390,7 @@ unit() { # name, port, type, settings
         "$3" "$2" "$1" "$3" "$4" > "/etc/systemd/system/$1.service"
 }
 crash() { # name, starts so far: waits for the next start, and has it serve one connection
-    for try in $(seq 100); do
+    for try in $(seq 600); do
         if [ "$(cat "/run/$1" 2>/dev/null | wc -l)" -gt "$2" ]; then
             port=$(tail -n 1 "/run/$1")
             /usr/bin/python3 -I -c "import socket; c = socket.create_connection(('127.0.0.1', $port)); c.recv(1)" && return
@@ -430,13 +430,13 @@ for n in 0 1 2; do
     done
 done
 for name in drifts preloaded simple forking notify hardened scripted; do
-    for try in $(seq 100); do [ "$(wc -l < /run/$name)" -ge 4 ] && break; sleep 0.1; done
+    for try in $(seq 600); do [ "$(wc -l < /run/$name)" -ge 4 ] && break; sleep 0.1; done
 done
 sleep 1
 for name in fails drifts preloaded simple forking notify hardened scripted; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
 for name in simple forking notify hardened scripted; do
     pid=$(systemctl show -P MainPID $name)
-    for try in $(seq 100); do grep -q "^TracerPid:.0$" /proc/$pid/status && break; sleep 0.1; done
+    for try in $(seq 600); do grep -q "^TracerPid:.0$" /proc/$pid/status && break; sleep 0.1; done
     echo "$name main: $(tr '\0' ' ' < /proc/$pid/cmdline) $(grep TracerPid /proc/$pid/status | tr '\t' ' ')"
     echo "$name is $(systemctl is-active $name)"
 done

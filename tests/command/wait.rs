@@ -156,7 +156,7 @@ fn says_on_a_terminal_what_it_waits_for() {
     let finished = Program::new(program(&["script"]))
         .arguments(["--quiet", "--return", "--command"])
         .argument(format!(
-            "stty cols 100; {} wait --timeout 2s 5000",
+            "stty cols 100; {} wait --timeout 4s 5000",
             support::reuseaddr().display()
         ))
         .argument("/dev/null")
@@ -251,9 +251,12 @@ fn ends_by_a_signal_as_process_1() {
                     .and_then(|pid| pid.parse().ok());
                 inner.is_some() && !outer.stderr_so_far().is_empty()
             });
-            // SAFETY: kill takes any numbers.
-            unsafe { libc::kill(inner.expect("a child"), signal) };
-            wait_until("it to end", || outer.has_ended());
+            // Again where it has spoken before it handles signals: such a one is lost.
+            wait_until("it to end", || {
+                // SAFETY: kill takes any numbers.
+                unsafe { libc::kill(inner.expect("a child"), signal) };
+                outer.has_ended()
+            });
             assert_eq!(code(&outer.finish()), 128 + signal, "{words:?}");
         }
     }

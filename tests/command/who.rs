@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use support::{Folder, Program, own_network, program};
+use support::{Folder, Program, own_network, program, wait_until};
 
 fn holder(port: u16) -> Value {
     status(port)["sockets"][0]["holders"][0].take()
@@ -229,13 +229,14 @@ sys.stdin.read()
     let mut swapping = Program::python(text).argument("swaps").start();
     swapping.expect("ready");
     // What is not known is null.
-    let mut unknown = 0;
-    for _ in 0..30 {
+    let (mut looks, mut unknown) = (0, 0);
+    wait_until("a copy that is another socket's", || {
         let (plain, other) = flags();
         assert!(plain != true && other != false, "{plain} {other}");
         unknown += usize::from(plain.is_null()) + usize::from(other.is_null());
-    }
-    assert!(unknown > 0, "no copy was another socket's");
+        looks += 1;
+        looks >= 30 && unknown > 0
+    });
 }
 
 #[test]

@@ -333,7 +333,7 @@ int main(int count, char **arguments)
         assert_eq!(said("still in use after"), 1, "{finished:#?}");
     }
     // Longer than the tracer stays for anything else.
-    let limit = Duration::from_secs(2) * slowness();
+    let limit = Duration::from_secs(4) * slowness();
     let limited = format!("{}ms", limit.as_millis());
     let options = ["--wait", "60s,listeners", "--trace-limit", &limited];
     let mut waiter = run_with(options, &waiter).start();

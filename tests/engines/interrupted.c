@@ -153,6 +153,7 @@ int main(int count, char **arguments)
         int client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
         (void)!connect(client, (struct sockaddr *)&any, length);
     }
+    poll(&(struct pollfd){ready, POLLIN, 0}, 1, -1);
     setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(full[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);

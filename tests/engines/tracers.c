@@ -140,14 +140,14 @@ static void trace_timed(void)
     pid_t child;
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    child = sleeper(4000);
+    child = sleeper(8000);
     sleep(1);
     kill(child, SIGWINCH);
-    sleep(2);
+    sleep(5);
     ptrace(PTRACE_SEIZE, child, 0, 0);
     waitpid(child, &status, __WALL);
     clock_gettime(CLOCK_MONOTONIC, &end);
-    puts(end.tv_sec - begin.tv_sec < 6 ? "in time" : "late");
+    puts(end.tv_sec - begin.tv_sec < 13 ? "in time" : "late");
 }
 
 int main(int count, char **arguments)

@@ -23,6 +23,7 @@ fn starts_the_program_when_the_port_is_free() {
         said.contains("waiting for port 5000 (") && said.contains("listens), for 125 s at the most")
     });
     let client = TcpStream::connect(("127.0.0.1", PORT)).expect("it listens");
+    wait_for(PORT, TcpState::Established, 1);
     wait_until("it to accept", || waiting_to_be_accepted(PORT) == 0);
     first.kill();
     second.expect("listening");

@@ -139,6 +139,7 @@ int main(int argc, char **argv) {
     crowded = at(port_of(full));
     int first = tcp();
     CHECK(connect(first, (struct sockaddr *)&crowded, sizeof crowded) == 0);
+    wait_for_client(full);
 
     run("blocked in connect", blocking_connect, 2000);
     run("blocked in connect, soon", blocking_connect, 0);

@@ -47,6 +47,35 @@ def connect(sockets, name, _fds, _sent, port):
         sockets[name].connect(('127.0.0.1', port))
     finally:
         sockets[name].settimeout(0)
+    settle()
+
+
+def close(sockets, name, *_):
+    sockets.pop(name).close()
+    settle()
+
+
+def settle():
+    """What a call has set off goes on after it, for milliseconds on a busy machine."""
+    under_way = {'02', '03', '04', '09', '0B'} # SYN_SENT, SYN_RECV, FIN_WAIT1, LAST_ACK, CLOSING
+    for _ in range(100):
+        with open('/proc/net/tcp') as table:
+            rows = [row.split() for row in table][1:]
+        # The fifth column begins with what is not acknowledged yet.
+        if not any(row[3] in under_way or int(row[4][:8], 16) for row in rows):
+            break
+        time.sleep(0.01)
+
+
+def send(sockets, name, *_):
+    sent = sockets[name].send(b'abc')
+    settle()
+    return sent
+
+
+def shutdown(sockets, name, *_):
+    sockets[name].shutdown(socket.SHUT_WR)
+    settle()
 
 
 def fork(sockets, *_):
@@ -57,6 +86,7 @@ def fork(sockets, *_):
             each.close()
         os._exit(0)
     os.waitpid(child, 0)
+    settle()
 
 
 REUSE = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
@@ -71,10 +101,10 @@ CALLS = {
     'listen': lambda sockets, name, *_: sockets[name].listen(),
     'set': lambda sockets, name, _f, _s, value: sockets[name].setsockopt(*REUSE, value),
     'get': lambda sockets, name, *_: sockets[name].getsockopt(*REUSE),
-    'send': lambda sockets, name, *_: sockets[name].send(b'abc'),
+    'send': send,
     'receive': lambda sockets, name, *_: len(sockets[name].recv(100)),
-    'shutdown': lambda sockets, name, *_: sockets[name].shutdown(socket.SHUT_WR),
-    'close': lambda sockets, name, *_: sockets.pop(name).close(),
+    'shutdown': shutdown,
+    'close': close,
 }
 OFTEN = ['socket', 'bind', 'bind', 'bind', 'listen', 'listen', 'connect', 'accept', 'close', 'close',
          'set', 'get', 'get', 'pass', 'send', 'receive', 'shutdown', 'fork']

@@ -104,6 +104,7 @@ int main(void) {
     struct sockaddr_in crowded = at(port_of(full));
     int first = tcp();
     TRY(connect(first, (struct sockaddr *)&crowded, IN));
+    wait_for_client(full);
     int waiting = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     TRY(connect(waiting, (struct sockaddr *)&crowded, IN));
     TRY(connect(waiting, (struct sockaddr *)&crowded, IN));

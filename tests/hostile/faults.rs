@@ -113,7 +113,7 @@ except OSError as error:
 ",
         )
         .shimmed()
-        .with("LIBREUSE_WAIT", "2s,listeners")
+        .with("LIBREUSE_WAIT", "4s,listeners")
         .with("LIBREUSE_LOG", "info")
         .start();
         wait_until("the bind to wait", || {
@@ -126,7 +126,7 @@ except OSError as error:
         }
         // The time itself is what is tested.
         wait_until("the wait to be over", || {
-            stopped.elapsed() > Duration::from_millis(2200)
+            stopped.elapsed() > Duration::from_millis(4200)
         });
         waiting.signal(libc::SIGCONT);
         // Either is the kernel's word, at the time of the last try.

@@ -3,7 +3,7 @@
 
 use crate::host::Libc;
 use support::matrix::{Log, Setting};
-use support::{Program, TcpState, count, own_network, tcp_states, wait_for, wait_until};
+use support::{Program, TcpState, count, own_network, settle, wait_for};
 
 /// Without the shim and with `graceful` the client gets everything and a clean end. Two controls:
 /// without the shim a `TIME_WAIT` stays, so the shim was at work, and `zero` cuts the transfer, so
@@ -25,10 +25,7 @@ fn loses_no_byte_in(program: &Program) {
         own_network();
         let graceful = Setting::new("graceful", log).applied_to(program.clone().shimmed());
         assert_eq!(graceful.output(), ALL);
-        wait_until("the connection to end", || {
-            let states = tcp_states(6000);
-            states.iter().all(|&state| state == TcpState::TimeWait)
-        });
+        settle(6000);
         assert_eq!(count(6000, TcpState::TimeWait), 0);
     }
 

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,6 +115,12 @@ UNUSED static int listener(void) {
     SUCCEEDS(bind(fd, (struct sockaddr *)&any, sizeof any));
     SUCCEEDS(listen(fd, 16));
     return fd;
+}
+
+// A connect is over before the listener has the connection.
+UNUSED static void wait_for_client(int listener) {
+    struct pollfd client = {listener, POLLIN, 0};
+    CHECK(poll(&client, 1, -1) == 1);
 }
 
 // Calls all five hooked functions, where they succeed and where they fail, and checks results and errno. Fit for a

@@ -38,7 +38,7 @@ sys.stdin.readline()
 os.close(number)
 other = socket.socket()
 # Until it has looked again. A bind that has begun goes on with the socket that it began with.
-thread.join(2)
+thread.join(20)
 live.close()
 thread.join()
 print(other.fileno() == number, other.getsockname())

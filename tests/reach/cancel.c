@@ -4,6 +4,7 @@
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -108,6 +109,9 @@ int main(void)
 		return 1;
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(fd, (struct sockaddr *)&address, length))
+		return 1;
+	/* It is over before the listener has the connection. */
+	if (poll(&(struct pollfd){ listener, POLLIN, 0 }, 1, -1) != 1)
 		return 1;
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (pthread_create(&thread, NULL, blocked, NULL))

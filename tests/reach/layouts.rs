@@ -6,7 +6,7 @@ use crate::systems::{LIBRARY, System, systems};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
-use support::{Folder, TcpState, count, greet_after_a_word, own_network, tcp_states, wait_until};
+use support::{Folder, TcpState, count, greet_after_a_word, own_network, settle, wait_until};
 
 const PRELOAD: (&str, &str) = ("LD_PRELOAD", LIBRARY);
 
@@ -72,11 +72,7 @@ fn connections_close_as_they_are_told_to() {
                 .start();
             running.expect("port 49200");
             greet_after_a_word(49200);
-            wait_until("the connection's end", || {
-                tcp_states(49200)
-                    .iter()
-                    .all(|state| matches!(state, TcpState::Listen | TcpState::TimeWait))
-            });
+            settle(49200);
             assert_eq!(
                 count(49200, TcpState::TimeWait),
                 time_waits,

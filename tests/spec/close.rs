@@ -5,8 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use support::{
-    Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_for,
-    wait_until,
+    Program, Running, TcpState, count, own_network, program, settle, sysctl, wait_for, wait_until,
 };
 
 /// Sends a body to whoever connects, and ends the connection as it is told.
@@ -110,15 +109,6 @@ fn fetch(server: &mut Running, size: usize, reader: Reader) -> (usize, Result<()
     }
 }
 
-/// Waits until nothing is left of the server's connections but perhaps `TIME_WAIT`.
-fn settle() {
-    wait_until("the connections to end", || {
-        tcp_states(PORT)
-            .into_iter()
-            .all(|state| matches!(state, TcpState::Listen | TcpState::TimeWait))
-    });
-}
-
 #[test]
 fn graceful_delivers_every_byte_and_leaves_no_time_wait() {
     for size in [1_000, 1_000_000, 10_000_000] {
@@ -132,7 +122,7 @@ fn graceful_delivers_every_byte_and_leaves_no_time_wait() {
                     "{reader:?}"
                 );
             }
-            settle();
+            settle(PORT);
             assert_eq!(count(PORT, TcpState::TimeWait), 0, "{size} {reader:?}");
         }
     }
@@ -163,7 +153,7 @@ fn graceful_covers_ends_that_no_hook_sees() {
                 (size, Ok(())),
                 "{ending} {reader:?}"
             );
-            settle();
+            settle(PORT);
             assert_eq!(
                 count(PORT, TcpState::TimeWait),
                 0,
@@ -204,7 +194,7 @@ fn graceful_holds_on_a_network_that_loses_packets() {
     for _ in 0..25 {
         assert_eq!(fetch(&mut server, SIZE, Reader::Fast), (SIZE, Ok(())));
     }
-    settle();
+    settle(PORT);
     assert_eq!(count(PORT, TcpState::TimeWait), 0);
     let dropped = nft.arguments(["list", "table", "inet", "lossy"]).output();
     assert!(
@@ -245,11 +235,7 @@ print('done')
             accepted.read_to_end(&mut rest).expect("a clean end");
             assert_eq!(rest, b"hello");
             drop(accepted);
-            wait_until("the connection to end", || {
-                tcp_states(peer.port())
-                    .into_iter()
-                    .all(|state| state == TcpState::TimeWait)
-            });
+            settle(peer.port());
             assert_eq!(
                 count(peer.port(), TcpState::TimeWait),
                 expected,
@@ -273,7 +259,7 @@ fn graceful_keeps_to_the_listed_ports() {
             .start();
         server.expect("listening");
         assert_eq!(fetch(&mut server, 1_000, Reader::Fast), (1_000, Ok(())));
-        settle();
+        settle(PORT);
         assert_eq!(count(PORT, TcpState::TimeWait), expected, "{ports}");
     }
 }
@@ -301,7 +287,7 @@ fn zero_resets_and_throws_away_what_graceful_delivers() {
             assert_eq!(ending, Ok(SIZE));
         }
         drop(client);
-        settle();
+        settle(PORT);
         assert_eq!(count(PORT, TcpState::TimeWait), 0, "{linger}");
     }
 }
@@ -343,7 +329,7 @@ print('closed')
             .read_to_end(&mut answer)
             .map_err(|error| error.kind());
         assert_eq!(ending, expected);
-        settle();
+        settle(PORT);
         assert_eq!(count(PORT, TcpState::TimeWait), 0);
     }
 }
@@ -442,7 +428,7 @@ sys.stdin.read()
             count(PORT, TcpState::FinWait1) == 0 && count(PORT, TcpState::Established) == 0
         });
         drop(client);
-        settle();
+        settle(PORT);
         assert_eq!(count(PORT, TcpState::TimeWait), expected, "{linger}");
     }
 }

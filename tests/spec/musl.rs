@@ -97,10 +97,7 @@ fn closes_as_it_is_told_to() {
             .start();
         running.expect("port 49200");
         greet_after_a_word(49200);
-        wait_until("the connection's end", || {
-            let all = [TcpState::Listen, TcpState::TimeWait].map(|state| count(49200, state));
-            support::tcp_states(49200).len() == all.iter().sum::<usize>()
-        });
+        support::settle(49200);
         assert_eq!(count(49200, TcpState::TimeWait), left, "{value}");
     }
     own_network();

@@ -455,7 +455,7 @@ except OSError as error:
     ] {
         own_network();
         let state = if outcome[1] == "bound" {
-            sysctl("net.ipv4.tcp_fin_timeout", "10");
+            sysctl("net.ipv4.tcp_fin_timeout", "20");
             TcpState::FinWait2
         } else {
             // For a minute, which is less than the wait.

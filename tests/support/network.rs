@@ -1,7 +1,7 @@
 //! A network of the test's own, and the kernel's table of its TCP sockets.
 
 use crate::compilers::succeed;
-use crate::process::{Program, patience, wait_until_by};
+use crate::process::{Program, patience, wait_until, wait_until_by};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -148,6 +148,16 @@ pub fn wait_for(local_port: u16, state: TcpState, number: usize) {
         there,
         "waited in vain for {number} {state:?} on port {local_port}: {tally:?}"
     );
+}
+
+/// Waits until no connection with this local port is on its way to another state: what is left of
+/// those that were closed is `TIME_WAIT`, and listeners stay.
+pub fn settle(local_port: u16) {
+    wait_until("the connections to end", || {
+        tcp_states(local_port)
+            .into_iter()
+            .all(|state| matches!(state, TcpState::Listen | TcpState::TimeWait))
+    });
 }
 
 /// Is a client of a server of `hello`, which closes first.

@@ -18,7 +18,7 @@ use std::{env, io, thread};
 
 /// How long anything may take that takes no time of its own: long enough for a loaded machine.
 pub fn patience() -> Duration {
-    Duration::from_secs(30) * slowness()
+    Duration::from_secs(60) * slowness()
 }
 
 /// Whether a test may change what is the whole machine's: only where this variable is set.

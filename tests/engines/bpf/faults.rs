@@ -20,7 +20,7 @@ failed = 0
 print('binding')
 while not select.select([sys.stdin], [], [], 0)[0]:
     for port in range(5000, 5010):
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while True:
             each = socket.socket()
             try:
