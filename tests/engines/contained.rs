@@ -1,10 +1,12 @@
 //! Where descriptors can't be copied, as in containers: the program's own thread is made to set the
 //! options.
 
-use crate::{own_time_wait, run_with};
+use crate::{own_time_wait, run_with, victim_file};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
-use support::{Program, compile_c, own_network, patience};
+use support::{Folder, Program, compile_c, own_network, patience};
 
 /// A sandbox that forbids `pidfd_getfd(2)`, as the filters of container runtimes do, and a command
 /// to follow.
@@ -185,6 +187,21 @@ fn may_lose_its_tracer_at_any_moment() {
     }
     println!("{times} tracers killed: {helped} programs served, {refused} told that it is in use");
     assert!(helped > 0 && refused > 0);
+}
+
+/// Neither its name nor the paths of its files need be UTF-8.
+#[test]
+fn serves_a_program_of_any_name() {
+    let folder = Folder::new("engines-named");
+    for name in [&b"stra\xdfe"[..], "fourteen-bytes\u{fc}".as_bytes()] {
+        let file = folder.copy(victim_file(), OsStr::from_bytes(name));
+        let victim = Program::new(file).argument("5000");
+        let control = container().command(&victim);
+        assert_eq!(crate::second_run(&control), crate::BUSY);
+        let traced = container().command(&run_with(STAYS, &victim));
+        let seen = crate::second_run(&traced);
+        assert_eq!(seen, "listening", "{}", name.escape_ascii());
+    }
 }
 
 /// A filter that ends whoever makes a call that it does not know, as systemd's do, sees that a call

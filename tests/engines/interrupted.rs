@@ -1,7 +1,9 @@
 //! Signals that a program ignores: it notices nothing of them, whatever call it waits in.
 
 use crate::run_with;
-use support::{Program, compile_c, own_network, program};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use support::{Folder, Program, compile_c, own_network, program};
 
 fn waiter(arguments: &[&str]) -> Program {
     let text = include_str!("interrupted.c");
@@ -88,9 +90,19 @@ int main(void)
     return 0;
 }
 "#;
-    own_network();
-    let server = Program::new(compile_c("epoll-server", text, &["-static"]));
-    assert_eq!(server.output(), "served\n");
-    own_network();
-    assert_eq!(run_with(TRACED, &server).output(), "served\n");
+    let folder = Folder::new("engines-epoll");
+    let binary = compile_c("epoll-server", text, &["-static"]);
+    // A name may be no UTF-8, and the kernel cuts one after 15 bytes.
+    for name in [
+        &b"server"[..],
+        b"stra\xdfe",
+        "fourteen-bytes\u{fc}".as_bytes(),
+    ] {
+        let server = Program::new(folder.copy(&binary, OsStr::from_bytes(name)));
+        own_network();
+        assert_eq!(server.output(), "served\n");
+        own_network();
+        let traced = run_with(TRACED, &server);
+        assert_eq!(traced.output(), "served\n", "{}", name.escape_ascii());
+    }
 }

@@ -11,5 +11,6 @@ pub(crate) mod pidfd;
 pub(crate) mod selinux;
 pub(crate) mod signal;
 pub(crate) mod sockets;
+pub(crate) mod status;
 pub(crate) mod tree;
 pub(crate) mod users;

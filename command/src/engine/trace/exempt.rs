@@ -8,6 +8,7 @@ use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
 use crate::process::selinux::{self, Domain, StartDomain};
+use crate::process::status::status;
 use procfs::process::Process;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
@@ -282,7 +283,7 @@ fn executed(tid: Tid, mut path: PathBuf) -> Option<PathBuf> {
 /// A tracee's.
 fn credentials(tid: Tid) -> Credentials {
     let ours = Credentials::own();
-    let Ok(status) = Process::new(tid).and_then(|process| process.status()) else {
+    let Some(status) = status(tid) else {
         return ours;
     };
     Credentials {

@@ -30,7 +30,7 @@ pub(crate) use arch::MACHINES;
 pub(crate) use detach::DetachPolicy;
 
 use crate::net::sysctl;
-use crate::process::info;
+use crate::process::{info, status::status};
 use double_fork::Handshake;
 use exempt::Preloaded;
 use libreuse_rules::settings::Settings;
@@ -79,9 +79,8 @@ pub(crate) fn explain(error: &io::Error, program: &str) -> String {
 /// that ends the tracer leaves no error number.
 pub(crate) fn is_forbidden_by_filter(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM) | None)
-        && procfs::process::Process::myself()
-            .and_then(|process| process.status())
-            .is_ok_and(|status| status.seccomp == Some(2))
+        && status(rustix::process::getpid().as_raw_pid())
+            .is_some_and(|status| status.seccomp == Some(2))
 }
 
 /// Whether a tracer of this process would become its child, as every orphan does of process 1 and

@@ -5,10 +5,10 @@
 use super::ptrace::Tid;
 use super::wait_timer::Clock;
 use crate::net::spare::Spare;
+use crate::process::status::status;
 use crate::sys::sockopt;
 use libreuse_rules::calls::{Connection, Facts, Kernel, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
-use procfs::process::Process;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -110,7 +110,7 @@ pub(super) use calls_beside_the_socket;
 
 /// The process that a thread is of.
 pub(super) fn process_of(tid: Tid) -> Option<Tid> {
-    Some(Process::new(tid).ok()?.status().ok()?.tgid)
+    Some(status(tid)?.tgid)
 }
 
 impl Facts for Socket<'_> {

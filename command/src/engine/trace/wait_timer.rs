@@ -5,8 +5,8 @@
 
 use super::log;
 use super::ptrace::Tid;
+use crate::process::status::status;
 use libreuse_rules::calls::{Sleep, TERMINATION_SIGNALS};
-use procfs::process::Process;
 use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,9 +110,8 @@ pub(super) fn ended(begin: Instant) -> Instant {
 
 /// Whether a signal asks the program to exit, and the program has a handler for it.
 pub(super) fn asks_to_end(tid: Tid, signal: i32) -> bool {
-    let status = Process::new(tid).and_then(|thread| thread.status());
     TERMINATION_SIGNALS.contains(&signal)
-        && status.is_ok_and(|status| status.sigcgt & bit(signal) != 0)
+        && status(tid).is_some_and(|status| status.sigcgt & bit(signal) != 0)
 }
 
 fn bit(signal: i32) -> u64 {
@@ -130,7 +129,7 @@ enum Pending {
 
 impl Pending {
     fn of(tid: Tid) -> Option<Self> {
-        let Ok(status) = Process::new(tid).and_then(|thread| thread.status()) else {
+        let Some(status) = status(tid) else {
             return Some(Self::Other);
         };
         let pending = (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign;

@@ -5,6 +5,7 @@ use super::super::arch::Call;
 use super::super::ptrace::{self, Stop, Syscall, Tid};
 use super::super::socket::process_of;
 use super::Tracer;
+use crate::process::status::status;
 use procfs::process::Process;
 use std::fs;
 use std::io;
@@ -47,7 +48,7 @@ impl Tracer {
             return Some(number);
         }
         let is_meant = |tid: Tid| {
-            let status = Process::new(tid).ok()?.status().ok()?;
+            let status = status(tid)?;
             Some(*status.nspid?.last()? == number && pid_namespace(&tid.to_string())? == theirs)
         };
         let mut known = self.tracees.keys().copied();

@@ -11,7 +11,7 @@ use super::super::ptrace::{self, SyscallEntry, Tid};
 use super::super::socket::{Socket, process_of};
 use super::super::wait_timer::Clock;
 use super::Tracer;
-use procfs::process::Process;
+use crate::process::status::status;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ impl Signals {
     fn of(tid: Tid) -> Option<Self> {
         /// Those that do nothing unless there is a handler.
         const NOTHING: [i32; 4] = [libc::SIGCHLD, libc::SIGCONT, libc::SIGWINCH, libc::SIGURG];
-        let status = Process::new(tid).ok()?.status().ok()?;
+        let status = status(tid)?;
         let by_default = if status
             .nspid
             .is_some_and(|numbers| numbers.last() == Some(&1))

@@ -1,0 +1,17 @@
+//! What the kernel says of a process or thread in its text files (proc(5)).
+
+use procfs::prelude::FromRead;
+use procfs::process::Status;
+use std::fs;
+
+/// A file of a process or thread, with U+FFFD for what is not UTF-8: the paths in it may not be,
+/// nor its name, which the kernel cuts after 15 bytes, in the middle of a letter or not.
+pub(crate) fn text(process: impl std::fmt::Display, file: &str) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{process}/{file}")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Its status file. [`procfs::process::Process::status`] reads none with such a name.
+pub(crate) fn status(process: i32) -> Option<Status> {
+    Status::from_read(text(process, "status")?.as_bytes()).ok()
+}
