@@ -1,18 +1,11 @@
-//! `docs/safety.md`: every promise has a test, every test is there for a promise, and what is said
-//! of the libraries that it was tried with is so.
+//! `docs/safety.md`: every promise has a test, and every test is there for a promise.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::{env, fs};
 use support::Program;
 
-fn read(path: &str) -> String {
-    let path = support::project().join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The tests of this target about the shim, as `module::name`, and whether each runs a program for
-/// musl: then it names the libcs.
-fn tests() -> BTreeMap<String, bool> {
+/// The tests of this target about the shim, as `module::name`.
+fn tests() -> BTreeSet<String> {
     let this = env::current_exe().expect("this program");
     let list = Program::new(this)
         .arguments(["--list", "--format", "terse"])
@@ -21,45 +14,30 @@ fn tests() -> BTreeMap<String, bool> {
         .filter_map(|line| line.strip_suffix(": test"))
         // What is not about the shim.
         .filter(|test| !test.starts_with("mutants::") && !test.starts_with("promises::"))
-        .map(|test| {
-            let (module, name) = test.split_once("::").expect("a module");
-            let text = read(&format!("tests/hostile/{module}.rs"));
-            let (_, rest) = text
-                .split_once(&format!("fn {name}()"))
-                .unwrap_or_else(|| panic!("{test} is not in its module's file"));
-            let body = rest.split("\n}\n").next().unwrap_or_default();
-            let musl = ["Libc::BOTH", "Libc::Musl"]
-                .iter()
-                .any(|libc| body.contains(libc));
-            (test.to_owned(), musl)
-        })
+        .map(str::to_owned)
         .collect()
 }
 
 #[test]
 fn each_has_a_test() {
-    let manual = read("docs/safety.md");
+    let path = support::project().join("docs/safety.md");
+    let manual = fs::read_to_string(path).expect("the manual");
+    // Other tables are indented.
     let promises: Vec<_> = manual
         .lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| The shim promises"))
         .collect();
     assert!(promises.len() > 30, "the tables are found");
-    let mut named = BTreeMap::new();
+    let mut named = BTreeSet::new();
     for promise in promises {
-        let cells: Vec<_> = promise.split('|').map(str::trim).collect();
-        let [_, _, tests, libcs, _] = cells[..] else {
-            panic!("three columns: {promise}");
-        };
-        let musl = match libcs {
-            "glibc, musl" => true,
-            // Of the file nothing is run: it is taken apart.
-            "glibc" | "the file" => false,
-            _ => panic!("what was it tried with? {promise}"),
-        };
+        let (_, tests) = promise
+            .trim_end_matches(" |")
+            .rsplit_once(" | ")
+            .unwrap_or_else(|| panic!("two columns: {promise}"));
         let held_by: Vec<_> = tests
             .split('`')
             .filter(|name| name.contains("::"))
-            .map(|name| (String::from(name), musl))
+            .map(str::to_owned)
             .collect();
         assert!(!held_by.is_empty(), "nothing holds this: {promise}");
         named.extend(held_by);
