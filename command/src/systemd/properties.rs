@@ -1,18 +1,11 @@
-//! Reads a unit's properties from its manager, and finds those that defeat the library.
+//! Reads a unit's properties from its manager.
 
 use super::drop_in::FILE;
 use super::start;
-use crate::library::libraries::Libraries;
-use crate::library::variables::Variables;
-use crate::process::credentials::Credentials;
-use crate::process::selinux::Domain;
-use crate::program::inspect;
-use crate::program::report::Report;
 use log::debug;
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,7 +31,7 @@ impl Properties {
         (output.status.success() && !text.is_empty()).then(|| Self::parse(&text))
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         let mut properties = HashMap::<String, String>::new();
         for (name, value) in pairs {
@@ -52,7 +45,7 @@ impl Properties {
         Self(properties)
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 
@@ -64,142 +57,6 @@ impl Properties {
             .rev()
             .find_map(|word| word.strip_prefix("LD_PRELOAD="));
         found.map(str::to_owned)
-    }
-
-    /// Lists what in the unit defeats the library, or makes it needless.
-    pub(crate) fn warnings(&self, path: &Path) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let shown = path.display();
-        if self.get("LoadState") == "not-found" {
-            warnings.push(
-                "systemd has no such unit yet; the drop-in will hold once there is one".into(),
-            );
-        }
-        for name in ["RootDirectory", "RootImage"] {
-            let root = self.get(name);
-            if !root.is_empty() && root != "/" {
-                warnings.push(format!(
-                    "{name}={root}: {shown} has to be there inside as well, by the same path"
-                ));
-            }
-        }
-        let home = self.get("ProtectHome");
-        let at_home = ["/home", "/root", "/run/user"]
-            .iter()
-            .any(|home| path.starts_with(home));
-        if at_home && ["yes", "tmpfs"].contains(&home) {
-            warnings.push(format!(
-                "ProtectHome={home} hides {shown}: install it below /usr/local"
-            ));
-        }
-        if self.get("PrivateTmp") == "yes"
-            && (path.starts_with("/tmp") || path.starts_with("/var/tmp"))
-        {
-            warnings.push(format!(
-                "PrivateTmp=yes hides {shown}: install it below /usr/local"
-            ));
-        }
-        for name in ["InaccessiblePaths", "TemporaryFileSystem"] {
-            let hidden = words(self.get(name)).into_iter().any(|entry| {
-                path.starts_with(
-                    entry
-                        .trim_start_matches(['-', '+'])
-                        .split(':')
-                        .next()
-                        .unwrap_or_default(),
-                )
-            });
-            if hidden {
-                warnings.push(format!(
-                    "{name}= hides {shown}: install it below /usr/local"
-                ));
-            }
-        }
-        // The longest entry decides, as in systemd.
-        let depth = |name| {
-            words(self.get(name))
-                .into_iter()
-                .map(|entry| PathBuf::from(entry.trim_start_matches(['-', '+'])))
-                .filter(|entry| path.starts_with(entry))
-                .map(|entry| entry.components().count())
-                .max()
-        };
-        if depth("NoExecPaths") > depth("ExecPaths") {
-            warnings.push(format!(
-                "NoExecPaths= keeps {shown} from being loaded: add ExecPaths={shown}"
-            ));
-        }
-        let user = self.get("User");
-        if (!user.is_empty() && user != "root" || self.get("DynamicUser") == "yes")
-            && !readable_by_all(path)
-        {
-            warnings.push(format!(
-                "User={user} may not be able to read {shown}: make it and its folders readable by \
-                 all"
-            ));
-        }
-        if words(self.get("UnsetEnvironment"))
-            .iter()
-            .any(|entry| entry == "LD_PRELOAD" || entry.starts_with("LD_PRELOAD="))
-        {
-            warnings.push("UnsetEnvironment= removes LD_PRELOAD again".into());
-        }
-        for entry in words(self.get("EnvironmentFiles")) {
-            let sets = fs::read_to_string(&entry).is_ok_and(|text| {
-                text.lines()
-                    .any(|line| line.trim_start().starts_with("LD_PRELOAD="))
-            });
-            if sets {
-                warnings.push(format!(
-                    "{entry} sets LD_PRELOAD, which counts instead: add {shown} there"
-                ));
-            }
-        }
-        if !self
-            .get("TriggeredBy")
-            .split(' ')
-            .all(|unit| !unit.ends_with(".socket"))
-        {
-            warnings.push(format!(
-                "{} binds the port for it and keeps it: the library is needed only for what the \
-                 service binds by itself",
-                self.get("TriggeredBy")
-            ));
-        }
-        warnings
-    }
-
-    /// Lists the drop-ins that systemd reads after ours, and that undo what ours sets.
-    pub(crate) fn overridden(&self, variables: &Variables) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for path in words(self.get("DropInPaths")).iter().map(Path::new) {
-            if path.file_name().is_none_or(|name| name <= OsStr::new(FILE)) {
-                continue;
-            }
-            let text = fs::read_to_string(path).unwrap_or_default();
-            let shown = path.display();
-            for value in text
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix("Environment="))
-            {
-                if value.is_empty() {
-                    warnings.push(format!(
-                        "{shown} comes after {FILE} and empties Environment=, and LD_PRELOAD with \
-                         it: rename it"
-                    ));
-                }
-                for word in words(value) {
-                    let name = word.split('=').next().unwrap_or_default();
-                    if name == "LD_PRELOAD" || variables.iter().any(|(ours, _)| ours == name) {
-                        warnings.push(format!(
-                            "{shown} comes after {FILE} and sets {name}, which counts instead: \
-                             take it out there"
-                        ));
-                    }
-                }
-            }
-        }
-        warnings
     }
 
     /// The `ExecStart=` lines of the unit's files, without our drop-in's.
@@ -289,95 +146,12 @@ impl Properties {
         }
         found
     }
-
-    /// Reads the programs that the unit starts, with their arguments, from `{ path=/bin/x ;
-    /// argv[]=/bin/x -a ; ignore_errors=no ; …`.
-    fn started(&self) -> Vec<(PathBuf, Vec<OsString>)> {
-        let commands = self.get("ExecStart").split("{ path=").skip(1);
-        commands
-            .filter_map(|command| {
-                let (path, rest) = command.split_once(" ; argv[]=")?;
-                let (argv, _) = rest.split_once(" ; ignore_errors=")?;
-                let words: Vec<&str> = argv.split_whitespace().collect();
-                // Ours is there already, in front of the program.
-                let (path, arguments) = match words.as_slice() {
-                    [command, "run", "--", program, rest @ ..]
-                    | [command, "run", "--library", _, "--", program, rest @ ..]
-                        if Path::new(command).file_name() == Some(OsStr::new("reuseaddr")) =>
-                    {
-                        (*program, rest)
-                    }
-                    [_, rest @ ..] => (path, rest),
-                    [] => (path, &[][..]),
-                };
-                let arguments = arguments.iter().map(OsString::from);
-                Some((PathBuf::from(path), arguments.collect()))
-            })
-            .filter(|(path, _)| path.is_absolute())
-            .collect()
-    }
-
-    /// Whether the library works in what the unit starts, as far as can be seen from here.
-    pub(crate) fn reports(&self, libraries: &Libraries, of_user: bool) -> Vec<Report> {
-        if !self.get("RootDirectory").is_empty() || !self.get("RootImage").is_empty() {
-            return Vec::new();
-        }
-        let user = self.get("User");
-        let no_new_privileges = self.get("NoNewPrivileges") == "yes";
-        let who = if of_user {
-            Credentials {
-                no_new_privileges,
-                ..Credentials::own()
-            }
-        } else {
-            let id = match (user, self.get("DynamicUser")) {
-                ("", "yes") => u32::MAX,
-                ("", _) => 0,
-                (user, _) => Credentials::id(OsStr::new(user)),
-            };
-            // A dash in front: the service also starts without the file.
-            let context = self.get("SELinuxContext").trim_start_matches('-');
-            Credentials {
-                uid: id,
-                gid: id,
-                no_new_privileges,
-                domain: Domain::of_init((!context.is_empty()).then(|| context.to_owned())),
-            }
-        };
-        self.started()
-            .iter()
-            .map(|(path, arguments)| {
-                inspect::program(
-                    path,
-                    arguments,
-                    Some(libraries),
-                    &who,
-                    inspect::Depth::Everything,
-                )
-            })
-            .collect()
-    }
 }
 
 /// The words of a list, which may be quoted and escaped as in a shell.
-fn words(list: &str) -> Vec<String> {
+pub(super) fn words(list: &str) -> Vec<String> {
     shell_words::split(list)
         .unwrap_or_else(|_| list.split_whitespace().map(str::to_owned).collect())
-}
-
-/// Whether everybody may read a file: its own permissions, and those of its folders.
-fn readable_by_all(path: &Path) -> bool {
-    const READ: u32 = 0o004;
-    const SEARCH: u32 = 0o001;
-    let allows = |path: &Path, bit: u32| {
-        path.metadata()
-            .is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
-    };
-    allows(path, READ)
-        && path
-            .ancestors()
-            .skip(1)
-            .all(|folder| folder.as_os_str().is_empty() || allows(folder, SEARCH))
 }
 
 #[cfg(test)]
@@ -391,24 +165,6 @@ mod tests {
             ["A=b", "C=d e", "F=g h", "i\"j", ""]
         );
         assert!(words("  ").is_empty());
-    }
-
-    #[test]
-    fn finds_what_is_started() {
-        let properties = Properties::parse(
-            "ExecStart={ path=/usr/bin/app ; argv[]=/usr/bin/app --db.path=/var/lib/x ; \
-             ignore_errors=no ; pid=0 }\n\
-             ExecStart={ path=/bin/env ; argv[]=/bin/env -i y ; ignore_errors=no ; \
-             start_time=[n/a] ; pid=0 }\n",
-        );
-        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        assert_eq!(
-            properties.started(),
-            [
-                ("/usr/bin/app".into(), words(&["--db.path=/var/lib/x"])),
-                ("/bin/env".into(), words(&["-i", "y"])),
-            ]
-        );
     }
 
     #[test]
