@@ -16,17 +16,20 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sem.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static int pair[2], full[2], ready, listener, epoll, semaphore, queue, ring;
+static int pair[2], full[2], ready, listener, epoll, semaphore, queue, ring, file;
 static struct timespec span = {0, 120000000};
 static char bytes[100];
 
@@ -70,6 +73,13 @@ static long io_uring_(void)
 static long poll_(void) { return poll(NULL, 0, 120); }
 static long ppoll_(void) { return ppoll(NULL, 0, &span, NULL); }
 static long select_(void) { struct timeval t = {0, 120000}; return select(0, NULL, NULL, NULL, &t); }
+/* Of a time that the kernel can't write what is left to, and of calls that are handed a socket. */
+static const struct { long seconds, nanoseconds; } fixed = {0, 120000000};
+static long ppoll_fixed(void) { return syscall(SYS_ppoll, NULL, 0, &fixed, NULL, 8); }
+static long pselect_fixed(void) { return syscall(SYS_pselect6, 0, NULL, NULL, NULL, &fixed, NULL); }
+static long preadv2_(void) { struct iovec v = {bytes, 1}; return syscall(SYS_preadv2, pair[0], &v, 1, -1L, -1L, 0); }
+static long pwritev2_(void) { struct iovec v = {bytes, 100}; return syscall(SYS_pwritev2, full[0], &v, 1, -1L, -1L, 0); }
+static long sendfile_(void) { off_t begin = 0; return sendfile(full[0], file, &begin, 100); }
 static long pselect_(void) { return pselect(0, NULL, NULL, NULL, &span, NULL); }
 static long nanosleep_(void) { return nanosleep(&span, NULL); }
 static long clock_nanosleep_(void) { int e = clock_nanosleep(CLOCK_MONOTONIC, 0, &span, NULL); errno = e; return -(e != 0); }
@@ -160,6 +170,9 @@ int main(int count, char **arguments)
     epoll = epoll_create1(0);
     semaphore = semget(IPC_PRIVATE, 1, 0600);
     queue = msgget(IPC_PRIVATE, 0600);
+    file = memfd_create("file", 0);
+    if (ftruncate(file, 100))
+        return 1;
     ring = syscall(SYS_io_uring_setup, 1, &parameters);
     if (count > 1)
         /* Other threads take the signals that were meant to wake this one, or the other way round. */
@@ -188,6 +201,11 @@ int main(int count, char **arguments)
     row("ppoll", ppoll_, NULL);
     row("select", select_, NULL);
     row("pselect", pselect_, NULL);
+    row("ppoll, which may not write the rest", ppoll_fixed, NULL);
+    row("pselect, which may not write the rest", pselect_fixed, NULL);
+    row("preadv2", preadv2_, NULL);
+    row("pwritev2", pwritev2_, NULL);
+    row("sendfile", sendfile_, NULL);
     row("nanosleep", nanosleep_, NULL);
     row("clock_nanosleep", clock_nanosleep_, NULL);
     row("msgrcv", msgrcv_, wakes_queue);

@@ -16,10 +16,14 @@ pub(super) mod syscall {
     pub(in super::super) const RT_SIGRETURN: u64 = 173;
     pub(in super::super) const RT_SIGPROCMASK: u64 = 175;
     pub(in super::super) const RT_SIGTIMEDWAIT: u64 = 177;
+    pub(in super::super) const SENDFILE: u64 = 187;
     pub(in super::super) const MMAP2: u64 = 192;
+    pub(in super::super) const SENDFILE64: u64 = 239;
     pub(in super::super) const IO_GETEVENTS: u64 = 247;
     pub(in super::super) const EXIT_GROUP: u64 = 252;
     pub(in super::super) const EPOLL_WAIT: u64 = 256;
+    pub(in super::super) const PSELECT6: u64 = 308;
+    pub(in super::super) const PPOLL: u64 = 309;
     pub(in super::super) const EPOLL_PWAIT: u64 = 319;
     pub(in super::super) const RECVMMSG: u64 = 337;
     pub(in super::super) const SENDMMSG: u64 = 345;
@@ -35,6 +39,10 @@ pub(super) mod syscall {
     pub(in super::super) const SENDMSG: u64 = 370;
     pub(in super::super) const RECVFROM: u64 = 371;
     pub(in super::super) const RECVMSG: u64 = 372;
+    pub(in super::super) const PREADV2: u64 = 378;
+    pub(in super::super) const PWRITEV2: u64 = 379;
+    pub(in super::super) const PSELECT6_TIME64: u64 = 413;
+    pub(in super::super) const PPOLL_TIME64: u64 = 414;
     pub(in super::super) const RECVMMSG_TIME64: u64 = 417;
     pub(in super::super) const SEMTIMEDOP_TIME64: u64 = 420;
     pub(in super::super) const RT_SIGTIMEDWAIT_TIME64: u64 = 421;

@@ -197,6 +197,7 @@ fn native_wait(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         libc::SYS_epoll_pwait2 => Wait::until(fourth, Words::Of64, 0),
         libc::SYS_read
         | libc::SYS_readv
+        | libc::SYS_preadv2
         | libc::SYS_recvfrom
         | libc::SYS_recvmsg
         | libc::SYS_recvmmsg
@@ -204,6 +205,8 @@ fn native_wait(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         | libc::SYS_accept4 => Wait::to_receive(fd),
         libc::SYS_write
         | libc::SYS_writev
+        | libc::SYS_pwritev2
+        | libc::SYS_sendfile
         | libc::SYS_sendto
         | libc::SYS_sendmsg
         | libc::SYS_sendmmsg => Wait::to_send(fd),
@@ -211,7 +214,9 @@ fn native_wait(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         libc::SYS_semop => Wait::UNLIMITED,
         libc::SYS_semtimedop => Wait::until(fourth, Words::Of64, -i64::from(libc::EAGAIN)),
         libc::SYS_rt_sigtimedwait => Wait::until(third, Words::Of64, -i64::from(libc::EAGAIN)),
-        libc::SYS_io_getevents => Wait::until(fifth, Words::Of64, 0),
+        // The kernel ends these two with EINTR where it can't write the rest of the time.
+        libc::SYS_ppoll => Wait::until(third, Words::Of64, 0),
+        libc::SYS_pselect6 | libc::SYS_io_getevents => Wait::until(fifth, Words::Of64, 0),
         libc::SYS_io_uring_enter => Wait::of_ring(tid, int(fourth), fifth),
         _ => return None,
     })

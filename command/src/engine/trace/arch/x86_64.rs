@@ -116,6 +116,7 @@ fn wait_32(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         (
             syscall::READ
             | syscall::READV
+            | syscall::PREADV2
             | syscall::RECVMMSG
             | syscall::ACCEPT4
             | syscall::RECVFROM
@@ -126,6 +127,9 @@ fn wait_32(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         (
             syscall::WRITE
             | syscall::WRITEV
+            | syscall::PWRITEV2
+            | syscall::SENDFILE
+            | syscall::SENDFILE64
             | syscall::SENDMMSG
             | syscall::SENDTO
             | syscall::SENDMSG,
@@ -152,7 +156,10 @@ fn wait_32(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         (syscall::SEMTIMEDOP_TIME64, _) => Wait::until(fourth, Words::Of64, again),
         (syscall::RT_SIGTIMEDWAIT, _) => Wait::until(third, Words::Of32, again),
         (syscall::RT_SIGTIMEDWAIT_TIME64, _) => Wait::until(third, Words::Of64, again),
-        (syscall::IO_GETEVENTS, _) => Wait::until(fifth, Words::Of32, 0),
+        (syscall::PPOLL, _) => Wait::until(third, Words::Of32, 0),
+        (syscall::PPOLL_TIME64, _) => Wait::until(third, Words::Of64, 0),
+        (syscall::PSELECT6 | syscall::IO_GETEVENTS, _) => Wait::until(fifth, Words::Of32, 0),
+        (syscall::PSELECT6_TIME64, _) => Wait::until(fifth, Words::Of64, 0),
         _ => return None,
     })
 }
