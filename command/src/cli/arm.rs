@@ -13,7 +13,7 @@ use crate::process::sockets::{each_socket, why_not};
 use anyhow::{Result, bail};
 use procfs::process::Process;
 use rustix::process::geteuid;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Set SO_REUSEADDR on a running program's sockets, so that its next start can bind their port
 #[derive(Debug, clap::Args)]
@@ -230,7 +230,7 @@ fn refusal(why: &str, arguments: &str) -> String {
 fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
     let process = info::process(pid)?;
     let mut ports = BTreeSet::new();
-    let looked = each_socket(&process, |_, socket| {
+    let looked = each_socket(&process, &mut HashSet::new(), |socket| {
         if socket.listening {
             ports.insert(socket.local.port());
         }

@@ -161,16 +161,16 @@ fn arm_all(
             |_| "?".into(),
             |stat| output::readable(stat.comm.as_bytes()),
         );
-        let looked = each_socket(&process, |inode, socket| {
-            if job.ports.binary_search(&socket.local.port()).is_err() || !seen.insert(inode) {
+        let looked = each_socket(&process, seen, |socket| {
+            if job.ports.binary_search(&socket.local.port()).is_err() {
                 return;
             }
             // What was accepted since has inherited the flag.
             if !(again && socket.reuses_address()) {
                 arming.sockets.push(arm_one(job, socket, &name, pid));
             }
-            progress.show(|| format!("{} sockets", arming.sockets.len()));
         });
+        progress.show(|| format!("{} sockets", arming.sockets.len()));
         if let Err(error) = looked {
             let why = why_not(error, pid);
             arming.refused.push(Refused {

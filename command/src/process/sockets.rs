@@ -1,6 +1,7 @@
 //! The TCP sockets of another process, through copies of its descriptors (pidfd_getfd(2)).
 
 use crate::process::holders;
+use crate::sys::scheduling::without_preemption;
 use procfs::process::Process;
 use rustix::fs::fstat;
 use rustix::io::Errno;
@@ -29,16 +30,17 @@ impl ProcessSocket {
     }
 }
 
-/// Shows each TCP socket of a process that has a port, one copy after the other: there may be more
-/// than this process may have descriptors, and a connection that is closed ends only when its copy
-/// is. An error if we may not look at them at all.
+/// Shows each TCP socket of a process that has a port and was not seen yet, one copy after the
+/// other: there may be more than this process may have descriptors. A connection that is closed
+/// ends only when its copy is, and the port of a listener is free only then, so a copy is held for
+/// microseconds alone. An error if we may not look at them at all.
 pub(crate) fn each_socket(
     process: &Process,
-    mut show: impl FnMut(u64, &ProcessSocket),
+    seen: &mut HashSet<u64>,
+    mut show: impl FnMut(&ProcessSocket),
 ) -> Result<(), Errno> {
     let pid = Pid::from_raw(process.pid()).ok_or(Errno::SRCH)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let mut seen = HashSet::new();
     let theirs = holders::sockets(process.pid()).map_err(|error| match error {
         // The errors of proc(5) for a process that may not be inspected or has exited.
         Errno::ACCESS => Errno::PERM,
@@ -46,19 +48,23 @@ pub(crate) fn each_socket(
         error => error,
     })?;
     for (number, inode) in theirs {
-        if !seen.insert(inode) {
+        if seen.contains(&inode) {
             continue;
         }
-        match pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()) {
-            // The program may have closed it meanwhile, or opened something else in its place.
-            Ok(fd) if fstat(&fd).is_ok_and(|it| it.st_ino == inode) => {
-                if let Some(socket) = tcp(fd) {
-                    show(inode, &socket);
+        without_preemption(|| {
+            match pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()) {
+                // The program may have closed it meanwhile, or opened something else in its place.
+                Ok(fd) if fstat(&fd).is_ok_and(|it| it.st_ino == inode) => {
+                    if let Some(socket) = tcp(fd) {
+                        seen.insert(inode);
+                        show(&socket);
+                    }
                 }
+                Ok(_) | Err(Errno::BADF) => {}
+                Err(error) => return Err(error),
             }
-            Ok(_) | Err(Errno::BADF) => {}
-            Err(error) => return Err(error),
-        }
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -78,18 +84,21 @@ pub(crate) fn flags(pid: i32, number: i32, inode: u64, cookie: u64) -> Option<Fl
         return None;
     }
     let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    let fd = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok()?;
-    // The program may have closed it meanwhile, and opened something else. An inode's number has 32
-    // bits and comes again, a cookie never does. What sock_diag(7) lists of an MPTCP socket is a
-    // part of it, with a cookie of its own and the same inode.
-    let is_it = fstat(&fd).ok()?.st_ino == inode
-        && (socket_cookie(&fd) == Ok(cookie) || socket_protocol(&fd) == Ok(Some(ipproto::MPTCP)));
-    if !is_it {
-        return None;
-    }
-    Some(Flags {
-        reuse_address: socket_reuseaddr(&fd).ok()?,
-        reuse_port: socket_reuseport(&fd).ok()?,
+    without_preemption(|| {
+        let fd = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok()?;
+        // The program may have closed it meanwhile, and opened something else. An inode's number
+        // has 32 bits and comes again, a cookie never does. What sock_diag(7) lists of an MPTCP
+        // socket is a part of it, with a cookie of its own and the same inode.
+        let is_it = fstat(&fd).ok()?.st_ino == inode
+            && (socket_cookie(&fd) == Ok(cookie)
+                || socket_protocol(&fd) == Ok(Some(ipproto::MPTCP)));
+        if !is_it {
+            return None;
+        }
+        Some(Flags {
+            reuse_address: socket_reuseaddr(&fd).ok()?,
+            reuse_port: socket_reuseport(&fd).ok()?,
+        })
     })
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use libreuse_rules::settings::Settings;
 use procfs::process::{MMapPath, MemoryMaps, Process};
 use rustix::process::getuid;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,7 @@ fn not_loaded(elf: Option<&Elf>, given: Option<&OsStr>, report: &mut Report) {
 
 fn look_at_sockets(process: &Process, report: &mut Report) {
     let mut found = Vec::new();
-    let looked = sockets::each_socket(process, |_, socket| {
+    let looked = sockets::each_socket(process, &mut HashSet::new(), |socket| {
         found.push(BoundSocket {
             local: socket.local.to_string(),
             port: socket.local.port(),

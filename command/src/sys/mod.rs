@@ -7,5 +7,6 @@ pub(crate) mod kcmp;
 pub(crate) mod localtime;
 pub(crate) mod mmap;
 pub(crate) mod proc;
+pub(crate) mod scheduling;
 pub(crate) mod signals;
 pub(crate) mod sockopt;

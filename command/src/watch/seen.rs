@@ -5,6 +5,7 @@ use crate::output;
 use crate::process::holders;
 use crate::process::info::ProcessInfo;
 use crate::process::users;
+use crate::sys::scheduling::without_preemption;
 use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -207,18 +208,22 @@ impl Known {
 /// The protocol and the address of its socket; `None` if it is neither of TCP nor of UDP, or has no
 /// address that could be had.
 fn socket(failure: &Failure, address: Option<SocketAddr>) -> Option<(Protocol, SocketAddr)> {
-    let socket = copy(failure);
-    let protocol = match socket.as_ref().map(socket_type) {
-        Some(Ok(SocketType::DGRAM)) => Protocol::Udp,
-        // Where it is closed already, and its number perhaps another file's: then most often TCP.
-        Some(Ok(SocketType::STREAM) | Err(_)) | None => Protocol::Tcp,
-        Some(_) => return None,
-    };
-    let address = match address {
-        Some(address) => address,
-        None => SocketAddr::try_from(getsockname(socket?).ok()?).ok()?,
-    };
-    Some((protocol, address))
+    // It may be bound at the second try, and keeps its port as long as there is a copy.
+    without_preemption(|| {
+        let socket = copy(failure);
+        let protocol = match socket.as_ref().map(socket_type) {
+            Some(Ok(SocketType::DGRAM)) => Protocol::Udp,
+            // Where it is closed already, and its number perhaps another file's: then most often
+            // TCP.
+            Some(Ok(SocketType::STREAM) | Err(_)) | None => Protocol::Tcp,
+            Some(_) => return None,
+        };
+        let address = match address {
+            Some(address) => address,
+            None => SocketAddr::try_from(getsockname(socket?).ok()?).ok()?,
+        };
+        Some((protocol, address))
+    })
 }
 
 fn copy(failure: &Failure) -> Option<OwnedFd> {

@@ -7,11 +7,10 @@ use crate::net::namespace;
 use crate::net::sock_diag::{self, TcpState, Which};
 use crate::port::arm::{self, Job};
 use crate::port::direction::{Direction, Directions};
-use crate::process::sockets::each_socket;
+use crate::process::holders;
 use anyhow::Result;
 use log::debug;
-use procfs::process::Process;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::thread;
 
 /// What was found.
@@ -80,16 +79,17 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
         .filter(|entry| judge.direction(entry) != Direction::Outbound)
         .map(|entry| entry.local.port());
     found.ports.extend(left.filter(|&port| allowed(port)));
-    let mut listening = BTreeSet::new();
-    for process in pids.iter().filter_map(|&pid| Process::new(pid).ok()) {
+    let listeners: HashMap<u64, u16> = entries
+        .iter()
+        .filter(|entry| entry.state == State::Listen && allowed(entry.local.port()))
+        .map(|entry| (entry.inode, entry.local.port()))
+        .collect();
+    let listening: BTreeSet<u16> = pids
+        .iter()
         // What may not be looked at is not armed.
-        let _ = each_socket(&process, |_, socket| {
-            let port = socket.local.port();
-            if socket.listening && allowed(port) {
-                listening.insert(port);
-            }
-        });
-    }
+        .flat_map(|&pid| holders::sockets(pid).unwrap_or_default())
+        .filter_map(|(_, inode)| listeners.get(&inode).copied())
+        .collect();
     found.ports.extend(&listening);
     if !listening.is_empty() {
         let listening: Vec<u16> = listening.into_iter().collect();
