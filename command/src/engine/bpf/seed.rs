@@ -81,7 +81,7 @@ fn look(pids: &[i32], allowed: &(impl Fn(u16) -> bool + Sync)) -> Result<Found> 
     found.ports.extend(left.filter(|&port| allowed(port)));
     let listeners: HashMap<u64, u16> = entries
         .iter()
-        .filter(|entry| entry.state == State::Listen && allowed(entry.local.port()))
+        .filter(|entry| entry.state == TcpState::Listen && allowed(entry.local.port()))
         .map(|entry| (entry.inode, entry.local.port()))
         .collect();
     let listening: BTreeSet<u16> = pids
