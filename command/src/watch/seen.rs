@@ -74,7 +74,7 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<Observation>) -> Result<()> {
     if !holders::sees_all() {
         bail!(
             "the kernel reports the numbers that processes have in the machine's own process \
-             namespace, which this is not: watch from there"
+             namespace, which this is not, as in containers. On the host: `sudo reuseaddr watch`"
         );
     }
     // The network namespace of each that fails is kept open for a moment.

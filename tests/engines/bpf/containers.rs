@@ -1,6 +1,7 @@
 //! Containers that nobody may touch: a static server on the host's network, in a read-only root,
 //! for uid 65534 without a capability and with `no_new_privs`.
 
+use super::faults::words;
 use super::who::{are_in_the_manual, row, traced};
 use super::{Machine, WATCHING, attach, bpf, watch};
 use crate::wait_until_accepted;
@@ -220,4 +221,74 @@ fn watch_names_the_container_whose_program_cannot_bind() {
     assert_eq!(outside.line(), "49201");
     let line = reported(&format!(" server (pid {})", outside.pid()));
     assert!(!line.contains("podman"), "{line}");
+}
+
+/// A container with the command and its libraries in it, as the engine gives it to everybody, and
+/// with more and more rights.
+#[test]
+fn says_from_within_a_container_what_it_lacks() {
+    let Some(podman) = found("podman") else {
+        return;
+    };
+    let Some(_machine) = Machine::with(true) else {
+        return;
+    };
+    let folder = Folder::for_other_users("bpf-within");
+    for place in ["proc", "sys", "dev", "etc", "run", "tmp", "root", "command"] {
+        fs::create_dir_all(folder.join("within").join(place)).expect("the folder is ours");
+    }
+    folder.copy(reuseaddr(), "within/command/reuseaddr");
+    let of_the_host = ["/bin", "/lib", "/lib64", "/usr"];
+    let volumes = of_the_host
+        .into_iter()
+        .filter(|place| Path::new(place).exists())
+        .flat_map(|place| ["--volume".to_owned(), format!("{place}:{place}:ro")]);
+    let volumes: Vec<String> = volumes.collect();
+    let within = |rights: &[&str], arguments: &[&str]| {
+        by_podman(&podman, &folder, &[])
+            .arguments(["run", "--rm", "--network", "host", "--log-driver", "none"])
+            .arguments([
+                "--ulimit",
+                "nofile=1024:1024",
+                "--ulimit",
+                "nproc=1024:1024",
+            ])
+            .arguments(["--pids-limit", "0"])
+            .arguments(rights)
+            .arguments(&volumes)
+            .argument("--rootfs")
+            .argument(folder.join("within"))
+            .argument("/command/reuseaddr")
+            .arguments(arguments)
+            .run()
+    };
+    let more = ["--cap-add", "BPF,NET_ADMIN,SYS_ADMIN"];
+    let attach = ["bpf", "attach", "--cgroup", "/"];
+    let run = ["run", "--engine", "bpf", "--", "echo", "started"];
+    let rights = "root may not use bpf(2) here: CAP_BPF and CAP_NET_ADMIN are missing, or a \
+                  seccomp filter forbids it";
+    let place = "the place is mounted read-only, as in containers";
+    for (options, asks, status, lacks) in [
+        (&[][..], &attach[..], 2, rights),
+        (&[], &run, 125, rights),
+        (&more, &attach, 2, place),
+        (&more, &run, 125, place),
+    ] {
+        let said = within(options, asks);
+        assert_eq!(said.status.code(), Some(status), "{said:#?}");
+        let text = words(&said.stderr);
+        assert!(text.starts_with("reuseaddr: bpf: "), "{said:#?}");
+        let types =
+            "On the container's host: `sudo /command/reuseaddr bpf attach --container NAME`";
+        assert!(text.contains(lacks) && text.contains(types), "{said:#?}");
+    }
+    let said = within(&["--privileged"], &["watch"]);
+    assert_eq!(said.status.code(), Some(2), "{said:#?}");
+    let types = "which this is not, as in containers. On the host: `sudo /command/reuseaddr watch`";
+    assert!(words(&said.stderr).contains(types), "{said:#?}");
+    // The control: with all rights it is attached, and the program starts.
+    for asks in [&attach[..], &run] {
+        let said = within(&["--privileged"], asks);
+        assert!(said.status.success(), "{said:#?}");
+    }
 }

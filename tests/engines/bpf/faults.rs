@@ -519,6 +519,35 @@ fn mounts_the_file_system_that_it_needs() {
     assert!(said.stdout.starts_with("bpf /sys/fs/bpf bpf "), "{said:#?}");
 }
 
+/// As in containers, which may write to neither place.
+#[test]
+fn says_what_to_type_where_a_place_is_read_only() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("read-only");
+    let with = |place: &str| {
+        let script = format!(
+            "mount --bind {place} {place} && mount -o remount,bind,ro {place} && exec \"$0\" \"$@\""
+        );
+        Program::new(program(&["unshare"]))
+            .arguments(["--mount", "sh", "-c", &script])
+            .command(&attach(&group))
+    };
+    let groups = machine.root.to_str().expect("it is UTF-8");
+    for place in [groups, "/run"] {
+        fails(
+            &with(place),
+            "the place is mounted read-only, as in containers. On the container's host: `sudo ",
+        );
+        assert_eq!(below("/sys/fs/bpf"), [""; 0], "{place}");
+        assert_eq!(below("/run/libreuse/bpf"), [""; 0], "{place}");
+    }
+    // The control: what may be written to, in the same way.
+    let attached = with("/proc").run();
+    assert!(attached.status.success(), "{attached:#?}");
+}
+
 /// While `watch` is stopped more calls fail than the kernel keeps for it. The control are fewer.
 #[test]
 fn watch_says_that_it_may_have_missed_some() {

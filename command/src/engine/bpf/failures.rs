@@ -210,7 +210,8 @@ fn refused(error: io::Error, needed: &str) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if geteuid().is_root() => anyhow::anyhow!(
             "root may not watch the kernel here: CAP_BPF, CAP_PERFMON or CAP_SYS_ADMIN is \
-             missing, or a seccomp filter forbids it, as in containers"
+             missing, or a seccomp filter forbids it, as in containers. On the host: `sudo \
+             reuseaddr watch`"
         ),
         Some(libc::EPERM | libc::EACCES) => anyhow::anyhow!(
             "only root may watch the kernel, with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: try \

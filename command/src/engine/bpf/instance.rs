@@ -256,12 +256,26 @@ pub(super) fn too_old(why: &str) -> anyhow::Error {
     )
 }
 
+/// What to type where a container does not let us.
+pub(super) const ON_THE_HOST: &str =
+    "On the container's host: `sudo reuseaddr bpf attach --container NAME`";
+
+/// The message where something can't be made, which takes root, and a place to write to.
+pub(super) fn not_made(error: io::Error, what: &str) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => anyhow!(
+            "{what} can't be made: the place is mounted read-only, as in containers. {ON_THE_HOST}"
+        ),
+        _ => anyhow!(error).context(format!("{what} can't be made, which takes root")),
+    }
+}
+
 /// The message where the kernel refuses us.
 pub(super) fn refused(error: &io::Error) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if geteuid().is_root() => anyhow!(
             "root may not use bpf(2) here: CAP_BPF and CAP_NET_ADMIN are missing, or a seccomp \
-             filter forbids it, as in containers"
+             filter forbids it, as in containers. {ON_THE_HOST}"
         ),
         Some(libc::EPERM | libc::EACCES) => {
             anyhow!("this takes CAP_BPF and CAP_NET_ADMIN; as root: sudo")

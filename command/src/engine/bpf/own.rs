@@ -1,6 +1,7 @@
 //! Creates control groups of our own: for the test of the kernel, and for what `run` starts.
 
 use super::hierarchy::Hierarchy;
+use super::instance::not_made;
 use crate::process::holders::sees_all;
 use anyhow::{Context, Result};
 use log::debug;
@@ -34,7 +35,7 @@ impl OwnGroup {
         // What an earlier process of the same number has left.
         let _ = fs::remove_dir(&folder);
         fs::create_dir(&folder)
-            .with_context(|| format!("the control group {name} can't be made, which takes root"))?;
+            .map_err(|error| not_made(error, &format!("the control group {name}")))?;
         Ok(Self { name, folder })
     }
 

@@ -2,7 +2,7 @@
 //! answers that question to root alone, and `check` and `status` are for ordinary users too.
 
 use super::hierarchy::Hierarchy;
-use super::instance::Life;
+use super::instance::{Life, not_made};
 use super::own;
 use super::pins::{self, group_to_name};
 use crate::port::port_list::{self, PortList};
@@ -174,7 +174,7 @@ pub(super) fn folder() -> Result<PathBuf> {
             fs::set_permissions(folder.parent().unwrap_or(&folder), readable())?;
             fs::set_permissions(&folder, readable())
         })
-        .with_context(|| format!("{FOLDER} can't be made, which takes root"))?;
+        .map_err(|error| not_made(error, FOLDER))?;
     Ok(folder)
 }
 
