@@ -68,7 +68,7 @@ impl Repeats {
         match self.0.entry(Key::of(&seen)) {
             Entry::Occupied(mut there) => {
                 let state = there.get_mut();
-                state.unreported += 1;
+                state.unreported += seen.times;
                 state.seen_at = now;
                 state.last = Some(seen);
             }

@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) tid: i32,
     pub(crate) descriptor: i32,
     pub(crate) name: String,
+    /// How often it has failed since the last that was reported, with this one.
+    pub(crate) times: usize,
     pub(crate) known: Arc<Known>,
 }
 
@@ -177,6 +179,7 @@ impl Reader {
             tid: failure.tid,
             descriptor: failure.descriptor,
             name: failure.name,
+            times: failure.unreported + 1,
             known: known.clone(),
         })))
     }

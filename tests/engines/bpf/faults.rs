@@ -548,21 +548,29 @@ fn says_what_to_type_where_a_place_is_read_only() {
     assert!(attached.status.success(), "{attached:#?}");
 }
 
-/// While `watch` is stopped more calls fail than the kernel keeps for it. The control are fewer.
+/// While `watch` is stopped more calls fail than the kernel keeps for it. The control are fewer,
+/// and many of one process on one port, of which few are kept.
 #[test]
 fn watch_says_that_it_may_have_missed_some() {
     const FAILS: &str = "
 taken = {port: socket.socket() for port in (5000, 5001)}
 for port, each in taken.items():
     each.bind(('127.0.0.1', port))
-for line in sys.stdin:
-    port, times = map(int, line.split())
+def fail(port, times):
     for _ in range(times):
         with socket.socket() as each:
             try:
                 each.bind(('127.0.0.1', port))
             except OSError:
                 pass
+for line in sys.stdin:
+    port, processes, times = map(int, line.split())
+    for _ in range(processes):
+        child = os.fork()
+        if child == 0:
+            fail(port, times)
+            os._exit(0)
+        os.waitpid(child, 0)
     print('failed')
 ";
     const WARNING: &str = "so many calls failed at once";
@@ -573,15 +581,60 @@ for line in sys.stdin:
     let mut fails = Program::python(FAILS).start();
     let mut watch = watch("5001");
     watch.signal(libc::SIGSTOP);
-    fails.say("5000 1000").expect("failed");
-    fails.say("5001 1").expect("failed");
+    fails.say("5000 1 20000").expect("failed");
+    fails.say("5001 1 1").expect("failed");
     watch.signal(libc::SIGCONT);
     watch.expect_containing("can't bind 127.0.0.1:5001");
     let said = watch.stderr_so_far();
     assert!(!said.contains(WARNING), "{said}");
 
     watch.signal(libc::SIGSTOP);
-    fails.say("5000 20000").expect("failed");
+    fails.say("5000 200 100").expect("failed");
     watch.signal(libc::SIGCONT);
     wait_until("the warning", || watch.stderr_so_far().contains(WARNING));
+}
+
+/// Of a process that fails again and again most failures are only counted, and none is lost: the
+/// next one brings the count.
+#[test]
+fn watch_counts_what_it_does_not_report_one_by_one() {
+    const FAILS: &str = "
+taken = socket.socket()
+taken.bind(('127.0.0.1', 5002))
+for line in sys.stdin:
+    for _ in range(int(line)):
+        with socket.socket() as each:
+            try:
+                each.bind(('127.0.0.1', 5002))
+            except OSError:
+                pass
+    print('failed')
+";
+    let Some(_machine) = Machine::new() else {
+        return;
+    };
+    let _alone = WATCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut fails = Program::python(FAILS).start();
+    let mut watch = watch("5002");
+    fails.say("5000").expect("failed");
+    // Into the next window.
+    thread::sleep(Duration::from_millis(1100));
+    fails.say("1").expect("failed");
+    let (mut again, mut text) = (0, String::new());
+    while again < 5000 {
+        let line = watch.line();
+        if line.contains(&format!("(pid {}", fails.pid())) {
+            again += match line.rsplit_once(", ").map(|(_, end)| end) {
+                Some("once more") => 1,
+                Some(end) => end
+                    .strip_suffix(" times more")
+                    .and_then(|times| times.parse().ok())
+                    .unwrap_or(0),
+                None => 0,
+            };
+        }
+        text += &line;
+        text.push('\n');
+    }
+    assert_eq!(again, 5000, "{text}");
 }

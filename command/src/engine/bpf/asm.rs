@@ -42,6 +42,7 @@ pub(crate) enum Size {
 #[repr(u8)]
 pub(crate) enum Jump {
     Equal = 0x10,
+    Greater = 0x20,
     NotEqual = 0x50,
 }
 
@@ -50,6 +51,7 @@ pub(crate) enum Jump {
 #[repr(u8)]
 pub(crate) enum Arithmetic {
     Add = 0x00,
+    Subtract = 0x10,
     And = 0x50,
     ShiftLeft = 0x60,
     ShiftRight = 0x70,
@@ -62,6 +64,7 @@ pub(crate) enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    GetTime = 5,
     GetThread = 14,
     GetUser = 15,
     GetName = 16,

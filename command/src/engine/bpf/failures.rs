@@ -3,10 +3,12 @@
 //!
 //! A program at the entry stores the arguments, and one at the exit reports them if the call failed
 //! so. It also reports when the same thread then binds the socket after all, as with libreuse.
-//! Dropping `Failures` removes everything.
+//! Of a process that fails a thousand times a second on one port most are only counted, so that it
+//! leaves room for the others. Dropping `Failures` removes everything.
 
 use super::asm::{
-    Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK, Size,
+    Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK,
+    Size,
 };
 use super::ring::Ring;
 use super::sys::{self, MapKind, Program};
@@ -51,6 +53,8 @@ pub(crate) struct Failure {
     pub(crate) descriptor: i32,
     /// The address that was passed to `bind`.
     pub(crate) address: Option<Endpoint>,
+    /// How many failures of this process on this port were counted, and not reported, before it.
+    pub(crate) unreported: usize,
 }
 
 /// The attached programs; dropping it detaches them.
@@ -67,6 +71,8 @@ struct Maps<'a> {
     calls: BorrowedFd<'a>,
     /// The descriptors that a thread could not bind.
     failed: BorrowedFd<'a>,
+    /// How often each process has failed lately on each port.
+    rates: BorrowedFd<'a>,
     ring: BorrowedFd<'a>,
 }
 
@@ -79,7 +85,7 @@ const ADDRESS: i16 = 8;
 const KEPT: u32 = 16;
 
 // What is reported.
-const REPORT: u32 = 80;
+const REPORT: u32 = 88;
 const THREAD: usize = 0;
 const USER: usize = 8;
 const NAME: usize = 16;
@@ -87,13 +93,27 @@ const OF_DESCRIPTOR: usize = 32;
 const OUTCOME: usize = 40;
 const OF_ADDRESS: usize = 48;
 const ADDRESS_ROOM: usize = 32;
+const UNREPORTED: usize = 80;
 
 // The stack, downwards.
 const KEY: i16 = -16;
 /// Behind the thread: both are the key of `failed`.
 const KEY_DESCRIPTOR: i16 = KEY + 8;
 const VALUE: i16 = -32;
-const EVENT: i16 = -128;
+const EVENT: i16 = -136;
+/// The process, and the port, which is 0 for `listen`.
+const RATE_KEY: i16 = EVENT - 8;
+const RATE: i16 = RATE_KEY - 24;
+
+/// How many failures of one process on one port are reported in each window; the others are only
+/// counted, and reported with the next one.
+const EACH: i32 = 100;
+const WINDOW_NS: i32 = 1_000_000_000;
+
+// Offsets in what is kept of that.
+const WINDOW_BEGIN: i16 = 0;
+const IN_WINDOW: i16 = 8;
+const ONLY_COUNTED: i16 = 16;
 
 /// Values of `OUTCOME`.
 const BIND_FAILED: i32 = 1;
@@ -147,10 +167,12 @@ impl Failures {
         };
         let calls = kept("reuse_calls", 8, KEPT)?;
         let failed = kept("reuse_failed", 16, 4)?;
+        let rates = kept("reuse_rates", 8, 24)?;
         let tracefs = tracefs().map_err(|error| refused(error, "tracefs (CONFIG_FTRACE)"))?;
         let maps = Maps {
             calls: calls.as_fd(),
             failed: failed.as_fd(),
+            rates: rates.as_fd(),
             ring: ring.as_fd(),
         };
         let mut events = Vec::new();
@@ -325,11 +347,12 @@ fn exit(maps: Maps<'_>, outcome: i32) -> Result<Vec<Instruction>> {
     a.set(R9, SUCCEEDED);
     a.jump_if(R9, Jump::Equal, SUCCEEDED, "report");
     a.label("failed");
-    a.store_number(Size::Double, STACK, VALUE, 1);
-    update(&mut a, maps.failed);
     a.set(R9, outcome);
     a.label("report");
-    report(&mut a, maps.ring);
+    report(&mut a, maps);
+    a.jump_if(R9, Jump::Equal, SUCCEEDED, OUT);
+    a.store_number(Size::Double, STACK, VALUE, 1);
+    update(&mut a, maps.failed);
     end(a)
 }
 
@@ -351,8 +374,7 @@ fn find(a: &mut Assembler, map: BorrowedFd<'_>) {
 
 /// Writes a report about the call that `R7` points to, with the outcome in `R9`; none for another
 /// address family.
-fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
-    let at = |place: usize| EVENT + i16::try_from(place).unwrap_or(i16::MAX);
+fn report(a: &mut Assembler, maps: Maps<'_>) {
     a.load(Size::Double, R3, STACK, KEY);
     a.store(Size::Double, STACK, at(THREAD), R3);
     a.call(Helper::GetUser);
@@ -385,11 +407,67 @@ fn report(a: &mut Assembler, ring: BorrowedFd<'_>) {
     }
     a.jump_if(R3, Jump::NotEqual, libc::AF_INET, OUT);
     a.label("write");
-    a.map(R1, ring);
+    a.store_number(Size::Double, STACK, at(UNREPORTED), 0);
+    a.jump_if(R9, Jump::Equal, SUCCEEDED, "output");
+    limit(a, maps.rates);
+    a.label("output");
+    a.map(R1, maps.ring);
     a.address(R2, EVENT);
     a.set(R3, i32::try_from(REPORT).unwrap_or(i32::MAX));
     a.set(R4, 0);
     a.call(Helper::RingOutput);
+}
+
+/// Goes on only if not too many failures of this process on this port were reported in this window,
+/// with the number of those that were only counted before in the report.
+fn limit(a: &mut Assembler, rates: BorrowedFd<'_>) {
+    a.load(Size::Double, R3, STACK, KEY);
+    a.compute(Arithmetic::ShiftRight, R3, 32);
+    a.store(Size::Word, STACK, RATE_KEY, R3);
+    a.load(Size::Half, R3, STACK, at(OF_ADDRESS) + 2);
+    a.store(Size::Word, STACK, RATE_KEY + 4, R3);
+    a.call(Helper::GetTime);
+    a.copy(R8, R0);
+    a.map(R1, rates);
+    a.address(R2, RATE_KEY);
+    a.call(Helper::MapLookup);
+    a.jump_if(R0, Jump::NotEqual, 0, "known");
+    a.store(Size::Double, STACK, RATE + WINDOW_BEGIN, R8);
+    a.store_number(Size::Double, STACK, RATE + IN_WINDOW, 1);
+    a.store_number(Size::Double, STACK, RATE + ONLY_COUNTED, 0);
+    a.map(R1, rates);
+    a.address(R2, RATE_KEY);
+    a.address(R3, RATE);
+    a.set(R4, 0);
+    a.call(Helper::MapUpdate);
+    a.jump("output");
+    a.label("known");
+    a.load(Size::Double, R1, R0, WINDOW_BEGIN);
+    a.copy(R2, R8);
+    a.compute_by(Arithmetic::Subtract, R2, R1);
+    a.jump_if(R2, Jump::Greater, WINDOW_NS, "window");
+    a.load(Size::Double, R1, R0, IN_WINDOW);
+    a.jump_if(R1, Jump::Greater, EACH - 1, "count");
+    a.jump("reported");
+    a.label("count");
+    a.load(Size::Double, R1, R0, ONLY_COUNTED);
+    a.compute(Arithmetic::Add, R1, 1);
+    a.store(Size::Double, R0, ONLY_COUNTED, R1);
+    a.jump(OUT);
+    a.label("window");
+    a.store(Size::Double, R0, WINDOW_BEGIN, R8);
+    a.set(R1, 0);
+    a.label("reported");
+    a.compute(Arithmetic::Add, R1, 1);
+    a.store(Size::Double, R0, IN_WINDOW, R1);
+    a.load(Size::Double, R1, R0, ONLY_COUNTED);
+    a.store(Size::Double, STACK, at(UNREPORTED), R1);
+    a.store_number(Size::Double, R0, ONLY_COUNTED, 0);
+}
+
+/// Where this part of a report is on the stack.
+fn at(part: usize) -> i16 {
+    EVENT + i16::try_from(part).unwrap_or(i16::MAX)
 }
 
 fn end(mut a: Assembler) -> Result<Vec<Instruction>> {
@@ -431,5 +509,6 @@ fn decode(record: &[u8]) -> Option<Failure> {
         } else {
             None
         },
+        unreported: usize::try_from(wide(UNREPORTED)?).ok()?,
     })
 }
