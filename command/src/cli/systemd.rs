@@ -1,5 +1,8 @@
 //! Prints, installs or removes the drop-in that has a service served by an engine.
 
+mod plan;
+
+use self::plan::{Place, Plan};
 use super::{exit, options};
 use crate::engine::{Engine, bpf};
 use crate::library::libraries::Libraries;
@@ -8,15 +11,13 @@ use crate::output;
 use crate::port::port_list::{listed, spelled};
 use crate::program::report::Report;
 use crate::systemd::command::Lasting;
-use crate::systemd::drop_in::{self, FILE};
-use crate::systemd::first_restart::{self, Outlook};
+use crate::systemd::drop_in;
 use crate::systemd::properties::Properties;
 use crate::systemd::{start, unit};
 use anyhow::{Context, Result, bail};
 use libreuse_rules::settings::Settings;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Print, install or remove a drop-in that runs a service with libreuse
@@ -96,270 +97,236 @@ fn tell_engines(reports: &[Report]) {
 
 /// Answers `reuseaddr systemd`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
-    let unit = unit::service(&arguments.unit)?;
-    let folder = unit::folder(arguments.user)?.join(format!("{unit}.d"));
-    let file = folder.join(FILE);
-    let user = if arguments.user { " --user" } else { "" };
-    let shown = shell_words::quote(&unit);
-    let restart = format!("    systemctl{user} daemon-reload\n    systemctl{user} restart {shown}");
+    let place = Place::of(arguments)?;
     if arguments.remove {
-        drop_in::remove(&folder, &file)?;
-        output::info(&format!("{} is removed. Now:\n{restart}", file.display()));
+        drop_in::remove(&place.folder, &place.file)?;
+        output::info(&format!(
+            "{} is removed. Now:\n{}",
+            place.file.display(),
+            place.restart
+        ));
         return Ok(exit::YES);
     }
-
-    let (settings, mut mistakes) = arguments.variables.read(std::iter::empty());
-    if arguments.engine.is_some() {
-        mistakes.extend(bpf::start::unsupported(&settings));
-    }
-    if !mistakes.is_empty() {
-        bail!("{}", mistakes.join("\n"));
-    }
-    let libraries = arguments.library.find()?;
-    let properties = Properties::ask(&unit, arguments.user);
-    let reports = properties
-        .as_ref()
-        .map(|properties| properties.reports(&libraries, arguments.user))
-        .unwrap_or_default();
-    // What run puts there for the moment would be gone with the next boot.
-    let home = if libraries.carried() {
-        unit::library_folder(arguments.user)?
+    let service = Service::look(arguments, &place)?;
+    let reasons = reasons_for_bpf(&service)?;
+    service.warn(reasons.is_empty());
+    if reasons.is_empty() {
+        service.plan_with_library()
     } else {
-        PathBuf::new()
-    };
-    let to_stay = |path: &Path| {
-        let stays = libraries.lasting(path, &home);
-        stays.unwrap_or_else(|| path.to_owned())
-    };
-    let by_default = libraries.for_any_program(&home);
-    let reasons = reasons_for_bpf(arguments, &settings, properties.as_ref(), &reports)?;
-    match &properties {
-        Some(_) if !reasons.is_empty() => {}
-        Some(properties) => {
-            let mut files: BTreeSet<PathBuf> = reports
-                .iter()
-                .filter_map(|report| report.library.as_deref())
-                .map(to_stay)
-                .collect();
-            if files.is_empty() {
-                files.extend(by_default.clone());
-            }
-            let warnings: BTreeSet<String> = files
-                .iter()
-                .flat_map(|file| properties.warnings(file))
-                .collect();
-            let overridden = properties.overridden(&arguments.variables);
-            for warning in warnings.iter().chain(&overridden) {
-                output::warn(warning);
-            }
-            for problem in reports.iter().flat_map(Report::problems) {
-                output::warn(&format!("ExecStart: {problem}"));
-            }
-            tell_engines(&reports);
-        }
-        None => output::warn(&format!(
-            "systemd could not be asked about {unit}, so whether its settings defeat the library \
-             is not known"
-        )),
+        service.plan_with_bpf(&reasons)
     }
-    let before = properties
-        .as_ref()
-        .and_then(Properties::preloaded)
-        .unwrap_or_default();
-    if !reasons.is_empty() {
+}
+
+/// A service, and what serves it.
+struct Service<'a> {
+    arguments: &'a Arguments,
+    place: &'a Place,
+    settings: Box<Settings>,
+    libraries: Libraries,
+    /// The folder for the libraries that this command carries: what `run` puts elsewhere for the
+    /// moment would be gone with the next boot.
+    home: PathBuf,
+    /// The unit's, if systemd answers.
+    properties: Option<Properties>,
+    /// Of the programs that it starts.
+    reports: Vec<Report>,
+}
+
+impl<'a> Service<'a> {
+    fn look(arguments: &'a Arguments, place: &'a Place) -> Result<Self> {
+        let (settings, mut mistakes) = arguments.variables.read(std::iter::empty());
+        if arguments.engine.is_some() {
+            mistakes.extend(bpf::start::unsupported(&settings));
+        }
+        if !mistakes.is_empty() {
+            bail!("{}", mistakes.join("\n"));
+        }
+        let libraries = arguments.library.find()?;
+        let properties = Properties::ask(&place.unit, arguments.user);
+        let reports = properties
+            .as_ref()
+            .map(|properties| properties.reports(&libraries, arguments.user))
+            .unwrap_or_default();
+        let home = if libraries.carried() {
+            unit::library_folder(arguments.user)?
+        } else {
+            PathBuf::new()
+        };
+        Ok(Self {
+            arguments,
+            place,
+            settings,
+            libraries,
+            home,
+            properties,
+            reports,
+        })
+    }
+
+    /// The path under which a library is still there after a reboot.
+    fn lasting(&self, path: &Path) -> PathBuf {
+        let stays = self.libraries.lasting(path, &self.home);
+        stays.unwrap_or_else(|| path.to_owned())
+    }
+
+    /// The library for programs that are not known.
+    fn default_library(&self) -> Option<PathBuf> {
+        self.libraries.for_any_program(&self.home)
+    }
+
+    /// Warns about what defeats the library, if it is the library that serves the service.
+    fn warn(&self, by_library: bool) {
+        let Some(properties) = &self.properties else {
+            output::warn(&format!(
+                "systemd could not be asked about {}, so whether its settings defeat the library \
+                 is not known",
+                self.place.unit
+            ));
+            return;
+        };
+        if !by_library {
+            return;
+        }
+        let mut files: BTreeSet<PathBuf> = self
+            .reports
+            .iter()
+            .filter_map(|report| report.library.as_deref())
+            .map(|path| self.lasting(path))
+            .collect();
+        if files.is_empty() {
+            files.extend(self.default_library());
+        }
+        let warnings: BTreeSet<String> = files
+            .iter()
+            .flat_map(|file| properties.warnings(file))
+            .collect();
+        let overridden = properties.overridden(&self.arguments.variables);
+        for warning in warnings.iter().chain(&overridden) {
+            output::warn(warning);
+        }
+        for problem in self.reports.iter().flat_map(Report::problems) {
+            output::warn(&format!("ExecStart: {problem}"));
+        }
+        tell_engines(&self.reports);
+    }
+
+    /// Has the engine bpf attached at each start.
+    fn plan_with_bpf(&self, reasons: &[String]) -> Result<u8> {
         let command = Lasting::find(false)?;
-        let ports = (!settings.ports.all()).then(|| spelled(&listed(&settings.ports)));
-        let rooted = properties
+        let ports = (!self.settings.ports.all()).then(|| spelled(&listed(&self.settings.ports)));
+        let rooted = self
+            .properties
             .as_ref()
             .is_some_and(Properties::has_root_directory);
-        let text = drop_in::text_of_bpf(&command.path, ports.as_deref(), &reasons, rooted)?;
-        return Plan {
-            text,
-            folder: &folder,
-            file: &file,
-            restart: &restart,
+        Plan {
+            text: drop_in::text_of_bpf(&command.path, ports.as_deref(), reasons, rooted)?,
+            place: self.place,
             command: Some(command),
-            properties: properties.as_ref(),
+            properties: self.properties.as_ref(),
             may_wait: false,
             waits: false,
         }
-        .carry_out(arguments, &unit, None);
+        .carry_out(self.arguments, None)
     }
-    let works_in_none = !reports.is_empty() && !reports.iter().any(|report| report.works);
-    if arguments.install && works_in_none {
-        bail!(
-            "no engine works for anything that {unit} starts, so nothing was written; without \
-             --install the drop-in is printed all the same"
-        );
-    }
-    let is_traced = |report: &Report| report.engine_is(Engine::Trace);
-    let all_are_traced = !reports.is_empty() && reports.iter().all(is_traced);
-    let mut preloads = reports
-        .iter()
-        .filter_map(|report| report.preload.as_deref())
-        .map(to_stay);
-    let library = preloads
-        .next()
-        .or(by_default)
-        .context("there is no library")?;
-    if let Some(other) = preloads.find(|other| *other != library) {
-        output::warn(&format!(
-            "ExecStart starts programs of two kinds: {} is for the first, and the other would need \
-             {}",
-            library.display(),
-            other.display()
-        ));
-    }
-    let of_ours = libraries.carried() && library.starts_with(&home);
-    // The library is already where `run` would put it; a named one is passed on.
-    let named = of_ours || arguments.library.library.is_some();
-    let by_run: Vec<(&str, Option<&Path>)> = reports
-        .iter()
-        .filter_map(|report| {
-            let follows = report.follows && report.starts_unseen;
-            let library = (follows && named).then_some(library.as_path());
-            let is_it = follows || is_traced(report);
-            Some((report.program.as_deref().filter(|_| is_it)?, library))
-        })
-        .collect();
-    let (command, starts) = match &properties {
-        Some(properties) if !by_run.is_empty() => {
-            let command = Lasting::find(arguments.user)?;
-            let starts = starts_by_run(properties, &by_run, &command.path)?;
-            (Some(command), starts)
+
+    /// Has the library preloaded, or `reuseaddr run` put in front of what it can't serve by itself.
+    fn plan_with_library(&self) -> Result<u8> {
+        let works_in_none =
+            !self.reports.is_empty() && !self.reports.iter().any(|report| report.works);
+        if self.arguments.install && works_in_none {
+            bail!(
+                "no engine works for anything that {} starts, so nothing was written; without \
+                 --install the drop-in is printed all the same",
+                self.place.unit
+            );
         }
-        _ => (None, Vec::new()),
-    };
-    let is_carried = of_ours && !all_are_traced;
-    let preloaded = (!all_are_traced).then_some(library.as_path());
-    let text = drop_in::text(preloaded, &before, &arguments.variables, &starts)?;
-    Plan {
-        text,
-        folder: &folder,
-        file: &file,
-        restart: &restart,
-        command,
-        properties: properties.as_ref(),
-        may_wait: true,
-        waits: settings.wait_ms > 0,
-    }
-    .carry_out(
-        arguments,
-        &unit,
-        is_carried.then_some((&libraries, home.as_path())),
-    )
-}
-
-/// An orphan's FIN_WAIT2 and the TIME_WAIT after it.
-const LONGEST: &str = "125s";
-const WAITS: &str = "Environment=\"LIBREUSE_WAIT=125s\"\n";
-
-/// A drop-in that is ready to be written.
-struct Plan<'a> {
-    text: String,
-    folder: &'a Path,
-    file: &'a Path,
-    /// The command to type then.
-    restart: &'a str,
-    /// The command that the drop-in names, if it names it.
-    command: Option<Lasting>,
-    properties: Option<&'a Properties>,
-    /// Whether the engine can wait.
-    may_wait: bool,
-    /// Whether that was asked for.
-    waits: bool,
-}
-
-impl Plan<'_> {
-    /// Text for a first restart that finds a port busy: it waits if it can, otherwise a warning.
-    fn waits_for(&self, port: &str) -> &'static str {
-        if self.waits {
-            return "";
+        let library = self.preloaded_library()?;
+        let of_ours = self.libraries.carried() && library.starts_with(&self.home);
+        let (command, starts) = self.starts_by_run(&library, of_ours)?;
+        let all_are_traced = !self.reports.is_empty() && self.reports.iter().all(is_traced);
+        let before = self.properties.as_ref().and_then(Properties::preloaded);
+        let text = drop_in::text(
+            (!all_are_traced).then_some(library.as_path()),
+            &before.unwrap_or_default(),
+            &self.arguments.variables,
+            &starts,
+        )?;
+        let is_carried = of_ours && !all_are_traced;
+        Plan {
+            text,
+            place: self.place,
+            command,
+            properties: self.properties.as_ref(),
+            may_wait: true,
+            waits: self.settings.wait_ms > 0,
         }
-        if self.may_wait {
-            output::info(&format!(
-                "What the service leaves behind on port {port} may keep it busy for a minute, \
-                 once: the drop-in has LIBREUSE_WAIT={LONGEST}, so that the restart waits for \
-                 that. Later restarts don't wait."
+        .carry_out(
+            self.arguments,
+            is_carried.then_some((&self.libraries, self.home.as_path())),
+        )
+    }
+
+    /// The library that fits what the service starts.
+    fn preloaded_library(&self) -> Result<PathBuf> {
+        let mut preloads = self
+            .reports
+            .iter()
+            .filter_map(|report| report.preload.as_deref())
+            .map(|path| self.lasting(path));
+        let library = preloads
+            .next()
+            .or_else(|| self.default_library())
+            .context("there is no library")?;
+        if let Some(other) = preloads.find(|other| *other != library) {
+            output::warn(&format!(
+                "ExecStart starts programs of two kinds: {} is for the first, and the other would \
+                 need {}",
+                library.display(),
+                other.display()
             ));
-            return WAITS;
         }
-        output::warn(&format!(
-            "the first restart may find port {port} busy for a minute: `systemctl stop`, then \
-             `reuseaddr wait {port}`, then `systemctl start`"
-        ));
-        ""
+        Ok(library)
     }
 
-    /// Writes it, with what it names, or prints it.
-    fn carry_out(
+    /// The `ExecStart=` lines in which `reuseaddr run` starts the program, if there are any, and
+    /// the command that they name.
+    fn starts_by_run(
         &self,
-        arguments: &Arguments,
-        unit: &str,
-        carried: Option<(&Libraries, &Path)>,
-    ) -> Result<u8> {
-        if arguments.install {
-            if let Some((libraries, home)) = carried {
-                libraries.put_to_stay(home)?;
-                let home = home.display();
-                output::info(&format!(
-                    "The library that this command carries is put into {home}."
-                ));
+        library: &Path,
+        of_ours: bool,
+    ) -> Result<(Option<Lasting>, Vec<String>)> {
+        // The library is already where `run` would put it; a named one is passed on.
+        let named = of_ours || self.arguments.library.library.is_some();
+        let by_run: Vec<(&str, Option<&Path>)> = self
+            .reports
+            .iter()
+            .filter_map(|report| {
+                let follows = report.follows && report.starts_unseen;
+                let library = (follows && named).then_some(library);
+                let is_it = follows || is_traced(report);
+                Some((report.program.as_deref().filter(|_| is_it)?, library))
+            })
+            .collect();
+        match &self.properties {
+            Some(properties) if !by_run.is_empty() => {
+                let command = Lasting::find(self.arguments.user)?;
+                let starts = starts_by_run(properties, &by_run, &command.path)?;
+                Ok((Some(command), starts))
             }
-            if let Some(place) = self
-                .command
-                .as_ref()
-                .map(Lasting::put)
-                .transpose()?
-                .flatten()
-            {
-                output::info(&format!(
-                    "This command is copied to {}, where it stays.",
-                    place.display()
-                ));
-            }
-            let mut text = self.text.clone();
-            let outlook = self.properties.map(first_restart::prepare);
-            // Of one that was installed before, it was seen then whether it has to wait.
-            if let Ok(before) = fs::read_to_string(self.file) {
-                if self.may_wait && !self.waits && before.contains(WAITS) {
-                    text += WAITS;
-                }
-            } else if let Some(Outlook::Busy(port)) = outlook {
-                text += self.waits_for(&port);
-            }
-            drop_in::install(self.folder, self.file, &text)?;
-            output::info(&format!(
-                "{} is written. Now:\n{}",
-                self.file.display(),
-                self.restart
-            ));
-            return Ok(exit::YES);
+            _ => Ok((None, Vec::new())),
         }
-        output::print(&self.text)?;
-        let mut puts = String::new();
-        if carried.is_some() {
-            puts += ", and to put the library there";
-        }
-        if let Some(command) = self.command.as_ref().filter(|command| command.is_copied()) {
-            puts += &format!(", and to copy this command to {}", command.path.display());
-        }
-        output::info(&format!(
-            "This would be {}. To write it{puts}:\n    {}",
-            self.file.display(),
-            arguments.to_install(unit)?,
-        ));
-        Ok(exit::YES)
     }
+}
+
+fn is_traced(report: &Report) -> bool {
+    report.engine_is(Engine::Trace)
 }
 
 /// Why the engine has to be bpf; nothing if another one serves the service.
-fn reasons_for_bpf(
-    arguments: &Arguments,
-    settings: &Settings,
-    properties: Option<&Properties>,
-    reports: &[Report],
-) -> Result<Vec<String>> {
+fn reasons_for_bpf(service: &Service) -> Result<Vec<String>> {
+    let arguments = service.arguments;
+    let properties = service.properties.as_ref();
+    let reports = &service.reports;
     let kept_out = properties
         .filter(|properties| properties.has_commands_in_its_root())
         .map(|properties| {
@@ -381,7 +348,7 @@ fn reasons_for_bpf(
     }
     let is_possible = !arguments.user
         && arguments.library.library.is_none()
-        && bpf::start::unsupported(settings).is_empty();
+        && bpf::start::unsupported(&service.settings).is_empty();
     if !is_possible {
         return Ok(Vec::new());
     }
