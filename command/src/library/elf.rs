@@ -1,10 +1,13 @@
 //! Reads from an ELF file (elf(5)) whether a library can be preloaded into it.
 
+mod sections;
+
+use self::sections::{Functions, Sections};
 use super::blocks::Blocks;
 use super::ld_preload;
 use anyhow::{Context, Result, bail};
 use object::elf::{self, FileHeader32, FileHeader64};
-use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
+use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,26 +17,6 @@ use std::path::{Path, PathBuf};
 
 /// The functions that the library interposes.
 pub(crate) const HOOKED: [&str; 5] = ["bind", "listen", "connect", "setsockopt", "close"];
-
-/// The functions that find others by name, perhaps libc's `bind`.
-const LOADERS: [&str; 4] = ["dlmopen", "dlopen", "dlsym", "dlvsym"];
-
-/// The functions that start programs.
-const STARTERS: [&str; 13] = [
-    "execl",
-    "execle",
-    "execlp",
-    "execv",
-    "execve",
-    "execveat",
-    "execvp",
-    "execvpe",
-    "fexecve",
-    "popen",
-    "posix_spawn",
-    "posix_spawnp",
-    "system",
-];
 
 /// Libraries by which their users start programs: those of execline and s6.
 const STARTING: [&str; 2] = ["libexecline.", "libskarnet."];
@@ -191,79 +174,27 @@ where
         whole(segment, endian, data)?;
     }
     // Nobody who starts a program reads its sections: packers and strippers leave none, or others.
-    let sections = header.sections(endian, data).unwrap_or_default();
+    let table = header.sections(endian, data).unwrap_or_default();
     let go = [&b".go.buildinfo"[..], b".note.go.buildid"]
         .iter()
-        .any(|name| sections.section_by_name(endian, name).is_some());
-    let mut needed = BTreeSet::new();
-    let mut audited = false;
-    if let Some((entries, link)) = sections.dynamic(endian, data)? {
-        let strings = sections.strings(endian, data, link)?;
-        for entry in entries {
-            match entry.tag(endian) {
-                elf::DT_NEEDED => {
-                    let name = entry.string(endian, strings)?;
-                    needed.insert(String::from_utf8_lossy(name).into_owned());
-                }
-                elf::DT_AUDIT | elf::DT_DEPAUDIT => audited = true,
-                _ => {}
-            }
-        }
-    }
-    let mut glibc = None;
-    let mut asks_by_name = false;
-    if let Some((mut files, link)) = sections.gnu_verneed(endian, data)? {
-        let strings = sections.strings(endian, data, link)?;
-        while let Some((file, mut versions)) = files.next()? {
-            let of_libc = file.file(endian, strings)? == LIBC.as_bytes();
-            while let Some(version) = versions.next()? {
-                match glibc_version(version.name(endian, strings)?) {
-                    Some(number) if of_libc => glibc = glibc.max(Some(number)),
-                    Some(_) => {}
-                    None => asks_by_name = true,
-                }
-            }
-        }
-    }
-    let mut of_glibc = false;
-    if let Some((mut versions, link)) = sections.gnu_verdef(endian, data)? {
-        let strings = sections.strings(endian, data, link)?;
-        while let Some((_, mut names)) = versions.next()? {
-            if let Some(name) = names.next()? {
-                of_glibc |= name.name(endian, strings)? == b"GLIBC_PRIVATE";
-            }
-        }
-    }
-    let mut version = None;
-    if let Some((_, section)) = sections.section_by_name(endian, b".note.libreuse") {
-        if let Some(note) = section.notes(endian, data)?.map(|mut notes| notes.next()) {
-            let text = note?.and_then(|note| note.desc().split(|&byte| byte == 0).next());
-            version = text.map(|text| String::from_utf8_lossy(text).into_owned());
-        }
-    }
-    let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
-    let mut imports = BTreeSet::new();
-    let mut exports = BTreeSet::new();
-    // What a program without sections calls can't be known: anything.
-    let (mut loads, mut starts) = (sections.is_empty(), false);
-    let is_one_of = |names: &[&str], name: &[u8]| names.iter().any(|it| it.as_bytes() == name);
-    for symbol in symbols.iter() {
-        let name = symbol.name(endian, symbols.strings())?;
-        if symbol.is_undefined(endian) {
-            loads |= is_one_of(&LOADERS, name);
-            starts |= is_one_of(&STARTERS, name);
-        }
-        if let Some(name) = HOOKED.into_iter().find(|hooked| hooked.as_bytes() == name) {
-            if symbol.is_undefined(endian) {
-                &mut imports
-            } else {
-                &mut exports
-            }
-            .insert(name);
-        }
-    }
+        .any(|name| table.section_by_name(endian, name).is_some());
+    let sections = Sections {
+        table,
+        endian,
+        data,
+    };
+    let (needed, audited) = sections.dynamic()?;
+    let (glibc, asks_by_name) = sections.needed_versions()?;
+    let of_glibc = sections.defines_private_versions()?;
+    let version = sections.libreuse_version()?;
+    let Functions {
+        imports,
+        exports,
+        loads,
+        starts,
+    } = sections.functions()?;
     let is_starting = |name: &String| STARTING.iter().any(|begin| name.starts_with(begin));
-    starts |= needed.iter().any(is_starting);
+    let starts = starts || needed.iter().any(is_starting);
     Ok(Elf {
         class: if header.is_class_64() { 64 } else { 32 },
         machine: machine(header.e_machine(endian)),
@@ -299,16 +230,6 @@ where
     Ok(())
 }
 
-/// The number in `GLIBC_2.34`.
-fn glibc_version(name: &[u8]) -> Option<(u32, u32)> {
-    let mut numbers = std::str::from_utf8(name)
-        .ok()?
-        .strip_prefix("GLIBC_")?
-        .split('.')
-        .map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
 fn machine(machine: elf::Machine) -> String {
     match machine {
         elf::EM_X86_64 => "x86-64".into(),
@@ -319,24 +240,5 @@ fn machine(machine: elf::Machine) -> String {
         elf::EM_PPC64 => "ppc64".into(),
         elf::EM_S390 => "s390".into(),
         other => format!("machine {}", other.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_of_glibc_are_numbers() {
-        for (name, expected) in [
-            (&b"GLIBC_2.34"[..], Some((2, 34))),
-            (b"GLIBC_2.2.5", Some((2, 2))),
-            (b"GLIBC_PRIVATE", None),
-            (b"GLIBC_ABI_DT_RELR", None),
-            (b"GCC_3.0", None),
-        ] {
-            assert_eq!(glibc_version(name), expected);
-        }
-        assert!(glibc_version(b"GLIBC_2.4") < glibc_version(b"GLIBC_2.17"));
     }
 }
