@@ -250,7 +250,7 @@ impl Asked {
         Self {
             ports: request.ports().iter().map(|port| port.number).collect(),
             pids: holders.iter().map(|holder| holder.pid).collect(),
-            name: eldest.map_or(String::new(), |holder| holder.name.clone()),
+            name: eldest.map_or(String::new(), |holder| holder.name.to_string()),
             user: eldest.map_or(String::new(), |holder| holder.info.user()),
             command_line: eldest.map_or_else(Vec::new, |holder| holder.info.command_line.clone()),
             unit: match request.stopped_by() {

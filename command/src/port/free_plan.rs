@@ -180,7 +180,7 @@ pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
 pub(crate) fn plan(ports: &PortSet, may_ask: MayAsk) -> Result<Plan> {
     let (holdings, unseen) = holdings(ports)?;
     let us = Us::look();
-    let mut managers = Managers::look();
+    let mut managers = Managers::default();
     let mut plan = Plan {
         requests: Vec::new(),
         refusals: unseen
@@ -290,7 +290,7 @@ impl Us {
     fn refuses(&self, holding: &Holding) -> Option<Refusal> {
         let Holding { holder, .. } = holding;
         let who = &holder.info;
-        let is_systemd = holder.name == "systemd";
+        let is_systemd = &*holder.name == "systemd";
         if holder.pid == 1 {
             return Some(if is_systemd {
                 Refusal::SocketUnit(holding.clone(), None)

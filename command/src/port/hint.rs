@@ -129,7 +129,7 @@ fn privileged(port: u16, scope: Scope) -> Vec<Hint> {
 
 fn listening(it: &Listening, port: u16, scope: Scope, managers: &ByPid) -> Vec<Hint> {
     let mut hints = see_as_root(port, &it.sockets, scope);
-    if let Some(systemd) = it.holders.iter().find(|holder| holder.name == "systemd") {
+    if let Some(systemd) = it.holders.iter().find(|holder| &*holder.name == "systemd") {
         let user = if systemd.pid == 1 { "" } else { " --user" };
         hints.push(hint(
             format!("systemctl{user} list-sockets"),

@@ -129,7 +129,7 @@ pub(super) fn respawn(again: &[Holding], requests: &[ExitRequest], us: &Us) -> R
             .iter()
             .flat_map(|it| it.ports.iter().map(|port| port.number))
             .collect();
-        let manager = Managers::look().of(holder, &ports, &holders);
+        let manager = Managers::default().of(holder, &ports, &holders);
         manager.map(Starter::Manager).or_else(|| {
             let before = requests.iter().flat_map(|request| &request.holdings);
             let common = holder.info.ancestors.iter().find(|parent| {

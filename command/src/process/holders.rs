@@ -4,12 +4,14 @@
 use crate::output::readable;
 use crate::process::info::{self, ProcCache, ProcessInfo};
 use crate::sys::kcmp;
-use procfs::process::Process;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
+use rustix::thread::sched_getaffinity;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, thread};
@@ -19,7 +21,7 @@ use std::{fs, thread};
 pub(crate) struct Holder {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// One of its descriptors of the socket.
     #[serde(skip)]
     pub(crate) descriptor: i32,
@@ -36,7 +38,7 @@ impl Holders {
     /// Searches all processes for these sockets.
     pub(crate) fn find(inodes: impl IntoIterator<Item = u64>) -> Self {
         let mut wanted: HashSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
-        let mut found = HashMap::<u64, Vec<Holder>>::new();
+        let mut found = HashMap::<u64, Vec<Holder>>::with_capacity(wanted.len());
         // A thread may have a table of descriptors of its own, or live on when the main one has
         // ended. To look at every thread's takes long, so that is for what nobody else holds.
         for sockets in [sockets as Sockets, sockets_of_threads] {
@@ -79,9 +81,11 @@ fn search(wanted: &HashSet<u64>, sockets: Sockets) -> Vec<(Holder, Held)> {
     const MOST_THREADS: usize = 8;
     let pids: Vec<i32> = pids().collect();
     let threads = match pids.len().div_ceil(FEW).min(MOST_THREADS) {
-        // To ask how many processors there are takes twenty system calls.
         0 | 1 => 1,
-        most => thread::available_parallelism().map_or(1, |number| number.get().min(most)),
+        // std asks the control groups too, by twenty system calls.
+        most => sched_getaffinity(None)
+            .map_or(1, |processors| processors.count() as usize)
+            .min(most),
     };
     let (next, cache) = (AtomicUsize::new(0), ProcCache::default());
     let look = || look_through(&pids, &next, wanted, &cache, sockets);
@@ -123,16 +127,7 @@ fn look_through(
 
 /// Every process.
 pub(crate) fn pids() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| number(&entry))
-}
-
-/// A folder's name, if it is a number.
-fn number(entry: &fs::DirEntry) -> Option<i32> {
-    entry.file_name().to_str()?.parse().ok()
+    numbers_in("/proc").unwrap_or_default().into_iter()
 }
 
 /// A process's sockets: descriptors and inodes. A server may have tens of thousands, so each costs
@@ -145,8 +140,8 @@ pub(crate) fn sockets(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
 /// is under the process's own number.
 fn sockets_of_threads(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
     let mut found = Vec::new();
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| Errno::SRCH)?;
-    for thread in threads.flatten().filter_map(|entry| number(&entry)) {
+    let threads = numbers_in(&format!("/proc/{pid}/task")).map_err(|_| Errno::SRCH)?;
+    for thread in threads {
         if thread != pid && kcmp::share_descriptors(pid, thread) != Some(true) {
             let theirs = sockets_in(&format!("/proc/{pid}/task/{thread}/fd")).unwrap_or_default();
             found.extend(theirs.into_iter().map(|(_, inode)| (NOT_COPIED, inode)));
@@ -177,21 +172,26 @@ pub(crate) fn sees_all() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)
 }
 
+/// What is in a folder and has a number for a name.
+fn numbers_in(path: &str) -> Result<Vec<i32>, Errno> {
+    let folder = open(path)?;
+    let mut room = [MaybeUninit::uninit(); 16 * 1024];
+    let mut entries = RawDir::new(&folder, &mut room);
+    let mut found = Vec::new();
+    while let Some(entry) = entries.next() {
+        found.extend(number(entry?.file_name()));
+    }
+    Ok(found)
+}
+
 fn sockets_in(path: &str) -> Result<Vec<(i32, u64)>, Errno> {
-    let folder = openat(
-        CWD,
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let folder = open(path)?;
     let mut found = Vec::new();
     let mut room = [MaybeUninit::uninit(); 8192];
     let mut entries = RawDir::new(&folder, &mut room);
     while let Some(entry) = entries.next() {
         let entry = entry?;
-        // Neither . nor .. is a number.
-        let Some(number) = decimal(entry.file_name().to_bytes()).and_then(|it| it.try_into().ok())
-        else {
+        let Some(number) = number(entry.file_name()) else {
             continue;
         };
         let mut room = [MaybeUninit::uninit(); 64];
@@ -207,6 +207,16 @@ fn sockets_in(path: &str) -> Result<Vec<(i32, u64)>, Errno> {
     Ok(found)
 }
 
+fn open(folder: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, folder, flags, Mode::empty())
+}
+
+/// A file's name, if it is a number. Neither . nor .. is one.
+fn number(name: &CStr) -> Option<i32> {
+    decimal(name.to_bytes())?.try_into().ok()
+}
+
 /// A number as the kernel writes it. There are tens of thousands, and none is UTF-8 otherwise.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let add = |number: u64, digit: &u8| {
@@ -218,13 +228,12 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 }
 
 fn describe(pid: i32, cache: &ProcCache) -> Holder {
-    let process = Process::new(pid).ok();
-    let stat = process.as_ref().and_then(|_| info::stat(pid));
-    let info = process.map(|process| ProcessInfo::of(&process, stat.as_ref(), cache));
+    let stat = info::stat(pid);
+    let info = stat.as_ref().map(|stat| ProcessInfo::of(pid, stat, cache));
     Holder {
         pid,
         parent: stat.as_ref().map_or(0, |stat| stat.ppid),
-        name: stat.map_or_else(|| "?".into(), |stat| readable(stat.comm.as_bytes())),
+        name: stat.map_or_else(|| "?".into(), |stat| readable(stat.comm.as_bytes()).into()),
         descriptor: -1,
         info: Arc::new(info.unwrap_or_default()),
     }

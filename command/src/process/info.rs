@@ -11,7 +11,9 @@ use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A process, as a person would ask about it.
@@ -98,39 +100,34 @@ pub(crate) struct Ancestor {
 impl ProcessInfo {
     /// Reads what is known of a process; all is empty for one that has exited.
     pub(crate) fn of_pid(pid: i32) -> Self {
-        Process::new(pid).map_or_else(
-            |_| Self::default(),
-            |process| Self::of(&process, stat(pid).as_ref(), &ProcCache::default()),
-        )
+        stat(pid).map_or_else(Self::default, |stat| {
+            Self::of(pid, &stat, &ProcCache::default())
+        })
     }
 
     /// The same for a process whose `stat` is known.
-    pub(super) fn of(process: &Process, stat: Option<&Stat>, cache: &ProcCache) -> Self {
-        let uid = process.uid().ok();
-        let place = proc::text(format!("/proc/{}/cgroup", process.pid()))
+    pub(super) fn of(pid: i32, stat: &Stat, cache: &ProcCache) -> Self {
+        let uid = uid(pid);
+        let place = proc::text(format!("/proc/{pid}/cgroup"))
             .map(|text| cgroup::read(&text))
             .unwrap_or_default();
+        let link = |name| fs::read_link(format!("/proc/{pid}/{name}")).ok();
         Self {
             uid,
             user: uid.and_then(users::name).map(ToOwned::to_owned),
-            command_line: names::arguments(process.pid()),
-            executable: process
-                .exe()
-                .ok()
+            command_line: names::arguments(pid),
+            executable: link("exe")
                 .and_then(|path| Some(readable(path.file_name()?.as_encoded_bytes()))),
-            directory: process
-                .cwd()
-                .ok()
-                .map(|path| readable(path.as_os_str().as_bytes())),
-            state: stat.map_or_else(ProcessState::default, ProcessState::of),
-            age_s: stat.and_then(|stat| cache.age(stat.starttime)),
-            start: stat.map(|stat| stat.starttime),
-            session: stat.map_or(0, |stat| stat.session),
+            directory: link("cwd").map(|path| readable(path.as_os_str().as_bytes())),
+            state: ProcessState::of(stat),
+            age_s: cache.age(stat.starttime),
+            start: Some(stat.starttime),
+            session: stat.session,
             unit: place.unit,
             user_unit: place.of_user,
             container: place.container,
-            ancestors: stat.map_or_else(Vec::new, |stat| cache.ancestors(stat.ppid)),
-            tracer: tracer(process.pid).filter(|&tracer| is_our_tracer(tracer)),
+            ancestors: cache.ancestors(stat.ppid),
+            tracer: tracer(pid).filter(|&tracer| is_our_tracer(tracer)),
         }
     }
 
@@ -182,7 +179,7 @@ impl ProcessInfo {
 
 /// The user whose process this is.
 pub(crate) fn uid(pid: i32) -> Option<u32> {
-    Process::new(pid).ok()?.uid().ok()
+    Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
 }
 
 /// What the kernel says of a process in one line (proc_pid_stat(5)).

@@ -54,13 +54,13 @@ pub(crate) fn named(holders: &[Holder]) -> String {
     let mut words: Vec<String> = Vec::new();
     if families.iter().all(|family| family.younger.is_empty()) {
         // Nobody's children: by name.
-        let mut names: Vec<&str> = holders.iter().map(|holder| holder.name.as_str()).collect();
+        let mut names: Vec<&str> = holders.iter().map(|holder| &*holder.name).collect();
         names.sort_unstable();
         names.dedup();
         for name in names {
             let pids: Vec<String> = holders
                 .iter()
-                .filter(|holder| holder.name == name)
+                .filter(|holder| &*holder.name == name)
                 .map(|holder| holder.pid.to_string())
                 .collect();
             words.push(match pids.as_slice() {

@@ -2,13 +2,14 @@
 //! asked by a program that is linked statically.
 
 use crate::output::readable;
+use crate::sys::proc;
 use rustix::process::geteuid;
 use std::collections::HashMap;
+use std::env;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::{env, fs};
 
 struct User {
     name: String,
@@ -41,7 +42,7 @@ fn users() -> &'static HashMap<u32, User> {
     static USERS: OnceLock<HashMap<u32, User>> = OnceLock::new();
     USERS.get_or_init(|| {
         let mut users = HashMap::new();
-        let text = fs::read("/etc/passwd").unwrap_or_default();
+        let text = proc::bytes("/etc/passwd").unwrap_or_default();
         for line in text.split(|&byte| byte == b'\n') {
             let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
             let [name, _, uid, _, _, home, ..] = fields.as_slice() else {

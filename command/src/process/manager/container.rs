@@ -131,11 +131,7 @@ impl ContainerEngine {
     pub(super) fn publishing(holder: &Holder) -> Option<Self> {
         let who = &holder.info;
         let started_as = who.command_line.first().map(String::as_str);
-        let names = [
-            Some(holder.name.as_str()),
-            who.executable.as_deref(),
-            started_as,
-        ];
+        let names = [Some(&*holder.name), who.executable.as_deref(), started_as];
         names.into_iter().flatten().find_map(|name| {
             let name = name.rsplit('/').next().unwrap_or(name);
             // passt has a file for each kind of processor: `pasta.avx2`.

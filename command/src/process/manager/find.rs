@@ -7,14 +7,15 @@ use crate::process::cgroup;
 use crate::process::holders::Holder;
 use crate::process::{info, names};
 use crate::sys::proc;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Finds the managers of several processes, and asks each unit's and engine's only once.
 #[derive(Debug, Default)]
 pub(crate) struct Managers {
-    /// The container that we are in ourselves: what stops it would stop us.
-    ours: Option<cgroup::Container>,
+    /// The container that we are in ourselves, once it was asked for.
+    ours: OnceCell<Option<cgroup::Container>>,
     units: BTreeMap<(String, Option<u32>), Unit>,
 }
 
@@ -42,7 +43,7 @@ impl Member {
     fn of_holder(holder: &Holder) -> Self {
         Self {
             pid: holder.pid,
-            name: holder.name.clone(),
+            name: holder.name.to_string(),
             arguments: holder.info.command_line.clone(),
             session: holder.info.session,
         }
@@ -80,15 +81,6 @@ impl Member {
 }
 
 impl Managers {
-    /// Reads which container we are in.
-    pub(crate) fn look() -> Self {
-        let ours = proc::text("/proc/self/cgroup").map(|text| cgroup::read(&text));
-        Self {
-            ours: ours.ok().and_then(|place| place.container),
-            units: BTreeMap::new(),
-        }
-    }
-
     /// The supervisor of a process, whatever unit or container it is in.
     pub(crate) fn supervisor_of(pid: i32) -> Option<Manager> {
         let ancestors = info::ProcessInfo::of_pid(pid).ancestors;
@@ -98,7 +90,7 @@ impl Managers {
 
     /// The managers of all who hold sockets: each socket's port, and its holders.
     pub(crate) fn of_all<'a>(sockets: impl IntoIterator<Item = (u16, &'a [Holder])>) -> ByPid {
-        let mut managers = Self::look();
+        let mut managers = Self::default();
         let mut seen = BTreeSet::new();
         let mut found = ByPid::new();
         for (port, holders) in sockets {
@@ -120,8 +112,9 @@ impl Managers {
         if let Some(engine) = ContainerEngine::publishing(holder) {
             return Some(engine.container_on(holder, ports));
         }
+        // What stops our own container would stop us.
         let container = holder.info.container.as_ref();
-        if let Some(container) = container.filter(|it| self.ours.as_ref() != Some(*it)) {
+        if let Some(container) = container.filter(|it| self.ours() != Some(*it)) {
             return Some(container::of(container, holder.info.uid));
         }
         let chain = chain(holder);
@@ -130,6 +123,14 @@ impl Managers {
         }
         let unit = self.unit(holder)?;
         unit.runs(&chain, others).then_some(Manager::Unit(unit))
+    }
+
+    fn ours(&self) -> Option<&cgroup::Container> {
+        let ours = self.ours.get_or_init(|| {
+            let text = proc::text("/proc/self/cgroup").ok()?;
+            cgroup::read(&text).container
+        });
+        ours.as_ref()
     }
 
     /// The unit that a process is in, whether it is the unit's own program or one of many.

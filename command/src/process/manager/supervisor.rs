@@ -5,9 +5,8 @@ use super::shell_loop::starts_in_a_loop;
 use super::{Manager, Parent, Supervise};
 use crate::process::holders::Holder;
 use crate::process::{info, users};
-use procfs::process::Process;
+use crate::sys::proc;
 use serde_json::Value;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -189,7 +188,7 @@ fn service(parent: &Member) -> String {
 }
 
 fn directory(pid: i32) -> Option<String> {
-    let path = Process::new(pid).ok()?.cwd().ok()?;
+    let path = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     path.to_str().map(ToOwned::to_owned)
 }
 
@@ -236,9 +235,12 @@ fn loops(shell: &Member, child: &Member) -> bool {
 
 /// A variable of a process's environment, as it was started, if we may read it.
 fn variable(pid: i32, name: &str) -> Option<String> {
-    let environment = Process::new(pid).ok()?.environ().ok()?;
-    let value = environment.get(OsStr::new(name))?;
-    Some(value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+    let environment = proc::bytes(format!("/proc/{pid}/environ")).ok()?;
+    let value = environment
+        .split(|&byte| byte == 0)
+        .filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        .next_back()?;
+    Some(String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty())
 }
 
 /// The program as supervisorctl takes it (supervisord's subprocess.py sets the variables).
@@ -317,9 +319,7 @@ fn pm2_cluster(daemon: &Member) -> Manager {
 }
 
 fn pm2_of(daemon: &Member, applications: Vec<String>) -> Manager {
-    let uid = Process::new(daemon.pid)
-        .ok()
-        .and_then(|process| process.uid().ok());
+    let uid = info::uid(daemon.pid);
     let title = daemon.arguments.first().map_or("", String::as_str);
     let home = title
         .split_once('(')
