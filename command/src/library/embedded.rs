@@ -92,9 +92,7 @@ fn put_in(place: &Path, libraries: &[Embedded]) -> Result<PathBuf, String> {
 fn write(folder: &Folder, libraries: &[Embedded]) -> Result<(), String> {
     let alone = libraries.len() == 1;
     for library in libraries {
-        for file in layout::files(library.class, alone) {
-            folder.put(&file, library.bytes)?;
-        }
+        folder.put(&layout::files(library.class, alone), library.bytes)?;
     }
     Ok(())
 }

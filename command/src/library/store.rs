@@ -3,8 +3,8 @@
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags, Timespec,
-    Timestamps, fchmod, fstat, fstatvfs, futimens, mkdirat, open, openat, openat2, renameat,
-    unlinkat,
+    Timestamps, fchmod, fstat, fstatvfs, futimens, linkat, mkdirat, open, openat, openat2,
+    renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -156,11 +156,60 @@ impl Folder {
         &self.path
     }
 
-    /// Makes sure that this file below the folder has these bytes.
-    pub(super) fn put(&self, file: &Path, bytes: &[u8]) -> Result<(), String> {
-        if self.holds(file, bytes) {
+    /// Makes sure that these files below the folder have these bytes. They are links to the first,
+    /// on a file system that has such (link(2)): then that is read, and of the others nothing but
+    /// their inode.
+    pub(super) fn put(&self, files: &[PathBuf], bytes: &[u8]) -> Result<(), String> {
+        let Some((first, others)) = files.split_first() else {
             return Ok(());
+        };
+        let stat = |file: &Path| statat(&self.fd, file, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let mut of_first = self.holds(first, bytes);
+        if of_first.is_none() {
+            self.write(first, bytes)?;
+            of_first = stat(first);
         }
+        let is_first = |stat: Stat| {
+            of_first.is_some_and(|it| (it.st_dev, it.st_ino) == (stat.st_dev, stat.st_ino))
+        };
+        let mut has_links = true;
+        for other in others {
+            if stat(other).is_some_and(is_first) {
+                continue;
+            }
+            has_links = has_links && self.link(first, other).is_ok();
+            if !has_links && self.holds(other, bytes).is_none() {
+                self.write(other, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file below the folder, and creates the folders in between if they are missing.
+    fn write(&self, file: &Path, bytes: &[u8]) -> Result<(), String> {
+        self.within_folder_of(file, |folder, name| {
+            folder.replace(name, bytes, FOR_ALL_TO_READ)
+        })
+    }
+
+    /// Makes a file below the folder a link to another one.
+    fn link(&self, to: &Path, file: &Path) -> Result<(), String> {
+        self.within_folder_of(file, |folder, name| {
+            let temporary = temporary(name);
+            linkat(&self.fd, to, &folder.fd, &temporary, AtFlags::empty())?;
+            let renamed = renameat(&folder.fd, &temporary, &folder.fd, name);
+            // It is still there where another process was as fast: of two links to one file none is
+            // renamed (rename(2)).
+            let _ = unlinkat(&folder.fd, &temporary, AtFlags::empty());
+            Ok(renamed?)
+        })
+    }
+
+    fn within_folder_of(
+        &self,
+        file: &Path,
+        make: impl FnOnce(&Self, &OsStr) -> std::io::Result<()>,
+    ) -> Result<(), String> {
         let (Some(above), Some(name)) = (file.parent(), file.file_name()) else {
             return Err("has no such file".into());
         };
@@ -168,29 +217,25 @@ impl Folder {
         for part in above {
             folder = Some(folder.as_ref().unwrap_or(self).own(part)?);
         }
-        folder
-            .as_ref()
-            .unwrap_or(self)
-            .replace(name, bytes, FOR_ALL_TO_READ)
+        make(folder.as_ref().unwrap_or(self), name)
             .map_err(|error| format!("can't be written: {error}"))
     }
 
-    /// Whether a file below is ours, has these bytes, and can be changed by nobody else; false if
-    /// that is unknown.
-    fn holds(&self, file: &Path, bytes: &[u8]) -> bool {
-        let Ok(fd) = self.open_below(file) else {
-            return false;
-        };
-        let Ok(stat) = fstat(&fd) else { return false };
+    /// What a file below is, if it is ours, has these bytes, and can be changed by nobody else;
+    /// `None` also if that is unknown.
+    fn holds(&self, file: &Path, bytes: &[u8]) -> Option<Stat> {
+        let fd = self.open_below(file).ok()?;
+        let stat = fstat(&fd).ok()?;
         let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && stat.st_uid == own_uid()
             && stat.st_mode & WRITABLE_BY_OTHERS == 0
             && u64::try_from(stat.st_size) == u64::try_from(bytes.len());
         if !ours || allow(&fd, &stat, FOR_ALL_TO_READ).is_err() {
-            return false;
+            return None;
         }
         let mut found = vec![0; bytes.len()];
-        File::from(fd).read_exact(&mut found).is_ok() && found == bytes
+        File::from(fd).read_exact(&mut found).ok()?;
+        (found == bytes).then_some(stat)
     }
 
     /// Opens a file below, without following links.
@@ -219,11 +264,7 @@ impl Folder {
     /// Replaces a file by rename(2): a process that has the old one open keeps it, and a link is
     /// replaced, not followed.
     fn replace(&self, name: &OsStr, bytes: &[u8], mode: u32) -> Result<(), std::io::Error> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let mut temporary = temporary_prefix(name);
-        temporary.push(format!("{}.{}", std::process::id(), now.subsec_nanos()));
+        let temporary = temporary(name);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&self.fd, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
@@ -324,6 +365,16 @@ fn own_uid() -> u32 {
     *UID.get_or_init(|| geteuid().as_raw())
 }
 
+/// A name that nothing has yet.
+fn temporary(name: &OsStr) -> OsString {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut temporary = temporary_prefix(name);
+    temporary.push(format!("{}.{}", std::process::id(), now.subsec_nanos()));
+    temporary
+}
+
 /// The prefix of temporary names.
 fn temporary_prefix(name: &OsStr) -> OsString {
     let mut prefix = OsString::from(".");
@@ -338,4 +389,78 @@ fn allow(fd: impl AsFd, stat: &Stat, mode: u32) -> Result<(), String> {
         return Ok(());
     }
     fchmod(fd, Mode::from_raw_mode(mode)).map_err(|error| format!("can't be changed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    const BYTES: &[u8] = b"a library";
+
+    type Change<'a> = &'a dyn Fn(&Path);
+
+    #[test]
+    fn puts_one_file_under_all_names_and_mends_each() {
+        let place = std::env::temp_dir().join(format!("reuseaddr-store.{}", std::process::id()));
+        let files = ["a/x/it", "a/y/it", "b/it"].map(PathBuf::from);
+        let folder = Folder::open(&place).expect("the folder is ours");
+        folder.put(&files, BYTES).expect("it is writable");
+        let paths = files.each_ref().map(|file| place.join(file));
+        let inodes = || {
+            paths.each_ref().map(|path| {
+                let found = fs::symlink_metadata(path).expect("it is there");
+                assert!(found.is_file() && found.mode() & 0o7777 == FOR_ALL_TO_READ);
+                assert_eq!(fs::read(path).expect("it is ours"), BYTES);
+                found.ino()
+            })
+        };
+        let [first, second, third] = inodes();
+        assert!(first == second && first == third);
+        let replace = |path: &Path, bytes: &[u8]| {
+            fs::remove_file(path).expect("it is ours");
+            fs::write(path, bytes).expect("it is ours");
+        };
+        let changes: [Change<'_>; 5] = [
+            // Of all of them.
+            &|path| fs::write(path, "another").expect("it is ours"),
+            &|path| {
+                let anybodys = fs::Permissions::from_mode(0o666);
+                fs::set_permissions(path, anybodys).expect("it is ours");
+            },
+            // Of one.
+            &|path| replace(path, b"another"),
+            &|path| fs::remove_file(path).expect("it is ours"),
+            &|path| {
+                fs::remove_file(path).expect("it is ours");
+                std::os::unix::fs::symlink("/dev/null", path).expect("it is ours");
+            },
+        ];
+        for change in changes {
+            for path in &paths {
+                change(path);
+                folder.put(&files, BYTES).expect("it is writable");
+                let [first, second, third] = inodes();
+                assert!(first == second && first == third, "{}", path.display());
+            }
+        }
+        // What is whole stays.
+        let before = inodes();
+        folder.put(&files, BYTES).expect("it is writable");
+        assert_eq!(inodes(), before);
+        let names = |folder: &str| folder_names(&place.join(folder));
+        assert_eq!([names("a/x"), names("a/y"), names("b")], ["it"; 3]);
+        fs::remove_dir_all(&place).expect("it is ours");
+    }
+
+    fn folder_names(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).expect("it is there");
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names
+            .collect::<Vec<_>>()
+            .join(OsStr::new(" "))
+            .to_string_lossy()
+            .into_owned()
+    }
 }
