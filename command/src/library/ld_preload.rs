@@ -77,6 +77,11 @@ pub(crate) fn system_wide() -> Option<PathBuf> {
     in_file(&fs::read(SYSTEM_WIDE).ok()?)
 }
 
+/// Whether glibc's dynamic linker may load other libraries into every program.
+pub(crate) fn is_there_for_all() -> bool {
+    fs::exists(SYSTEM_WIDE).unwrap_or(true)
+}
+
 fn in_file(text: &[u8]) -> Option<PathBuf> {
     text.split(|&byte| byte == b'\n')
         // The rest of a line is a comment (`do_preload` and its callers in glibc's elf/rtld.c).

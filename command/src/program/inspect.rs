@@ -281,14 +281,23 @@ fn take_library(
         Depth::HowToStart => ld_so_predicted::taken(elf, library.elf(), preload_paths),
         Depth::Everything => None,
     };
-    // Who starts others need not call it.
-    let is_clear = elf.imports.contains("bind") || wrapper::starts_others(&file_name(path));
-    if let Some((preload_path, file)) = settled.filter(|_| is_clear) {
+    let with_reach = |taken| {
+        let reach = if elf.imports.contains("bind") {
+            Reach::Calls
+        } else if wrapper::starts_others(&file_name(path)) {
+            // It need not call it.
+            Reach::Unknown
+        } else if elf.cannot_call_bind() && !ld_preload::is_there_for_all() {
+            Reach::InNoWay
+        } else {
+            return None;
+        };
+        Some((taken, reach))
+    };
+    if let Some(((preload_path, file), reach)) = settled.and_then(with_reach) {
         report.preload = Some(preload_path.preload.clone());
         report.library = Some(file.to_owned());
-        if elf.imports.contains("bind") {
-            report.reach = Reach::Calls;
-        }
+        report.reach = reach;
     } else if let Some(interpreter) = &elf.interpreter {
         ld_so::dry_run(path, elf, interpreter, preload_paths, report);
     }
