@@ -9,7 +9,7 @@
 
 use crate::net::sock_diag::{self, SocketEntry, TcpState};
 use crate::net::sysctl;
-use crate::sys::sockopt;
+use crate::sys::{descriptors, sockopt};
 use anyhow::Result;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;
@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -148,13 +149,22 @@ impl Resetter {
         let heard = &AtomicBool::new(false);
         let tried = &AtomicUsize::new(0);
         let mut chunks = work.chunks(size);
+        let all = &Barrier::new(chunks.len());
         let Some(first) = chunks.next() else {
             return Vec::new();
         };
         thread::scope(|scope| {
             let running: Vec<_> = chunks
-                .map(|chunk| scope.spawn(move || this.reset_each(chunk, heard, tried, |_| {})))
+                .map(|chunk| {
+                    scope.spawn(move || {
+                        descriptors::of_this_thread();
+                        all.wait();
+                        this.reset_each(chunk, heard, tried, |_| {})
+                    })
+                })
                 .collect();
+            // No copy of a socket of ours is to keep it open.
+            all.wait();
             // One part in this thread, which has a terminal to show.
             let mut came = this.reset_each(first, heard, tried, show);
             for thread in running {

@@ -86,8 +86,8 @@ const LOOKS: u32 = 3;
 /// a live server leaves new ones behind all the time.
 pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Eviction> {
     let deadline = Instant::now() + SETTLING;
-    let mut found = HashMap::new();
-    let mut asked = HashSet::new();
+    let mut found = Vec::new();
+    let mut asked = Vec::new();
     let mut in_the_way = HashMap::new();
     let mut refusal = None;
     let mut looks = 0;
@@ -104,14 +104,10 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
         let late = looks > LOOKS && Instant::now() > deadline;
         if late {
             // What has come since is another matter.
+            let asked: HashSet<u64> = asked.iter().copied().collect();
             left.retain(|entry| asked.contains(&entry.cookie()));
         }
-        found.reserve(left.len());
-        for entry in &left {
-            found
-                .entry((entry.local, entry.peer))
-                .or_insert_with(|| entry.clone());
-        }
+        add_new(&mut found, &left);
         if dry_run {
             let mut resetter = Resetter::new(filter.past_listeners)?;
             in_the_way.extend(
@@ -138,7 +134,7 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
                 *reset_errors.entry(*error).or_insert(0) += 1;
             }
             return Ok(Eviction {
-                found: found.into_values().collect(),
+                found,
                 left,
                 spared,
                 refusal,
@@ -173,6 +169,25 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
             thread::sleep(PAUSE);
         }
     }
+}
+
+/// Adds those that are new. One that has changed its state is another entry of the kernel's table,
+/// with the same addresses.
+fn add_new(found: &mut Vec<SocketEntry>, entries: &[SocketEntry]) {
+    let has_one_state = entries.windows(2).all(|two| two[0].state == two[1].state);
+    if found.is_empty() && has_one_state {
+        // Mostly that is all, and there are tens of thousands.
+        found.extend_from_slice(entries);
+        return;
+    }
+    let ends = |entry: &SocketEntry| (entry.local, entry.peer);
+    let mut known: HashSet<_> = found.iter().map(ends).collect();
+    found.extend(
+        entries
+            .iter()
+            .filter(|entry| known.insert(ends(entry)))
+            .cloned(),
+    );
 }
 
 /// Explains what is left, and what else works. `asked` are the arguments of `evict`.

@@ -2,6 +2,7 @@
 //! is the only unsafe code of the command.
 #![allow(unsafe_code)]
 
+pub(crate) mod descriptors;
 pub(crate) mod exec;
 pub(crate) mod kcmp;
 pub(crate) mod localtime;
