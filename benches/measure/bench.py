@@ -32,7 +32,7 @@ class Bench:
         self.limit = self.compile("limit.c", "liblimit.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro")
         as_ours = "-nostartfiles", "-Wl,-z,noseparate-code"
         self.nothing = self.compile("nothing.c", "libnothing.so", "-shared", "-fPIC", "-s", "-Wl,-z,now,-z,relro", *as_ours)
-        for driver in ("spawn", "calls", "churn", "recovery", "reset"):
+        for driver in ("spawn", "calls", "churn", "recovery", "reset", "brief"):
             setattr(self, driver, self.compile(f"native/{driver}.c", driver))
         self.peers = self._peers()
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from .bench import environment, interleaved, run
 from .report import number, spread, table
 
-PROGRAM = "/bin/true"
-
 
 def ways(bench):
     by = [bench.command(), "run", "--library", bench.reuse]
@@ -28,7 +26,7 @@ def ways(bench):
 
 def measure(bench):
     forget_faketimes()
-    known = {name: [*map(str, words), PROGRAM] for name, words in ways(bench).items()}
+    known = {name: [*map(str, words), str(bench.brief)] for name, words in ways(bench).items()}
     times = defaultdict(list)
     for name in interleaved(known, bench.samples(500, 20)):
         times[name].append(spent(known[name]))
@@ -59,7 +57,7 @@ def calls_before(bench, words):
     run(["strace", "-f", "-o", trace, *words], env=environment())
     lines = Path(trace).read_text().splitlines()
     # The last is the one that succeeds: some look along the path.
-    last = max(number for number, line in enumerate(lines) if f'execve("{PROGRAM}"' in line)
+    last = max(number for number, line in enumerate(lines) if f'execve("{words[-1]}"' in line)
     return sum(" resumed>" not in line and "+++" not in line and "---" not in line for line in lines[:last])
 
 

@@ -58,8 +58,9 @@ impl Budget {
             "# What scripts/check/budget --record counts, with {compiler} on {}:\n\
              # instructions of libreuse.so per call, by call and linger;\n\
              # what a preloaded start of /bin/true takes beyond a plain one;\n\
-             # system calls of `reuseaddr run` before PROGRAM is executed, by library, beyond what\n\
-             # `reuseaddr --version` makes.\n",
+             # system calls of `reuseaddr run` before PROGRAM is executed, by library, of `status PORT`\n\
+             # among four processes, and of `check PROGRAM`, each beyond what `reuseaddr --version`\n\
+             # makes.\n",
             std::env::consts::ARCH
         );
         for Spent { what, number } in spent {

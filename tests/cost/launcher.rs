@@ -78,12 +78,13 @@ impl Stage {
             .iter()
             .rposition(|line| line.contains(&executed))
             .expect("the program is executed");
-        number_of(&lines[..last])
+        number_of(lines[..last].iter().map(String::as_str))
     }
 
     /// All of those that `--version` makes.
     pub(crate) fn calls_of_any_start(&self) -> f64 {
-        number_of(&self.traced(&["--version".to_owned()], &[]))
+        let lines = self.traced(&["--version".to_owned()], &[]);
+        number_of(lines.iter().map(String::as_str))
     }
 
     fn traced(&self, words: &[String], settings: &[(&str, &str)]) -> Vec<String> {
@@ -114,8 +115,9 @@ impl Stage {
     }
 }
 
-fn number_of(lines: &[String]) -> f64 {
-    let calls = lines.iter().filter(|line| {
+/// The calls in lines of strace, each once.
+pub(crate) fn number_of<'a>(lines: impl Iterator<Item = &'a str>) -> f64 {
+    let calls = lines.filter(|line| {
         !["resumed>", "+++", "---"]
             .iter()
             .any(|other| line.contains(other))

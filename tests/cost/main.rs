@@ -1,8 +1,9 @@
 //! What libreuse costs, counted and not timed: instructions of each hook and of a start, symbols
-//! and relocations, system calls of the launcher. The counts are exact on a busy machine too, and
-//! held to `benches/budget`. `scripts/check/budget` runs this; with `--record` it writes the budget
-//! anew.
+//! and relocations, system calls of the launcher, of `status` and of `check`. The counts are exact
+//! on a busy machine too, and held to `benches/budget`. `scripts/check/budget` runs this; with
+//! `--record` it writes the budget anew.
 
+mod answers;
 mod budget;
 mod hooks;
 mod launcher;
@@ -12,7 +13,7 @@ use budget::{Budget, Spent};
 use std::fs;
 use support::{Folder, Program, program, shim};
 
-/// How much more than the budget a hook or the launcher may spend.
+/// How much more than the budget a hook or the command may spend.
 const TOLERANCE: f64 = 1.1;
 /// How much a hook with linger off may spend, of what the C limit spends.
 const MOST_OF_LIMIT: f64 = 1.5;
@@ -29,6 +30,7 @@ fn is_within_the_budget() {
     let mut spent = hooks::spent(&drivers);
     spent.extend(startup::spent(shim()));
     spent.extend(launcher::spent());
+    spent.extend(answers::spent());
     if std::env::var_os("LIBREUSE_RECORD_BUDGET").is_some() {
         Budget::record(&spent);
     }
