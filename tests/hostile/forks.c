@@ -1,6 +1,7 @@
 // Four busy threads, and as many forks as the argument says, whose children call every hook.
 #include "host.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -50,10 +51,14 @@ int main(int argc, char **argv) {
             }
         }
     }
+    for (int i = 0; i < 4; i++) {
+        while (rounds[i] == 0) {
+            sched_yield();
+        }
+    }
     enough = true;
     for (int i = 0; i < 4; i++) {
         CHECK(pthread_join(threads[i], NULL) == 0);
-        CHECK(rounds[i] > 0);
     }
     puts("every child ended well");
     return 0;

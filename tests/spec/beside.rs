@@ -92,6 +92,19 @@ sys.stdin.readline()
     assert_eq!(Server::new().shimmed().outcome(), "EADDRINUSE");
 }
 
+/// In how many rounds none, one and both of two copies got the port, and how often a `listen`
+/// failed. A busy machine does not come to all the rounds.
+fn counted(pairs: &Program) -> [u32; 4] {
+    let output = pairs.output();
+    let mut numbers = output
+        .split([' ', ',', '\n'])
+        .filter(|word| !word.is_empty())
+        .map(|word| word.parse().expect("a number"));
+    let counted = [(); 4].map(|()| numbers.next().unwrap_or_default());
+    assert!(counted[..3].iter().sum::<u32>() > 0, "{output}");
+    counted
+}
+
 /// Two copies of a program, whose lock is a `bind` alone, start at the same moment.
 #[test]
 fn gives_a_lock_to_one_of_two_copies_that_start_in_step() {
@@ -99,18 +112,12 @@ fn gives_a_lock_to_one_of_two_copies_that_start_in_step() {
     own_network();
     // A leftover that does not expire, however long the rounds take.
     let _left = Server::new().shimmed().leave_behind(TcpState::Established);
-    let rounds = "2000";
+    let pairs = pairs.argument("2000");
     // Without the shim neither gets the port.
-    assert_eq!(pairs.clone().argument(rounds).output(), "2000 0 0\n");
-    let counted = pairs.shimmed().argument(rounds).output();
-    if engine() == Engine::Bpf {
-        assert!(
-            counted.ends_with(" 0\n") && !counted.starts_with("2000 "),
-            "{counted}"
-        );
-    } else {
-        assert_eq!(counted, "0 2000 0\n");
-    }
+    assert!(matches!(counted(&pairs), [_, 0, 0, _]));
+    let [none, one, both, _] = counted(&pairs.shimmed());
+    let each_time = engine() == Engine::Bpf || none == 0;
+    assert!(each_time && one > 0 && both == 0, "{none} {one} {both}");
 }
 
 /// The `bind` of the other copy fails, as it does without the shim, and not its `listen`.
@@ -125,20 +132,20 @@ fn refuses_the_second_of_two_copies_that_start_in_step_its_bind() {
         let server = Server::new().shimmed();
         let _left = leftovers.then(|| server.leave_behind(TcpState::Established));
         let copies = pairs.clone().arguments(["1000", "listen"]);
-        let expected = if leftovers {
-            "1000 0 0, 0\n"
-        } else {
-            "0 1000 0, 0\n"
-        };
-        assert_eq!(copies.output(), expected);
-        let counted = copies.shimmed().output();
-        match engine() {
+        match counted(&copies) {
+            [_, 0, 0, 0] if leftovers => {}
+            [0, _, 0, 0] if !leftovers => {}
+            other => panic!("{other:?}"),
+        }
+        let [none, one, both, failures] = counted(&copies.shimmed());
+        let is_right = match engine() {
             // The tracer detaches a quarter of a second after a copy's `listen`, even between a
             // `bind` and its `listen`. From then on neither gets the port.
-            Engine::Trace if leftovers => assert!(counted.contains(" 0, "), "{counted}"),
-            Engine::Bpf => assert!(counted.ends_with(" 0, 0\n"), "{counted}"),
-            _ => assert_eq!(counted, "0 1000 0, 0\n"),
-        }
+            Engine::Trace if leftovers => both == 0,
+            Engine::Bpf => both == 0 && failures == 0,
+            _ => none == 0 && both == 0 && failures == 0,
+        };
+        assert!(is_right, "{none} {one} {both}, {failures}");
     }
 }
 
