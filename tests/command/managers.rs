@@ -203,19 +203,28 @@ fn what_a_loop_starts_again_is_not_called_free() {
     // It has to be back in a second: Python itself takes that long on a busy machine.
     let server = support::compile_c("loop-server", include_str!("../spec/victim.c"), &[]);
     let server = server.display();
-    // The last way has no name that anybody knows.
     let script = format!("while :; do {server} 5000; done");
     let python = format!("import subprocess\nwhile True: subprocess.run(['{server}', '5000'])");
     // It comes back at any moment: before `free` has looked, while it looks, and after it.
     let slow = format!("while :; do {server} 5000; sleep 0.05; done");
     let slower = format!("while :; do {server} 5000; sleep 0.5; done");
     let until = format!("until {server} 5000; do sleep 0.1; done");
+    let perl = format!("while (1) {{ system('{server}', '5000') }}");
+    // The last way has no name that anybody knows.
+    let unread = format!(
+        "import os\ndef again(): os.spawnl(os.P_WAIT, '{server}', 's', '5000'); again()\nagain()"
+    );
     for (words, told) in [
-        (vec!["/bin/sh", "-c", &script], true),
-        (vec!["/bin/sh", "-c", &slow], true),
-        (vec!["/bin/sh", "-c", &slower], true),
-        (vec!["/bin/sh", "-c", &until], true),
-        (vec!["/usr/bin/python3", "-I", "-c", &python], false),
+        (vec!["/bin/sh", "-c", &script], Some("sh")),
+        (vec!["/bin/sh", "-c", &slow], Some("sh")),
+        (vec!["/bin/sh", "-c", &slower], Some("sh")),
+        (vec!["/bin/sh", "-c", &until], Some("sh")),
+        (
+            vec!["/usr/bin/python3", "-I", "-c", &python],
+            Some("python3"),
+        ),
+        (vec!["/usr/bin/perl", "-e", &perl], Some("perl")),
+        (vec!["/usr/bin/python3", "-I", "-c", &unread], None),
     ] {
         // In the middle, so that the loop is no parent of the test's.
         let running = Program::new(words[0]).arguments(&words[1..]).start();
@@ -223,10 +232,10 @@ fn what_a_loop_starts_again_is_not_called_free() {
         let looping = running.pid();
         let dry = reuseaddr(["free", "--dry-run", "5000"]).run();
         assert_eq!(code(&dry), 0, "{dry:#?}");
-        if told {
+        if let Some(name) = told {
             assert_says(
                 &dry.stdout,
-                &format!("a loop in sh (pid {looping}) may start it again"),
+                &format!("a loop in {name} (pid {looping}) may start it again"),
             );
             assert_says(
                 &reuseaddr(["5000"]).run().stdout,

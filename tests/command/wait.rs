@@ -218,8 +218,25 @@ fn next_prints_a_port_that_can_be_bound() {
     let none = next(&["--address", "10.9.9.9", "5000"]);
     assert_eq!((code(&none), none.stdout.as_str()), (1, ""), "{none:#?}");
     assert_says(&none.stderr, "this machine does not have 10.9.9.9");
-    let wrong = next(&["0"]);
-    assert_eq!(code(&wrong), 2, "{wrong:#?}");
+    for (from, expected) in [
+        ("http-alt", "8080\n"),
+        ("localhost:5000", "5002\n"),
+        ("5000-5003", "5002\n"),
+    ] {
+        assert_eq!(next(&[from]).stdout, expected, "{from}");
+    }
+    let none = next(&["5000-5001"]);
+    assert_eq!(code(&none), 1, "{none:#?}");
+    assert_says(&none.stderr, "none of the ports 5000-5001 can be bound");
+    for (wrong, why) in [
+        ("0", "port 0"),
+        ("no-such-service", "services that /etc/services names"),
+        ("53/udp", "expected a TCP port"),
+    ] {
+        let finished = next(&[wrong]);
+        assert_eq!(code(&finished), 2, "{finished:#?}");
+        assert_says(&finished.stderr, why);
+    }
 }
 
 /// As process 1 of a PID namespace, which a container's command is: the kernel drops a signal with

@@ -52,6 +52,9 @@ fn services_are_ports_for_every_command() {
     for (words, expected) in [
         (&["http-alt"][..], "Port 8080 is busy"),
         (&["status", "webcache"], "Port 8080 is busy"),
+        (&["tcp:8080"], "Port 8080 is busy"),
+        (&["udp:8080"], "UDP port 8080 is free"),
+        (&["free", "udp://localhost:8080"], "8080/udp is free"),
         (&["evict", "--dry-run", "http-alt"], "Port 8080:"),
         (
             &["arm", "--dry-run", "localhost:http-alt"],

@@ -159,8 +159,19 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
     );
     let python = executable(&folder, "start.py", &python);
     let python = python.display();
+    let module = format!(
+        "import os as system\ndef serve(): system.execv({:?}, ['s', '{PORT}'])\n",
+        server.display().to_string()
+    );
+    fs::create_dir(folder.join("parts")).expect("a folder");
+    folder.script("parts/starter.py", module.as_bytes());
+    let main = |text: &str| format!("#!{}\n{text}\n", support::python().display());
+    let loads = "from parts.starter import serve\nserve()";
+    let loads = executable(&folder, "loads.py", &main(loads));
     for words in [
         &python.to_string(),
+        &loads.display().to_string(),
+        &format!("perl -e '`{} {PORT}`'", server.display()),
         &format!("sh -c 'true; {python}'"),
         &format!("perl -e 'exec \"{}\", {PORT}'", server.display()),
         &format!("{launcher} SERVER"),
@@ -177,6 +188,10 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
     // A debugger's program has one tracer, and may be static.
     let said = check(&line("gdb --args SERVER", &server));
     assert!(said.starts_with("not looked at: "), "{said}");
+    // A script of the same folder that does not load it starts nothing.
+    let alone = executable(&folder, "alone.py", &main("import json"));
+    let said = check(&Program::new(&alone));
+    assert!(said.starts_with("yes: "), "{said}");
     // Who starts nothing has nobody behind it.
     let python = Program::new(support::python()).arguments(["-m", "http.server"]);
     let said = check(&python);

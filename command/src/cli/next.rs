@@ -3,6 +3,7 @@
 use super::{exit, options};
 use crate::output;
 use crate::port::bindable::{Bind, Bindable};
+use crate::port::port_list::{self, PortList};
 use anyhow::Result;
 use std::net::IpAddr;
 
@@ -14,13 +15,9 @@ use std::net::IpAddr;
                   PORT=$(reuseaddr next 3000) npm start"
 )]
 pub(crate) struct Arguments {
-    /// The first port to try, from 1 to 65535
-    #[arg(
-        value_name = "FROM",
-        default_value_t = 8000,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
-    from: u16,
+    /// The first port to try; of a range or a list, only those are tried
+    #[arg(value_name = "FROM", default_value = "8000")]
+    from: PortList,
 
     /// Bind this address, in place of all addresses
     #[arg(long, value_name = "ADDRESS")]
@@ -37,8 +34,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         address: arguments.address,
         reuse: false,
     };
+    let mut ports = port_list::tcp(std::slice::from_ref(&arguments.from))?;
+    if let [from] = *ports {
+        ports = (from..=u16::MAX).collect();
+    }
     let mut last = Bindable::Busy;
-    for port in arguments.from..=u16::MAX {
+    for &port in &ports {
         last = bind.of(port);
         match last {
             Bindable::Free => {
@@ -54,7 +55,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         (Bindable::NoAddress, Some(address)) => {
             format!("this machine does not have {address}; `ip address` shows those that it has")
         }
-        _ => format!("no port from {} to 65535 can be bound", arguments.from),
+        _ => format!(
+            "none of the ports {} can be bound",
+            port_list::spelled(&ports)
+        ),
     });
     Ok(exit::NO)
 }

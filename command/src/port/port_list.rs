@@ -57,11 +57,9 @@ impl FromStr for PortList {
     fn from_str(list: &str) -> StdResult<Self, String> {
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
         for text in list.split(',') {
-            match text.rsplit_once('/') {
-                Some((port, protocol)) if protocol.eq_ignore_ascii_case("udp") => {
-                    udp.push(item(port)?);
-                }
-                _ => tcp.push(item(text)?),
+            match of_udp(text) {
+                Some(text) => udp.push(item(&text, "udp")?),
+                None => tcp.push(item(text, "tcp")?),
             }
         }
         let read = |items: &[String]| {
@@ -95,11 +93,32 @@ fn read(list: &str) -> StdResult<Vec<u16>, String> {
     Ok(listed(&settings.ports))
 }
 
+/// An entry without what says that it is of UDP: `53/udp`, `udp:53`, `udp://localhost:53`.
+fn of_udp(text: &str) -> Option<String> {
+    if let Some((port, protocol)) = text.rsplit_once('/') {
+        if protocol.eq_ignore_ascii_case("udp") {
+            return Some(port.to_owned());
+        }
+    }
+    let (protocol, port) = text.split_once(':')?;
+    protocol.eq_ignore_ascii_case("udp").then(|| {
+        let of_url = port.strip_prefix("//");
+        of_url.map_or_else(
+            || port.to_owned(),
+            |rest| rest.split('/').next().unwrap_or_default().to_owned(),
+        )
+    })
+}
+
 /// One entry of a list as the library has it: a number or a range.
-fn item(text: &str) -> StdResult<String, String> {
+fn item(text: &str, protocol: &str) -> StdResult<String, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return of_url(scheme, rest);
     }
+    let text = match text.split_once(':') {
+        Some((word, port)) if word.eq_ignore_ascii_case("tcp") => port,
+        _ => text,
+    };
     let text = match text.rsplit_once('/') {
         None | Some((_, "")) => text,
         Some((port, protocol)) if protocol.eq_ignore_ascii_case("tcp") => port,
@@ -126,7 +145,7 @@ fn item(text: &str) -> StdResult<String, String> {
     Ok(if is_number {
         text.to_owned()
     } else {
-        service(text).map_or_else(|| text.to_owned(), |port| port.to_string())
+        service(text, protocol).map_or_else(|| text.to_owned(), |port| port.to_string())
     })
 }
 
@@ -139,7 +158,7 @@ fn of_url(scheme: &str, rest: &str) -> StdResult<String, String> {
         .rsplit_once(':')
         .is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
     if has_port {
-        return item(host_and_port);
+        return item(host_and_port, "tcp");
     }
     let host = host_and_port.trim_end_matches(':');
     let named = match scheme.to_lowercase().as_str() {
@@ -148,13 +167,13 @@ fn of_url(scheme: &str, rest: &str) -> StdResult<String, String> {
         "postgres" => "postgresql".to_owned(),
         scheme => scheme.to_owned(),
     };
-    let port = service(&named).ok_or_else(|| {
+    let port = service(&named, "tcp").ok_or_else(|| {
         format!(
             "{scheme}:// has no port that {SERVICES} names; expected one such as \
              {scheme}://localhost:8080"
         )
     })?;
-    item(&format!("{host}:{port}"))
+    item(&format!("{host}:{port}"), "tcp")
 }
 
 /// Whether an address may be one of this machine. Which one does not matter: the diagnosis is for
@@ -169,11 +188,11 @@ fn is_here(host: &str) -> bool {
 
 /// The port of a service (services(5)). From the file: the name service can't be asked by a program
 /// that is linked statically.
-fn service(name: &str) -> Option<u16> {
+fn service(name: &str, protocol: &str) -> Option<u16> {
     fs::read_to_string(SERVICES).ok()?.lines().find_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();
         let official = words.next()?;
-        let port = words.next()?.strip_suffix("/tcp")?;
+        let port = words.next()?.strip_suffix(protocol)?.strip_suffix('/')?;
         (official == name || words.any(|alias| alias == name)).then(|| port.parse().ok())?
     })
 }
@@ -286,6 +305,8 @@ mod tests {
             (":::8080", &[8080]),
             ("*:8080", &[8080]),
             ("8080/tcp", &[8080]),
+            ("tcp:8080", &[8080]),
+            ("tcp://localhost:8080", &[8080]),
             ("localhost:8080/TCP", &[8080]),
             (":7-9,12/tcp", &[7, 8, 9, 12]),
             (
@@ -320,13 +341,18 @@ mod tests {
         let ports = all(&[
             "53/udp,80".parse().unwrap(),
             "8000-8001/UDP".parse().unwrap(),
+            "udp:9002,UDP:localhost:9003".parse().unwrap(),
+            "udp://127.0.0.1:9004/".parse().unwrap(),
         ]);
         assert_eq!(
             (&ports.tcp[..], &ports.udp[..]),
-            (&[80][..], &[53, 8000, 8001][..])
+            (&[80][..], &[53, 8000, 8001, 9002, 9003, 9004][..])
         );
-        assert_eq!(ports.spelled(), "80,53/udp,8000-8001/udp");
-        assert!(tcp(&["53/udp".parse().unwrap()]).is_err());
+        assert_eq!(ports.spelled(), "80,53/udp,8000-8001/udp,9002-9004/udp");
+        for text in ["53/udp", "udp:53", "udp://localhost:53"] {
+            assert!(tcp(&[text.parse().unwrap()]).is_err(), "{text}");
+        }
+        assert!("udp:".parse::<PortList>().is_err());
     }
 
     #[test]

@@ -132,7 +132,8 @@ fn look(
         if wrapper::is_shell(&name) {
             shell_script(&path, report)?;
             report.starts_unseen = true;
-        } else if interpreter::is_interpreter(&name) && interpreter::script_may_start(&name, &path)?
+        } else if !interpreter::is_interpreter(&name)
+            || interpreter::script_may_start(&name, &path)?
         {
             may_start(&name, report);
         }

@@ -1,9 +1,10 @@
 //! Scripts in Python, Perl and the like: whether one may start other programs.
 
+use super::modules::Modules;
 use super::wrapper;
+use std::env;
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -14,28 +15,60 @@ const INTERPRETERS: [&str; 14] = [
 ];
 
 /// Modules and functions that start programs, in one of these languages or another.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 30] = [
     "Bun.spawn",
     "Deno.Command",
+    "Deno.run",
     "IPC::Open",
     "IPC::Run",
+    "Kernel.exec",
     "Open3",
+    "PTY.spawn",
     "Popen",
+    "Process.exec",
+    "Process.spawn",
+    "__import__",
     "child_process",
+    "execl",
+    "execv",
+    "import os as",
     "os.exec",
-    "os.posix_spawn",
     "os.spawn",
-    "os.system",
+    "os.startfile",
     "passthru",
     "pcntl_exec",
+    "pexpect",
     "popen",
+    "posix_spawn",
     "proc_open",
+    "pty.spawn",
     "shell_exec",
+    "spawnl",
+    "spawnv",
     "subprocess",
 ];
 
 /// Words that do if something to be started follows.
 const CALLS: [&str; 3] = ["exec", "spawn", "system"];
+
+/// How some languages start programs by a sign.
+const SIGNS: [(&str, &[&str]); 5] = [
+    ("lua", &["os.execute"]),
+    ("perl", &["`", "qx"]),
+    ("php", &["`"]),
+    ("raku", &["qx", "qqx", "Proc", "shell", "run "]),
+    ("ruby", &["`", "%x"]),
+];
+
+/// Variables that name folders of modules.
+const FOLDERS: [&str; 6] = [
+    "LUA_PATH",
+    "NODE_PATH",
+    "PERL5LIB",
+    "PERLLIB",
+    "PYTHONPATH",
+    "RUBYLIB",
+];
 
 /// Whether a program of this name runs scripts of such a language.
 pub(super) fn is_interpreter(name: &str) -> bool {
@@ -55,32 +88,67 @@ pub(super) fn runs_a_starter<T: AsRef<OsStr>>(name: &str, arguments: &[T], folde
     if !is_interpreter(name) {
         return false;
     }
+    let mut modules = of_the_environment(name, folder);
+    let mut line = String::new();
     let mut is_module = false;
     for argument in arguments.iter().map(AsRef::as_ref) {
         let text = argument.to_string_lossy();
         let path = folder.join(argument);
         if std::mem::replace(&mut is_module, text == "-m") {
-            return text.split('.').any(wrapper::starts_others);
+            line += &text;
+            modules.add_folder(folder);
+            return text.split('.').any(wrapper::starts_others)
+                || modules.any(&line, |text| may_start(name, text));
         }
-        if !argument.as_bytes().starts_with(b"-") && path.is_file() {
+        let is_option = argument.as_bytes().starts_with(b"-");
+        if !is_option && path.is_file() {
             // What can't be read can't be run.
-            return script_may_start(name, &path).unwrap_or(false);
+            return modules.any(&line, |text| may_start(name, text))
+                || modules
+                    .any_of_file(&path, |text| may_start(name, text))
+                    .unwrap_or(false);
         }
-        if may_start(name, &text) {
+        // From standard input.
+        if text == "-" {
             return true;
         }
+        // `-MName`, `-I/folder`
+        let value = text.get(2..).filter(|_| is_option).unwrap_or_default();
+        line += &format!("{text}\n{value}\n");
     }
-    false
+    // A script on the command line loads from the current folder.
+    modules.add_folder(folder);
+    modules.any(&line, |text| may_start(name, text))
 }
 
-/// Whether a script that this interpreter runs may start programs.
+/// Whether a script that this interpreter runs may start programs, or something that it loads.
 pub(super) fn script_may_start(interpreter: &str, path: &Path) -> io::Result<bool> {
-    const LONGEST: u64 = 1 << 20;
-    let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(LONGEST)
-        .read_to_end(&mut bytes)?;
-    Ok(may_start(interpreter, &String::from_utf8_lossy(&bytes)))
+    let mut modules = of_the_environment(interpreter, Path::new(""));
+    modules.any_of_file(path, |text| may_start(interpreter, text))
+}
+
+/// The folders that an interpreter looks into for any script: by its own default in the current
+/// one, and by variables.
+fn of_the_environment(interpreter: &str, current: &Path) -> Modules {
+    let mut modules = Modules::default();
+    if ["lua", "php", "tclsh"]
+        .iter()
+        .any(|it| interpreter.starts_with(it))
+    {
+        modules.add_folder(current);
+    }
+    for value in FOLDERS.iter().filter_map(env::var_os) {
+        for folder in value.as_bytes().split(|byte| b":;".contains(byte)) {
+            let folder = Path::new(OsStr::from_bytes(folder));
+            if folder.is_dir() {
+                modules.add_folder(folder);
+            } else if let Some(folder) = folder.parent().filter(|it| it.is_dir()) {
+                // Lua's have a pattern at their end.
+                modules.add_folder(folder);
+            }
+        }
+    }
+    modules
 }
 
 /// Whether a text in an interpreter's language speaks of starting programs.
@@ -100,7 +168,21 @@ fn may_start(interpreter: &str, text: &str) -> bool {
                 next.is_some_and(|letter| "([{'\"`$@%".contains(letter))
             }
     };
-    NAMES.iter().any(|name| text.contains(name))
+    let by_sign = SIGNS
+        .iter()
+        .filter(|(language, _)| interpreter.starts_with(language))
+        .flat_map(|(_, signs)| *signs)
+        .any(|sign| text.contains(sign));
+    // `open(my $pipe, "server |")`
+    let by_pipe = ["perl", "tclsh", "wish"]
+        .iter()
+        .any(|it| interpreter.starts_with(it))
+        && text
+            .lines()
+            .any(|line| line.contains("open") && line.replace("||", "").contains('|'));
+    by_sign
+        || by_pipe
+        || NAMES.iter().any(|name| text.contains(name))
         || CALLS
             .iter()
             .any(|call| text.match_indices(call).any(is_call))
@@ -121,6 +203,14 @@ mod tests {
             ("perl", "system(@words)", true),
             ("perl5.36.0", "use IPC::Run qw(start);", true),
             ("perl", "my $system = 1;", false),
+            ("perl", "my $text = `x`;", true),
+            ("perl", "open(my $pipe, 'x |');", true),
+            ("perl", "open(my $file, '<', 'x') || die;", false),
+            ("python3", "from os import execvp\nexecvp('x', [])", true),
+            ("python3", "import os as system", true),
+            ("python3", "print(platform.system())", false),
+            ("php", "`x`;", true),
+            ("ruby", "%x(x)", true),
             ("node", "require('child_process').spawn('x')", true),
             ("nodejs", "const found = /x/.exec(line)", false),
             ("ruby3.1", "spawn \"x\"", true),

@@ -7,6 +7,7 @@ pub(crate) mod inspect;
 pub(crate) mod interpreter;
 mod ld_so;
 mod ld_so_predicted;
+mod modules;
 mod privileges;
 pub(crate) mod process;
 pub(crate) mod report;

@@ -3,7 +3,7 @@
 
 pub(crate) mod container;
 mod find;
-mod shell_loop;
+mod script_loop;
 mod stop;
 mod supervisor;
 pub(crate) mod unit;

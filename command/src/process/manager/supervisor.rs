@@ -1,7 +1,7 @@
 //! Supervisors among the parents of a process: those that start it again when it has ended.
 
 use super::find::Member;
-use super::shell_loop::starts_in_a_loop;
+use super::script_loop::{may_restart, starts_in_a_loop};
 use super::{Manager, Parent, Supervise};
 use crate::process::holders::Holder;
 use crate::process::{info, users};
@@ -44,6 +44,11 @@ const WATCHERS: [(&str, bool); 25] = [
 /// Shells whose scripts may loop.
 const SHELLS: [&str; 9] = [
     "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "fish",
+];
+
+/// Other interpreters whose scripts may; a version may follow.
+const INTERPRETERS: [&str; 10] = [
+    "python", "pypy", "perl", "ruby", "node", "nodejs", "bun", "php", "lua", "tclsh",
 ];
 
 /// The nearest supervisor of the first process of a chain, whose others are its parents.
@@ -165,7 +170,8 @@ fn supervisor(parent: &Member, child: &Member, holder: &Member) -> Option<Manage
             on_change,
         }));
     }
-    (parent.session == holder.session && loops(parent, child)).then(|| {
+    let is_loop = || loops(parent, child) || script_restarts(parent);
+    (parent.session == holder.session && is_loop()).then(|| {
         Manager::Loop(Parent {
             pid: parent.pid,
             name: parent.name.clone(),
@@ -231,6 +237,33 @@ fn loops(shell: &Member, child: &Member) -> bool {
         .filter(|name| !name.is_empty())
         .collect();
     starts_in_a_loop(&text, &names)
+}
+
+/// Whether an interpreter runs a script that starts something in a loop.
+fn script_restarts(parent: &Member) -> bool {
+    let called = parent.arguments.first().map_or("", String::as_str);
+    let name = called.rsplit('/').next().unwrap_or(called);
+    let language = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+    if !INTERPRETERS.contains(&language) {
+        return false;
+    }
+    let folder = directory(parent.pid).map(PathBuf::from).unwrap_or_default();
+    let mut words = parent.arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        if ["-c", "-e", "-E", "-r", "--eval"].contains(&word.as_str()) {
+            let text = words.next();
+            if text.is_some_and(|text| may_restart(text)) {
+                return true;
+            }
+            continue;
+        }
+        let path = folder.join(word);
+        if !word.starts_with('-') && path.is_file() {
+            let text = fs::read(path).unwrap_or_default();
+            return may_restart(&String::from_utf8_lossy(&text));
+        }
+    }
+    false
 }
 
 /// A variable of a process's environment, as it was started, if we may read it.

@@ -136,8 +136,10 @@ pub(super) const SHELLS: &str =
     "sh bash rbash dash ash ksh ksh93 mksh lksh yash posh zsh fish csh tcsh";
 
 /// Other programs that are there to start others, and that call `bind` themselves or load what may,
-/// so that their files do not tell.
-pub(super) const OTHERS: &str = "abduco byobu circusd cron crond daemonize dtach expect faketime \
-                                 firejail foreman honcho make monit nodemon npm npx parallel \
-                                 pm2-runtime runsv runsvdir s6-supervise s6-svscan screen \
-                                 supervise supervisord svscan tmux unbuffer watch watchexec yarn";
+/// so that their files do not tell; and interpreters whose scripts are not looked at.
+pub(super) const OTHERS: &str = "abduco byobu circusd cron crond daemonize dtach elixir emacs erl \
+                                 escript expect faketime firejail foreman gawk guile honcho iex \
+                                 julia make monit nodemon npm npx octave parallel pm2-runtime R \
+                                 racket Rscript runsv runsvdir s6-supervise s6-svscan sbcl screen \
+                                 supervise supervisord svscan tmux unbuffer vim watch watchexec \
+                                 yarn";

@@ -1,4 +1,4 @@
-//! Finds whether a shell script runs a program in a loop, and so restarts it when it exits.
+//! Finds whether a script runs a program in a loop, and so restarts it when it exits.
 
 /// Whether a loop of the script names one of these programs, in its body or in its condition, or
 /// runs a variable's value as a command, as in `while :; do "$@"; done`. A program that is started
@@ -36,6 +36,44 @@ pub(super) fn starts_in_a_loop(script: &str, names: &[&str]) -> bool {
         }
     }
     false
+}
+
+/// How scripts in Python, Perl, Ruby, Node and the like start a program.
+const STARTS: [&str; 8] = [
+    "Popen",
+    "exec",
+    "fork",
+    "popen",
+    "qx",
+    "spawn",
+    "subprocess",
+    "system",
+];
+
+/// Whether a script in such a language starts something within a loop, or when something has ended.
+pub(super) fn may_restart(script: &str) -> bool {
+    /// So many lines belong to a loop at most.
+    const LONGEST: usize = 20;
+    let lines: Vec<&str> = script
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with(['#', '/', '*']))
+        .collect();
+    let starts = |lines: &[&str]| {
+        let has = |line: &&str| STARTS.iter().any(|start| line.contains(start));
+        lines.iter().any(has)
+    };
+    let on_exit = ["on('exit'", "on(\"exit\"", "on('close'", "on(\"close\""];
+    if on_exit.iter().any(|it| script.contains(it)) {
+        return starts(&lines);
+    }
+    let begins_loop = |line: &str| {
+        line.split(|letter: char| !letter.is_alphanumeric())
+            .any(|word| matches!(word, "while" | "until" | "loop" | "setInterval"))
+            || line.starts_with("for")
+    };
+    (0..lines.len())
+        .any(|at| begins_loop(lines[at]) && starts(&lines[at..lines.len().min(at + LONGEST)]))
 }
 
 /// The last part of a path.
@@ -87,6 +125,25 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(starts_in_a_loop(script, &["server"]), expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn tells_a_script_that_restarts_from_others() {
+        for (script, expected) in [
+            ("import subprocess\nwhile True: subprocess.run(['x'])", true),
+            ("while True:\n  p = Popen(['x'])\n  p.wait()", true),
+            ("for (;;) { system('x') }", true),
+            ("loop do\n  pid = spawn('x')\n  Process.wait pid\nend", true),
+            (
+                "const start = () => spawn('x').on('exit', start)\nstart()",
+                true,
+            ),
+            ("import subprocess\nsubprocess.run(['x'])", false),
+            ("while True:\n  time.sleep(1)", false),
+            ("# while it runs\nos.execv('x', [])", false),
+        ] {
+            assert_eq!(may_restart(script), expected, "{script}");
         }
     }
 }
