@@ -171,7 +171,10 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
     for words in [
         &python.to_string(),
         &loads.display().to_string(),
-        &format!("perl -e '`{} {PORT}`'", server.display()),
+        &format!(
+            "perl -e 'open(my $pipe, \"|-\", \"{}\", {PORT}); close $pipe'",
+            server.display()
+        ),
         &format!("sh -c 'true; {python}'"),
         &format!("perl -e 'exec \"{}\", {PORT}'", server.display()),
         &format!("{launcher} SERVER"),

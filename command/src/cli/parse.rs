@@ -60,8 +60,9 @@ fn with_status<Cli: CommandFactory>(mut words: Vec<OsString>) -> Vec<OsString> {
 
 /// Whether a word is a port, or meant as one: what is wrong with it is then for `status` to say.
 fn is_meant_as_port(word: &str) -> bool {
-    word.starts_with(|letter: char| letter.is_ascii_digit())
-        || word.contains(':')
+    let word = word.trim_start_matches([' ', '+', ',']);
+    word.starts_with(char::is_numeric)
+        || word.contains([':', '/'])
         || word.parse::<PortList>().is_ok()
 }
 
@@ -138,6 +139,10 @@ mod tests {
             ("8080/udp", true),
             ("http://localhost:8080/", true),
             (":x", true),
+            (" 80", true),
+            ("+80", true),
+            ("٨٠", true),
+            ("udp/53", true),
             ("http", true),
             ("statsu", false),
         ] {

@@ -3,6 +3,7 @@
 
 use anyhow::{Result, bail};
 use libreuse_rules::settings::{Ports, Settings};
+use rustix::system::uname;
 use std::fs;
 use std::net::IpAddr;
 use std::result::Result as StdResult;
@@ -93,14 +94,15 @@ fn read(list: &str) -> StdResult<Vec<u16>, String> {
     Ok(listed(&settings.ports))
 }
 
-/// An entry without what says that it is of UDP: `53/udp`, `udp:53`, `udp://localhost:53`.
+/// An entry without what says that it is of UDP: `53/udp`, `udp/53`, `udp:53`,
+/// `udp://localhost:53`.
 fn of_udp(text: &str) -> Option<String> {
     if let Some((port, protocol)) = text.rsplit_once('/') {
         if protocol.eq_ignore_ascii_case("udp") {
             return Some(port.to_owned());
         }
     }
-    let (protocol, port) = text.split_once(':')?;
+    let (protocol, port) = text.split_once([':', '/'])?;
     protocol.eq_ignore_ascii_case("udp").then(|| {
         let of_url = port.strip_prefix("//");
         of_url.map_or_else(
@@ -115,7 +117,7 @@ fn item(text: &str, protocol: &str) -> StdResult<String, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return of_url(scheme, rest);
     }
-    let text = match text.split_once(':') {
+    let text = match text.split_once([':', '/']) {
         Some((word, port)) if word.eq_ignore_ascii_case("tcp") => port,
         _ => text,
     };
@@ -176,14 +178,35 @@ fn of_url(scheme: &str, rest: &str) -> StdResult<String, String> {
     item(&format!("{host}:{port}"), "tcp")
 }
 
-/// Whether an address may be one of this machine. Which one does not matter: the diagnosis is for
-/// all of them.
+/// Whether an address may be one of this machine, or a name for one. Which one does not matter: the
+/// diagnosis is for all of them.
 fn is_here(host: &str) -> bool {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    matches!(bare, "" | "*" | "localhost") || bare.parse::<IpAddr>().is_ok()
+    // `fe80::1%eth0`, `localhost.`
+    let bare = bare.split('%').next().unwrap_or_default();
+    let name = bare.trim_end_matches('.');
+    matches!(bare, "" | "*") || name.parse::<IpAddr>().is_ok() || is_our_name(name)
+}
+
+/// Whether this machine has this name, or /etc/hosts gives it to a loopback address (hosts(5)).
+fn is_our_name(name: &str) -> bool {
+    let own = uname();
+    let is_it = |other: &str| other.eq_ignore_ascii_case(name);
+    let is_loopback = |line: &str| {
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let address = words.next().and_then(|it| it.parse::<IpAddr>().ok());
+        address.is_some_and(|it| it.is_loopback()) && words.any(is_it)
+    };
+    is_it("localhost")
+        || own.nodename().to_str().is_ok_and(is_it)
+        || fs::read_to_string("/etc/hosts").is_ok_and(|hosts| hosts.lines().any(is_loopback))
 }
 
 /// The port of a service (services(5)). From the file: the name service can't be asked by a program
@@ -193,7 +216,8 @@ fn service(name: &str, protocol: &str) -> Option<u16> {
         let mut words = line.split('#').next()?.split_whitespace();
         let official = words.next()?;
         let port = words.next()?.strip_suffix(protocol)?.strip_suffix('/')?;
-        (official == name || words.any(|alias| alias == name)).then(|| port.parse().ok())?
+        let is_it = |other: &str| other.eq_ignore_ascii_case(name);
+        (is_it(official) || words.any(is_it)).then(|| port.parse().ok())?
     })
 }
 
@@ -306,6 +330,10 @@ mod tests {
             ("*:8080", &[8080]),
             ("8080/tcp", &[8080]),
             ("tcp:8080", &[8080]),
+            ("tcp/8080", &[8080]),
+            ("LOCALHOST.:8080", &[8080]),
+            ("[fe80::1%eth0]:8080", &[8080]),
+            ("HTTP", &[80]),
             ("tcp://localhost:8080", &[8080]),
             ("localhost:8080/TCP", &[8080]),
             (":7-9,12/tcp", &[7, 8, 9, 12]),
@@ -341,7 +369,7 @@ mod tests {
         let ports = all(&[
             "53/udp,80".parse().unwrap(),
             "8000-8001/UDP".parse().unwrap(),
-            "udp:9002,UDP:localhost:9003".parse().unwrap(),
+            "udp/9002,UDP:localhost:9003".parse().unwrap(),
             "udp://127.0.0.1:9004/".parse().unwrap(),
         ]);
         assert_eq!(
