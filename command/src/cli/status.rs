@@ -267,7 +267,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
     Ok(answer)
 }
 
-/// Of the objects and arrays in JSON, those in `sockets` are the fifth from outside.
+/// Those in `sockets` are the fifth level of the JSON's objects and arrays.
 const A_SOCKET_A_LINE: usize = 4;
 
 /// The answer as `--json` has it.

@@ -128,7 +128,7 @@ struct Service<'a> {
     home: PathBuf,
     /// The unit's, if systemd answers.
     properties: Option<Properties>,
-    /// Of the programs that it starts.
+    /// The findings about the programs that it starts.
     reports: Vec<Report>,
 }
 

@@ -52,7 +52,7 @@ const OFTEN: Duration = Duration::from_millis(50);
 /// Between two lines about failures that may have been lost.
 const LOST_PAUSE: Duration = Duration::from_secs(10);
 
-/// What happened, as `--json` has it.
+/// The event, as `--json` prints it.
 #[derive(Serialize)]
 struct Event<'a> {
     time_ms: u64,

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// What to do with LD_PRELOAD.
+/// How the program's LD_PRELOAD changes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Inherited<'a> {
     /// Put the library in front of the others.

@@ -10,7 +10,7 @@ pub(crate) const NAME: &str = "libreuse.so";
 /// A way to name the library in LD_PRELOAD.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct PreloadPath {
-    /// What LD_PRELOAD holds.
+    /// The value of LD_PRELOAD.
     pub(crate) preload: PathBuf,
     /// The files of which the dynamic linker then takes one.
     pub(crate) files: Vec<PathBuf>,
@@ -63,12 +63,12 @@ pub(super) fn invalid_in_preload(path: &Path) -> Option<String> {
     })
 }
 
-/// What glibc's dynamic linkers put in the place of `$LIB`, for 64-bit and for 32-bit programs: on
-/// Debian, on Red Hat and SUSE, on Arch. Debian's libc6-i386 has it as on Arch.
+/// The values of glibc's `$LIB` (ld.so(8)), for 64-bit and for 32-bit programs: on Debian, on Red
+/// Hat and SUSE, on Arch. Debian's libc6-i386 has it as on Arch.
 const LIB_64: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
 const LIB_32: [&str; 3] = ["lib/i386-linux-gnu", "lib", "lib32"];
 
-/// What the dynamic linker with this path puts in the place of `$LIB`, if a distribution installed
+/// Returns the value of `$LIB` for the dynamic linker at this path, if a distribution installed
 /// it: its own folder (`DL_DST_LIB` in glibc's elf/Makefile).
 pub(crate) fn lib_of(interpreter: &Path) -> Option<&'static str> {
     let below = interpreter.parent()?.strip_prefix("/").ok()?;

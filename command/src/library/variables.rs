@@ -60,7 +60,7 @@ fn option(name: &'static str) -> String {
         .replace('_', "-")
 }
 
-/// What stands for the value in the help: `on|off`, or the last word of the option's name.
+/// Names the value in the help: `on|off`, or the last word of the option's name.
 fn placeholder(setting: &Setting) -> String {
     if setting.default.starts_with('`') && setting.values.starts_with('`') {
         setting.values.replace("` `", "|").replace('`', "")

@@ -31,7 +31,7 @@ pub(crate) struct Diagnosis {
     pub(super) managers: ByPid,
 }
 
-/// What all ports of one command share.
+/// The scope, the ephemeral ports and the managers: all ports of one command share them.
 pub(crate) struct Surroundings {
     pub(crate) scope: Scope,
     /// The ports that the kernel gives to outgoing connections.

@@ -68,7 +68,7 @@ impl Scope {
 }
 
 /// Prefixes sudo unless all holders are our own processes.
-pub(crate) fn as_owner(holders: &[Holder], command: &str) -> String {
+fn as_owner(holders: &[Holder], command: &str) -> String {
     let own = getuid();
     let is_ours = |holder: &Holder| holder.info.uid == Some(own.as_raw());
     if holders.iter().all(is_ours) {

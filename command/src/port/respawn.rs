@@ -21,7 +21,7 @@ pub(crate) struct Respawn {
     pub(crate) by: Option<Starter>,
 }
 
-/// What has restarted a holder.
+/// The manager or process that has restarted a holder.
 #[derive(Debug)]
 pub(crate) enum Starter {
     Manager(Manager),

@@ -14,10 +14,10 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, Serialize)]
 pub(crate) struct Socket {
     pub(crate) state: TcpState,
-    /// Of a listener or what is only bound. A connection's addresses show it.
+    /// For a listener or a bound socket. A connection's addresses show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<&'static str>,
-    /// Of an IPv6 listener: whether it takes IPv4 as well.
+    /// For an IPv6 listener, whether it accepts IPv4 as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dual_stack: Option<bool>,
     pub(crate) local: Endpoint,
@@ -171,7 +171,7 @@ impl Socket {
     }
 
     /// Whether a program has yet to accept it.
-    pub(crate) fn waits_to_be_accepted(&self) -> bool {
+    fn waits_to_be_accepted(&self) -> bool {
         !self.is_open() && !self.leftover
     }
 

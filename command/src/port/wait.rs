@@ -128,7 +128,7 @@ struct InTheWay {
 }
 
 fn look(wish: Wish<'_>, busy: &[u16], watched: &mut Watched) -> Result<(InTheWay, bool)> {
-    /// Of thousands of ports nobody reads more than the first.
+    /// Nobody reads more than the first of thousands of ports.
     const SHOWN: usize = 3;
     let entries = sock_diag::dump(Which::These(busy))?;
     let changed = watched.watch(entries.iter().map(|entry| entry.inode));

@@ -182,7 +182,7 @@ pub(crate) fn uid(pid: i32) -> Option<u32> {
     Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
 }
 
-/// What the kernel says of a process in one line (proc_pid_stat(5)).
+/// Reads `/proc/PID/stat` (proc_pid_stat(5)).
 pub(super) fn stat(pid: i32) -> Option<Stat> {
     Stat::from_read(proc::bytes(format!("/proc/{pid}/stat")).ok()?.as_slice()).ok()
 }

@@ -1,4 +1,4 @@
-//! What the kernel says of a process or thread in its text files (proc(5)).
+//! Reads the text files of a process or thread (proc(5)).
 
 use procfs::prelude::FromRead;
 use procfs::process::Status;

@@ -13,7 +13,7 @@ pub(crate) enum Finding {
     Note(Note),
 }
 
-/// What keeps the library out of a program, or the program's calls from it.
+/// A reason why the library does not get into a program, or does not get its calls.
 #[derive(Debug)]
 pub(crate) enum Problem {
     Go {
@@ -69,15 +69,15 @@ pub(crate) enum Problem {
         program: String,
         root: PathBuf,
     },
-    /// Of a process: `LIBREUSE_PROGRAMS` does not name it.
+    /// `LIBREUSE_PROGRAMS` does not list this process.
     NotChosen,
-    /// Of a process: it was started without a tracer.
+    /// The process was started without a tracer.
     StaticAndUntraced,
-    /// Of a process: what LD_PRELOAD was.
+    /// The process's LD_PRELOAD.
     NotLoaded {
         given: Option<String>,
     },
-    /// Of a process: a listener that does not carry the option, though the library is there.
+    /// A listener of the process does not carry the option, though the library is mapped.
     ListenerPastLibrary {
         local: String,
         port: u16,
@@ -171,11 +171,11 @@ pub(crate) enum Note {
     NoBind(Reach),
     MaySetOption,
     NeverSetsOption,
-    /// Of a process: the library.
+    /// The process has mapped the library.
     Mapped {
         file: String,
     },
-    /// Of a process: BPF programs, at this control group.
+    /// BPF programs serve the process, attached at this control group.
     Attached {
         group: String,
     },
@@ -186,7 +186,7 @@ pub(crate) enum Note {
     },
     WrongVariable(String),
     SocketsUnreadable(String),
-    /// Of a process with no engine at work: its listeners carry the option.
+    /// The process's listeners carry the option, and no engine is at work in it.
     ListenersCarryOption,
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What runs such scripts; a version may follow.
+/// The interpreters of such scripts; a version may follow.
 const INTERPRETERS: [&str; 14] = [
     "bun", "deno", "expect", "lua", "node", "nodejs", "perl", "php", "pypy", "python", "raku",
     "ruby", "tclsh", "wish",

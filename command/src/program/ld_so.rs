@@ -81,7 +81,7 @@ pub(super) fn dry_run(
     describe_imports(report);
 }
 
-/// What a file imports.
+/// The functions that a file imports.
 struct Calls {
     hooked: BTreeSet<&'static str>,
     loads: bool,

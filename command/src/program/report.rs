@@ -1,4 +1,4 @@
-//! What was found about a program or process.
+//! Collects the findings about a program or process.
 
 use super::explain;
 use super::finding::{Finding, Hopeless, Note, Problem, Reach, Untraceable};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What was found about a program or process.
+/// The findings about a program or process.
 #[derive(Debug, Default, Serialize)]
 #[allow(clippy::struct_excessive_bools)] // Independent answers, each asked for by name.
 pub(crate) struct Report {

@@ -49,7 +49,7 @@ pub(crate) fn starts_others(name: &str) -> bool {
         || WRAPPERS.iter().any(|wrapper| has_name(wrapper.names, name))
 }
 
-/// What a program of this name does with these arguments; `None` if it is not there to start
+/// Reads how a program starts another, from its name and arguments; `None` if it does not start
 /// others.
 pub(crate) fn start<T: AsRef<OsStr>>(name: &str, arguments: &[T]) -> Option<Wrapped> {
     let arguments: Vec<OsString> = arguments.iter().map(|it| it.as_ref().to_owned()).collect();

@@ -10,8 +10,8 @@ use std::path::Path;
 /// More than nearly every such file has.
 const USUAL: usize = 4096;
 
-/// What is in the file. A read that is given less than it has room for has reached the end: that is
-/// so of a file on a disk too.
+/// Reads the file. A read that is given less than it has room for has reached the end: that is so
+/// of a file on a disk too.
 pub(crate) fn bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut bytes = vec![0; USUAL];

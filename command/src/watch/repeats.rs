@@ -13,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A failure that was not seen for this long counts as new.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// What makes two failures the same one: the program, where it runs, and the port.
+/// Identifies a failure: the program, where it runs, and the port.
 #[derive(Debug, Eq, Hash, PartialEq)]
 struct Key {
     place: String,

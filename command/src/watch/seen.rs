@@ -1,4 +1,4 @@
-//! A program that could not bind, as it is at that moment: many exit at once.
+//! Observes a program that could not bind at that moment: many exit at once.
 
 use crate::engine::bpf::failures::{FailedCall, Failure, Failures};
 use crate::output;

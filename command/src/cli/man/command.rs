@@ -190,7 +190,7 @@ fn describe_option(page: &mut Page, option: &Arg) {
     }
 }
 
-/// What docs/json.md says of the answers' keys.
+/// The description of the answers' keys in docs/json.md.
 fn json(page: &mut Page) {
     page.section("JSON");
     for line in include_str!("json.md").split("\n\n").skip(1) {

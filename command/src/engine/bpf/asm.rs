@@ -37,7 +37,7 @@ pub(crate) enum Size {
     Double = 0x18,
 }
 
-/// What is compared, of two 64-bit numbers without a sign.
+/// A comparison of two unsigned 64-bit numbers.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 pub(crate) enum Jump {
@@ -46,7 +46,7 @@ pub(crate) enum Jump {
     NotEqual = 0x50,
 }
 
-/// What is computed, of 64 bits.
+/// An operation on 64 bits.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 pub(crate) enum Arithmetic {

@@ -1,4 +1,4 @@
-//! What the programs remember: the ports of an instance, and who has which address bound.
+//! Creates and reads the maps: the ports of an instance, and which socket has bound which address.
 
 use super::sys::{self, MapInfo, MapKind, Shared};
 use std::io;
@@ -128,7 +128,7 @@ fn set(words: &[AtomicU32]) -> Vec<u16> {
         .collect()
 }
 
-/// Who has an address bound without listening, for all instances: by address, and by socket.
+/// The sockets that are bound and don't listen, for all instances: by address, and by socket.
 #[derive(Debug)]
 pub(crate) struct BoundMaps {
     /// Address to socket.

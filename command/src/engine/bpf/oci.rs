@@ -63,7 +63,7 @@ pub(crate) fn written() -> Option<PathBuf> {
     (hook["hook"]["args"] == serde_json::json!(ARGUMENTS)).then_some(file)
 }
 
-/// What the runtime writes to the hook's stdin, as far as it is needed.
+/// The container's state, which the runtime writes to the hook's stdin, as far as it is needed.
 #[derive(Debug, Deserialize)]
 struct ContainerState {
     pid: u32,

@@ -107,7 +107,7 @@ fn has_ended(maker: &str) -> bool {
     }
 }
 
-/// What tells our process namespace from others; nothing, of the machine's own.
+/// Identifies our PID namespace; `None` if it is the machine's own.
 fn own_namespace() -> Option<u64> {
     if sees_all() {
         return None;

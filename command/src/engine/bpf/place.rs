@@ -104,7 +104,7 @@ fn with_suffix(name: &str) -> String {
     }
 }
 
-/// What a program answers; `None` if it is not there or fails.
+/// Runs a program and returns its output; `None` if it is missing or fails.
 fn asked(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)

@@ -106,7 +106,7 @@ const OUT: &str = "out";
 
 const SOCK_STREAM: i32 = libc::SOCK_STREAM;
 
-/// What the subflow of an MPTCP socket is as well, which is bound and listens in its place.
+/// Also the protocol of an MPTCP socket's subflow, which is bound and listens in its place.
 const TCP: i32 = libc::IPPROTO_TCP;
 
 // The stack, downwards.

@@ -13,7 +13,7 @@ use log::debug;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::thread;
 
-/// What was found.
+/// The sockets that were found.
 #[derive(Debug, Default)]
 pub(crate) struct Seeded {
     /// Listeners that carry the flag now.

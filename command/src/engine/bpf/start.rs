@@ -141,7 +141,7 @@ fn above_ours(group: &str) -> String {
     }
 }
 
-/// What of the settings can't be had from BPF programs.
+/// Lists the settings that BPF programs do not support.
 pub(crate) fn unsupported(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     for (is_set, option) in [

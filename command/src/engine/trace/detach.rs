@@ -18,7 +18,7 @@ pub(crate) struct DetachPolicy {
     pub(crate) limit: Duration,
 }
 
-/// What the program has come to.
+/// How far the program has come.
 #[derive(Debug)]
 pub(super) struct DetachState {
     terms: DetachPolicy,

@@ -1,4 +1,4 @@
-//! What is reported, in the words and the places of the library: on the program's stderr as long as
+//! Logs in the words and to the places of the library: on the program's stderr as long as
 //! that is the one it was started with, or in a file. Nothing here waits.
 
 use libreuse_rules::settings::Settings;
@@ -76,7 +76,7 @@ pub(super) fn descriptor() -> Option<BorrowedFd<'static>> {
     }
 }
 
-/// What this thread reports from now on is of this process.
+/// Has this thread log for this process from now on.
 pub(super) fn speak_for(process: i32) {
     PROCESS.set(process);
     SILENT.set(false);

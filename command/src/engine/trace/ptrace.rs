@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A thread of the program's, or the program.
 pub(super) type Tid = i32;
 
-/// What the kernel follows, and how it tells a stop at a system call from a signal. Never
+/// The ptrace options: what the kernel follows, and that syscall-stops differ from signals. Never
 /// `PTRACE_O_EXITKILL`: the program lives on when the tracer ends, which is how it
 /// detaches.
 const OPTIONS: libc::c_int = libc::PTRACE_O_TRACEFORK
@@ -24,7 +24,7 @@ const OPTIONS: libc::c_int = libc::PTRACE_O_TRACEFORK
 /// The number of `PTRACE_EVENT_STOP`, which not every libc has (`include/uapi/linux/ptrace.h`).
 const EVENT_STOP: libc::c_int = 128;
 
-/// What has happened to a tracee.
+/// A ptrace-stop, or the end of the tracee.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stop {
     /// It has ended.
@@ -166,7 +166,7 @@ pub(super) fn take(tid: Tid) -> Option<Stop> {
     }
 }
 
-/// What a tracee has stopped at, from the signal that stands for it and, above that, the event.
+/// Decodes a stop from the status of waitid(2): the signal and, in the higher bits, the event.
 fn stop(status: libc::c_int) -> Stop {
     let signal = status & 0xff;
     match status >> 8 {
@@ -197,7 +197,7 @@ pub(super) fn detach(tid: Tid, signal: libc::c_int) -> io::Result<()> {
     request(libc::PTRACE_DETACH, tid, 0, as_data(signal))
 }
 
-/// What an event says beside its kind: of an exec, the number that the thread had.
+/// Reads an event's message (`PTRACE_GETEVENTMSG`): for an exec, the thread's former tid.
 pub(super) fn message(tid: Tid) -> io::Result<u64> {
     let mut message: libc::c_ulong = 0;
     request(

@@ -127,7 +127,7 @@ impl<A: RemoteCaller> Kernel for Injected<'_, A> {
         Some((file.st_dev, file.st_ino))
     }
 
-    /// What is set from now on is set in one batch with the call, and no handler runs in between.
+    /// Begins a batch: what is set from now on is set with the call; no handler runs in between.
     fn block_signals(&self, (): &mut ()) -> bool {
         self.who.begin_batch();
         true

@@ -54,7 +54,7 @@ impl Socket<'_> {
         self.copy.as_fd()
     }
 
-    /// What tells its network namespace from others.
+    /// Identifies its network namespace.
     fn network(&self) -> Option<u64> {
         sockopt::network(self.copy.as_fd())
     }

@@ -85,11 +85,11 @@ struct Tracee {
     call: Option<Call>,
     /// When it has made that.
     entered: Option<Instant>,
-    /// That call, if it has been interrupted and is made again.
+    /// That call, if it has been interrupted and is restarted.
     restarted: Option<Restarted>,
     /// The last signal that it was given, and when.
     signalled: Option<(Instant, libc::c_int)>,
-    /// Of a `setsockopt` of `SO_REUSEADDR`: whether the socket carried that before.
+    /// For a `setsockopt` of `SO_REUSEADDR`, whether the socket carried it before.
     carried: bool,
     intercepted: Option<Interception>,
     /// The wait that a signal has interrupted.
@@ -440,7 +440,7 @@ fn read_address(tid: Tid, address: u64, length: u64) -> Option<Endpoint> {
     Endpoint::decode(bytes.get(..length)?)
 }
 
-/// What `LIBREUSE_PROGRAMS` may call a process.
+/// The names by which `LIBREUSE_PROGRAMS` may list a process.
 fn names_of(process: Tid) -> Vec<Vec<u8>> {
     procfs::process::Process::new(process).map_or_else(
         |_| Vec::new(),

@@ -35,7 +35,7 @@ pub(super) struct Sections<'data, Header: FileHeader<Endian = Endianness>, R: Re
     pub(super) data: R,
 }
 
-/// What a file's dynamic symbols say.
+/// The functions that a file imports and defines.
 pub(super) struct Functions {
     pub(super) imports: BTreeSet<&'static str>,
     pub(super) exports: BTreeSet<&'static str>,

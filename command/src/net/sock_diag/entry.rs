@@ -65,7 +65,7 @@ impl TcpState {
     /// Whether a socket in this state that no process owns is what a closed connection left behind.
     /// A connection that waits to be accepted has no owner either, but is established, or was
     /// closed by its peer.
-    pub(crate) fn is_of_the_dead(self) -> bool {
+    fn may_be_leftover(self) -> bool {
         matches!(
             self,
             Self::FinWait1 | Self::FinWait2 | Self::Closing | Self::LastAck | Self::TimeWait
@@ -79,7 +79,7 @@ pub(crate) struct SocketEntry {
     pub(crate) state: TcpState,
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
-    /// Of an IPv6 listener: whether it refuses IPv4.
+    /// For an IPv6 listener, whether it refuses IPv4.
     pub(crate) v6only: Option<bool>,
     /// How long until it expires, if the kernel has a timer for it.
     pub(crate) left_ms: Option<u32>,
@@ -127,6 +127,6 @@ impl SocketEntry {
 
     /// Whether it is what a closed connection left behind.
     pub(crate) fn is_leftover(&self) -> bool {
-        self.inode == 0 && self.state.is_of_the_dead()
+        self.inode == 0 && self.state.may_be_leftover()
     }
 }

@@ -339,7 +339,7 @@ fn pm2(daemon: &Member, child: i32) -> Manager {
     pm2_of(daemon, application(child).into_iter().collect())
 }
 
-/// Of a cluster the daemon holds the sockets, and nothing tells for which of its applications.
+/// In cluster mode the daemon holds the sockets, and nothing shows for which application.
 fn pm2_cluster(daemon: &Member) -> Manager {
     let mut names: Vec<String> = crate::process::holders::pids()
         .filter(|&pid| info::stat(pid).is_some_and(|stat| stat.ppid == daemon.pid))

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Unit {
     pub(crate) name: String,
-    /// Of a user's own manager: that user.
+    /// The user whose own manager it is, if it is one.
     user: Option<u32>,
     /// Its main process, if it has one (`MainPID`).
     main: Option<i32>,

@@ -1,4 +1,4 @@
-//! What is known of the programs that start another: their names, their options, and where the
+//! Lists the programs that start another: their names, their options, and where the
 //! program stands.
 
 /// A program that reads its options up to the first argument that is none, as getopt(3) does where

@@ -1,4 +1,4 @@
-//! What is attached to a control group.
+//! Attaches programs to control groups, and queries what is attached.
 
 use super::attributes::{Attributes, Command};
 use std::io;
@@ -40,7 +40,7 @@ pub(crate) fn detach(
         .map(drop)
 }
 
-/// What is attached to a cgroup.
+/// The programs that are attached to a cgroup.
 #[derive(Debug)]
 pub(crate) struct CgroupPrograms {
     /// How: 0 if it is the only one, and others are kept out below.

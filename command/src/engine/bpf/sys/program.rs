@@ -80,12 +80,12 @@ pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     Attributes::new().number(0, id).open(Command::ProgramById)
 }
 
-/// What the kernel says of a program.
+/// A program's description (struct bpf_prog_info).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ProgramInfo {
     pub(crate) id: u32,
     pub(crate) name: String,
-    /// What its instructions come to, whatever maps it uses.
+    /// A hash of its instructions, whatever maps it uses.
     pub(crate) tag: [u8; 8],
     pub(crate) maps: Vec<u32>,
 }

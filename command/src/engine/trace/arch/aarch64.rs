@@ -6,7 +6,7 @@ use super::{
 use crate::engine::trace::ptrace::{self, SyscallEntry, Tid};
 use std::io;
 
-/// What an ELF file calls the machines whose system calls are known here, and their width.
+/// The machines whose system calls are known here, by their names in ELF, and their width.
 pub(crate) const MACHINES: &[(&str, u8)] = &[("arm64", 64)];
 
 const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;

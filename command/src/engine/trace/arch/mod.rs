@@ -1,4 +1,4 @@
-//! What differs between processors: the numbers of system calls, where their arguments are, and how
+//! Hides what differs between processors: system call numbers, where the arguments are, and how
 //! one is made again.
 
 #[cfg(target_arch = "aarch64")]
@@ -53,7 +53,7 @@ pub(super) enum Call {
         value: u64,
         length: u64,
     },
-    /// Of a path below a folder: `AT_FDCWD` for the current one.
+    /// A path below a folder; `AT_FDCWD` is the current one.
     Exec {
         folder: i32,
         path: u64,
@@ -63,7 +63,7 @@ pub(super) enum Call {
         request: u64,
         tid: i32,
     },
-    /// Of the whole process.
+    /// exit_group(2)
     Exit,
     /// A handler of signals returns to where it was called.
     SignalReturn,
@@ -73,7 +73,7 @@ pub(super) enum Call {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Wait {
     pub(super) time: Time,
-    /// What it returns when that is up.
+    /// Its result when the time is up.
     pub(super) expired: i64,
 }
 
@@ -83,12 +83,12 @@ pub(super) enum Time {
     /// For as long as it takes.
     Unlimited,
     Milliseconds(i32),
-    /// What a `struct timespec` has, in words of 64 bits or of 32; no limit if the address is 0.
+    /// A `struct timespec`, in words of 64 bits or of 32; no limit if the address is 0.
     At {
         address: u64,
         words: Words,
     },
-    /// What the socket has as this option, a `struct timeval`.
+    /// This option of the socket, a `struct timeval`.
     Option {
         fd: i32,
         name: i32,

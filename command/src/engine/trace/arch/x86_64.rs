@@ -8,7 +8,7 @@ use super::{
 use crate::engine::trace::ptrace::{self, SyscallEntry, Tid, read};
 use std::io;
 
-/// What an ELF file calls the machines whose system calls are known here, and their width: x32
+/// The machines whose system calls are known here, by their names in ELF, and their width: x32
 /// programs are x86-64 and 32 bits wide, and number their calls otherwise.
 pub(crate) const MACHINES: &[(&str, u8)] = &[("x86-64", 64), ("i386", 32)];
 

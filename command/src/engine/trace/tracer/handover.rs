@@ -135,7 +135,7 @@ impl Tracer {
     }
 }
 
-/// What tells the PID namespace of a process, by what procfs calls it, from others.
+/// Identifies the PID namespace of a process, by its number in procfs.
 fn pid_namespace(process: &str) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{process}/ns/pid")).ok()
 }

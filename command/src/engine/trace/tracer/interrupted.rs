@@ -38,13 +38,13 @@ impl Restarted {
     }
 }
 
-/// What became of a signal that another thread has taken.
+/// How another thread handled a signal.
 enum Taken {
     Handled,
     Ignored,
 }
 
-/// What a process does about signals, and which ones wait.
+/// A process's dispositions of signals, and its pending ones.
 struct Signals {
     pending: u64,
     ignored: u64,
@@ -172,7 +172,7 @@ impl Tracer {
         }
     }
 
-    /// What a thread of a tracee's process has been given since then. If it was handled, it may
+    /// Finds a signal that another thread of the process has taken since then. If handled, it may
     /// have been the reason why another thread's call was interrupted, as it may without a tracer.
     fn taken_elsewhere(&self, tid: Tid, since: Instant) -> Option<Taken> {
         let process = process_of(tid);

@@ -22,7 +22,7 @@ pub(super) struct Interception {
     behind: Option<libc::user_regs_struct>,
     /// Whether the thread was put before the call again, which it has not made yet.
     is_restarted: bool,
-    /// What the call has come to, if it had to be made before the sequence asked for it.
+    /// The call's result, if it had to be made before the sequence asked for it.
     made: Option<Result<(), Errno>>,
     /// Whether the thread can be made to make other calls, if that is known.
     is_possible: Option<bool>,
@@ -184,7 +184,7 @@ impl Tracee {
     }
 }
 
-/// What a call has come to, from what it returns.
+/// Decodes a call's return value.
 fn result_of(value: i64) -> Result<(), Errno> {
     match value {
         0 => Ok(()),
