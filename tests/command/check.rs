@@ -1,7 +1,9 @@
 //! `check`: the verdict is what happens.
 
 use crate::{assert_says, check, code, json, nobody, reuseaddr, run, server};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use support::{
@@ -312,6 +314,22 @@ fn tells_of_a_process_whether_the_library_is_in_it() {
     let gone = reuseaddr(["check", "--pid", "4194304"]).run();
     assert_eq!(code(&gone), 2);
     assert_says(&gone.stderr, "there is no process 4194304");
+}
+
+/// The path of a file that it has mapped need not be UTF-8.
+#[test]
+fn tells_of_a_process_of_any_name() {
+    own_network();
+    let folder = Folder::new("check-named");
+    let binary = compile_c("named-victim", include_str!("../spec/victim.c"), &[]);
+    for name in [&b"server"[..], b"stra\xdfe"] {
+        let file = folder.copy(&binary, OsStr::from_bytes(name));
+        let mut running = Program::new(file).argument("5000").shimmed().start();
+        running.expect("listening");
+        let finished = reuseaddr(["check", "--pid", &running.pid().to_string()]).run();
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        assert_says(&finished.stdout, "libreuse.so is mapped");
+    }
 }
 
 #[test]

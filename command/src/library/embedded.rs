@@ -5,6 +5,7 @@ use super::layout::{self, NAME, invalid_in_preload};
 use super::ld_preload;
 use super::store::Folder;
 use crate::output::readable;
+use crate::process::status::maps;
 use crate::process::users::{absolute_path, own_home};
 use log::debug;
 use procfs::process::{MMapPath, Process, all_processes};
@@ -169,7 +170,7 @@ pub(super) fn used_by(folder: &Path) -> Option<String> {
         })
     };
     let maps_it = |process: &Process| {
-        process.maps().is_ok_and(|maps| {
+        maps(process).is_ok_and(|maps| {
             maps.iter().any(
                 |map| matches!(&map.pathname, MMapPath::Path(path) if path.starts_with(folder)),
             )

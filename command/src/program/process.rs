@@ -9,6 +9,7 @@ use crate::library::elf::{Elf, HOOKED};
 use crate::library::ld_preload::{self, VARIABLE};
 use crate::library::variables::Variables;
 use crate::output::readable;
+use crate::process::status::maps;
 use crate::process::{info, names, sockets};
 use anyhow::{Context, Result};
 use libreuse_rules::settings::Settings;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// Looks at a process.
 pub(crate) fn process(pid: u32) -> Result<Report> {
     let process = info::process(pid)?;
-    let maps = process.maps().with_context(|| {
+    let maps = maps(&process).with_context(|| {
         if getuid().is_root() {
             format!(
                 "even root may not look into process {pid} here: CAP_SYS_PTRACE is missing, or a \
