@@ -3,6 +3,7 @@
 
 use super::{Machine, WATCHING, attach, below, bpf, has_capabilities, is_root, kernel, watch};
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -194,15 +195,8 @@ fn says_in_one_line_where_it_cannot_attach() {
     assert!(attach(&parent).run().status.success());
 }
 
-#[test]
-fn names_who_keeps_it_out() {
-    let Some(mut machine) = Machine::new() else {
-        return;
-    };
-    let above = machine.group("exclusive");
-    let group = machine.below(&format!("{above}/below"));
-    // A bind program that does nothing, attached as Cilium before 1.14 did: with no flag.
-    let text = r"
+/// Attaches a bind program that returns a number, and does no more: folder, name, number, flags.
+const ATTACHES: &str = r"
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 number = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
@@ -212,14 +206,28 @@ def bpf(command, attributes):
     if result < 0:
         sys.exit(os.strerror(ctypes.get_errno()))
     return result
-code = ctypes.create_string_buffer(b'\xb7\0\0\0\1\0\0\0' + b'\x95' + bytes(7))
+folder, name, returned, flags = sys.argv[1:]
+move = struct.pack('=BBhi', 0xb7, 0, 0, int(returned))
+code = ctypes.create_string_buffer(move + b'\x95' + bytes(7))
 licence = ctypes.create_string_buffer(b'MIT')
-load = struct.pack('=IIQQIIQII16sII', 18, 2, ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, 0,
-                   b'cil_sock4_bind', 0, 8)
+load = struct.pack('=IIQQIIQII16sII', 18, 2, ctypes.addressof(code),
+                   ctypes.addressof(licence), 0, 0, 0, 0, 0, name.encode(), 0, 8)
 program = bpf(5, load)
-bpf(8, struct.pack('=IIII', os.open(sys.argv[1], os.O_RDONLY), program, 8, 0))
+bpf(8, struct.pack('=IIII', os.open(folder, os.O_RDONLY), program, 8, int(flags)))
 ";
-    let exclusive = Program::python(text).argument(machine.folder(&above)).run();
+
+#[test]
+fn names_who_keeps_it_out() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let above = machine.group("exclusive");
+    let group = machine.below(&format!("{above}/below"));
+    // As Cilium before 1.14 did: with no flag.
+    let exclusive = Program::python(ATTACHES)
+        .argument(machine.folder(&above))
+        .arguments(["cil_sock4_bind", "1", "0"])
+        .run();
     assert!(exclusive.status.success(), "{exclusive:#?}");
     for group in [&group, &above] {
         fails(
@@ -485,6 +493,63 @@ for path in sys.argv[1:]:
     assert_eq!(below("/sys/fs/bpf"), [""; 0]);
     let attached = attach(&group).run();
     assert!(attached.status.success(), "{attached:#?}");
+}
+
+/// An older version's program, which this test has refuse every bind: beside ours it would go on.
+#[test]
+fn what_another_version_has_attached_is_replaced() {
+    const MULTI: &str = "2";
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("replaced");
+    let attached = |name: &str| {
+        let old = Program::python(ATTACHES)
+            .argument(machine.folder(&group))
+            .arguments([name, "0", MULTI])
+            .run();
+        assert!(old.status.success(), "{old:#?}");
+    };
+    attached("reuse_bind4");
+    let binds = Program::python("socket.socket().bind(('127.0.0.1', 5000))");
+    let refused = machine.inside(&group, &binds).run();
+    assert!(refused.stderr.contains("PermissionError"), "{refused:#?}");
+    assert!(attach(&group).run().status.success());
+    assert!(machine.serves(&group));
+    // The control: what is not ours stays.
+    assert!(bpf(["detach", "--cgroup", &group]).run().status.success());
+    attached("another_bind4");
+    assert!(attach(&group).run().status.success());
+    let refused = machine.inside(&group, &binds).run();
+    assert!(refused.stderr.contains("PermissionError"), "{refused:#?}");
+}
+
+/// Where the file system is mounted as the kernel does, anybody may make a folder of our name.
+#[test]
+fn its_folder_is_roots_alone() {
+    const FOLDER: &str = "/sys/fs/bpf/libreuse";
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("folder");
+    fs::create_dir(FOLDER).expect("the file system is ours");
+    chown(FOLDER, Some(65534), None).expect("root may");
+    fails(
+        &attach(&group),
+        "/sys/fs/bpf/libreuse is not root's, and is left alone",
+    );
+    assert!(Path::new(FOLDER).exists());
+    fs::remove_dir(FOLDER).expect("it is there, and empty");
+    // The control, with a umask that takes nothing away.
+    let attached = Program::new(program(&["sh"]))
+        .arguments(["-c", "umask 0 && exec \"$0\" \"$@\""])
+        .command(&attach(&group))
+        .run();
+    assert!(attached.status.success(), "{attached:#?}");
+    for folder in [FOLDER.to_owned(), format!("{FOLDER}/v1")] {
+        let found = fs::metadata(&folder).expect("it was made");
+        assert_eq!((found.mode() & 0o7777, found.uid()), (0o700, 0), "{folder}");
+    }
 }
 
 #[test]

@@ -88,6 +88,9 @@ pub(crate) fn remove(group: &str) -> Result<()> {
 
 /// Removes all pins.
 pub(crate) fn remove_all() -> Result<()> {
+    if fs::symlink_metadata(FOLDER).is_ok_and(|found| !is_roots(&found)) {
+        return Ok(());
+    }
     match fs::remove_dir_all(FOLDER) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).context(format!("{FOLDER} can't be removed"))
@@ -184,14 +187,17 @@ fn folder() -> Result<PathBuf> {
                 return Err(error).with_context(|| format!("{} can't be made", folder.display()));
             }
         }
-        // Anybody may make folders in /sys/fs/bpf where it is mounted as the kernel does by
-        // default.
-        let found = fs::symlink_metadata(folder)?;
-        if !found.is_dir() || found.uid() != 0 {
+        if !is_roots(&fs::symlink_metadata(folder)?) {
             bail!("{} is not root's, and is left alone", folder.display());
         }
     }
     Ok(versioned)
+}
+
+/// Whether it is a folder that root has made: anybody may make one where the file system is mounted
+/// as the kernel does by default.
+fn is_roots(found: &fs::Metadata) -> bool {
+    found.is_dir() && found.uid() == 0
 }
 
 #[cfg(test)]
