@@ -3,7 +3,7 @@
 use crate::server::{PORT, Server};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-use support::{Program, TcpState, own_network, sysctl, wait_for, wait_until};
+use support::{Program, TcpState, own_network, patience, sysctl, wait_for, wait_until};
 
 /// The run before had no shim, so only time helps: a minute, or three seconds where that is how
 /// long such an orphan is kept.
@@ -43,9 +43,8 @@ fn outlasts_time_wait() {
         .program
         .start();
     wait_for(PORT, TcpState::TimeWait, 1);
-    // Twice the patience of one expectation.
     let mut line = None;
-    while line.is_none() && start.elapsed() < Duration::from_secs(100) {
+    while line.is_none() && start.elapsed() < Duration::from_secs(70) + patience() {
         line = second.line_within(Duration::from_secs(1));
     }
     assert_eq!(line.as_deref(), Some("listening"));
