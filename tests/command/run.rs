@@ -433,6 +433,23 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
             "{finished:#?}"
         );
     }
+    // Of one that can't call it, the file says so, unless it needs more than libc.
+    let nothing = compile_c("doubted-nothing", "int main(void) { return 0; }", &[]);
+    let with_a_library = compile_c(
+        "doubted-library",
+        "int main(void) { return 0; }",
+        &["-Wl,--no-as-needed", "-lresolv"],
+    );
+    for (program, asked) in [(&nothing, false), (&with_a_library, true)] {
+        let finished = run().argument("-v").argument(program).run();
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        assert_eq!(
+            finished.stderr.contains(" --list with "),
+            asked,
+            "{finished:#?}"
+        );
+        assert_says(&finished.stderr, "engine trace: ");
+    }
     // A linker that goes by the usual name, as gcompat's on musl does, and is not glibc's.
     let replaced = "mount --bind \"$1\" /lib64/ld-linux-x86-64.so.2 && shift && exec \"$@\"";
     let finished = Program::new("/usr/bin/unshare")
