@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn lasts_as_long_as_the_work_and_leaves_how_nice_the_thread_is() {
         // SAFETY: it takes numbers alone.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 3) };
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
         let before = policy_and_nice();
-        assert_eq!(before, ("0".into(), "3".into()));
+        assert_eq!(before, ("0".into(), "19".into()));
         let is_allowed = set(libc::SCHED_FIFO, 1);
         if is_allowed {
             assert!(set(libc::SCHED_OTHER, 0));
