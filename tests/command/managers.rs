@@ -210,6 +210,7 @@ fn what_a_loop_starts_again_is_not_called_free() {
     let slower = format!("while :; do {server} 5000; sleep 0.5; done");
     let until = format!("until {server} 5000; do sleep 0.1; done");
     let perl = format!("while (1) {{ system('{server}', '5000') }}");
+    let keeper = python.replace("while True: ", "def go(): ") + "\nwhile True: go()";
     // The last way has no name that anybody knows.
     let unread = format!(
         "import os\ndef again(): os.spawnl(os.P_WAIT, '{server}', 's', '5000'); again()\nagain()"
@@ -224,6 +225,10 @@ fn what_a_loop_starts_again_is_not_called_free() {
             Some("python3"),
         ),
         (vec!["/usr/bin/perl", "-e", &perl], Some("perl")),
+        (
+            vec!["/usr/bin/python3", "-I", "-c", &keeper],
+            Some("python3"),
+        ),
         (vec!["/usr/bin/python3", "-I", "-c", &unread], None),
     ] {
         // In the middle, so that the loop is no parent of the test's.

@@ -177,6 +177,7 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
         ),
         &format!("sh -c 'true; {python}'"),
         &format!("perl -e 'exec \"{}\", {PORT}'", server.display()),
+        "git -c 'alias.serve=!SERVER' serve",
         &format!("{launcher} SERVER"),
         &format!("sh -c '{launcher} SERVER; true'"),
         "execlineb -c 's6-setuidgid nobody SERVER'",

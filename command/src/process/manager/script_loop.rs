@@ -52,7 +52,7 @@ const STARTS: [&str; 8] = [
 
 /// Whether a script in such a language starts something within a loop, or when something has ended.
 pub(super) fn may_restart(script: &str) -> bool {
-    /// So many lines belong to a loop at most.
+    /// So many lines belong to a loop of `for` at most.
     const LONGEST: usize = 20;
     let lines: Vec<&str> = script
         .lines()
@@ -67,13 +67,16 @@ pub(super) fn may_restart(script: &str) -> bool {
     if on_exit.iter().any(|it| script.contains(it)) {
         return starts(&lines);
     }
-    let begins_loop = |line: &str| {
+    // A keeper's loop often calls a function that starts it; `for` is for other things as well.
+    let words = |line: &str| {
         line.split(|letter: char| !letter.is_alphanumeric())
             .any(|word| matches!(word, "while" | "until" | "loop" | "setInterval"))
-            || line.starts_with("for")
     };
+    if lines.iter().any(|line| words(line)) {
+        return starts(&lines);
+    }
     (0..lines.len())
-        .any(|at| begins_loop(lines[at]) && starts(&lines[at..lines.len().min(at + LONGEST)]))
+        .any(|at| lines[at].starts_with("for") && starts(&lines[at..lines.len().min(at + LONGEST)]))
 }
 
 /// The last part of a path.
@@ -133,6 +136,10 @@ mod tests {
         for (script, expected) in [
             ("import subprocess\nwhile True: subprocess.run(['x'])", true),
             ("while True:\n  p = Popen(['x'])\n  p.wait()", true),
+            (
+                "def go():\n  return Popen(['x'])\nwhile True:\n  if go().wait(): break",
+                true,
+            ),
             ("for (;;) { system('x') }", true),
             ("loop do\n  pid = spawn('x')\n  Process.wait pid\nend", true),
             (

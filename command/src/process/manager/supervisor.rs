@@ -47,8 +47,9 @@ const SHELLS: [&str; 9] = [
 ];
 
 /// Other interpreters whose scripts may; a version may follow.
-const INTERPRETERS: [&str; 10] = [
-    "python", "pypy", "perl", "ruby", "node", "nodejs", "bun", "php", "lua", "tclsh",
+const INTERPRETERS: [&str; 13] = [
+    "awk", "gawk", "mawk", "python", "pypy", "perl", "ruby", "node", "nodejs", "bun", "php", "lua",
+    "tclsh",
 ];
 
 /// The nearest supervisor of the first process of a chain, whose others are its parents.
@@ -248,19 +249,15 @@ fn script_restarts(parent: &Member) -> bool {
         return false;
     }
     let folder = directory(parent.pid).map(PathBuf::from).unwrap_or_default();
-    let mut words = parent.arguments.iter().skip(1);
-    while let Some(word) = words.next() {
-        if ["-c", "-e", "-E", "-r", "--eval"].contains(&word.as_str()) {
-            let text = words.next();
-            if text.is_some_and(|text| may_restart(text)) {
-                return true;
-            }
-            continue;
-        }
+    for word in parent.arguments.iter().skip(1) {
         let path = folder.join(word);
         if !word.starts_with('-') && path.is_file() {
             let text = fs::read(path).unwrap_or_default();
             return may_restart(&String::from_utf8_lossy(&text));
+        }
+        // A script may be an argument itself.
+        if may_restart(word) {
+            return true;
         }
     }
     false

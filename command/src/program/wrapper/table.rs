@@ -138,8 +138,9 @@ pub(super) const SHELLS: &str =
 /// Other programs that are there to start others, and that call `bind` themselves or load what may,
 /// so that their files do not tell; and interpreters whose scripts are not looked at.
 pub(super) const OTHERS: &str = "abduco beam.smp byobu circusd cron crond daemonize dtach elixir \
-                                 emacs erl escript expect faketime firejail foreman gawk guile \
-                                 honcho iex julia make monit nodemon npm npx octave parallel \
-                                 pm2-runtime R racket Rscript runsv runsvdir s6-supervise \
-                                 s6-svscan sbcl screen supervise supervisord svscan tmux \
-                                 unbuffer vim watch watchexec yarn";
+                                 emacs erl escript expect faketime firejail foreman gawk git \
+                                 guile hg honcho iex inetd ip julia make monit nodemon npm npx \
+                                 octave parallel perf pm2-runtime R racket Rscript runsv \
+                                 runsvdir s6-supervise s6-svscan sbcl screen supervise \
+                                 supervisord svscan systemd-socket-activate tmux unbuffer vim \
+                                 watch watchexec xinetd yarn";
