@@ -190,7 +190,7 @@ fn describe_option(page: &mut Page, option: &Arg) {
     }
 }
 
-/// The description of the answers' keys in docs/json.md.
+/// The description of the answers' keys, from the page on JSON.
 fn json(page: &mut Page) {
     page.section("JSON");
     for line in include_str!("json.md").split("\n\n").skip(1) {
