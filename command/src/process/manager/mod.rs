@@ -60,7 +60,7 @@ pub(crate) enum Manager {
     /// A program that starts it again when it ends or when a file changes, and that has no command
     /// to stop it.
     Watcher(Parent),
-    /// A shell script that loops.
+    /// A script that loops, in a shell's language or another.
     Loop(Parent),
 }
 

@@ -50,7 +50,22 @@ const STARTS: [&str; 8] = [
     "system",
 ];
 
-/// Whether a script in such a language starts something within a loop, or when something has ended.
+/// How they wait until it has ended: nothing is restarted before.
+const WAITS: [&str; 10] = [
+    "call(",
+    "communicate",
+    "exec(",
+    "execSync",
+    "poll",
+    "qx",
+    "run(",
+    "spawnSync",
+    "system",
+    "wait",
+];
+
+/// Whether a script in such a language starts something within a loop that also waits for it, or
+/// when something has ended.
 pub(super) fn may_restart(script: &str) -> bool {
     /// So many lines belong to a loop of `for` at most.
     const LONGEST: usize = 20;
@@ -59,13 +74,13 @@ pub(super) fn may_restart(script: &str) -> bool {
         .map(str::trim_start)
         .filter(|line| !line.starts_with(['#', '/', '*']))
         .collect();
-    let starts = |lines: &[&str]| {
-        let has = |line: &&str| STARTS.iter().any(|start| line.contains(start));
-        lines.iter().any(has)
+    let restarts = |lines: &[&str]| {
+        let waits = |line: &&str| WAITS.iter().any(|wait| line.contains(wait));
+        lines.iter().any(|line| starts_something(line)) && lines.iter().any(waits)
     };
     let on_exit = ["on('exit'", "on(\"exit\"", "on('close'", "on(\"close\""];
     if on_exit.iter().any(|it| script.contains(it)) {
-        return starts(&lines);
+        return lines.iter().any(|line| starts_something(line));
     }
     // A keeper's loop often calls a function that starts it; `for` is for other things as well.
     let words = |line: &str| {
@@ -73,10 +88,21 @@ pub(super) fn may_restart(script: &str) -> bool {
             .any(|word| matches!(word, "while" | "until" | "loop" | "setInterval"))
     };
     if lines.iter().any(|line| words(line)) {
-        return starts(&lines);
+        return restarts(&lines);
     }
-    (0..lines.len())
-        .any(|at| lines[at].starts_with("for") && starts(&lines[at..lines.len().min(at + LONGEST)]))
+    (0..lines.len()).any(|at| {
+        lines[at].starts_with("for") && restarts(&lines[at..lines.len().min(at + LONGEST)])
+    })
+}
+
+/// Whether a line has a word that begins as a call that starts a program does: not `filesystem`, nor
+/// `execute`.
+fn starts_something(line: &str) -> bool {
+    STARTS.iter().any(|start| {
+        line.match_indices(start).any(|(at, _)| {
+            !line[..at].ends_with(char::is_alphanumeric) && !line[at..].starts_with("execut")
+        })
+    })
 }
 
 /// The last part of a path.
@@ -147,7 +173,13 @@ mod tests {
                 true,
             ),
             ("import subprocess\nsubprocess.run(['x'])", false),
+            (
+                "for port in ports: subprocess.Popen(['x'])\nsys.stdin.read()",
+                false,
+            ),
+            ("os.fork()\nwhile True: signal.pause()", false),
             ("while True:\n  time.sleep(1)", false),
+            ("while True:\n  filesystem.execute(1)", false),
             ("# while it runs\nos.execv('x', [])", false),
         ] {
             assert_eq!(may_restart(script), expected, "{script}");

@@ -7,7 +7,8 @@ use crate::process::holders::Holder;
 use crate::process::{info, users};
 use crate::sys::proc;
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Programs that start their child again when it ends, or when a file changes, and have no command
@@ -65,6 +66,8 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
         })?;
         return Some(supervisord(holder, child.pid));
     }
+    // Who holds the port as well is the server, with its workers below it.
+    let is_server = |it: &Member| others.iter().any(|other| other.pid == it.pid);
     // A script's loop starts what is below it again, as far as that are shells.
     let mut below_a_shell = true;
     let among_parents = chain.windows(2).find_map(|pair| {
@@ -74,7 +77,9 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
         // supervisor's.
         (child.session == holder.session)
             .then(|| supervisor(parent, child, holder))?
-            .filter(|found| below_a_shell || !matches!(found, Manager::Loop(_)))
+            .filter(|found| {
+                !matches!(found, Manager::Loop(_)) || below_a_shell && !is_server(parent)
+            })
     });
     match among_parents {
         Some(Manager::Watcher(parent)) => Some(Manager::Watcher(outermost(parent, chain))),
@@ -226,9 +231,7 @@ fn loops(shell: &Member, child: &Member) -> bool {
         }
         if !word.starts_with('-') {
             let folder = directory(shell.pid).map(PathBuf::from).unwrap_or_default();
-            // Of a script that is longer, the loop is not at its end.
-            let text = fs::read(folder.join(word)).unwrap_or_default();
-            break String::from_utf8_lossy(&text).into_owned();
+            break beginning(&folder.join(word));
         }
     };
     let words = child.arguments.iter().take(3);
@@ -252,8 +255,7 @@ fn script_restarts(parent: &Member) -> bool {
     for word in parent.arguments.iter().skip(1) {
         let path = folder.join(word);
         if !word.starts_with('-') && path.is_file() {
-            let text = fs::read(path).unwrap_or_default();
-            return may_restart(&String::from_utf8_lossy(&text));
+            return may_restart(&beginning(&path));
         }
         // A script may be an argument itself.
         if may_restart(word) {
@@ -261,6 +263,20 @@ fn script_restarts(parent: &Member) -> bool {
         }
     }
     false
+}
+
+/// The text of a script. It is somebody else's: it may be a FIFO, or of any length. Of one that is
+/// longer, the loop is not at its end.
+fn beginning(path: &Path) -> String {
+    const MOST: u64 = 1 << 20;
+    let mut text = Vec::new();
+    if path.is_file() {
+        if let Ok(file) = File::open(path) {
+            // What was read before an error is text as well.
+            let _ = file.take(MOST).read_to_end(&mut text);
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A variable of a process's environment, as it was started, if we may read it.

@@ -102,7 +102,9 @@ impl Manager {
             Self::Watcher(parent) => {
                 format!("stops {}, which starts it again", parent.name)
             }
-            Self::Loop(parent) => format!("stops {}, which loops and starts it again", parent.name),
+            Self::Loop(parent) => {
+                format!("stops {}, which loops and may start it again", parent.name)
+            }
             _ => "stops it for good: it would be started again when it is killed".into(),
         }
     }
