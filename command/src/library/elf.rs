@@ -100,17 +100,21 @@ impl Elf {
     /// Whether nothing in its process can call libc's `bind`, by this file alone: it does not
     /// import it, loads and starts nothing, and needs no library but libc's own.
     pub(crate) fn cannot_call_bind(&self) -> bool {
+        // glibc's and musl's. A program may have a `libutil.so` of its own.
         const OF_C: [&str; 8] = [
-            "ld-",
-            "libc.",
-            "libdl.",
-            "libgcc_s.",
-            "libm.",
-            "libpthread.",
-            "librt.",
-            "libutil.",
+            "libc.so",
+            "libc.so.6",
+            "libdl.so.2",
+            "libgcc_s.so.1",
+            "libm.so.6",
+            "libpthread.so.0",
+            "librt.so.1",
+            "libutil.so.1",
         ];
-        let is_of_c = |name: &String| OF_C.iter().any(|begin| name.starts_with(begin));
+        const BEGINNINGS: [&str; 4] = ["ld-linux", "ld-musl-", "ld64.so", "libc.musl-"];
+        let is_of_c = |name: &String| {
+            OF_C.contains(&name.as_str()) || BEGINNINGS.iter().any(|it| name.starts_with(it))
+        };
         !self.imports.contains("bind")
             && !self.loads
             && !self.starts

@@ -70,6 +70,17 @@ const FOLDERS: [&str; 6] = [
     "RUBYLIB",
 ];
 
+/// Options whose argument may be a file, and which the script follows: of Node, PHP and Lua.
+const BEFORE_A_FILE: [&str; 7] = [
+    "--env-file",
+    "--import",
+    "--loader",
+    "--require",
+    "-c",
+    "-l",
+    "-r",
+];
+
 /// Whether a program of this name runs scripts of such a language.
 pub(super) fn is_interpreter(name: &str) -> bool {
     let language = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
@@ -91,6 +102,7 @@ pub(super) fn runs_a_starter<T: AsRef<OsStr>>(name: &str, arguments: &[T], folde
     let mut modules = of_the_environment(name, folder);
     let mut line = String::new();
     let mut is_module = false;
+    let mut is_of_option = false;
     for argument in arguments.iter().map(AsRef::as_ref) {
         let text = argument.to_string_lossy();
         let path = folder.join(argument);
@@ -102,18 +114,24 @@ pub(super) fn runs_a_starter<T: AsRef<OsStr>>(name: &str, arguments: &[T], folde
         }
         let is_option = argument.as_bytes().starts_with(b"-");
         if !is_option && path.is_file() {
-            // What can't be read can't be run.
-            return modules.any(&line, |text| may_start(name, text))
+            let starts = modules.any(&line, |text| may_start(name, text))
                 || modules
                     .any_of_file(&path, |text| may_start(name, text))
-                    .unwrap_or(false);
+                    .unwrap_or(true);
+            if starts || !is_of_option {
+                return starts;
+            }
         }
+        is_of_option = BEFORE_A_FILE.contains(&&*text);
         // From standard input.
         if text == "-" {
             return true;
         }
         // `-MName`, `-I/folder`
         let value = text.get(2..).filter(|_| is_option).unwrap_or_default();
+        if is_option && (text.starts_with("-I") || text.starts_with("-r")) {
+            modules.add_folder(folder);
+        }
         line += &format!("{text}\n{value}\n");
     }
     // A script on the command line loads from the current folder.
@@ -139,9 +157,9 @@ fn of_the_environment(interpreter: &str, current: &Path) -> Modules {
     }
     for value in FOLDERS.iter().filter_map(env::var_os) {
         for folder in value.as_bytes().split(|byte| b":;".contains(byte)) {
-            let folder = Path::new(OsStr::from_bytes(folder));
+            let folder = current.join(OsStr::from_bytes(folder));
             if folder.is_dir() {
-                modules.add_folder(folder);
+                modules.add_folder(&folder);
             } else if let Some(folder) = folder.parent().filter(|it| it.is_dir()) {
                 // Lua's have a pattern at their end.
                 modules.add_folder(folder);

@@ -21,6 +21,7 @@ const OF_THE_FOLDER: [&str; 4] = ["__init__", "__main__", "index", "init"];
 /// More is not read; what a script does then is unknown.
 const MOST_FILES: usize = 256;
 const MOST_FOLDERS: usize = 64;
+const MOST_LOOKUPS: usize = 1000;
 const LONGEST: u64 = 1 << 20;
 
 /// What a script loads, as far as it was found.
@@ -33,6 +34,8 @@ pub(super) struct Modules {
     found: BTreeSet<PathBuf>,
     /// Every word of what was read.
     words: BTreeSet<String>,
+    /// How many paths that were named have been looked for.
+    looked_up: usize,
 }
 
 impl Modules {
@@ -42,9 +45,10 @@ impl Modules {
     }
 
     fn add(&mut self, folder: &Path, is_named: bool) {
-        let Ok(folder) = folder.canonicalize() else {
+        let folder = real(folder);
+        if !folder.is_dir() {
             return;
-        };
+        }
         match self.folders.iter_mut().find(|(known, _)| *known == folder) {
             Some((_, was_named)) => *was_named |= is_named,
             None => self.folders.push((folder, is_named)),
@@ -52,10 +56,9 @@ impl Modules {
     }
 
     fn add_file(&mut self, path: &Path) {
-        if let Ok(path) = path.canonicalize() {
-            if self.found.insert(path.clone()) {
-                self.unread.push(path);
-            }
+        let path = real(path);
+        if self.found.insert(path.clone()) {
+            self.unread.push(path);
         }
     }
 
@@ -68,7 +71,7 @@ impl Modules {
         let Some(text) = read(path)? else {
             return Ok(true);
         };
-        let real = path.canonicalize()?;
+        let real = real(path);
         for path in [path, &real] {
             if let Some(folder) = path.parent() {
                 self.add_folder(folder);
@@ -82,14 +85,14 @@ impl Modules {
     pub(super) fn any(&mut self, text: &str, is: impl Fn(&str) -> bool) -> bool {
         let mut text = text.to_owned();
         loop {
-            if is(&text) || self.found.len() > MOST_FILES || self.folders.len() > MOST_FOLDERS {
+            if is(&text) || self.is_too_much() {
                 return true;
             }
             self.take_in(&text);
             self.look_around();
             loop {
                 let Some(path) = self.unread.pop() else {
-                    return false;
+                    return self.is_too_much();
                 };
                 match read(&path) {
                     Ok(Some(more)) => {
@@ -102,6 +105,12 @@ impl Modules {
                 }
             }
         }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.found.len() > MOST_FILES
+            || self.folders.len() > MOST_FOLDERS
+            || self.looked_up > MOST_LOOKUPS
     }
 
     /// Notes the words of a text, and the paths that it names.
@@ -133,6 +142,10 @@ impl Modules {
             }
             let places = folders.iter().map(|(folder, _)| folder.join(below));
             for place in places.chain([PathBuf::from(path)]) {
+                self.looked_up += 1;
+                if self.is_too_much() {
+                    return;
+                }
                 self.add_place(&place);
             }
         }
@@ -151,10 +164,15 @@ impl Modules {
                 self.add_file(place);
             }
         } else {
+            // `./app.module` is app.module.js, and a module of TypeScript names x.ts `./x.js`.
             for ending in ENDINGS {
-                let path = place.with_extension(ending);
-                if path.is_file() {
-                    self.add_file(&path);
+                let mut longer = place.as_os_str().to_owned();
+                longer.push(".");
+                longer.push(ending);
+                for path in [longer.into(), place.with_extension(ending)] {
+                    if path.is_file() {
+                        self.add_file(&path);
+                    }
                 }
             }
         }
@@ -182,6 +200,12 @@ impl Modules {
             }
         }
     }
+}
+
+/// The path without links; or as it is, if there is no other: of a file without a name, or of another
+/// mount namespace, by `/proc/PID/cwd`.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 fn is_source(path: &Path) -> bool {
@@ -218,6 +242,7 @@ mod tests {
         write("app/node_modules/installed/index.js", "STARTS");
         write("lib/Far.pm", "STARTS");
         write("app/index.js", "STARTS");
+        write("app/a.module.js", "STARTS");
         let away = folder.join("lib").display().to_string();
         for (text, expected) in [
             ("import near", true),
@@ -225,6 +250,9 @@ mod tests {
             ("import pack", false),
             ("require('installed')", false),
             ("require('./pack/deep')", true),
+            ("require('./a.module')", true),
+            ("import './a.module.mjs'", true),
+            ("require('./b.module')", false),
             ("use lib \"$Bin/../lib\"; use Far;", true),
             ("use Far;", false),
             ("path.join(__dirname, '..', 'lib', 'Far')", true),
