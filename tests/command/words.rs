@@ -151,6 +151,11 @@ fn a_word_that_is_meant_as_a_port_is_one() {
         assert_eq!(code(&finished), 0, "{finished:#?}");
         assert!(finished.stdout.contains("Port 5000 is "), "{finished:#?}");
     }
+    // The control: a program's path is none.
+    for word in ["./server", "/usr/bin/node"] {
+        let finished = reuseaddr([word]).run();
+        assert_says(&finished.stderr, "unrecognized subcommand");
+    }
     let mistaken = reuseaddr(["--color", "always", "run", "--no-such-option"]).run();
     assert_eq!(code(&mistaken), 125, "{mistaken:#?}");
 }

@@ -62,8 +62,17 @@ fn with_status<Cli: CommandFactory>(mut words: Vec<OsString>) -> Vec<OsString> {
 fn is_meant_as_port(word: &str) -> bool {
     let word = word.trim_start_matches([' ', '+', ',']);
     word.starts_with(char::is_numeric)
-        || word.contains([':', '/'])
+        || word.contains(':')
+        || word
+            .split_once('/')
+            .is_some_and(|(one, other)| is_protocol(one) || is_protocol(other))
         || word.parse::<PortList>().is_ok()
+}
+
+fn is_protocol(word: &str) -> bool {
+    ["tcp", "udp"]
+        .iter()
+        .any(|protocol| word.eq_ignore_ascii_case(protocol))
 }
 
 /// What `--color` says, as far as clap is to know it for the help. What is wrong with it clap says

@@ -103,7 +103,8 @@ fn of_udp(text: &str) -> Option<String> {
         }
     }
     let (protocol, port) = text.split_once([':', '/'])?;
-    protocol.eq_ignore_ascii_case("udp").then(|| {
+    let is_udp = protocol.eq_ignore_ascii_case("udp");
+    (is_udp && !port.to_ascii_lowercase().ends_with("/tcp")).then(|| {
         let of_url = port.strip_prefix("//");
         of_url.map_or_else(
             || port.to_owned(),
