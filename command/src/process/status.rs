@@ -13,8 +13,8 @@ pub(crate) fn text(process: impl std::fmt::Display, file: &str) -> Option<String
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Its status file. [`Process::status`] reads none with such a name.
-pub(crate) fn status(process: i32) -> Option<Status> {
+/// The status file of a process, or of `self`. [`Process::status`] reads none with such a name.
+pub(crate) fn status(process: impl std::fmt::Display) -> Option<Status> {
     Status::from_read(text(process, "status")?.as_bytes()).ok()
 }
 

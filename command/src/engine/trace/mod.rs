@@ -79,8 +79,7 @@ pub(crate) fn explain(error: &io::Error, program: &str) -> String {
 /// that ends the tracer leaves no error number.
 pub(crate) fn is_forbidden_by_filter(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM) | None)
-        && status(rustix::process::getpid().as_raw_pid())
-            .is_some_and(|status| status.seccomp == Some(2))
+        && status("self").is_some_and(|status| status.seccomp == Some(2))
 }
 
 /// Whether a tracer of this process would become its child, as every orphan does of process 1 and

@@ -216,10 +216,17 @@ fn native_wait(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         libc::SYS_rt_sigtimedwait => Wait::until(third, Words::Of64, -i64::from(libc::EAGAIN)),
         // The kernel ends these two with EINTR where it can't write the rest of the time.
         libc::SYS_ppoll => Wait::until(third, Words::Of64, 0),
-        libc::SYS_pselect6 | libc::SYS_io_getevents => Wait::until(fifth, Words::Of64, 0),
+        libc::SYS_io_getevents => Wait::until(fifth, Words::Of64, 0),
+        // With sets, the kernel clears them when the time is up.
+        libc::SYS_pselect6 if has_no_sets(entry) => Wait::until(fifth, Words::Of64, 0),
         libc::SYS_io_uring_enter => Wait::of_ring(tid, int(fourth), fifth),
         _ => return None,
     })
+}
+
+/// Whether pselect6(2) watches no descriptor.
+fn has_no_sets(entry: &SyscallEntry) -> bool {
+    entry.arguments[1..4] == [0; 3]
 }
 
 impl Wait {

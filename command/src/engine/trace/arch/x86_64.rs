@@ -2,8 +2,8 @@
 
 use super::i386::{ipc, socketcall, syscall};
 use super::{
-    Call, Registers, RemoteCall, SystemCall, Wait, Words, int, native_call, native_number,
-    native_wait, set_option,
+    Call, Registers, RemoteCall, SystemCall, Wait, Words, has_no_sets, int, native_call,
+    native_number, native_wait, set_option,
 };
 use crate::engine::trace::ptrace::{self, SyscallEntry, Tid, read};
 use std::io;
@@ -158,8 +158,9 @@ fn wait_32(tid: Tid, entry: &SyscallEntry) -> Option<Wait> {
         (syscall::RT_SIGTIMEDWAIT_TIME64, _) => Wait::until(third, Words::Of64, again),
         (syscall::PPOLL, _) => Wait::until(third, Words::Of32, 0),
         (syscall::PPOLL_TIME64, _) => Wait::until(third, Words::Of64, 0),
-        (syscall::PSELECT6 | syscall::IO_GETEVENTS, _) => Wait::until(fifth, Words::Of32, 0),
-        (syscall::PSELECT6_TIME64, _) => Wait::until(fifth, Words::Of64, 0),
+        (syscall::IO_GETEVENTS, _) => Wait::until(fifth, Words::Of32, 0),
+        (syscall::PSELECT6, _) if has_no_sets(entry) => Wait::until(fifth, Words::Of32, 0),
+        (syscall::PSELECT6_TIME64, _) if has_no_sets(entry) => Wait::until(fifth, Words::Of64, 0),
         _ => return None,
     })
 }
