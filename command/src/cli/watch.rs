@@ -190,6 +190,7 @@ fn report(due: &Due, arguments: &Arguments, repeats: &mut Repeats) -> Result<()>
     let again = match due.times {
         1 if due.kind.is_none() => String::new(),
         1 => ", once more".into(),
+        times if due.kind.is_none() => format!(", {times} times"),
         times => format!(", {times} times more"),
     };
     let text = format!(

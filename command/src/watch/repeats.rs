@@ -114,8 +114,8 @@ impl Repeats {
             .min_by_key(|state| (state.first.is_none(), state.due))?;
         if let Some(seen) = state.first.take() {
             return Some(Due {
+                times: seen.times,
                 seen,
-                times: 1,
                 kind: None,
             });
         }

@@ -106,7 +106,7 @@ const RATE_KEY: i16 = EVENT - 8;
 const RATE: i16 = RATE_KEY - 24;
 
 /// How many failures of one process on one port are reported in each window; the others are only
-/// counted, and reported with the next one.
+/// counted, and reported with the next one, if there is one.
 const EACH: i32 = 100;
 const WINDOW_NS: i32 = 1_000_000_000;
 
