@@ -15,7 +15,7 @@ use std::net::IpAddr;
                   PORT=$(reuseaddr next 3000) npm start"
 )]
 pub(crate) struct Arguments {
-    /// The first port to try; of a range or a list, only those are tried
+    /// The first port to try; of several, such as 8000-8100, only those are tried
     #[arg(value_name = "FROM", default_value = "8000")]
     from: PortList,
 

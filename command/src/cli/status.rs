@@ -31,7 +31,7 @@ use std::time::Duration;
                   For the diagnosis it binds the port for a moment, and never listens."
 )]
 pub(crate) struct Arguments {
-    /// Ports, or names of programs: 49200, 8000-8100, localhost:8080, http, node
+    /// Ports, or names of programs: 49200, 8000-8100, 53/udp, localhost:8080, http, node
     #[arg(value_name = "PORT")]
     targets: Vec<PortOrProgram>,
 

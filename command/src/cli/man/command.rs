@@ -32,8 +32,9 @@ pub(super) fn page(command: &Command) -> String {
     page.paragraph(
         "`reuseaddr` `PORT` is `reuseaddr status` `PORT`. A PORT is a number, a range, several of \
          them with commas, or one of these forms: `49200`, `8000-8100`, `:8080`, `localhost:8080`, \
-         `8080/tcp`, or a service that /etc/services names. It is always a port of this machine, \
-         whatever address stands before it.",
+         `8080/tcp`, `http://localhost:8080/`, or a service that /etc/services names; `status` and \
+         `free` also take `8080/udp` and `udp:8080`. It is always a port of this machine: an IP \
+         address before it is ignored, and a host name has to be this machine's.",
     );
     page.section("COMMANDS");
     for subcommand in subcommands {
