@@ -202,8 +202,8 @@ impl Modules {
     }
 }
 
-/// The path without links; or as it is, if there is no other: of a file without a name, or of another
-/// mount namespace, by `/proc/PID/cwd`.
+/// The path without links; or as it is, if there is no other: of a file without a name, or of
+/// another mount namespace, by `/proc/PID/cwd`.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

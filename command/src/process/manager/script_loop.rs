@@ -95,8 +95,8 @@ pub(super) fn may_restart(script: &str) -> bool {
     })
 }
 
-/// Whether a line has a word that begins as a call that starts a program does: not `filesystem`, nor
-/// `execute`.
+/// Whether a line has a word that begins as a call that starts a program does. `filesystem` and
+/// `execute` are none.
 fn starts_something(line: &str) -> bool {
     STARTS.iter().any(|start| {
         line.match_indices(start).any(|(at, _)| {
