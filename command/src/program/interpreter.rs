@@ -134,6 +134,9 @@ pub(super) fn runs_a_starter<T: AsRef<OsStr>>(name: &str, arguments: &[T], folde
         }
         line += &format!("{text}\n{value}\n");
     }
+    if line.is_empty() {
+        return false;
+    }
     // A script on the command line loads from the current folder.
     modules.add_folder(folder);
     modules.any(&line, |text| may_start(name, text))
