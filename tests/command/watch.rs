@@ -9,7 +9,9 @@ use crate::{
 use serde_json::Value;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
-use support::{Folder, Program, Running, TcpState, count, own_network, program, wait_until};
+use support::{
+    Folder, Program, Running, TcpState, count, own_network, program, repeats_in, wait_until,
+};
 
 /// A port that no other test of this machine has, as far as that can be had.
 fn port() -> u16 {
@@ -156,14 +158,7 @@ fn reports_what_happens_again_and_again_in_one_line_with_a_count() {
     while again < 39 {
         let shown = watch.line();
         lines += usize::from(shown.contains("can't bind"));
-        again += match shown.rsplit_once(", ").map(|(_, end)| end) {
-            Some("once more") => 1,
-            Some(end) => end
-                .strip_suffix(" times more")
-                .and_then(|times| times.parse().ok())
-                .unwrap_or(0),
-            None => 0,
-        };
+        again += repeats_in(&shown);
         text += &shown;
         text.push('\n');
     }

@@ -16,6 +16,18 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
+/// How many failures a line of `reuseaddr watch` counts beside those that were reported before.
+pub fn repeats_in(line: &str) -> usize {
+    match line.rsplit_once(", ").map(|(_, end)| end) {
+        Some("once more") => 1,
+        Some(end) => end
+            .strip_suffix(" times more")
+            .and_then(|times| times.parse().ok())
+            .unwrap_or(0),
+        None => 0,
+    }
+}
+
 /// How long anything may take that takes no time of its own: long enough for a loaded machine.
 pub fn patience() -> Duration {
     Duration::from_secs(60) * slowness()

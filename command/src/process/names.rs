@@ -52,11 +52,12 @@ pub(crate) fn is_called(
         .map(|path| path.rsplit('/').next().unwrap_or(path))
         .chain([shown])
         // python is python3 and python3.11 as well.
-        .any(|name| {
-            name == wanted
-                || name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
-                    == wanted
-        })
+        .any(|name| name == wanted || without_version(name) == wanted)
+}
+
+/// A program's name without a version at its end: python for python3.11.
+pub(crate) fn without_version(name: &str) -> &str {
+    name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
 }
 
 /// The names by which `LIBREUSE_PROGRAMS` may select it: the one it was started under (unless

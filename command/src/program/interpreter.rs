@@ -2,6 +2,7 @@
 
 use super::modules::Modules;
 use super::wrapper;
+use crate::process::names::without_version;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -83,8 +84,7 @@ const BEFORE_A_FILE: [&str; 7] = [
 
 /// Whether a program of this name runs scripts of such a language.
 pub(super) fn is_interpreter(name: &str) -> bool {
-    let language = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
-    INTERPRETERS.contains(&language)
+    INTERPRETERS.contains(&without_version(name))
 }
 
 /// Whether a program of this name, with these arguments in this folder, is there to start others,

@@ -169,7 +169,8 @@ impl Modules {
                 let mut longer = place.as_os_str().to_owned();
                 longer.push(".");
                 longer.push(ending);
-                for path in [longer.into(), place.with_extension(ending)] {
+                let other = place.extension().map(|_| place.with_extension(ending));
+                for path in [Some(longer.into()), other].into_iter().flatten() {
                     if path.is_file() {
                         self.add_file(&path);
                     }

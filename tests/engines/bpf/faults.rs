@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Folder, Program, compile_c, program, reuseaddr, wait_until};
+use support::{Folder, Program, compile_c, program, repeats_in, reuseaddr, wait_until};
 
 /// Binds, listens and closes for as long as its stdin is open, and then says how often that failed.
 /// A try that succeeds when it is made again soon is none: `attach` holds a copy of a listener as
@@ -691,14 +691,7 @@ for line in sys.stdin:
     while again < 5000 - MOST_MISSING {
         let line = watch.line();
         if line.contains(&format!("(pid {}", fails.pid())) {
-            again += match line.rsplit_once(", ").map(|(_, end)| end) {
-                Some("once more") => 1,
-                Some(end) => end
-                    .strip_suffix(" times more")
-                    .and_then(|times| times.parse().ok())
-                    .unwrap_or(0),
-                None => 0,
-            };
+            again += repeats_in(&line);
         }
         text += &line;
         text.push('\n');

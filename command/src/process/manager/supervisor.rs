@@ -4,6 +4,7 @@ use super::find::Member;
 use super::script_loop::{may_restart, starts_in_a_loop};
 use super::{Manager, Parent, Supervise};
 use crate::process::holders::Holder;
+use crate::process::names::without_version;
 use crate::process::{info, users};
 use crate::sys::proc;
 use serde_json::Value;
@@ -247,8 +248,7 @@ fn loops(shell: &Member, child: &Member) -> bool {
 fn script_restarts(parent: &Member) -> bool {
     let called = parent.arguments.first().map_or("", String::as_str);
     let name = called.rsplit('/').next().unwrap_or(called);
-    let language = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
-    if !INTERPRETERS.contains(&language) {
+    if !INTERPRETERS.contains(&without_version(name)) {
         return false;
     }
     let folder = directory(parent.pid).map(PathBuf::from).unwrap_or_default();
