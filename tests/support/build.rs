@@ -41,27 +41,21 @@ pub fn shim() -> &'static Path {
 
 /// The command: a debug build, made on first use, or the one that `LIBREUSE_TEST_COMMAND` names.
 pub fn reuseaddr() -> &'static Path {
-    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
-    COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
-        Some(path) => PathBuf::from(path),
-        None => build_command("command", &[]),
-    })
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| named_command().unwrap_or_else(|| build_command("command", &[])))
 }
 
 /// The command as it ships: the release build, made on first use, or the one that
 /// `LIBREUSE_TEST_COMMAND` names.
 pub fn reuseaddr_as_it_ships() -> &'static Path {
-    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
-    COMMAND.get_or_init(|| match env::var_os("LIBREUSE_TEST_COMMAND") {
-        Some(path) => PathBuf::from(path),
-        None => build_command("release", &["--release"]),
-    })
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| named_command().unwrap_or_else(|| build_command("release", &["--release"])))
 }
 
 /// The command as distributions build it, which carries no library.
 pub fn reuseaddr_without_library() -> &'static Path {
-    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
-    COMMAND.get_or_init(|| {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
         let command = build_command("external", &["--features", "external-library"]);
         // Whoever looks there next expects the usual one.
         build_command("command", &[]);
@@ -69,18 +63,36 @@ pub fn reuseaddr_without_library() -> &'static Path {
     })
 }
 
-/// Has Cargo build the command, and puts it into a folder of its own: Cargo has one place for both.
+/// The command that `LIBREUSE_TEST_COMMAND` names, under the name by which tests and messages call
+/// it.
+fn named_command() -> Option<PathBuf> {
+    let path = PathBuf::from(env::var_os("LIBREUSE_TEST_COMMAND")?);
+    if path.file_name() == Some(OsStr::new(COMMAND)) {
+        return Some(path);
+    }
+    assert!(path.is_file(), "LIBREUSE_TEST_COMMAND={path:?} is no file");
+    Some(put_command(&path, "named"))
+}
+
+/// Has Cargo build the command, and puts it into a folder of its own: Cargo has one place for all.
 fn build_command(folder: &str, options: &[&str]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let arguments = [&["--manifest-path", "command/Cargo.toml"], options].concat();
-    let built = build(&arguments, "reuseaddr");
+    put_command(&build(&arguments, COMMAND), folder)
+}
+
+/// The command's file name.
+const COMMAND: &str = "reuseaddr";
+
+/// Puts a command into a folder of this name, under its usual name.
+fn put_command(file: &Path, folder: &str) -> PathBuf {
     let folder = scratch().join(folder);
     fs::create_dir_all(&folder).expect("the target folder is writable");
-    let command = folder.join("reuseaddr");
-    let beside = folder.join(format!("reuseaddr.{}", std::process::id()));
-    fs::hard_link(&built, &beside)
-        .or_else(|_| fs::copy(&built, &beside).map(drop))
+    let command = folder.join(COMMAND);
+    let beside = folder.join(format!("{COMMAND}.{}", std::process::id()));
+    fs::hard_link(file, &beside)
+        .or_else(|_| fs::copy(file, &beside).map(drop))
         .and_then(|()| fs::rename(&beside, &command))
         .expect("the folder is ours");
     // It stays if both names were those of one file before.

@@ -188,7 +188,26 @@ pub(super) fn used_by(folder: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::elf::HOOKED;
     use super::*;
+
+    /// The command's list of hooked functions is what the library exports.
+    #[test]
+    fn carries_a_library_that_hooks_what_the_command_takes_it_to() {
+        use object::{Object, ObjectSymbol};
+        for bytes in LIBRARIES {
+            let library = object::File::parse(*bytes).expect("an ELF file");
+            let mut exported: Vec<&str> = library
+                .dynamic_symbols()
+                .filter(ObjectSymbol::is_definition)
+                .map(|symbol| symbol.name().expect("UTF-8"))
+                .collect();
+            exported.sort_unstable();
+            let mut hooked = HOOKED;
+            hooked.sort_unstable();
+            assert_eq!(exported, hooked);
+        }
+    }
 
     #[test]
     fn knows_its_own_folders_by_their_names() {

@@ -86,12 +86,8 @@ const LOOKS: u32 = 3;
 /// a live server leaves new ones behind all the time.
 pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Eviction> {
     let deadline = Instant::now() + SETTLING;
-    let mut found = Vec::new();
-    let mut asked = Vec::new();
-    let mut in_the_way = HashMap::new();
-    let mut refusal = None;
+    let mut evictor = Evictor::new(filter);
     let mut looks = 0;
-    let mut progress = Progress::begin();
     loop {
         // What counts is the table, not the kernel's answer: some kernels report a FIN_WAIT1 as
         // destroyed and keep it.
@@ -103,67 +99,19 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
         let settled = left.is_empty() && !spared.iter().any(|entry| filter.may_become(entry));
         let late = looks > LOOKS && Instant::now() > deadline;
         if late {
-            // What has come since is another matter.
-            let asked: HashSet<u64> = asked.iter().copied().collect();
-            left.retain(|entry| asked.contains(&entry.cookie()));
+            evictor.drop_newcomers(&mut left);
         }
-        add_new(&mut found, &left);
+        add_new(&mut evictor.found, &left);
         if dry_run {
-            let mut resetter = Resetter::new(filter.past_listeners)?;
-            in_the_way.extend(
-                left.iter()
-                    .filter(|entry| !is_alive(entry))
-                    .filter_map(|entry| Some((entry.cookie(), resetter.error(entry)?))),
-            );
+            evictor.predict(&left)?;
         }
-        let is_hopeless = |entry: &SocketEntry| {
-            // A peer that has just received the FIN may be about to close its end.
-            in_the_way
-                .get(&entry.cookie())
-                .is_some_and(|&error| error != ResetError::PeerInUse)
-        };
-        let hopeless = !left.is_empty() && left.iter().all(is_hopeless);
-        // Only the kernel can destroy a live connection.
-        let refused = filter.established && refusal.is_some();
-        if dry_run || settled || late || hopeless || refused {
-            let mut reset_errors = BTreeMap::new();
-            for error in left
-                .iter()
-                .filter_map(|entry| in_the_way.get(&entry.cookie()))
-            {
-                *reset_errors.entry(*error).or_insert(0) += 1;
-            }
-            return Ok(Eviction {
-                found,
-                left,
-                spared,
-                refusal,
-                reset_errors,
-            });
+        if dry_run || settled || late || evictor.can_do_no_more(&left) {
+            return Ok(evictor.finish(left, spared));
         }
         if left.is_empty() {
             debug!("waiting for orphans that may become TIME_WAIT");
         } else {
-            asked.extend(left.iter().map(SocketEntry::cookie));
-            if refusal.is_none() {
-                let all = left.len();
-                refusal = sock_diag::destroy(&left, |asked| {
-                    progress.show(|| format!("{asked} of {all} are to be destroyed by the kernel"));
-                })?;
-            }
-            if refusal.is_some() && !filter.established {
-                left.retain(|entry| !is_hopeless(entry));
-                debug!("{} are to be ended from their peers' side", left.len());
-                let all = left.len();
-                let came_of_it = Resetter::new(filter.past_listeners)?.reset(&left, |done| {
-                    progress.show(|| format!("{done} of {all} are reset from their peers' side"));
-                });
-                in_the_way.extend(
-                    left.iter()
-                        .zip(came_of_it)
-                        .filter_map(|(entry, error)| Some((entry.cookie(), error?))),
-                );
-            }
+            evictor.clear(left)?;
         }
         if looks > 1 {
             thread::sleep(PAUSE);
@@ -171,11 +119,112 @@ pub(crate) fn evict(ports: &[u16], filter: Filter, dry_run: bool) -> Result<Evic
     }
 }
 
-/// Adds those that are new. One that has changed its state is another entry of the kernel's table,
-/// with the same addresses.
+/// The state of an eviction between two looks at the table.
+struct Evictor {
+    filter: Filter,
+    found: Vec<SocketEntry>,
+    /// The cookies of those that were to be cleared.
+    asked: Vec<u64>,
+    refusal: Option<DestroyError>,
+    /// Why a socket could not be reset, by its cookie.
+    reset_errors: HashMap<u64, ResetError>,
+    progress: Progress,
+}
+
+impl Evictor {
+    fn new(filter: Filter) -> Self {
+        Self {
+            filter,
+            found: Vec::new(),
+            asked: Vec::new(),
+            refusal: None,
+            reset_errors: HashMap::new(),
+            progress: Progress::begin(),
+        }
+    }
+
+    /// Drops those that have come since: they are another matter.
+    fn drop_newcomers(&self, left: &mut Vec<SocketEntry>) {
+        let asked: HashSet<u64> = self.asked.iter().copied().collect();
+        left.retain(|entry| asked.contains(&entry.cookie()));
+    }
+
+    /// Finds why these can't be reset, and resets none.
+    fn predict(&mut self, left: &[SocketEntry]) -> Result<()> {
+        let mut resetter = Resetter::new(self.filter.past_listeners)?;
+        self.reset_errors.extend(
+            left.iter()
+                .filter(|entry| !is_alive(entry))
+                .filter_map(|entry| Some((entry.cookie(), resetter.error(entry)?))),
+        );
+        Ok(())
+    }
+
+    /// Whether none of these will be cleared, however often it is tried.
+    fn can_do_no_more(&self, left: &[SocketEntry]) -> bool {
+        // Only the kernel can destroy a live connection.
+        let refused = self.filter.established && self.refusal.is_some();
+        refused || (!left.is_empty() && left.iter().all(|entry| self.is_hopeless(entry)))
+    }
+
+    fn is_hopeless(&self, entry: &SocketEntry) -> bool {
+        // A peer that has just received the FIN may be about to close its end.
+        self.reset_errors
+            .get(&entry.cookie())
+            .is_some_and(|&error| error != ResetError::PeerInUse)
+    }
+
+    /// Has the kernel destroy these, or resets them from their peers' side where it refuses.
+    fn clear(&mut self, mut left: Vec<SocketEntry>) -> Result<()> {
+        self.asked.extend(left.iter().map(SocketEntry::cookie));
+        let progress = &mut self.progress;
+        if self.refusal.is_none() {
+            let all = left.len();
+            self.refusal = sock_diag::destroy(&left, |asked| {
+                progress.show(|| format!("{asked} of {all} are to be destroyed by the kernel"));
+            })?;
+        }
+        if self.refusal.is_none() || self.filter.established {
+            return Ok(());
+        }
+        left.retain(|entry| !self.is_hopeless(entry));
+        debug!("{} are to be ended from their peers' side", left.len());
+        let all = left.len();
+        let progress = &mut self.progress;
+        let errors = Resetter::new(self.filter.past_listeners)?.reset(&left, |done| {
+            progress.show(|| format!("{done} of {all} are reset from their peers' side"));
+        });
+        self.reset_errors.extend(
+            left.iter()
+                .zip(errors)
+                .filter_map(|(entry, error)| Some((entry.cookie(), error?))),
+        );
+        Ok(())
+    }
+
+    fn finish(self, left: Vec<SocketEntry>, spared: Vec<SocketEntry>) -> Eviction {
+        let mut reset_errors = BTreeMap::new();
+        let errors = left
+            .iter()
+            .filter_map(|entry| self.reset_errors.get(&entry.cookie()));
+        for &error in errors {
+            *reset_errors.entry(error).or_insert(0) += 1;
+        }
+        Eviction {
+            found: self.found,
+            left,
+            spared,
+            refusal: self.refusal,
+            reset_errors,
+        }
+    }
+}
+
+/// Adds the entries whose addresses are new. A socket that changes its state becomes another entry
+/// with the same addresses, and one look may show both, of `FIN_WAIT2` even in the same state.
 fn add_new(found: &mut Vec<SocketEntry>, entries: &[SocketEntry]) {
-    let has_one_state = entries.windows(2).all(|two| two[0].state == two[1].state);
-    if found.is_empty() && has_one_state {
+    let is_time_wait = |entry: &SocketEntry| entry.state == TcpState::TimeWait;
+    if found.is_empty() && entries.iter().all(is_time_wait) {
         // Mostly that is all, and there are tens of thousands.
         found.extend_from_slice(entries);
         return;
@@ -293,4 +342,34 @@ pub(crate) fn reasons(reset_errors: &BTreeMap<ResetError, usize>) -> Vec<String>
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_a_connection_once() {
+        const FIN_WAIT1: u8 = 4;
+        const FIN_WAIT2: u8 = 5;
+        const TIME_WAIT: u8 = 6;
+        for (entries, expected) in [
+            // The socket and what takes its place are both in the table, in one state.
+            (&[(FIN_WAIT2, 1, 1), (FIN_WAIT2, 1, 2)][..], 1),
+            (&[(FIN_WAIT1, 1, 1), (TIME_WAIT, 1, 2)], 1),
+            (&[(TIME_WAIT, 1, 1), (TIME_WAIT, 2, 2)], 2),
+            (&[], 0),
+        ] {
+            let entries: Vec<SocketEntry> = entries
+                .iter()
+                .map(|&(state, peer, cookie)| SocketEntry::example(state, peer, cookie))
+                .collect();
+            let mut found = Vec::new();
+            // The second look shows what the first has shown.
+            for _ in 0..2 {
+                add_new(&mut found, &entries);
+                assert_eq!(found.len(), expected, "{entries:?}");
+            }
+        }
+    }
 }

@@ -1,24 +1,19 @@
-//! Reads the text files of a process or thread (proc(5)).
+//! Reads a process's status and memory map (proc(5)) also where a name or path in it is not UTF-8,
+//! for which procfs fails: the kernel cuts a name after 15 bytes, in the middle of a letter or not.
 
+use crate::sys::proc;
 use procfs::ProcResult;
 use procfs::prelude::FromRead;
 use procfs::process::{MemoryMaps, Process, Status};
-use std::fs;
 use std::io::Read;
 
-/// A file of a process or thread, with U+FFFD for what is not UTF-8: the paths in it may not be,
-/// nor its name, which the kernel cuts after 15 bytes, in the middle of a letter or not.
-pub(crate) fn text(process: impl std::fmt::Display, file: &str) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{process}/{file}")).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The status file of a process, or of `self`. [`Process::status`] reads none with such a name.
+/// The status of a process or thread, which is a number or `self`.
 pub(crate) fn status(process: impl std::fmt::Display) -> Option<Status> {
-    Status::from_read(text(process, "status")?.as_bytes()).ok()
+    let text = proc::text(format!("/proc/{process}/status")).ok()?;
+    Status::from_read(text.as_bytes()).ok()
 }
 
-/// Its memory map. [`Process::maps`] reads none with such a path.
+/// The memory map of a process.
 pub(crate) fn maps(process: &Process) -> ProcResult<MemoryMaps> {
     let mut bytes = Vec::new();
     process.open_relative("maps")?.read_to_end(&mut bytes)?;

@@ -12,11 +12,12 @@ use super::ptrace::{self, Stop, Syscall, SyscallEntry, Tid};
 use super::socket::calls_beside_the_socket;
 use super::wait_timer::Clock;
 use crate::net::spare::Spare;
-use crate::process::status::text;
+use crate::sys::proc;
 use crate::sys::sockopt::{NETWORK_COOKIE, RawOption};
 use libreuse_rules::calls::{Connection, Facts, Kernel, SocketOption, State};
 use libreuse_rules::endpoint::{self, Endpoint};
 use rustix::fs::stat;
+use std::fs;
 use std::sync::OnceLock;
 
 /// A query about a socket.
@@ -171,7 +172,7 @@ pub(super) fn make_now(tid: Tid) -> Result<i64, Failed> {
 
 /// The mode of seccomp(2), and the number of filters, which is shown since Linux 5.9.
 fn filters(process: impl std::fmt::Display) -> Vec<String> {
-    let status = text(process, "status").unwrap_or_default();
+    let status = proc::text(format!("/proc/{process}/status")).unwrap_or_default();
     let lines = status.lines().filter(|line| line.starts_with("Seccomp"));
     lines.map(str::to_owned).collect()
 }
@@ -180,7 +181,8 @@ fn filters(process: impl std::fmt::Display) -> Vec<String> {
 fn room(tid: Tid) -> Option<(u64, usize)> {
     /// Enough for every batch.
     const LONGEST: usize = 512;
-    let maps = text(tid, "maps")?;
+    let maps = fs::read(format!("/proc/{tid}/maps")).ok()?;
+    let maps = String::from_utf8_lossy(&maps);
     let vdso = maps.lines().find(|line| line.ends_with("[vdso]"))?;
     let (_, rest) = vdso.split_once('-')?;
     let (end, _) = rest.split_once(' ')?;

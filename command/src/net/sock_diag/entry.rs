@@ -105,6 +105,26 @@ impl SocketEntry {
         })
     }
 
+    /// An IPv4 socket at port 80, as the kernel describes one.
+    #[cfg(test)]
+    pub(crate) fn example(state: u8, peer: u16, cookie: u64) -> Self {
+        use libreuse_rules::diag::{Message, Messages};
+        const LENGTH: u32 = 88;
+        const SOCK_DIAG_BY_FAMILY: u16 = 20;
+        let mut message = LENGTH.to_ne_bytes().to_vec();
+        message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+        message.resize(16, 0);
+        message.extend([2, state, 0, 0, 0, 80]);
+        message.extend(peer.to_be_bytes());
+        message.resize(60, 0);
+        message.extend(cookie.to_ne_bytes());
+        message.resize(88, 0);
+        match Messages::of(&message).next() {
+            Some(Message::Socket(socket)) => Self::of(&socket).expect("a known state"),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The request that the kernel destroy it.
     pub(super) fn destruction(&self, acknowledged: bool) -> Request {
         Request::destroy(&self.socket, acknowledged)
