@@ -151,11 +151,7 @@ pub(crate) fn reader_has_gone() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdout = io::stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&at_once)).is_ok()
+    poll(&mut fds, Some(&Timespec::default())).is_ok()
         && fds
             .iter()
             .any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP))

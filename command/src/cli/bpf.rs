@@ -286,12 +286,7 @@ fn hook(arguments: &HookArguments) -> Result<u8> {
         ));
         return Ok(exit::YES);
     }
-    if let Some(place) = command.put()? {
-        output::info(&format!(
-            "This command is copied to {}, where it stays.",
-            place.display()
-        ));
-    }
+    command.put()?;
     let text = serde_json::to_string_pretty(&hook)? + "\n";
     fs::create_dir_all(oci::FOLDER)
         .and_then(|()| fs::write(&file, text))

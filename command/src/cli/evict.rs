@@ -154,14 +154,9 @@ fn agreed(ports: &[u16], filter: Filter, arguments: &Arguments) -> Result<bool> 
     let Some(first) = alive.first() else {
         return Ok(true);
     };
-    let holders = Holders::find(alive.iter().map(|entry| entry.inode));
-    let mut owners: Vec<Holder> = alive
-        .iter()
-        .flat_map(|entry| holders.of(entry.inode))
-        .cloned()
-        .collect();
-    owners.sort_by_key(|holder| holder.pid);
-    owners.dedup_by_key(|holder| holder.pid);
+    let inodes = alive.iter().map(|entry| entry.inode);
+    let holders = Holders::find(inodes.clone());
+    let owners: Vec<Holder> = holders.of_any(inodes).into_values().cloned().collect();
     output::info(&format!(
         "{} with {} {} alive on port {}{}. A reset is an error for both programs, and loses what \
          was not delivered.",

@@ -3,15 +3,15 @@
 
 use super::{exit, options};
 use crate::net::namespace;
-use crate::net::sock_diag::{self, TcpState, Which};
+use crate::net::sock_diag::{self, Which};
 use crate::output::progress::Progress;
 use crate::output::screen::{Frame, Screen};
-use crate::output::{self, count, list, paragraph};
+use crate::output::{self, count, paragraph};
 use crate::port::diagnosis::{Diagnosis, Surroundings, diagnose};
 use crate::port::direction::Directions;
 use crate::port::hint::Scope;
 use crate::port::port_list::{self as ports, PortList, PortOrProgram, PortSet, spelled};
-use crate::port::socket::{Endpoint, Socket, UdpSocket};
+use crate::port::socket::{Endpoint, Socket, UdpSocket, held_by_udp};
 use crate::port::table::listing;
 use crate::process::holders::{Holder, Holders};
 use crate::process::manager::{ByPid, Manager, Managers};
@@ -174,7 +174,7 @@ fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
     let mut ports: BTreeSet<u16> = named.tcp.into_iter().collect();
     if !programs.is_empty() {
         let mut entries = sock_diag::dump(Which::All)?;
-        entries.retain(|entry| matches!(entry.state, TcpState::Listen | TcpState::Bound));
+        entries.retain(|entry| !entry.state.has_peer());
         let holders = Holders::find(entries.iter().map(|entry| entry.inode));
         for program in programs {
             let theirs: Vec<u16> = entries
@@ -414,33 +414,17 @@ fn text(answer: &StatusOutput, named: bool, scope: Scope) -> String {
 
 /// Names the UDP holders of the port, which are no obstacle.
 fn udp(port: &PerPort) -> String {
-    let holders: BTreeSet<String> = port
-        .udp
-        .iter()
-        .map(|socket| format!("{} at {}", socket.held_by(), socket.local))
-        .collect();
-    if holders.is_empty() {
-        return if port.diagnosis.is_some() {
-            String::new()
-        } else {
-            paragraph("", "", &format!("UDP port {} is free.", port.port))
-        };
-    }
-    let holders: Vec<String> = holders.into_iter().collect();
-    paragraph(
-        "",
-        "",
-        &format!(
-            "UDP port {}{} is held by {}.",
-            port.port,
-            if port.diagnosis.is_some() {
-                ", which is another one,"
-            } else {
-                ""
-            },
-            list(&holders)
-        ),
-    )
+    let number = port.port;
+    let is_beside = port.diagnosis.is_some();
+    let text = match held_by_udp(&port.udp) {
+        None if is_beside => return String::new(),
+        None => format!("UDP port {number} is free."),
+        Some(holders) if is_beside => {
+            format!("UDP port {number}, which is another one, is held by {holders}.")
+        }
+        Some(holders) => format!("UDP port {number} is held by {holders}."),
+    };
+    paragraph("", "", &text)
 }
 
 /// Many ports: each that matters in one paragraph, and the others together.

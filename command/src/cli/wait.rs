@@ -4,10 +4,11 @@
 use super::{exit, options};
 use crate::net::sysctl;
 use crate::output::progress::Progress;
-use crate::output::{self, list, paragraph};
+use crate::output::{self, paragraph};
 use crate::port::bindable::Bind;
+use crate::port::explain::free::is;
 use crate::port::listeners::{listeners_named, wait_for_listeners};
-use crate::port::port_list::{self as ports, PortList, spelled};
+use crate::port::port_list::{self as ports, PortList, PortSet, spelled};
 use crate::port::wait::{Denied, End, Meanwhile, Wish, wait};
 use anyhow::{Result, bail};
 use std::net::IpAddr;
@@ -78,12 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     };
     match end {
         End::Free => {
-            let (name, verb) = if ports.len() == 1 {
-                ("Port", "is")
-            } else {
-                ("Ports", "are")
-            };
-            let text = format!("{name} {} {verb} free: {way} succeeds.", named(&ports));
+            let text = format!("{} free: {way} succeeds.", is(&PortSet::of_tcp(&ports)));
             output::print(&paragraph("", "", &text))?;
             Ok(exit::YES)
         }
@@ -125,10 +121,4 @@ fn listening(arguments: &Arguments, ports: &[u16], deadline: Option<Instant>) ->
         address.map_or(String::new(), |address| format!(" at {address}"))
     ));
     Ok(exit::NO)
-}
-
-/// Lists the ports in words.
-fn named(ports: &[u16]) -> String {
-    let words: Vec<String> = spelled(ports).split(',').map(ToOwned::to_owned).collect();
-    list(&words)
 }

@@ -15,7 +15,7 @@ use procfs::process::Process;
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::process::getuid;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use std::{io, thread};
@@ -224,16 +224,12 @@ fn arm_one(job: &Job<'_>, socket: &ProcessSocket, name: &str, pid: i32) -> Armed
 fn on_ports(ports: &[u16]) -> Result<Vec<Process>> {
     let entries =
         sock_diag::dump(Which::These(ports)).context("the holders of the ports can't be found")?;
-    let inodes: Vec<u64> = entries.iter().map(|entry| entry.inode).collect();
-    let holders = Holders::find(inodes.iter().copied());
-    let pids: BTreeSet<i32> = inodes
-        .iter()
-        .flat_map(|&inode| holders.of(inode))
-        .map(|holder| holder.pid)
-        .collect();
+    let inodes = entries.iter().map(|entry| entry.inode);
+    let holders = Holders::find(inodes.clone());
     // One that has ended meanwhile needs nothing.
-    Ok(pids
-        .into_iter()
+    Ok(holders
+        .of_any(inodes)
+        .into_keys()
         .filter_map(|pid| Process::new(pid).ok())
         .collect())
 }

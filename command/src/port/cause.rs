@@ -216,18 +216,12 @@ fn open_ends(leftovers: &[&Socket]) -> Vec<Holder> {
     let ports: BTreeSet<u16> = ends.keys().map(SocketAddr::port).collect();
     let ports: Vec<u16> = ports.into_iter().collect();
     let entries = sock_diag::dump(Which::These(&ports)).unwrap_or_default();
-    let inodes: Vec<u64> = entries
+    let inodes = entries
         .iter()
         .filter(|entry| ends.get(&entry.local) == Some(&entry.peer))
-        .map(|entry| entry.inode)
-        .collect();
-    let holders = Holders::find(inodes.iter().copied());
-    let by_pid: BTreeMap<i32, &Holder> = inodes
-        .iter()
-        .flat_map(|&inode| holders.of(inode))
-        .map(|holder| (holder.pid, holder))
-        .collect();
-    by_pid.into_values().cloned().collect()
+        .map(|entry| entry.inode);
+    let holders = Holders::find(inodes.clone());
+    holders.of_any(inodes).into_values().cloned().collect()
 }
 
 impl Cause<'_> {

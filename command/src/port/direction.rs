@@ -31,9 +31,7 @@ pub(crate) struct Directions {
 impl Directions {
     /// Looks at the listeners if there is a connection whose direction is in question.
     pub(crate) fn of(entries: &[SocketEntry]) -> Result<Self> {
-        let is_connected =
-            |entry: &SocketEntry| !matches!(entry.state, TcpState::Listen | TcpState::Bound);
-        Ok(if entries.iter().any(is_connected) {
+        Ok(if entries.iter().any(|entry| entry.state.has_peer()) {
             Self::new(entries, sock_diag::listeners()?)
         } else {
             Self::new(&[], Vec::new())

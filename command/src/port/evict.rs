@@ -48,7 +48,7 @@ impl Filter {
 
 /// Whether it is a connection that a process has open or may still accept.
 pub(crate) fn is_alive(entry: &SocketEntry) -> bool {
-    !entry.is_leftover() && !matches!(entry.state, TcpState::Listen | TcpState::Bound)
+    !entry.is_leftover() && entry.state.has_peer()
 }
 
 /// The outcome.

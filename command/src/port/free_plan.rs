@@ -5,7 +5,7 @@
 //! not.
 
 use super::port_list::PortSet;
-use crate::net::sock_diag::{self, SocketEntry, TcpState, Which};
+use crate::net::sock_diag::{self, SocketEntry, Which};
 use crate::process::cgroup::{self, Membership};
 use crate::process::holders::{Holder, Holders};
 use crate::process::info::ProcessInfo;
@@ -14,7 +14,7 @@ use crate::process::tree;
 use anyhow::Result;
 use rustix::process::{geteuid, getpid};
 use std::collections::{BTreeMap, BTreeSet};
-use std::{fmt, fs};
+use std::fmt;
 
 /// A process with what it holds on the ports.
 #[derive(Clone, Debug)]
@@ -140,7 +140,7 @@ type Unseen = (Port, u32);
 /// that can't be seen.
 pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
     let mut entries = sock_diag::dump(Which::These(&ports.tcp))?;
-    entries.retain(|entry| matches!(entry.state, TcpState::Listen | TcpState::Bound));
+    entries.retain(|entry| !entry.state.has_peer());
     let of_tcp = entries.len();
     // One that is connected is a client's.
     let udp = sock_diag::udp(&ports.udp);
@@ -275,9 +275,7 @@ impl Us {
         Self {
             pid,
             ancestors: ancestors.iter().map(|parent| parent.pid).collect(),
-            place: fs::read_to_string("/proc/self/cgroup")
-                .map(|text| cgroup::read(&text))
-                .unwrap_or_default(),
+            place: cgroup::of_process("self"),
         }
     }
 

@@ -2,10 +2,12 @@
 
 use super::direction::{Direction, Directions};
 use crate::net::sock_diag::{SocketEntry, TcpState};
+use crate::output::list;
 use crate::process::holders::{Holder, Holders};
 use crate::process::{sockets, tree, users};
 use rustix::process::getuid;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -104,7 +106,7 @@ impl fmt::Display for Endpoint {
 impl Socket {
     /// Describes an entry of the kernel's table.
     pub(crate) fn new(entry: &SocketEntry, directions: &Directions, holders: &Holders) -> Self {
-        let connected = !matches!(entry.state, TcpState::Listen | TcpState::Bound);
+        let connected = entry.state.has_peer();
         Self {
             state: entry.state,
             family: (!connected).then_some(if entry.is_v6() { "ipv6" } else { "ipv4" }),
@@ -142,8 +144,7 @@ impl Socket {
 
     /// Whether it belongs to a server, or may.
     pub(crate) fn is_of_a_server(&self) -> bool {
-        matches!(self.state, TcpState::Listen | TcpState::Bound)
-            || (self.leftover && self.direction != Some(Direction::Outbound))
+        !self.state.has_peer() || (self.leftover && self.direction != Some(Direction::Outbound))
     }
 
     /// Whether it may be in the way of a bind of this address.
@@ -217,13 +218,35 @@ impl UdpSocket {
     }
 
     /// Names its holders.
-    pub(crate) fn held_by(&self) -> String {
+    fn held_by(&self) -> String {
         if self.holders.is_empty() {
             unseen(self.uid)
         } else {
             tree::named(&self.holders)
         }
     }
+}
+
+/// Names the holders of UDP sockets, with their addresses; `None` if there is none.
+pub(crate) fn held_by_udp(sockets: &[UdpSocket]) -> Option<String> {
+    let holders: BTreeSet<String> = sockets
+        .iter()
+        .map(|socket| format!("{} at {}", socket.held_by(), socket.local))
+        .collect();
+    let holders: Vec<String> = holders.into_iter().collect();
+    (!holders.is_empty()).then(|| list(&holders))
+}
+
+/// Counts sockets by state: `3 TIME_WAIT`, `1 FIN_WAIT2`.
+pub(super) fn numbers_by_state<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Vec<String> {
+    let mut numbers = BTreeMap::<TcpState, usize>::new();
+    for socket in sockets {
+        *numbers.entry(socket.state).or_default() += 1;
+    }
+    numbers
+        .into_iter()
+        .map(|(state, number)| format!("{number} {}", state.name()))
+        .collect()
 }
 
 /// A holder that can't be seen, by the socket's owner.

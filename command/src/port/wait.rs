@@ -4,7 +4,7 @@
 
 use super::bindable::{Bind, Bindable};
 use super::direction::Directions;
-use super::socket::Socket;
+use super::socket::{Socket, numbers_by_state};
 use crate::net::sock_diag::{self, TcpState, Which};
 use crate::output::count;
 use crate::process::holders::Holders;
@@ -186,7 +186,7 @@ pub(crate) fn what_holds(ports: &[u16]) -> Result<String> {
 pub(crate) fn has_listener_or_bound(ports: &[u16]) -> Result<bool> {
     Ok(sock_diag::dump(Which::These(ports))?
         .iter()
-        .any(|entry| matches!(entry.state, TcpState::Listen | TcpState::Bound)))
+        .any(|entry| !entry.state.has_peer()))
 }
 
 /// Names the obstacle on a port in a few words.
@@ -206,14 +206,7 @@ fn in_the_way(sockets: &[Socket]) -> String {
             first.held_by()
         );
     }
-    let mut numbers = BTreeMap::new();
-    for socket in sockets {
-        *numbers.entry(socket.state).or_insert(0) += 1;
-    }
-    let mut words: Vec<String> = numbers
-        .into_iter()
-        .map(|(state, number): (TcpState, usize)| format!("{number} {}", state.name()))
-        .collect();
+    let mut words = numbers_by_state(sockets);
     if words.is_empty() {
         return "the kernel does not show which process holds it".into();
     }
@@ -239,14 +232,10 @@ impl Watched {
             return false;
         }
         self.holders = Holders::find(inodes.iter().copied());
-        let pids: BTreeSet<i32> = inodes
-            .iter()
-            .flat_map(|&inode| self.holders.of(inode))
-            .map(|holder| holder.pid)
-            .collect();
+        let holders = self.holders.of_any(inodes.iter().copied());
         // Before Linux 5.3 there are no handles; then we look now and then.
-        self.handles = pids
-            .into_iter()
+        self.handles = holders
+            .into_keys()
             .filter_map(|pid| Handle::open(pid).ok())
             .collect();
         self.inodes = inodes;

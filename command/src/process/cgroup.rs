@@ -1,7 +1,9 @@
 //! Reads the path of a control group (/proc/PID/cgroup): the unit that systemd runs it as, and the
 //! container that it is in (cgroups(7); the runtimes name their groups after the container).
 
+use crate::sys::proc;
 use serde::Serialize;
+use std::fmt::Display;
 
 /// A container.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -35,6 +37,13 @@ pub(crate) struct Membership {
     /// Whether the unit is of a user's own manager.
     pub(crate) of_user: bool,
     pub(crate) container: Option<Container>,
+}
+
+/// Reads the membership of a process, which is a number or `self`.
+pub(crate) fn of_process(process: impl Display) -> Membership {
+    proc::text(format!("/proc/{process}/cgroup"))
+        .map(|text| read(&text))
+        .unwrap_or_default()
 }
 
 /// Reads `/proc/PID/cgroup`.

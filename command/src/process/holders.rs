@@ -8,7 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 use rustix::thread::sched_getaffinity;
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -64,6 +64,15 @@ impl Holders {
     /// Every process that holds the socket, in the order of their numbers.
     pub(crate) fn of(&self, inode: u64) -> &[Holder] {
         self.0.get(&inode).map_or(&[], Vec::as_slice)
+    }
+
+    /// The processes that hold any of these sockets, each once, by their numbers.
+    pub(crate) fn of_any(&self, inodes: impl IntoIterator<Item = u64>) -> BTreeMap<i32, &Holder> {
+        inodes
+            .into_iter()
+            .flat_map(|inode| self.of(inode))
+            .map(|holder| (holder.pid, holder))
+            .collect()
     }
 }
 

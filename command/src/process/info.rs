@@ -108,9 +108,7 @@ impl ProcessInfo {
     /// The same for a process whose `stat` is known.
     pub(super) fn of(pid: i32, stat: &Stat, cache: &ProcCache) -> Self {
         let uid = uid(pid);
-        let place = proc::text(format!("/proc/{pid}/cgroup"))
-            .map(|text| cgroup::read(&text))
-            .unwrap_or_default();
+        let place = cgroup::of_process(pid);
         let link = |name| fs::read_link(format!("/proc/{pid}/{name}")).ok();
         Self {
             uid,

@@ -43,16 +43,14 @@ pub(crate) fn sleep<'a>(
     handles: impl IntoIterator<Item = &'a Handle>,
     time: Duration,
 ) -> Vec<bool> {
-    let time = Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: time.subsec_nanos().into(),
-    };
+    // Longer than there are numbers for is for ever.
+    let time = Timespec::try_from(time).ok();
     let mut fds: Vec<PollFd<'_>> = handles
         .into_iter()
         .map(|Handle(pidfd)| PollFd::new(pidfd, PollFlags::IN))
         .collect();
     // Interrupted, nothing is known to have ended.
-    let ready = poll(&mut fds, Some(&time)).is_ok();
+    let ready = poll(&mut fds, time.as_ref()).is_ok();
     fds.iter()
         .map(|fd| ready && !fd.revents().is_empty())
         .collect()

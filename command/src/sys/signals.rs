@@ -53,16 +53,14 @@ impl Signals {
 
     /// Waits for one of them, or for stdin if that is asked for, or until the time is up.
     pub(crate) fn wait(&self, time: Duration, input: bool) -> WaitResult {
-        let time = Timespec {
-            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: time.subsec_nanos().into(),
-        };
+        // Longer than there are numbers for is for ever.
+        let time = Timespec::try_from(time).ok();
         let stdin = io::stdin();
         let mut fds = vec![PollFd::new(&self.fd, PollFlags::IN)];
         if input {
             fds.push(PollFd::new(&stdin, PollFlags::IN));
         }
-        if poll(&mut fds, Some(&time)).is_err() {
+        if poll(&mut fds, time.as_ref()).is_err() {
             return WaitResult::None;
         }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());

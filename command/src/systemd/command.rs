@@ -2,6 +2,7 @@
 
 use super::unit;
 use crate::library::store;
+use crate::output;
 use anyhow::{Context, Result, anyhow};
 use std::env;
 use std::fs;
@@ -33,16 +34,20 @@ impl Lasting {
         })
     }
 
-    /// Copies the command there if that is needed, and returns the path if it was.
-    pub(crate) fn put(&self) -> Result<Option<&Path>> {
+    /// Copies the command there if that is needed, and says so.
+    pub(crate) fn put(&self) -> Result<()> {
         if !self.copied {
-            return Ok(None);
+            return Ok(());
         }
         // The file that runs, even if its path has another one by now.
         let bytes = fs::read("/proc/self/exe").context("the command can't read itself")?;
         let folder = self.path.parent().unwrap_or(&self.path);
         store::put_command(folder, &bytes).map_err(|why| anyhow!("{} {why}", folder.display()))?;
-        Ok(Some(&self.path))
+        output::info(&format!(
+            "This command is copied to {}, where it stays.",
+            self.path.display()
+        ));
+        Ok(())
     }
 
     /// Whether a copy is needed.

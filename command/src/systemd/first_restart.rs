@@ -2,6 +2,7 @@
 //! carries no SO_REUSEADDR, so its port would be busy for a minute, whatever the next run sets.
 
 use super::properties::Properties;
+use crate::net::namespace::namespace_of;
 use crate::net::sock_diag;
 use crate::output::{self, count};
 use crate::port::arm::{self, Job, SocketKind};
@@ -11,7 +12,6 @@ use crate::process::holders;
 use anyhow::Result;
 use log::debug;
 use std::collections::BTreeSet;
-use std::fs;
 
 /// How the first restart will find the service's ports.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -86,11 +86,11 @@ fn prepare_ports(ports: &[u16]) -> Result<Outlook> {
 /// Lists the ports on which the service's processes listen. Processes in another network namespace
 /// are skipped.
 fn listening(properties: &Properties) -> Result<Vec<u16>> {
-    let here = fs::read_link("/proc/self/ns/net").ok();
+    let here = namespace_of("self");
     let inodes: BTreeSet<u64> = properties
         .processes()
         .into_iter()
-        .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).ok() == here)
+        .filter(|pid| namespace_of(&pid.to_string()) == here)
         .filter_map(|pid| holders::sockets(pid).ok())
         .flatten()
         .map(|(_, inode)| inode)

@@ -4,18 +4,17 @@
 use super::seen::{Protocol, Seen};
 use crate::net::namespace;
 use crate::net::sock_diag::{self, Which};
-use crate::output::{list, paragraph};
+use crate::output::paragraph;
 use crate::port::diagnosis::{Diagnosis, Surroundings, diagnose};
 use crate::port::direction::Directions;
 use crate::port::evict::{self, Filter};
 use crate::port::hint::Scope;
-use crate::port::socket::{Socket, UdpSocket};
+use crate::port::socket::{Socket, UdpSocket, held_by_udp};
 use crate::process::holders::Holders;
 use crate::process::manager::Managers;
 use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::thread;
@@ -138,16 +137,9 @@ impl Finding {
     }
 
     fn udp_text(&self, port: u16) -> String {
-        let holders: BTreeSet<String> = self
-            .udp
-            .iter()
-            .map(|socket| format!("{} at {}", socket.held_by(), socket.local))
-            .collect();
-        let text = if holders.is_empty() {
-            format!("UDP port {port} is free now.")
-        } else {
-            let holders: Vec<String> = holders.into_iter().collect();
-            format!("UDP port {port} is held by {}.", list(&holders))
+        let text = match held_by_udp(&self.udp) {
+            Some(holders) => format!("UDP port {port} is held by {holders}."),
+            None => format!("UDP port {port} is free now."),
         };
         paragraph("", "", &text)
     }

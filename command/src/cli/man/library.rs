@@ -1,6 +1,7 @@
 //! libreuse.so(8).
 
 use super::page::Page;
+use crate::library::variables::capitalised;
 use libreuse_rules::settings::SETTINGS;
 
 /// The page, from the table of variables.
@@ -39,14 +40,11 @@ pub(super) fn page() -> String {
          prefix, is reported in one line on stderr, and the default applies.",
     );
     for setting in &SETTINGS {
-        let mut letters = setting.effect.chars();
-        let effect: String = letters
-            .next()
-            .map(|first| first.to_uppercase().chain(letters).collect())
-            .unwrap_or_default();
         let meaning = format!(
-            "{effect}.\n\nValues: {}. Default: {}.",
-            setting.values, setting.default
+            "{}.\n\nValues: {}. Default: {}.",
+            capitalised(setting.effect),
+            setting.values,
+            setting.default
         );
         page.term(setting.name, "", &meaning);
     }

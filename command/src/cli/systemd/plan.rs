@@ -92,17 +92,8 @@ impl Plan<'_> {
                     "The library that this command carries is put into {home}."
                 ));
             }
-            if let Some(place) = self
-                .command
-                .as_ref()
-                .map(Lasting::put)
-                .transpose()?
-                .flatten()
-            {
-                output::info(&format!(
-                    "This command is copied to {}, where it stays.",
-                    place.display()
-                ));
+            if let Some(command) = &self.command {
+                command.put()?;
             }
             let mut text = self.text.clone();
             let outlook = self.properties.map(first_restart::prepare);

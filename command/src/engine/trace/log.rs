@@ -133,12 +133,8 @@ fn to_stderr(stderr: &Stderr, process: i32, line: &[u8]) {
             (&opened, (*device, *inode))
         }
     };
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     let mut files = [PollFd::new(ours, PollFlags::OUT)];
-    let takes_bytes = poll(&mut files, Some(&at_once)).is_ok()
+    let takes_bytes = poll(&mut files, Some(&Timespec::default())).is_ok()
         && files
             .iter()
             .all(|file| file.revents() & (PollFlags::OUT | PollFlags::ERR) == PollFlags::OUT);

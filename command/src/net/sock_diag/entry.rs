@@ -62,6 +62,11 @@ impl TcpState {
         }
     }
 
+    /// Whether a socket in this state has a peer: it neither listens nor is only bound.
+    pub(crate) fn has_peer(self) -> bool {
+        !matches!(self, Self::Listen | Self::Bound)
+    }
+
     /// Whether a socket in this state that no process owns is what a closed connection left behind.
     /// A connection that waits to be accepted has no owner either, but is established, or was
     /// closed by its peer.

@@ -8,12 +8,12 @@ use crate::output::{self, BAD, GOOD, UNSURE, count, list, paragraph, styled};
 use crate::port::cause::{self, Bound, Cause, CauseKind, Connected, Leftovers, Listening};
 use crate::port::diagnosis::Diagnosis;
 use crate::port::direction::Direction;
-use crate::port::socket::Socket;
+use crate::port::socket::{Socket, numbers_by_state};
 use crate::process::holders::Holder;
 use crate::process::manager::ByPid;
 use crate::process::tree;
 use rustix::process::getuid;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 impl Diagnosis {
     /// The diagnosis for people.
@@ -293,11 +293,5 @@ fn holders(sockets: &[&Socket], holders: &[Holder]) -> String {
 
 /// `3 TIME_WAIT and 1 FIN_WAIT2`.
 fn by_state(sockets: &[&Socket]) -> String {
-    let mut numbers = BTreeMap::<TcpState, usize>::new();
-    for socket in sockets {
-        *numbers.entry(socket.state).or_default() += 1;
-    }
-    let words = numbers.into_iter();
-    let words = words.map(|(state, number)| format!("{number} {}", state.name()));
-    list(&words.collect::<Vec<_>>())
+    list(&numbers_by_state(sockets.iter().copied()))
 }

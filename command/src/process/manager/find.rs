@@ -6,7 +6,6 @@ use super::{ByPid, Manager, supervisor};
 use crate::process::cgroup;
 use crate::process::holders::Holder;
 use crate::process::{info, names};
-use crate::sys::proc;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -126,11 +125,8 @@ impl Managers {
     }
 
     fn ours(&self) -> Option<&cgroup::Container> {
-        let ours = self.ours.get_or_init(|| {
-            let text = proc::text("/proc/self/cgroup").ok()?;
-            cgroup::read(&text).container
-        });
-        ours.as_ref()
+        let of_us = || cgroup::of_process("self").container;
+        self.ours.get_or_init(of_us).as_ref()
     }
 
     /// The unit that a process is in, whether it is the unit's own program or one of many.
