@@ -223,6 +223,8 @@ pub(crate) fn seconds(time: Duration) -> String {
     const LONG: Duration = Duration::from_secs(10);
     if time < LONG && time.subsec_millis() >= 50 {
         format!("{:.1} s", time.as_secs_f64())
+    } else if time.as_secs() == 0 && !time.is_zero() {
+        format!("{} ms", time.as_millis())
     } else {
         format!("{} s", time.as_secs())
     }

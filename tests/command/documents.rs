@@ -200,6 +200,10 @@ fn the_manual_page_has_every_option_and_no_mistake() {
     }
     for expected in [
         "SYNOPSIS",
+        "reuseaddr bpf attach [OPTIONS]",
+        "/sys/fs/bpf/libreuse",
+        "50-libreuse.conf",
+        "XDG_RUNTIME_DIR",
         "reuseaddr PORT\n",
         "reuseaddr run [OPTIONS] PROGRAM [ARGS]...",
         "reuseaddr arm [OPTIONS] PORT|--pid PID",

@@ -108,7 +108,7 @@ fn attaches_to_a_service_at_each_of_its_starts() {
         "setuid drop-in: ExecStartPre=-+/opt/test/reuseaddr bpf attach --self",
         "/system.slice/plain.service: attached; only ports 5600-5700; served ports: 5600-5602,5610",
         "for others: /system.slice/plain.service: attached",
-        "the engine bpf knows no --wait",
+        "the engine bpf has no --wait",
         "bpf: detached from /system.slice/plain.service",
         "nothing is left",
     ] {

@@ -2,6 +2,7 @@
 
 use crate::{assert_says, code, json, reuseaddr, server};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use support::{Program, own_network};
 
 #[test]
@@ -158,6 +159,104 @@ fn a_word_that_is_meant_as_a_port_is_one() {
     }
     let mistaken = reuseaddr(["--color", "always", "run", "--no-such-option"]).run();
     assert_eq!(code(&mistaken), 125, "{mistaken:#?}");
+}
+
+/// Whatever is wrong with a value, the answer has the value, and what is expected in its place.
+#[test]
+fn a_wrong_value_is_answered_by_what_is_expected() {
+    own_network();
+    for (words, expected) in [
+        (
+            &["status", "--pid", "nginx"][..],
+            "the number of a process; `pgrep",
+        ),
+        (&["arm", "--pid", ""], "the number of a process"),
+        (
+            &["check", "--pid", "99999999999"],
+            "the number of a process",
+        ),
+        (
+            &["wait", "--address", "localhost", "80"],
+            "an IP address such as 127.0.0.1",
+        ),
+        (
+            &["evict", "--peer", "127.0.0.1:80", "80"],
+            "an IP address such as 127.0.0.1",
+        ),
+        (
+            &["free", "8080:80"],
+            "expected 80,8080 for both, 8000-8100 for a range",
+        ),
+        (&["status", "[::1]"], "expected one such as localhost:8080"),
+        (&["status", "unix:/run/x"], "expected ports and ranges"),
+        (
+            &["systemd", ""],
+            "\"\" can't be the name of a unit; `systemctl list-units",
+        ),
+        (
+            &["bpf", "attach", "--cgroup", ""],
+            "expected one such as /docker",
+        ),
+        (&["--wait", "60s", "run", "true"], "'run --wait' exists"),
+        (&["run", ""], "PROGRAM is empty"),
+    ] {
+        let finished = reuseaddr(words).run();
+        let said = finished.stderr.split_whitespace().collect::<Vec<_>>();
+        assert_says(&said.join(" "), expected);
+        assert!([2, 127].contains(&code(&finished)), "{finished:#?}");
+        assert_eq!(finished.stdout, "");
+    }
+    // What is no text is named all the same.
+    let odd = Program::new(support::reuseaddr())
+        .arguments(["run", "--ports"])
+        .argument(std::ffi::OsStr::from_bytes(b"80\xff"))
+        .argument("true")
+        .run();
+    assert_eq!(code(&odd), 125, "{odd:#?}");
+    assert_says(&odd.stderr, "80\u{fffd} is not UTF-8");
+    // The control: options of `status` stand in front of its port.
+    let finished = reuseaddr(["--all", "--address", "127.0.0.1", "5000"]).run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    let finished = reuseaddr(["wait", "--timeout", "10ms", "--listening", "5000"]).run();
+    assert_says(&finished.stderr, "after 10 ms nothing listens");
+}
+
+/// The help of every command, on a terminal of 80 columns.
+#[test]
+fn help_fits_80_columns() {
+    let all = [
+        "",
+        "run",
+        "check",
+        "status",
+        "wait",
+        "watch",
+        "evict",
+        "free",
+        "next",
+        "arm",
+        "systemd",
+        "bpf",
+        "bpf attach",
+        "bpf detach",
+        "bpf status",
+        "bpf hook",
+        "install",
+        "clean",
+        "completions",
+        "man",
+    ];
+    for words in all {
+        for help in ["-h", "--help"] {
+            let asked = words.split_whitespace().chain([help]);
+            let shown = reuseaddr(asked).with("COLUMNS", "80").output();
+            let widest = shown.lines().map(|line| line.chars().count()).max();
+            assert!(
+                widest.is_some_and(|width| (50..=80).contains(&width)),
+                "{shown}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     ports: Vec<PortList>,
 
     /// Arm this process's listening ports, and every process that shares them
-    #[arg(long, group = "whose", value_name = "PID")]
+    #[arg(long, group = "whose", value_name = "PID", value_parser = options::pid)]
     pid: Option<u32>,
 
     /// `graceful`: connections closed by the program leave no TIME_WAIT (TCP_LINGER2)

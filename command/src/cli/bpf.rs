@@ -2,7 +2,7 @@
 
 mod status;
 
-use super::exit;
+use super::{exit, options};
 use crate::engine::bpf::hierarchy::Hierarchy;
 use crate::engine::bpf::instance;
 use crate::engine::bpf::oci::{self, Hook};
@@ -45,7 +45,10 @@ enum Verb {
 
 /// Attach the BPF programs to a control group: they serve its new programs, and those that listen
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("where").required(true))]
+#[command(
+    group = clap::ArgGroup::new("where").required(true),
+    override_usage = "reuseaddr bpf attach [OPTIONS] <--unit <NAME>|--cgroup <PATH>|...>"
+)]
 struct Attach {
     #[command(flatten)]
     target: Group,
@@ -57,7 +60,10 @@ struct Attach {
 
 /// Detach the BPF programs from a control group, or from all
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("where").required(true))]
+#[command(
+    group = clap::ArgGroup::new("where").required(true),
+    override_usage = "reuseaddr bpf detach [OPTIONS] <--unit <NAME>|--cgroup <PATH>|...>"
+)]
 struct Detach {
     #[command(flatten)]
     target: Group,
@@ -96,7 +102,7 @@ struct Group {
     cgroup: Option<String>,
 
     /// The control group of this process
-    #[arg(long, group = "where", value_name = "PID")]
+    #[arg(long, group = "where", value_name = "PID", value_parser = options::pid)]
     pid: Option<u32>,
 
     /// The control group of the service that runs this command, for ExecStartPre=

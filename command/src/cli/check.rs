@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Arguments {
     /// Inspect a process: whether it is traced or has the library, its variables, and which sockets
     /// carry SO_REUSEADDR
-    #[arg(long, group = "what", value_name = "PID")]
+    #[arg(long, group = "what", value_name = "PID", value_parser = options::pid)]
     pid: Option<u32>,
 
     #[command(flatten)]

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     past_listeners: bool,
 
     /// Clear only connections with this peer address
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = options::address)]
     peer: Option<IpAddr>,
 
     /// Reset connections that are alive, too: takes root and --peer, and asks twice

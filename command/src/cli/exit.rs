@@ -109,6 +109,14 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "bpf",
+        &[
+            ("0", "done; of `status`, something is attached"),
+            ("1", "of `status` and `detach`, nothing was attached there"),
+            ("2", "not done, or it may not be"),
+        ],
+    ),
+    (
         "clean",
         &[
             ("0", "nothing of ours is left"),

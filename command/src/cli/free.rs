@@ -20,9 +20,9 @@ use std::collections::BTreeSet;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Asks only the processes that listen on the port or have bound it, never its \
-                  clients. A process that systemd, supervisord, runit, s6 or pm2 would start \
-                  again is stopped by its manager's own command. A container is left alone, and \
-                  the command that stops it is named. Never terminates process 1, or a process \
+                  clients. A process that its manager (systemd, supervisord, runit, pm2, …) would \
+                  start again is stopped by the manager's own command. A container is left alone, \
+                  and the command that stops it is named. Never terminates process 1, or a process \
                   that started this command."
 )]
 pub(crate) struct Arguments {

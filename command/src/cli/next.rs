@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     from: PortList,
 
     /// Bind this address, in place of all addresses
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = options::address)]
     address: Option<IpAddr>,
 
     #[command(flatten)]

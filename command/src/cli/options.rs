@@ -9,6 +9,7 @@ use clap::Arg;
 use libreuse_rules::settings::Settings;
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -79,6 +80,19 @@ impl FromStr for Span {
     }
 }
 
+/// Reads the number of a process.
+pub(crate) fn pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| {
+        "expected the number of a process; `pgrep -a NAME` finds one by its name".into()
+    })
+}
+
+/// Reads an address.
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address such as 127.0.0.1 or ::1, without a port".into())
+}
+
 /// The output's format.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Format {
@@ -91,7 +105,7 @@ pub(crate) struct Format {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Network {
     /// Look into the network namespace of this process, such as a container's
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = pid)]
     pub(crate) pid: Option<u32>,
 }
 

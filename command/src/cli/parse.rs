@@ -5,10 +5,11 @@ use super::exit;
 use crate::output;
 use crate::port::port_list::PortList;
 use clap::error::ErrorKind;
-use clap::{ColorChoice, CommandFactory, Parser};
+use clap::{ColorChoice, Command, CommandFactory, Parser};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 /// The global option that has a value.
@@ -22,11 +23,10 @@ const COLOR: &str = "--color";
 pub(crate) fn parse<Cli: Parser>() -> Result<Cli, ExitCode> {
     let words = with_status::<Cli>(env::args_os().collect());
     let command = Cli::command().color(color(&words));
-    let runs = place(&words).is_some_and(|place| words[place] == "run");
     command
-        .try_get_matches_from(words)
+        .try_get_matches_from(&words)
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| usage(&error, runs))
+        .map_err(|error| usage(&error, &words))
 }
 
 /// The position of the subcommand: the first word that is neither an option nor an option's value.
@@ -50,12 +50,30 @@ fn with_status<Cli: CommandFactory>(mut words: Vec<OsString>) -> Vec<OsString> {
     }
     if let Some(place) = place(&words) {
         let word = words[place].to_string_lossy();
-        if Cli::command().find_subcommand(word.as_ref()).is_none() && is_meant_as_port(&word) {
+        let command = Cli::command();
+        if command.find_subcommand(word.as_ref()).is_none()
+            && is_meant_as_port(&word)
+            && words[1..place].iter().all(|it| is_for_status(&command, it))
+        {
             // In front of options that are those of `status`.
             words.insert(1, "status".into());
         }
     }
     words
+}
+
+/// Whether a word in front of a port may be an option of `status`. If not, as in `reuseaddr --wait
+/// 60s run`, the next word is its value.
+fn is_for_status(command: &Command, word: &OsStr) -> bool {
+    let Some(option) = word.to_str().and_then(|word| word.strip_prefix("--")) else {
+        return true;
+    };
+    let name = option.split('=').next();
+    let status = command.find_subcommand("status").into_iter();
+    let mut options = command
+        .get_arguments()
+        .chain(status.flat_map(Command::get_arguments));
+    ["", "help", "version"].contains(&option) || options.any(|it| it.get_long() == name)
 }
 
 /// Whether a word is a port, or meant as one: what is wrong with it is then for `status` to say.
@@ -97,13 +115,21 @@ fn color(words: &[OsString]) -> ColorChoice {
 }
 
 /// Says what is wrong with the command line, or prints the help that it asks for.
-fn usage(error: &clap::Error, runs: bool) -> ExitCode {
+fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
     if !matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        output::info(&error.render().to_string());
+        let odd = words.iter().find(|word| word.to_str().is_none());
+        match odd.filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
+            Some(word) => output::error(&format!(
+                "{} is not UTF-8; only paths, and PROGRAM with its arguments, need not be",
+                output::readable(word.as_bytes())
+            )),
+            None => output::info(&error.render().to_string()),
+        }
         // A caller of `run` has to distinguish our errors from the program's.
+        let runs = place(words).is_some_and(|place| words[place] == "run");
         return ExitCode::from(if runs { exit::REFUSED } else { exit::FAILED });
     }
     match error.print().and_then(|()| io::stdout().flush()) {

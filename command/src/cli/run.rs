@@ -156,6 +156,10 @@ fn impossible(arguments: &Arguments, settings: &Settings) -> Vec<String> {
 
 /// Says that there is no such program, and returns the exit code that a shell has for that.
 fn not_found(error: &io::Error, shown: &str) -> u8 {
+    if shown.is_empty() {
+        output::error("PROGRAM is empty");
+        return exit::NOT_FOUND;
+    }
     let (code, what) = if error.kind() == ErrorKind::PermissionDenied {
         (exit::NOT_EXECUTABLE, "can't be executed; see `ls -l` on it")
     } else if shown.contains('/') {

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     targets: Vec<PortOrProgram>,
 
     /// Bind this address for the diagnosis, not all addresses
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = options::address)]
     address: Option<IpAddr>,
 
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all: bool,
 
-    /// Repeat every second until interrupted; with --json, one line each time
+    /// Repeat every second until `q` or Ctrl-C; with --json, one line each time
     #[arg(long)]
     watch: bool,
 
@@ -187,8 +187,8 @@ fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
                 .collect();
             if theirs.is_empty() {
                 bail!(
-                    "no program called {program} listens on a TCP port or has bound one, as far as \
-                     you may see, and /etc/services names no port of that name"
+                    "of the programs that you may inspect none called {program} listens on a TCP \
+                     port or has bound one, and /etc/services names no port of that name"
                 );
             }
             ports.extend(theirs);

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     timeout: Option<options::Span>,
 
     /// Wait for this address, not for all addresses
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = options::address)]
     address: Option<IpAddr>,
 
     /// Wait until a bind with SO_REUSEADDR succeeds, as most servers and `reuseaddr run` bind

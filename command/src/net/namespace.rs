@@ -24,8 +24,12 @@ pub(crate) fn enter(pid: u32) -> Result<()> {
         return Ok(());
     }
     let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
-    let file = open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("the network namespace of process {pid} can't be opened"))?;
+    let file = open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).with_context(|| {
+        format!(
+            "the network namespace of process {pid} can't be opened; that takes root, with \
+                 CAP_SYS_PTRACE"
+        )
+    })?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).with_context(|| {
         format!("the network namespace of process {pid} can't be entered; root can")
     })

@@ -246,7 +246,7 @@ fn out_of_sight(entries: &[SocketEntry]) -> Option<Refused> {
             .into()
     } else {
         format!(
-            "the port is held by {}, whose descriptors you may not see; root may, with \
+            "the port is held by {}, whose descriptors you may not inspect; root may, with \
              CAP_SYS_PTRACE",
             socket::unseen(hidden.uid)
         )

@@ -125,6 +125,10 @@ fn item(text: &str, protocol: &str) -> StdResult<String, String> {
     let text = match text.rsplit_once('/') {
         None | Some((_, "")) => text,
         Some((port, protocol)) if protocol.eq_ignore_ascii_case("tcp") => port,
+        // A path is no port of any protocol: the reader of the list says what is expected.
+        Some((port, _)) if port.is_empty() || port.contains([':', '/']) => {
+            return Ok(text.to_owned());
+        }
         Some((_, protocol)) => {
             return Err(format!(
                 "{protocol} has no ports that are known here; expected one such as 8080/tcp or \
@@ -132,9 +136,20 @@ fn item(text: &str, protocol: &str) -> StdResult<String, String> {
             ));
         }
     };
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<IpAddr>().is_ok() {
+        return Err("an address without a port; expected one such as localhost:8080".into());
+    }
     let text = match text.rsplit_once(':') {
         None => text,
         Some((host, port)) if is_here(host) => port,
+        Some((host, port)) if is_number(host) && is_number(port) => {
+            return Err(
+                "a colon between two ports; expected 80,8080 for both, 8000-8100 for a \
+                        range"
+                    .into(),
+            );
+        }
         Some((host, _)) => {
             return Err(format!(
                 "{host} is not an address of this machine, whose ports alone can be seen; expected \
@@ -142,14 +157,17 @@ fn item(text: &str, protocol: &str) -> StdResult<String, String> {
             ));
         }
     };
-    let is_number = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'-');
-    Ok(if is_number {
+    Ok(if is_number(text) {
         text.to_owned()
     } else {
         service(text, protocol).map_or_else(|| text.to_owned(), |port| port.to_string())
     })
+}
+
+/// Whether it is a number or a range, empty ones included.
+fn is_number(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
 /// The port of a URL, or else that of its scheme.
@@ -355,6 +373,13 @@ mod tests {
             ("53/sctp", "sctp has no ports"),
             ("example.com:80", "not an address of this machine"),
             ("8080/", "expected ports"),
+            ("/usr/bin/python3", "expected ports"),
+            ("unix:/run/x", "expected ports"),
+            ("localhost:80/a", "expected ports"),
+            ("[::1]", "an address without a port"),
+            ("::1", "an address without a port"),
+            ("127.0.0.1", "an address without a port"),
+            ("8080:80", "a colon between two ports"),
             ("http://example.com/", "not an address of this machine"),
             ("nosuch://localhost/", "has no port"),
             (":", "empty"),

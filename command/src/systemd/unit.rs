@@ -31,7 +31,7 @@ pub(crate) fn service(name: &str) -> Result<String> {
         || !full.chars().all(legal)
     {
         bail!(
-            "{} can't be the name of a unit; `systemctl list-units --type=service` shows those \
+            "\"{}\" can't be the name of a unit; `systemctl list-units --type=service` shows those \
              there are, and `systemd-escape` spells odd ones",
             output::readable(name.as_bytes())
         );

@@ -321,7 +321,7 @@ fn run_says_what_it_cannot_do_and_starts_nothing() {
         assert_eq!(said.status.code(), Some(125), "{said:#?}");
         assert!(
             said.stderr
-                .contains(&format!("the engine bpf knows no {option}")),
+                .contains(&format!("the engine bpf has no {option}")),
             "{said:#?}"
         );
     }

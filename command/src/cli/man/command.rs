@@ -19,7 +19,9 @@ pub(super) fn page(command: &Command) -> String {
     page.section("SYNOPSIS");
     page.usage("reuseaddr PORT");
     for subcommand in &subcommands {
-        page.usage(&usage(subcommand));
+        for one in with_its_own(subcommand) {
+            page.usage(&usage(one));
+        }
     }
     page.section("DESCRIPTION");
     let about = command
@@ -38,7 +40,9 @@ pub(super) fn page(command: &Command) -> String {
     );
     page.section("COMMANDS");
     for subcommand in subcommands {
-        describe(&mut page, subcommand);
+        for one in with_its_own(subcommand) {
+            describe(&mut page, one);
+        }
     }
     page.section("OPTIONS");
     page.words("Every command has these:");
@@ -55,9 +59,17 @@ pub(super) fn page(command: &Command) -> String {
         "",
         "If it is set and not empty, no colour is used unless `--color always` asks for it.",
     );
+    for (variable, meaning) in ENVIRONMENT {
+        page.term(variable, "", meaning);
+    }
     page.section("FILES");
-    page.term("/etc/services", "", "The names that may stand for ports.");
+    for (file, meaning) in FILES {
+        page.term(file, "", meaning);
+    }
     page.section("EXIT STATUS");
+    page.words(
+        "Of every command but `run` 2 also means that the command line is wrong, of `run` 125.",
+    );
     for (subcommand, codes) in EXIT_STATUS {
         page.subsection(subcommand);
         for (code, meaning) in *codes {
@@ -112,6 +124,56 @@ const EXAMPLES: &[(&str, &str)] = &[
         "reuseaddr status --json 8080 | jq '.ports[].sockets[].holders[].pid'",
     ),
 ];
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "LD_PRELOAD",
+        "`run` puts the library in front of what it has.",
+    ),
+    ("PATH", "Where `run` and `check` look for PROGRAM."),
+    (
+        "XDG_RUNTIME_DIR, XDG_CACHE_HOME, HOME, TMPDIR",
+        "Where `run` puts the library that it carries, if none is installed: into `libreuse` in \
+         the first of XDG_RUNTIME_DIR, XDG_CACHE_HOME or else `~/.cache`, or into `libreuse-UID` \
+         in TMPDIR or else /tmp. What root starts has it from /run/libreuse or \
+         /var/cache/libreuse.",
+    ),
+];
+
+const FILES: &[(&str, &str)] = &[
+    ("/etc/services", "The names that may stand for ports."),
+    (
+        "/run/libreuse, /var/cache/libreuse, ~/.cache/libreuse",
+        "The library that `run` carries. `reuseaddr clean` removes it.",
+    ),
+    (
+        "/etc/systemd/system/UNIT.d/50-libreuse.conf",
+        "What `systemd --install` writes. With --user it is below ~/.config/systemd/user.",
+    ),
+    (
+        "/usr/local/lib/libreuse, ~/.local/lib/libreuse",
+        "The library and the command that drop-ins and the OCI hook name.",
+    ),
+    (
+        "/sys/fs/bpf/libreuse, /run/libreuse/bpf",
+        "What `bpf attach` remembers. `bpf detach --all` removes it.",
+    ),
+    (
+        "/etc/containers/oci/hooks.d/50-libreuse.json",
+        "What `bpf hook --install` writes.",
+    ),
+];
+
+/// A command, or those below it, as `bpf` has them.
+fn with_its_own(command: &Command) -> Vec<&Command> {
+    let visible = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+    let below: Vec<&Command> = command.get_subcommands().filter(visible).collect();
+    if below.is_empty() {
+        vec![command]
+    } else {
+        [vec![command], below].concat()
+    }
+}
 
 /// `reuseaddr run [OPTIONS] PROGRAM [ARGS]...`
 fn usage(subcommand: &Command) -> String {

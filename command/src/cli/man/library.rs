@@ -25,9 +25,9 @@ pub(super) fn page() -> String {
         "The program's `bind` is unchanged. Only after EADDRINUSE it is repeated, with the option \
          set for that one call. `listen` sets the option for good. Accepted connections inherit \
          it, so the next run can bind over what they leave behind. If the program clears the \
-         option on a listener or a connection, it is set again. Nothing else changes: ports with a \
-         live listener, UDP, a bind to port 0, return values, errno, blocking, signals and \
-         descriptors.",
+         option on a listener, it is set again; on an accepted connection too, while its port has \
+         a live listener. Nothing else changes: ports with a live listener, UDP, a bind to port 0, \
+         return values, errno, blocking, signals and descriptors.",
     );
     page.paragraph(
         "Linux wants the option on the old socket as well as on the new one. So the first restart \
@@ -89,6 +89,17 @@ pub(super) fn page() -> String {
         "libreuse[PID]: bind ADDRESS: ..., bound with SO_REUSEADDR",
         "",
         "with `LIBREUSE_LOG=info`: the bind succeeded because of the library.",
+    );
+    page.term(
+        "libreuse[PID]: bind ADDRESS: in use, waiting for up to ... ms",
+        "",
+        "by default: `LIBREUSE_WAIT` is set, and the bind waits. A line like it says how the wait \
+         ended, or that a live listener is no reason to wait.",
+    );
+    page.term(
+        "libreuse: LIBREUSE_...=...: expected ...",
+        "",
+        "by default: the value is wrong, or there is no such variable. The default applies.",
     );
     page.section("EXAMPLES");
     for (purpose, command) in [

@@ -91,9 +91,14 @@ impl Page {
     /// Adds a term and its meaning.
     pub(super) fn term(&mut self, term: &str, value: &str, meaning: &str) {
         self.roff.control("TP", []);
-        let mut tag = vec![bold(term)];
-        if !value.is_empty() {
+        let mut tag = Vec::new();
+        if !term.is_empty() {
+            tag.push(bold(term));
+        }
+        if !term.is_empty() && !value.is_empty() {
             tag.push(roman(" "));
+        }
+        if !value.is_empty() {
             tag.push(italic(value));
         }
         self.roff.text(tag);

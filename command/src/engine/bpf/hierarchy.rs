@@ -54,8 +54,12 @@ impl Hierarchy {
 
     fn of(process: &str) -> Result<String> {
         let path = format!("/proc/{process}/cgroup");
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("there is no process {process}; `pgrep -a NAME` finds one"))?;
+        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                anyhow!("there is no process {process}; `pgrep -a NAME` finds one by its name")
+            }
+            _ => anyhow!(error).context(format!("{path} can't be read")),
+        })?;
         let group = text
             .lines()
             .find_map(|line| line.strip_prefix("0::"))
@@ -80,8 +84,13 @@ impl Hierarchy {
         let below = Path::new(typed)
             .strip_prefix(&self.root)
             .unwrap_or(Path::new(typed));
+        if typed.is_empty() {
+            // As of a variable that is not set: not the whole machine.
+            bail!("the name of the control group is empty; expected one such as /docker, or /");
+        }
         let relative = below.strip_prefix("/").unwrap_or(below);
-        let group = PathBuf::from("/").join(relative);
+        // Without `.` and `//`: a group is recorded by this name.
+        let group: PathBuf = Path::new("/").join(relative).components().collect();
         let is_plain = group
             .components()
             .all(|part| !matches!(part, std::path::Component::ParentDir));
@@ -92,11 +101,7 @@ impl Hierarchy {
                 self.root.display()
             );
         }
-        Ok(if name.len() > 1 {
-            name.trim_end_matches('/').to_owned()
-        } else {
-            name
-        })
+        Ok(name)
     }
 
     /// The directory of a cgroup.

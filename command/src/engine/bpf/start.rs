@@ -154,8 +154,7 @@ pub(crate) fn unsupported(settings: &Settings) -> Vec<String> {
     ] {
         if is_set {
             found.push(format!(
-                "the engine bpf knows no {option}: it is BPF programs, which see ports \
-                 alone"
+                "the engine bpf has no {option}: its BPF programs see ports alone"
             ));
         }
     }
