@@ -18,6 +18,15 @@ fn container() -> Program {
     ))
 }
 
+/// One that also answers a call that it does not know by an error, as those of podman, Docker and
+/// systemd-nspawn do.
+fn answering_container(error: &str) -> Program {
+    let answer = format!("-DANSWER=SECCOMP_RET_ERRNO|{error}");
+    let flags = ["-DFORBIDDEN=SYS_pidfd_getfd", "-DKNOWN=0x10000", &answer];
+    let text = include_str!("exec_under_seccomp.c");
+    Program::new(compile_c("answering-container", text, &flags))
+}
+
 const STAYS: [&str; 2] = ["--trace-quiet", "60s"];
 
 /// Binds over `TIME_WAIT` in one thread, and executes itself in another one, some times.
@@ -146,11 +155,12 @@ fn may_lose_its_tracer_at_any_moment() {
         times.parse().expect("LIBREUSE_TEST_KILLS is a number")
     });
     let steps = Program::new(compile_c("steps", STEPS, &["-static"]));
-    let traced = container().command(&run_with(STAYS, &steps));
+    let ways = [container(), answering_container("ENOSYS")]
+        .map(|container| container.command(&run_with(STAYS, &steps)));
     let (mut helped, mut refused) = (0, 0);
     // How long the program takes, from time to time: a machine may have much to do.
     let mut whole = Duration::ZERO;
-    for round in 0..times {
+    for (round, traced) in (0..times).zip(ways.iter().cycle()) {
         if round % 20 == 0 {
             // What the last one has there is over in a minute.
             own_time_wait();
@@ -222,6 +232,59 @@ fn serves_where_a_call_that_is_not_known_ends_the_program() {
         assert_eq!(crate::second_run(&control), crate::BUSY);
         let traced = strict.clone().command(&run_with(STAYS, &victim));
         assert_eq!(crate::second_run(&traced), "listening");
+    }
+}
+
+/// Listens on sockets of every kind, and says what came of it.
+const LISTENS: &str = r#"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+static void listens(int socket)
+{
+    puts(listen(socket, 5) == 0 ? "listening" : strerror(errno));
+}
+int main(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr unnamed = {.sa_family = AF_UNIX};
+    int local = socket(AF_UNIX, SOCK_STREAM, 0), own = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    bind(local, &unnamed, sizeof unnamed.sa_family);
+    setsockopt(own, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bind(own, (struct sockaddr *)&address, sizeof address);
+    listens(local);
+    listens(own);
+    listens(own);
+    listens(socket(AF_INET, SOCK_STREAM, 0));
+    listens(socket(AF_INET, SOCK_DGRAM, 0));
+    listens(0);
+    listens(99);
+    return 0;
+}
+"#;
+
+/// A call is put off while the thread is asked about the socket. What the filter answers in its
+/// place is not what the program gets.
+#[test]
+fn listens_where_a_call_that_is_not_known_fails() {
+    own_network();
+    for (name, flags) in [
+        ("listens", &["-static"][..]),
+        ("listens-32", &["-static", "-m32"]),
+    ] {
+        if flags.contains(&"-m32") && !cfg!(target_arch = "x86_64") {
+            continue;
+        }
+        let program = Program::new(compile_c(name, LISTENS, flags));
+        for error in ["EPERM", "ENOSYS"] {
+            let container = answering_container(error);
+            let expected = container.clone().command(&program).output();
+            assert_eq!(expected.matches("listening").count(), 4, "{expected}");
+            let traced = container.command(&run_with(STAYS, &program));
+            assert_eq!(traced.output(), expected, "{name}, {error}");
+        }
     }
 }
 

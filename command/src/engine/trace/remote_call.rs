@@ -323,40 +323,12 @@ fn make(
     own: Option<usize>,
     behind: &Registers,
 ) -> Result<Vec<i64>, Failed> {
-    const MASK_BYTES: u64 = 8;
     let refused = |_| Failed::Refused;
     let here = ptrace::registers(tid).map_err(refused)?;
     let mask = ptrace::signal_mask(tid).map_err(refused)?;
-    let (begin, length) = room(tid).ok_or(Failed::Refused)?;
-    let number = |asked| arch::number(entry, asked).ok_or(Failed::Refused);
-    let mut data = mask.to_ne_bytes().to_vec();
-    let mut calls = Vec::new();
-    for &(call, mut arguments) in batch {
-        let number = match call {
-            BatchedCall::Call(asked) => number(asked)?,
-            BatchedCall::SetOption(value) => {
-                arguments[3] = begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
-                data.extend(value.to_ne_bytes());
-                number(RemoteCall::SetOption)?
-            }
-            BatchedCall::Own => entry.number,
-        };
-        calls.push(SystemCall { number, arguments });
-    }
-    let how = u64::from(libc::SIG_SETMASK.unsigned_abs());
-    calls.push(SystemCall {
-        number: number(RemoteCall::Mask)?,
-        arguments: [how, begin, 0, MASK_BYTES, 0, 0],
-    });
-    data.resize(data.len().next_multiple_of(16), 0);
-    let code = begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
-    data.extend(arch::code(entry, code, &calls, own, behind).ok_or(Failed::Refused)?);
-    if data.len() > length {
-        return Err(Failed::Refused);
-    }
-    ptrace::write(tid, begin, &data).ok_or(Failed::Refused)?;
+    let code = Code::write(tid, entry, batch, own, behind, mask)?;
     let mut there = here;
-    arch::go_to(&mut there, code);
+    arch::go_to(&mut there, code.begin);
     // In this order: from the first of these on the code puts the mask back, with a tracer or
     // without one.
     let result = ptrace::set_registers(tid, there)
@@ -376,8 +348,68 @@ fn make(
     // killed.
     let _ = ptrace::set_signal_mask(tid, mask);
     let _ = ptrace::set_registers(tid, end);
-    let _ = ptrace::write(tid, begin, &vec![0; data.len()]);
+    code.erase(tid);
     result
+}
+
+/// Code in a tracee's memory: makes calls, sets the signal mask, and goes back.
+struct Code {
+    begin: u64,
+    /// Where its data lie, which the code follows.
+    data: u64,
+    length: usize,
+}
+
+impl Code {
+    fn write(
+        tid: Tid,
+        entry: &SyscallEntry,
+        batch: &[(BatchedCall, [u64; 6])],
+        own: Option<usize>,
+        behind: &Registers,
+        mask: u64,
+    ) -> Result<Self, Failed> {
+        const MASK_BYTES: u64 = 8;
+        let (begin, length) = room(tid).ok_or(Failed::Refused)?;
+        let number = |asked| arch::number(entry, asked).ok_or(Failed::Refused);
+        let mut data = mask.to_ne_bytes().to_vec();
+        let mut calls = Vec::new();
+        for &(call, mut arguments) in batch {
+            let number = match call {
+                BatchedCall::Call(asked) => number(asked)?,
+                BatchedCall::SetOption(value) => {
+                    arguments[3] =
+                        begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
+                    data.extend(value.to_ne_bytes());
+                    number(RemoteCall::SetOption)?
+                }
+                BatchedCall::Own => entry.number,
+            };
+            calls.push(SystemCall { number, arguments });
+        }
+        let how = u64::from(libc::SIG_SETMASK.unsigned_abs());
+        calls.push(SystemCall {
+            number: number(RemoteCall::Mask)?,
+            arguments: [how, begin, 0, MASK_BYTES, 0, 0],
+        });
+        data.resize(data.len().next_multiple_of(16), 0);
+        let code = begin + u64::try_from(data.len()).map_err(|_| Failed::Refused)?;
+        data.extend(arch::code(entry, code, &calls, own, behind).ok_or(Failed::Refused)?);
+        if data.len() > length {
+            return Err(Failed::Refused);
+        }
+        ptrace::write(tid, begin, &data).ok_or(Failed::Refused)?;
+        Ok(Self {
+            begin: code,
+            data: begin,
+            length: data.len(),
+        })
+    }
+
+    /// Empties its place, which fails only if the tracee has been killed.
+    fn erase(self, tid: Tid) {
+        let _ = ptrace::write(tid, self.data, &vec![0; self.length]);
+    }
 }
 
 /// Follows a tracee through this many calls, and returns their results.
@@ -422,15 +454,27 @@ pub(super) fn can_skip_syscalls() -> bool {
     *CAN_BE.get_or_init(|| !is_filtered() || ptrace::may_make_no_call())
 }
 
-/// Skips the system call that a tracee is about to make, and rewinds to before it. If the tracer is
-/// killed from here on, the thread makes its call.
+/// Skips the system call that a tracee is about to make, and rewinds to before it.
+///
+/// Meanwhile the thread is at code that makes the call, and gets there by itself if the tracer is
+/// killed. A seccomp filter (seccomp(2)) may have given the skipped call a result, so all registers
+/// are set again.
 pub(super) fn skip_syscall(tid: Tid, entry: &SyscallEntry) -> Result<(), Failed> {
     let refused = |_| Failed::Refused;
-    arch::skip_syscall(tid, entry).map_err(refused)?;
+    let here = ptrace::registers(tid).map_err(refused)?;
+    let mask = ptrace::signal_mask(tid).map_err(refused)?;
+    let own = [(BatchedCall::Own, entry.arguments)];
+    let code = Code::write(tid, entry, &own, Some(0), &here, mask)?;
+    arch::skip_syscall(tid, here, code.begin).map_err(refused)?;
     ptrace::resume(tid, 0).map_err(refused)?;
     match ptrace::stop_of(tid).map_err(refused)? {
-        Stop::Syscall => Ok(()),
-        left @ (Stop::Gone | Stop::Exec) => Err(Failed::Left(left)),
-        _ => Err(Failed::Refused),
+        Stop::Syscall => {}
+        left @ (Stop::Gone | Stop::Exec) => return Err(Failed::Left(left)),
+        _ => return Err(Failed::Refused),
     }
+    let mut before = here;
+    arch::restart_syscall(&mut before, entry);
+    ptrace::set_registers(tid, before).map_err(refused)?;
+    code.erase(tid);
+    Ok(())
 }

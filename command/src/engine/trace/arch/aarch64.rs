@@ -51,13 +51,17 @@ pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: 
     registers.pc = registers.pc.wrapping_add(4);
 }
 
-/// Skips a system call, from its syscall-enter-stop, and restarts it. Of the two
-/// requests the second one may not come to be made: the call then returns its first argument.
-pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &SyscallEntry) -> io::Result<()> {
-    ptrace::make_no_call(tid)?;
-    let mut registers = ptrace::registers(tid)?;
-    restart_syscall(&mut registers, entry);
-    ptrace::set_registers(tid, registers)
+/// Skips a system call, from its syscall-enter-stop, and goes on with this code. Of the two
+/// requests the second one may not come to be made: the call is then made, and once more by the
+/// code.
+pub(in crate::engine::trace) fn skip_syscall(
+    tid: Tid,
+    mut registers: Registers,
+    code: u64,
+) -> io::Result<()> {
+    registers.pc = code;
+    ptrace::set_registers(tid, registers)?;
+    ptrace::make_no_call(tid)
 }
 
 /// Has a tracee at a syscall-exit-stop go on with this code.

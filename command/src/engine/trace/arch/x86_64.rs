@@ -195,10 +195,13 @@ pub(in crate::engine::trace) fn step_over_syscall(registers: &mut Registers, _: 
     registers.rip = registers.rip.wrapping_add(2);
 }
 
-/// Skips a system call, from its syscall-enter-stop, and restarts it.
-pub(in crate::engine::trace) fn skip_syscall(tid: Tid, entry: &SyscallEntry) -> io::Result<()> {
-    let mut registers = ptrace::registers(tid)?;
-    restart_syscall(&mut registers, entry);
+/// Skips a system call, from its syscall-enter-stop, and goes on with this code.
+pub(in crate::engine::trace) fn skip_syscall(
+    tid: Tid,
+    mut registers: Registers,
+    code: u64,
+) -> io::Result<()> {
+    registers.rip = code;
     registers.orig_rax = u64::MAX;
     ptrace::set_registers(tid, registers)
 }
