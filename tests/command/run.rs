@@ -118,7 +118,7 @@ fn exits_as_a_shell_does() {
     for (program, expected, says) in [
         ("no-such-program", 127, "was not found in PATH"),
         ("/no/such/program", 127, "was not found"),
-        ("", 127, "was not found"),
+        ("", 127, "PROGRAM is empty"),
         (text.to_str().expect("UTF-8"), 126, "can't be executed"),
         ("/etc", 126, "can't be executed"),
     ] {
