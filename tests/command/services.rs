@@ -116,6 +116,82 @@ fn attaches_to_a_service_at_each_of_its_starts() {
     }
 }
 
+/// Units of every kind beside the plain service. Those that are served crash and come back.
+const OF_EVERY_KIND: &str = r#"
+printf '[Service]\nExecStart=/usr/bin/python3 -I /opt/test/drift.py %%i\nStandardOutput=append:/run/ports-made@%%i\nRestart=always\nRestartSec=50ms\n[Unit]\nStartLimitIntervalSec=0\n' >/etc/systemd/system/made@.service
+printf '[Service]\nExecStart=/bin/sleep 1000\n' >'/etc/systemd/system/a\x2db.service'
+unit nested 5690 'Slice=one-two-three.slice\n'
+unit named 5695 ''
+printf '[Install]\nAlias=other.service\n' >>/etc/systemd/system/named.service
+unit idle 5696 ''
+systemctl mask masked 2>/dev/null
+systemctl daemon-reload
+systemctl enable --quiet named
+./reuseaddr systemd --engine bpf --install made@
+./reuseaddr systemd --engine bpf --install masked
+./reuseaddr systemd --engine bpf --install missing
+systemctl daemon-reload
+systemctl start one-two-three.slice
+./reuseaddr bpf attach --unit one.slice
+transient() { # name, first port, options
+    name=$1 port=$2; shift 2
+    systemd-run --quiet --unit=$name -p Restart=always -p RestartSec=50ms -p StartLimitIntervalSec=0 -p StandardOutput=append:/run/ports-$name "$@" /usr/bin/python3 -I /opt/test/drift.py $port
+}
+transient bare 5700
+transient passing 5710 -p 'ExecStartPre=-+/opt/test/reuseaddr bpf attach --self'
+systemctl start made@5680 nested named 'a\x2db'
+for name in made@5680 nested bare passing; do crash $name; done
+systemd-run --quiet --scope --unit=scoped sleep 1000 &
+for try in $(seq 1200); do [ "$(systemctl is-active scoped.scope)" = active ] && break; sleep 0.05; done
+for name in 'a\x2db' other scoped.scope bare made@5680; do ./reuseaddr bpf attach --unit "$name"; done
+for name in made@ idle missing idle.slice; do ./reuseaddr bpf attach --unit "$name"; done
+systemctl stop named
+./reuseaddr bpf detach --unit other
+for name in other scoped.scope made@5680 one.slice idle; do ./reuseaddr bpf detach --unit "$name" || echo "$name: $?"; done
+systemctl stop made@5680 nested bare passing
+./reuseaddr bpf detach --all
+"#;
+
+#[test]
+fn attaches_to_units_of_every_kind() {
+    if !can_use_bpf() {
+        eprintln!("skipped: the engine bpf takes CAP_BPF, Linux 6.1 and cgroup v2");
+        return;
+    }
+    let folder = Folder::new("boot-kinds");
+    let output = boot_with(&folder, &format!("{DRIFTING}{OF_EVERY_KIND}"), LET_BPF);
+    let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in [
+        "made@5680: 5680 5680 5680 5680",
+        "nested: 5690 5690 5690 5690",
+        "bare: 5700 5701 5702 5703",
+        "passing: 5710 5710 5710 5710",
+        "systemctl restart 'made@*.service'",
+        "masked.service is masked",
+        "systemd knows no unit missing.service now",
+        "bpf: attached at /one.slice;",
+        r"bpf: attached at /system.slice/a\x2db.service;",
+        "bpf: attached at /system.slice/named.service;",
+        "bpf: attached at /system.slice/scoped.scope;",
+        "bpf: attached at /system.slice/bare.service;",
+        "add to systemd-run: -p 'ExecStartPre=-+/usr/bin/reuseaddr bpf attach --self'",
+        "bpf: attached at /system.slice/system-made.slice/made@5680.service already;",
+        "made@.service is a template, which does not run itself",
+        "idle.service does not run, so it has no control group yet; to attach at each start",
+        "systemd knows no unit missing.service, and no user's manager runs one",
+        "idle.slice does not run, so it has no control group yet: `sudo systemctl start idle.slice`",
+        "bpf: detached from /system.slice/named.service",
+        "bpf: nothing of ours was attached at named.service other: 1",
+        "bpf: detached from /system.slice/scoped.scope",
+        "bpf: detached from /system.slice/system-made.slice/made@5680.service",
+        "bpf: detached from /one.slice",
+        "bpf: nothing of ours was attached at idle.service idle: 1",
+        "nothing is left",
+    ] {
+        assert!(words.contains(expected), "{expected} in:\n{output}");
+    }
+}
+
 /// A service with a root directory in which there is nothing but its static program.
 const ROOTED: &str = r#"
 mkdir /run/out

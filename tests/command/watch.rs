@@ -250,6 +250,39 @@ sys.stdin.read()
     mine.expect("bound");
 }
 
+/// What is in a scope or slice is found by it, and an instance by its template.
+#[test]
+fn knows_units_of_every_kind() {
+    own_network();
+    let port = port();
+    let live = TcpListener::bind(("127.0.0.1", port)).expect("the network is ours");
+    for (wanted, unit) in [
+        (format!("reuse-{port}.scope"), format!("reuse-{port}.scope")),
+        (format!("reuse-{port}.slice"), format!("reuse-{port}.slice")),
+        (
+            format!("reuse-{port}@"),
+            format!("reuse-{port}@a.b.service"),
+        ),
+        (format!("reuse.{port}"), format!("reuse.{port}.service")),
+    ] {
+        let mut watch = watch(port, &["--unit", &wanted]);
+        let fails = || {
+            let mut failing = binds("SOCK_STREAM", port, &["127.0.0.1"]);
+            failing = Program::new(program(&["sh"]))
+                .arguments(["-c", "read line && exec \"$@\"", "sh"])
+                .command(&failing);
+            failing.start()
+        };
+        let (mut other, mut mine) = (fails(), fails());
+        let _group = Group::with(mine.pid(), &unit);
+        other.say("").expect("EADDRINUSE");
+        mine.say("").expect("EADDRINUSE");
+        let first = watch.line();
+        assert_says(&first, &format!("(pid {}): can't bind", mine.pid()));
+    }
+    drop(live);
+}
+
 #[test]
 fn ends_when_nobody_reads_it_any_more() {
     own_network();
@@ -287,7 +320,11 @@ fn says_what_it_takes() {
         (&["watch", "--evict"][..], "--unit"),
         (
             &["watch", "--unit", "a/b"],
-            "expected the name of a service",
+            "\"a/b\" can't be the name of a unit",
+        ),
+        (
+            &["watch", "--unit", "my.socket"],
+            "my.socket is a socket unit and has no processes",
         ),
         (&["watch", "70000"], "70000"),
     ] {

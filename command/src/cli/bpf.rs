@@ -6,13 +6,15 @@ use super::{exit, options};
 use crate::engine::bpf::hierarchy::Hierarchy;
 use crate::engine::bpf::instance;
 use crate::engine::bpf::oci::{self, Hook};
-use crate::engine::bpf::record::{self, Turn};
+use crate::engine::bpf::record::{self, Record, Turn};
 use crate::engine::bpf::{own, pins, place, selftest, start};
 use crate::output::{self, count};
 use crate::port::port_list::{self, PortList, spelled};
+use crate::process::unit::NamedUnit;
 use crate::systemd::command::Lasting;
 use anyhow::{Context, Result};
 use log::{debug, info};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -89,17 +91,17 @@ struct HookArguments {
 /// Which control group.
 #[derive(Debug, clap::Args)]
 struct Group {
-    /// A service that runs, or a slice: `myd.service`, `system.slice`
-    #[arg(long, group = "where", value_name = "NAME")]
+    /// A service or scope that runs, or a slice: `myd`, `srv@a.service`, `system.slice`
+    #[arg(long, group = "where", value_name = "NAME", allow_hyphen_values = true)]
     unit: Option<String>,
 
     /// A container: refused, as its group goes when it stops, with the name of the parent group
     #[arg(long, group = "where", value_name = "NAME")]
     container: Option<String>,
 
-    /// A control group by its path: `/docker`, `/sys/fs/cgroup/docker`
+    /// A control group by its path: `/docker`, `/sys/fs/cgroup/docker`, `./docker`
     #[arg(long, group = "where", value_name = "PATH")]
-    cgroup: Option<String>,
+    cgroup: Option<OsString>,
 
     /// The control group of this process
     #[arg(long, group = "where", value_name = "PID", value_parser = options::pid)]
@@ -111,18 +113,33 @@ struct Group {
 }
 
 impl Group {
-    fn group(&self, hierarchy: &Hierarchy) -> Result<String> {
-        if let Some(unit) = &self.unit {
+    /// The unit, if one was named.
+    fn unit(&self) -> Result<Option<NamedUnit>> {
+        self.unit.as_deref().map(place::unit).transpose()
+    }
+
+    fn group(&self, hierarchy: &Hierarchy, unit: Option<&NamedUnit>) -> Result<String> {
+        if let Some(unit) = unit {
             place::of_unit(hierarchy, unit)
         } else if let Some(container) = &self.container {
             place::of_container(hierarchy, container)
         } else if let Some(path) = &self.cgroup {
-            hierarchy.group(path)
+            hierarchy.group(Path::new(path))
         } else if let Some(pid) = self.pid {
             Hierarchy::of_process(pid)
         } else {
             Hierarchy::own_unit()
         }
+    }
+
+    /// A group that has an instance and is not there now, by its name alone.
+    fn remembered(&self, hierarchy: &Hierarchy, unit: Option<&NamedUnit>) -> Option<String> {
+        if let Some(unit) = unit {
+            return place::remembered(unit);
+        }
+        let name = hierarchy.name(Path::new(self.cgroup.as_ref()?));
+        let is_it = |record: &Record| record.group == name;
+        record::all().iter().any(is_it).then_some(name)
     }
 }
 
@@ -141,7 +158,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 
 fn attach(arguments: &Attach) -> Result<u8> {
     let hierarchy = Hierarchy::find()?;
-    let group = arguments.target.group(&hierarchy)?;
+    let unit = arguments.target.unit()?;
+    let group = arguments.target.group(&hierarchy, unit.as_ref())?;
     // What is in a container from its start on has its own group, and so has whoever starts from in
     // there.
     if !arguments.target.own {
@@ -185,18 +203,8 @@ fn attach(arguments: &Attach) -> Result<u8> {
     } else {
         output::info(&said);
     }
-    if let Some(unit) = arguments
-        .target
-        .unit
-        .as_ref()
-        .filter(|_| group.ends_with(".service"))
-    {
-        output::info(&format!(
-            "A service has another control group at each start, so this lasts until it stops. To \
-             attach at each start:\n    \
-             sudo reuseaddr systemd --engine bpf --install {}",
-            shell_words::quote(unit)
-        ));
+    if let Some(how) = unit.and_then(|unit| place::for_later_starts(&unit, &group)) {
+        output::info(&how);
     }
     Ok(exit::YES)
 }
@@ -218,14 +226,22 @@ fn detach(arguments: &Detach) -> Result<u8> {
     if arguments.all {
         return detach_all(&hierarchy);
     }
-    let group = arguments.target.group(&hierarchy).or_else(|error| {
-        // A group that has gone is known by its name alone.
-        place::remembered(
-            arguments.target.unit.as_deref(),
-            arguments.target.cgroup.as_deref(),
-        )
-        .ok_or(error)
-    })?;
+    let unit = arguments.target.unit()?;
+    let group = match arguments.target.group(&hierarchy, unit.as_ref()) {
+        Ok(group) => group,
+        Err(error) => match (arguments.target.remembered(&hierarchy, unit.as_ref()), unit) {
+            (Some(group), _) => group,
+            (None, Some(unit)) if unit.exists != Some(false) => {
+                debug!("{error:#}");
+                output::info(&format!(
+                    "bpf: nothing of ours was attached at {}",
+                    unit.name
+                ));
+                return Ok(exit::NO);
+            }
+            _ => return Err(error),
+        },
+    };
     let turn = Turn::take()?;
     turn.prune(&hierarchy)?;
     let remembered = record::all().iter().any(|record| record.group == group);

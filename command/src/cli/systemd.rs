@@ -184,6 +184,9 @@ impl<'a> Service<'a> {
             ));
             return;
         };
+        if let Some(why) = properties.without_effect(&self.place.unit, self.arguments.user) {
+            output::warn(&why);
+        }
         if !by_library {
             return;
         }

@@ -4,6 +4,7 @@ use super::exit;
 use crate::output::{self, BAD, paragraph, styled};
 use crate::port::port_list::{self as ports, PortList};
 use crate::process::info::ProcessInfo;
+use crate::process::unit::{self, NamedUnit};
 use crate::sys::localtime::time_of_day;
 use crate::watch::finding::{self, Finding};
 use crate::watch::repeats::{Due, Repeats};
@@ -27,8 +28,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "PORT")]
     ports: Vec<PortList>,
 
-    /// Only the processes of this service; may be repeated
-    #[arg(long = "unit", value_name = "UNIT")]
+    /// Only the processes of this service, scope or slice; may be repeated
+    #[arg(long = "unit", value_name = "UNIT", allow_hyphen_values = true)]
     units: Vec<String>,
 
     /// Clear what earlier runs of the service left on the port, so that its next try succeeds
@@ -131,6 +132,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
 }
 
+/// The slice that everything is in.
+const EVERYTHING: &str = "-.slice";
+
 /// The units that are meant; all processes, if there is none.
 struct Units(Vec<String>);
 
@@ -138,21 +142,33 @@ impl Units {
     fn new(names: &[String]) -> Result<Self> {
         let mut units = Vec::new();
         for name in names {
-            if name.is_empty() || name.contains('/') {
-                bail!("--unit {name:?}: expected the name of a service, as nginx or nginx.service");
+            let full = unit::with_processes(name)?;
+            if full == EVERYTHING {
+                return Ok(Self(Vec::new()));
             }
-            units.push(if name.contains('.') {
-                name.clone()
-            } else {
-                format!("{name}.service")
-            });
+            if unit::is_template(&full) {
+                units.push(full);
+                continue;
+            }
+            let unit = NamedUnit::ask(full);
+            if unit.exists == Some(false) {
+                output::warn(&format!(
+                    "systemd knows no unit {}, unless it is a user's",
+                    unit.name
+                ));
+            }
+            units.push(unit.name);
         }
         Ok(Self(units))
     }
 
     fn have(&self, seen: &Seen) -> bool {
-        let unit = seen.known.info.unit.as_ref();
-        self.0.is_empty() || unit.is_some_and(|unit| self.0.contains(unit))
+        let group = &seen.known.info.group;
+        self.0.is_empty()
+            || group.split('/').any(|part| {
+                let is_it = |wanted: &String| unit::is_or_instantiates(part, wanted);
+                self.0.iter().any(is_it)
+            })
     }
 }
 

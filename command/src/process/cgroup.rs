@@ -37,6 +37,8 @@ pub(crate) struct Membership {
     /// Whether the unit is of a user's own manager.
     pub(crate) of_user: bool,
     pub(crate) container: Option<Container>,
+    /// The path in systemd's tree, where each part is a unit.
+    pub(crate) path: String,
 }
 
 /// Reads the membership of a process, which is a number or `self`.
@@ -75,6 +77,7 @@ pub(crate) fn read(text: &str) -> Membership {
             && of_systemd.is_some_and(|path| path.split('/').any(|part| part.starts_with("user@"))),
         unit,
         container,
+        path: of_systemd.unwrap_or_default().to_owned(),
     }
 }
 
@@ -148,7 +151,7 @@ mod tests {
         let unit = |name: &str, of_user| Membership {
             unit: Some(name.into()),
             of_user,
-            container: None,
+            ..Membership::default()
         };
         for (text, expected) in [
             ("0::/\n", Membership::default()),
@@ -207,8 +210,12 @@ mod tests {
                 in_container("kubernetes"),
             ),
         ] {
-            assert_eq!(read(text), expected, "{text}");
+            let found = read(text);
+            let path = found.path.clone();
+            assert_eq!(found, Membership { path, ..expected }, "{text}");
         }
+        let sliced = "4:memory:/x\n0::/app.slice/a.scope/worker\n";
+        assert_eq!(read(sliced).path, "/app.slice/a.scope/worker");
         let machine = read("0::/machine.slice/machine-web\\x2d1.scope/payload\n");
         assert_eq!(machine.container.unwrap().short(), "machine web-1");
         assert_eq!(

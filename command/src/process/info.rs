@@ -40,6 +40,9 @@ pub(crate) struct ProcessInfo {
     pub(crate) unit: Option<String>,
     /// Whether the unit belongs to a user's own manager.
     pub(crate) user_unit: bool,
+    /// Its path in systemd's tree of control groups.
+    #[serde(skip)]
+    pub(crate) group: String,
     pub(crate) container: Option<Container>,
     /// Its ancestors, the parent first, up to process 1.
     pub(crate) ancestors: Vec<Ancestor>,
@@ -123,6 +126,7 @@ impl ProcessInfo {
             session: stat.session,
             unit: place.unit,
             user_unit: place.of_user,
+            group: place.path,
             container: place.container,
             ancestors: cache.ancestors(stat.ppid),
             tracer: tracer(pid).filter(|&tracer| is_our_tracer(tracer)),

@@ -13,4 +13,5 @@ pub(crate) mod signal;
 pub(crate) mod sockets;
 pub(crate) mod status;
 pub(crate) mod tree;
+pub(crate) mod unit;
 pub(crate) mod users;

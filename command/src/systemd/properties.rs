@@ -70,6 +70,25 @@ impl Properties {
         start::lines(files.filter_map(|path| fs::read_to_string(path).ok()))
     }
 
+    /// Why a drop-in has no effect as it is, if it has none.
+    pub(crate) fn without_effect(&self, unit: &str, user: bool) -> Option<String> {
+        let of_a_user = if user {
+            ""
+        } else {
+            " (--user for one of your own manager)"
+        };
+        match self.get("LoadState") {
+            "not-found" => Some(format!(
+                "systemd knows no unit {unit} now, so the drop-in waits for one of that \
+                 name{of_a_user}"
+            )),
+            "masked" => Some(format!(
+                "{unit} is masked, so systemd does not start it: `systemctl unmask` lets it"
+            )),
+            _ => None,
+        }
+    }
+
     /// Whether the unit's seccomp filter may forbid ptrace(2).
     pub(crate) fn filters_calls(&self) -> bool {
         !self.get("SystemCallFilter").is_empty()

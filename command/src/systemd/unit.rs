@@ -1,42 +1,28 @@
 //! Units: their names, and where their drop-ins are.
 
-use crate::output;
+use crate::process::unit;
 use crate::process::users::{absolute_path, own_home};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
-/// The full name of a service, if it can be one (systemd.unit(5)).
+/// The full name of a service, if it can be one.
 pub(crate) fn service(name: &str) -> Result<String> {
-    const LONGEST: usize = 255;
-    let full = match name.rsplit_once('.') {
-        Some((_, "service")) => name.to_owned(),
-        Some((_, "socket")) => bail!(
-            "{name} is a socket unit: systemd binds the port once and sets SO_REUSEADDR itself, so \
+    let full = unit::full_name(name)?;
+    match unit::kind(&full) {
+        Some("socket") => bail!(
+            "{full} is a socket unit: systemd binds the port once and sets SO_REUSEADDR itself, so \
              neither it nor its service needs the library"
         ),
-        Some((
-            _,
-            kind @ ("timer" | "target" | "mount" | "path" | "slice" | "scope" | "device" | "swap"
-            | "automount"),
-        )) => {
-            bail!("{name} is a {kind} unit and starts no program; name the service")
+        Some(kind @ ("slice" | "scope")) => bail!(
+            "{full} is a {kind} unit and starts no program; name the service. The engine bpf \
+             serves all that is in it:\n    sudo reuseaddr bpf attach --unit {}",
+            shell_words::quote(&full)
+        ),
+        Some(kind) if kind != "service" => {
+            bail!("{full} is a {kind} unit and starts no program; name the service")
         }
-        _ => format!("{name}.service"),
-    };
-    let legal = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
-    let prefix = full.strip_suffix(".service").unwrap_or_default();
-    if prefix.is_empty()
-        || prefix.starts_with('@')
-        || full.len() > LONGEST
-        || !full.chars().all(legal)
-    {
-        bail!(
-            "\"{}\" can't be the name of a unit; `systemctl list-units --type=service` shows those \
-             there are, and `systemd-escape` spells odd ones",
-            output::readable(name.as_bytes())
-        );
+        _ => Ok(full),
     }
-    Ok(full)
 }
 
 /// The directory whose drop-ins come first.

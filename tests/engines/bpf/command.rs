@@ -8,7 +8,7 @@ use std::process::Command;
 use support::{Program, TcpState, program, python, reuseaddr, wait_for, wait_until};
 
 /// The programs that the kernel has at a group of that name, as `status` finds them.
-fn instance(group: &str) -> serde_json::Value {
+pub(super) fn instance(group: &str) -> serde_json::Value {
     let said = bpf(["status", "--json"]).run();
     let answer: serde_json::Value =
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));

@@ -91,7 +91,7 @@ pub(super) fn words(text: &str) -> String {
 }
 
 /// A command that fails with one line, which has this in it.
-fn fails(command: &Program, says: &str) {
+pub(super) fn fails(command: &Program, says: &str) {
     let said = command.run();
     assert!(!said.status.success(), "{said:#?}");
     let text = words(&said.stderr);

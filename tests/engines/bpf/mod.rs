@@ -4,11 +4,13 @@ mod command;
 mod containers;
 mod faults;
 mod lockdown;
+mod place;
 mod rules;
 mod who;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -118,7 +120,6 @@ impl Machine {
         group
     }
 
-    /// Has a program start in a group.
     /// Whether the second listener of a group has the option at `bind`, and the first has not.
     fn serves(&self, group: &str) -> bool {
         let server = Program::python(
@@ -134,13 +135,9 @@ for run in 1, 2:
         self.inside(group, &server).output() == "0\n1\n"
     }
 
+    /// Has a program start in a group.
     fn inside(&self, group: &str, started: &Program) -> Program {
-        let procs = self.folder(group).join("cgroup.procs");
-        Program::new(program(&["sh"]))
-            .argument("-c")
-            .argument("echo $$ >\"$0\" && exec \"$@\"")
-            .argument(procs)
-            .command(started)
+        inside_folder(self.folder(group), started)
     }
 
     /// `reuseaddr bpf detach --all`, which finds what is below a group: in a cgroup namespace that
@@ -165,6 +162,16 @@ impl Drop for Machine {
             });
         }
     }
+}
+
+/// Has a program start in the group of this folder.
+fn inside_folder(folder: impl AsRef<Path>, started: &Program) -> Program {
+    let procs = folder.as_ref().join("cgroup.procs");
+    Program::new(program(&["sh"]))
+        .argument("-c")
+        .argument("echo $$ >\"$0\" && exec \"$@\"")
+        .argument(procs)
+        .command(started)
 }
 
 /// `reuseaddr bpf`.
@@ -202,9 +209,10 @@ fn kernel() -> (u32, u32) {
     )
 }
 
-fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) {
-    let text = |text: &str| CString::new(text).expect("no zero in it");
-    let (from, to, by) = (text(source), text(target), text(kind));
+fn mount(source: &str, target: impl AsRef<OsStr>, kind: &str, flags: libc::c_ulong) {
+    let text = |text: &OsStr| CString::new(text.as_bytes()).expect("no zero in it");
+    let target = target.as_ref();
+    let (from, to, by) = (text(source.as_ref()), text(target), text(kind.as_ref()));
     // SAFETY: three strings that end, flags, and no data (mount(2)).
     let result = unsafe {
         libc::mount(
@@ -218,7 +226,7 @@ fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) {
     assert_eq!(
         result,
         0,
-        "{kind} at {target}: {}",
+        "{kind} at {target:?}: {}",
         std::io::Error::last_os_error()
     );
 }

@@ -28,7 +28,9 @@ impl Place {
         let folder = unit::folder(arguments.user)?.join(format!("{unit}.d"));
         let file = folder.join(FILE);
         let user = if arguments.user { " --user" } else { "" };
-        let shown = shell_words::quote(&unit);
+        // Of a template the instances run.
+        let running = unit.replace("@.", "@*.");
+        let shown = shell_words::quote(&running);
         let restart =
             format!("    systemctl{user} daemon-reload\n    systemctl{user} restart {shown}");
         Ok(Self {
@@ -59,21 +61,26 @@ pub(super) struct Plan<'a> {
 
 impl Plan<'_> {
     /// Text for a first restart that finds a port busy: it waits if it can, otherwise a warning.
-    fn waits_for(&self, port: &str) -> &'static str {
+    fn waits_for(&self, ports: &str) -> &'static str {
         if self.waits {
             return "";
         }
+        let word = if ports.contains([',', '-']) {
+            "ports"
+        } else {
+            "port"
+        };
         if self.may_wait {
             output::info(&format!(
-                "What the service leaves behind on port {port} may keep it busy for a minute, \
+                "What the service leaves behind on {word} {ports} may keep it busy for a minute, \
                  once: the drop-in has LIBREUSE_WAIT={LONGEST}, so that the restart waits for \
                  that. Later restarts don't wait."
             ));
             return WAITS;
         }
         output::warn(&format!(
-            "the first restart may find port {port} busy for a minute: `systemctl stop`, then \
-             `reuseaddr wait {port}`, then `systemctl start`"
+            "the first restart may find {word} {ports} busy for a minute: `systemctl stop`, then \
+             `reuseaddr wait {ports}`, then `systemctl start`"
         ));
         ""
     }

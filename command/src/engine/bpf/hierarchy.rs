@@ -1,12 +1,15 @@
 //! Finds the cgroup v2 hierarchy (cgroups(7)), and the cgroup of a process.
 
+use crate::output::readable;
+use crate::sys::proc;
 use anyhow::{Context, Result, anyhow, bail};
-use procfs::process::Process;
+use procfs::process::MountInfo;
 use rustix::fs::{Mode, OFlags, open};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 /// The mount point of the hierarchy.
 #[derive(Clone, Debug)]
@@ -17,11 +20,11 @@ pub(crate) struct Hierarchy {
 impl Hierarchy {
     /// Finds the hierarchy in `/proc/self/mountinfo`.
     pub(crate) fn find() -> Result<Self> {
-        let mounts = Process::myself()
-            .and_then(|process| process.mountinfo())
+        let mounts = fs::read("/proc/self/mountinfo")
             .context("our mounts can't be read (/proc/self/mountinfo)")?;
-        let mut roots: Vec<(bool, PathBuf)> = mounts
-            .into_iter()
+        let mut roots: Vec<(bool, PathBuf)> = String::from_utf8_lossy(&mounts)
+            .lines()
+            .filter_map(|line| MountInfo::from_line(line).ok())
             .filter(|mount| mount.fs_type == "cgroup2")
             .map(|mount| (mount.root != "/", mount.mount_point))
             .collect();
@@ -54,7 +57,7 @@ impl Hierarchy {
 
     fn of(process: &str) -> Result<String> {
         let path = format!("/proc/{process}/cgroup");
-        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        let text = proc::text(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 anyhow!("there is no process {process}; `pgrep -a NAME` finds one by its name")
             }
@@ -79,29 +82,45 @@ impl Hierarchy {
             .map_or_else(|| group.clone(), str::to_owned))
     }
 
-    /// Resolves a typed cgroup: `/docker`, `docker`, or its path below the mount point.
-    pub(crate) fn group(&self, typed: &str) -> Result<String> {
-        let below = Path::new(typed)
-            .strip_prefix(&self.root)
-            .unwrap_or(Path::new(typed));
-        if typed.is_empty() {
+    /// Resolves a typed cgroup: `/docker`, `docker`, or the path of its directory, which may begin
+    /// here (`./docker`) or be a symbolic link.
+    pub(crate) fn group(&self, typed: &Path) -> Result<String> {
+        if typed.as_os_str().is_empty() {
             // As of a variable that is not set: not the whole machine.
             bail!("the name of the control group is empty; expected one such as /docker, or /");
         }
-        let relative = below.strip_prefix("/").unwrap_or(below);
-        // Without `.` and `//`: a group is recorded by this name.
-        let group: PathBuf = Path::new("/").join(relative).components().collect();
-        let is_plain = group
-            .components()
-            .all(|part| !matches!(part, std::path::Component::ParentDir));
-        let name = group.to_str().context("it is not UTF-8")?.to_owned();
-        if !is_plain || !self.folder(&name).join("cgroup.procs").exists() {
+        let begins_here = matches!(
+            typed.components().next(),
+            Some(Component::CurDir | Component::ParentDir)
+        );
+        let within = self.root.join(self.below_root(typed));
+        let found = [(!begins_here).then_some(within.as_path()), Some(typed)]
+            .into_iter()
+            .flatten()
+            .filter_map(|place| fs::canonicalize(place).ok())
+            .filter(|place| place.join("cgroup.procs").exists())
+            .find_map(|place| Some(place.strip_prefix(&self.root).ok()?.to_owned()));
+        let Some(found) = found else {
             bail!(
-                "there is no control group {name} below {}; `systemd-cgls` shows them",
+                "there is no control group {} below {}; `systemd-cgls` shows them",
+                shown(typed),
                 self.root.display()
             );
-        }
-        Ok(name)
+        };
+        let name = found.to_str().map(|name| format!("/{name}"));
+        name.with_context(|| not_utf8(&shown(&found)))
+    }
+
+    /// What a typed cgroup would be called, whether it is there or not.
+    pub(crate) fn name(&self, typed: &Path) -> String {
+        let parts: PathBuf = self.below_root(typed).components().collect();
+        format!("/{}", parts.display())
+    }
+
+    /// A typed path without the mount point before it.
+    fn below_root<'a>(&self, typed: &'a Path) -> &'a Path {
+        let below = typed.strip_prefix(&self.root).unwrap_or(typed);
+        below.strip_prefix("/").unwrap_or(below)
     }
 
     /// The directory of a cgroup.
@@ -118,7 +137,13 @@ impl Hierarchy {
             Mode::empty(),
         )
         .map_err(|error| match io::Error::from(error) {
-            error if error.kind() == io::ErrorKind::NotFound => gone(group),
+            error if error.kind() == io::ErrorKind::NotFound => {
+                if group.contains(char::REPLACEMENT_CHARACTER) {
+                    anyhow!(not_utf8(group))
+                } else {
+                    gone(group)
+                }
+            }
             error => anyhow!(error).context(format!("the control group {group} can't be opened")),
         })
     }
@@ -138,29 +163,20 @@ impl Hierarchy {
     /// Lists all cgroups, parents before children. One that is removed meanwhile may still be
     /// listed.
     pub(crate) fn all(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut next = vec![String::from("/")];
-        while let Some(group) = next.pop() {
-            let below = fs::read_dir(self.folder(&group)).into_iter().flatten();
-            for entry in below.flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    next.push(format!("{}/{name}", group.trim_end_matches('/')));
-                }
-            }
-            found.push(group);
-        }
+        let mut found: Vec<String> = folders(&self.root)
+            .iter()
+            .filter_map(|folder| folder.strip_prefix(&self.root).ok())
+            .map(|below| format!("/{}", below.display()))
+            .collect();
         found.sort();
         found
     }
 
     /// Lists the processes of a cgroup and of its descendants.
     pub(crate) fn processes(&self, group: &str) -> Vec<i32> {
-        let prefix = format!("{}/", group.trim_end_matches('/'));
-        self.all()
+        folders(&self.folder(group))
             .iter()
-            .filter(|other| *other == group || other.starts_with(&prefix))
-            .filter_map(|group| fs::read_to_string(self.folder(group).join("cgroup.procs")).ok())
+            .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
             .flat_map(|text| {
                 text.lines()
                     .filter_map(|line| line.parse().ok())
@@ -168,6 +184,30 @@ impl Hierarchy {
             })
             .collect()
     }
+}
+
+/// A directory, and all below it.
+fn folders(top: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut next = vec![top.to_owned()];
+    while let Some(folder) = next.pop() {
+        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+        next.extend(
+            below
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+        found.push(folder);
+    }
+    found
+}
+
+fn shown(path: &Path) -> String {
+    readable(path.as_os_str().as_bytes())
+}
+
+fn not_utf8(group: &str) -> String {
+    format!("the name of the control group {group} is not UTF-8: attach at one above it")
 }
 
 /// The error for a cgroup that has just been removed.

@@ -4,33 +4,100 @@ use super::hierarchy::Hierarchy;
 use super::record;
 use crate::output::readable;
 use crate::process::cgroup::{self, Container};
+use crate::process::unit::{self, NamedUnit};
 use anyhow::{Context, Result, bail};
 use log::debug;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The group of a unit that runs.
-pub(crate) fn of_unit(hierarchy: &Hierarchy, name: &str) -> Result<String> {
-    let name = with_suffix(name);
-    let shown = readable(name.as_bytes());
-    let answer = asked(
-        "systemctl",
-        &["show", "--property=ControlGroup", "--value", "--", &name],
-    );
-    if let Some(group) = answer.filter(|group| group.starts_with('/')) {
-        return hierarchy.group(&group);
+/// The unit that somebody named, a service, a slice or a scope, of the system or of a user's
+/// manager.
+pub(crate) fn unit(typed: &str) -> Result<NamedUnit> {
+    let full = unit::with_processes(typed)?;
+    if unit::is_template(&full) {
+        bail!(
+            "{full} is a template, which does not run itself: name an instance of it. To attach at \
+             each start of every one: `sudo reuseaddr systemd --engine bpf --install {}`",
+            shell_words::quote(&full)
+        );
     }
-    // Without systemd, or where it tells nothing: by the name.
-    hierarchy
+    Ok(NamedUnit::ask(full))
+}
+
+/// The group of a unit that runs.
+pub(crate) fn of_unit(hierarchy: &Hierarchy, unit: &NamedUnit) -> Result<String> {
+    if let Some(group) = &unit.group {
+        return hierarchy.group(Path::new(group));
+    }
+    // Without systemd, or where it is a user's: by the name.
+    let name = &unit.name;
+    let found: Vec<String> = hierarchy
         .all()
         .into_iter()
-        .find(|group| group.rsplit('/').next() == Some(&name))
-        .with_context(|| {
-            format!(
-                "{shown} does not run, so it has no control group yet; to attach at each start: \
-                 `sudo reuseaddr systemd --engine bpf --install {}`",
-                shell_words::quote(&name)
-            )
-        })
+        .filter(|group| is_of_unit(group, name))
+        .collect();
+    match found.as_slice() {
+        [group] => Ok(group.clone()),
+        [] => bail!(no_group(unit)),
+        [first, ..] => bail!(
+            "there are {} units {name}: name the control group of one, as in --cgroup {}",
+            found.len(),
+            shell_words::quote(first)
+        ),
+    }
+}
+
+/// Why a unit has no control group, and what helps.
+fn no_group(unit: &NamedUnit) -> String {
+    let name = &unit.name;
+    let no_group = format!("{name} does not run, so it has no control group yet");
+    if unit.exists == Some(false) {
+        return format!(
+            "systemd knows no unit {name}, and no user's manager runs one; `systemctl list-units` \
+             shows those there are"
+        );
+    }
+    match unit::kind(name) {
+        Some("service") => format!(
+            "{no_group}; to attach at each start: `sudo reuseaddr systemd --engine bpf --install \
+             {}`",
+            shell_words::quote(name)
+        ),
+        Some("slice") => format!(
+            "{no_group}: `sudo systemctl start {}` makes it",
+            shell_words::quote(name)
+        ),
+        _ => no_group,
+    }
+}
+
+/// How a service is served at its later starts as well; `None` for what lasts by itself.
+pub(crate) fn for_later_starts(unit: &NamedUnit, group: &str) -> Option<String> {
+    if unit::kind(&unit.name) != Some("service") {
+        return None;
+    }
+    let manager = Hierarchy::upwards(group)
+        .skip(1)
+        .filter_map(|above| above.rsplit('/').next())
+        .find(|name| name.starts_with("user@"));
+    let cure = match manager {
+        Some(manager) => format!(
+            "To attach to all that its user's manager starts:\n    \
+             sudo reuseaddr bpf attach --unit {manager}"
+        ),
+        None if unit.is_transient => "It has no file; to attach at each start, add \
+                                      to systemd-run:\n    \
+                                      -p 'ExecStartPre=-+/usr/bin/reuseaddr bpf attach --self'"
+            .into(),
+        None => format!(
+            "To attach at each start:\n    \
+             sudo reuseaddr systemd --engine bpf --install {}",
+            shell_words::quote(&unit.name)
+        ),
+    };
+    Some(format!(
+        "A service has another control group at each start, so this lasts until it stops. {cure}"
+    ))
 }
 
 /// Finds the group above a container's own, and says so: nothing else lasts.
@@ -76,32 +143,18 @@ pub(crate) fn refuse_a_containers_own(group: &str) -> Result<()> {
     )
 }
 
-/// A group that has an instance and is not there now.
-pub(crate) fn remembered(unit: Option<&str>, path: Option<&str>) -> Option<String> {
-    let unit = unit.map(with_suffix);
-    record::all()
-        .into_iter()
-        .map(|record| record.group)
-        .find(|group| {
-            path == Some(group.as_str())
-                || (unit.is_some() && group.rsplit('/').next() == unit.as_deref())
-        })
+/// The group of a unit that has an instance and does not run now.
+pub(crate) fn remembered(unit: &NamedUnit) -> Option<String> {
+    let mut groups = record::all().into_iter().map(|record| record.group);
+    groups.find(|group| is_of_unit(group, &unit.name))
+}
+
+fn is_of_unit(group: &str, name: &str) -> bool {
+    group.rsplit('/').next() == Some(name)
 }
 
 fn container_in(group: &str) -> Option<Container> {
     cgroup::read(&format!("0::{group}\n")).container
-}
-
-/// `myd` is `myd.service`, as for systemctl.
-fn with_suffix(name: &str) -> String {
-    let has_one = [".service", ".slice", ".scope"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix));
-    if has_one {
-        name.to_owned()
-    } else {
-        format!("{name}.service")
-    }
 }
 
 /// Runs a program and returns its output; `None` if it is missing or fails.
