@@ -2,7 +2,7 @@
 //! a root file system that can't be written to.
 
 use crate::restart::LEGACY;
-use crate::systems::{System, release, succeed, toolchains};
+use crate::systems::{System, dist, project, release, succeed, toolchains};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use support::{
-    Folder, Program, Running, TcpState, count, own_network, port_after_crash, wait_until,
+    Folder, Program, Running, TcpState, count, own_network, port_after_crash, program, wait_until,
 };
 
 /// Where musl looks for what has a bare name.
@@ -120,6 +120,40 @@ fn the_tarball_installs_itself_there() {
         install(&["--uninstall"]);
         assert_eq!(port_after_crash(&program), "port 49201", "{prefix}");
     }
+}
+
+/// docs/containers.md has three lines for that.
+#[test]
+fn the_lines_of_the_page_install_it_there() {
+    let root = Root::new("alpine-lines");
+    let page = fs::read_to_string(project().join("docs/containers.md")).expect("the page");
+    let (_, lines) = page
+        .split_once("These three lines install it")
+        .and_then(|(_, rest)| rest.split("```").nth(1)?.split_once('\n'))
+        .expect("the lines");
+    let lines = lines.replace("VERSION", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines.lines().count(), 3, "{lines}");
+    let name = format!("libreuse-{}-x86_64.tar.gz", env!("CARGO_PKG_VERSION"));
+    root.put_file(dist().join(&name), &name);
+    fs::create_dir(root.0.join("usr/bin")).expect("our own folder");
+    // The one above has no tar.
+    root.put_file(program(&["busybox"]), "bin/busybox-static");
+    for applet in ["cp", "tar"] {
+        symlink("busybox-static", root.0.join("bin").join(applet)).expect("our own folder");
+    }
+    succeed(
+        Command::new("/usr/sbin/chroot")
+            .arg(root.0.path())
+            .args(["/bin/sh", "-ec", &lines])
+            .env("PATH", "/bin"),
+    );
+    let served = root.program(&["LD_PRELOAD=libreuse.so"], &["/srv/legacy"]);
+    assert_eq!(port_after_crash(&served), "port 49200");
+    let version = root.program(&[], &["/usr/bin/reuseaddr", "--version"]);
+    assert_eq!(
+        version.output().trim(),
+        concat!("reuseaddr ", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 /// Waits until somebody listens.
