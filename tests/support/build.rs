@@ -70,7 +70,11 @@ fn named_command() -> Option<PathBuf> {
     if path.file_name() == Some(OsStr::new(COMMAND)) {
         return Some(path);
     }
-    assert!(path.is_file(), "LIBREUSE_TEST_COMMAND={path:?} is no file");
+    assert!(
+        path.is_file(),
+        "LIBREUSE_TEST_COMMAND={} is no file",
+        path.display()
+    );
     Some(put_command(&path, "named"))
 }
 
