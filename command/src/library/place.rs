@@ -4,10 +4,10 @@
 use super::embedded::{self, Embedded};
 use super::installed::Installed;
 use super::layout::{NAME, lib_of};
+use crate::sys::replace::replace;
 use anyhow::{Context, Result, bail};
 use std::env::consts::ARCH;
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -112,21 +112,6 @@ fn is_there(file: &Path, library: Embedded) -> Result<bool> {
     }
 }
 
-/// Replaces a file by rename(2): a process that has mapped the old one keeps it.
 fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let temporary = file.with_file_name(format!(".{NAME}.{}", std::process::id()));
-    let written = (|| {
-        let mut new = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)?;
-        new.write_all(bytes)?;
-        new.set_permissions(Permissions::from_mode(mode))?;
-        fs::rename(&temporary, file)
-    })();
-    if written.is_err() {
-        // It may be there in part.
-        let _ = fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("{} can't be written", file.display()))
+    replace(file, bytes, mode).with_context(|| format!("{} can't be written", file.display()))
 }

@@ -6,3 +6,4 @@ pub(crate) mod reset;
 pub(crate) mod sock_diag;
 pub(crate) mod spare;
 pub(crate) mod sysctl;
+mod tcp;

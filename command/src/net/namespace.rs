@@ -30,7 +30,12 @@ pub(crate) fn enter(pid: u32) -> Result<()> {
                  CAP_SYS_PTRACE"
         )
     })?;
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).with_context(|| {
+    enter_file(&file).with_context(|| {
         format!("the network namespace of process {pid} can't be entered; root can")
     })
+}
+
+/// Goes into a network namespace by its file (setns(2)).
+pub(crate) fn enter_file(file: impl AsFd) -> rustix::io::Result<()> {
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
 }

@@ -1,13 +1,11 @@
 //! Whether a port can be bound: found out by binding it, with a socket that never listens and is
 //! closed at once.
-//!
-//! rustix makes these calls without libc, so they are the kernel's own answer even where the
-//! library is preloaded into this command too.
 
+use super::tcp;
 use log::trace;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
+use rustix::net::{SocketFlags, bind};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -134,17 +132,7 @@ fn try_bind(kept: &mut Option<OwnedFd>, address: SocketAddr, flag: Flag) -> Outc
 }
 
 fn open(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let socket = socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        Some(ipproto::TCP),
-    )?;
+    let socket = tcp::open(&address, SocketFlags::empty())?;
     if address.is_ipv6() {
         set_ipv6_v6only(&socket, false)?;
     }

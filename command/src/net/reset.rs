@@ -8,18 +8,16 @@
 //! a socket that is closed, too. Ours has never been connected, so nothing is left of it.
 
 use crate::net::sock_diag::{self, SocketEntry, TcpState};
-use crate::net::sysctl;
+use crate::net::{sysctl, tcp};
 use crate::sys::{descriptors, sockopt};
 use anyhow::Result;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, getpeername, ipproto, socket_with,
-};
+use rustix::net::{SocketFlags, bind, connect, getpeername};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -121,10 +119,11 @@ impl Resetter {
             return peer.ip().is_loopback() || peer.ip() == local.ip();
         }
         peer.set_port(0);
-        *self
-            .here
-            .entry(peer)
-            .or_insert_with(|| open(&peer).and_then(|socket| bind(&socket, &peer)).is_ok())
+        *self.here.entry(peer).or_insert_with(|| {
+            tcp::open(&peer, SocketFlags::NONBLOCK)
+                .and_then(|socket| bind(&socket, &peer))
+                .is_ok()
+        })
     }
 
     /// Tries to end these, and returns what was in the way of each. What is really gone, the
@@ -208,7 +207,7 @@ impl Resetter {
     /// Returns whether somebody accepted the connection.
     fn reset_one(&self, entry: &SocketEntry) -> rustix::io::Result<bool> {
         let (local, mut peer) = ends(entry);
-        let socket = open(&peer)?;
+        let socket = tcp::open(&peer, SocketFlags::NONBLOCK)?;
         // If it is accepted after all: then it ends by a reset, and leaves nothing behind at either
         // end.
         set_socket_linger(&socket, Some(Duration::ZERO))?;
@@ -258,18 +257,4 @@ fn ends(entry: &SocketEntry) -> (SocketAddr, SocketAddr) {
         ip => SocketAddr::new(ip, address.port()),
     };
     (end(entry.local), end(entry.peer))
-}
-
-fn open(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        Some(ipproto::TCP),
-    )
 }

@@ -1,11 +1,12 @@
 //! A TCP socket of our own beside a program's, for the moment of a second try
 //! (`libreuse_rules::sequence`).
 
+use super::tcp;
 use crate::sys::sockopt;
 use libreuse_rules::calls::{self, Errno};
 use libreuse_rules::endpoint::Endpoint;
 use rustix::net::sockopt::{set_ip_freebind, set_socket_reuseaddr};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
+use rustix::net::{SocketFlags, bind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -21,12 +22,7 @@ impl Spare {
     /// Opens one for the family of `address`, if our network namespace is the one that
     /// [`sockopt::network`] knows as `network`.
     pub(crate) fn open(address: Endpoint, network: Option<u64>) -> Option<Self> {
-        let family = match socket_address(address)? {
-            SocketAddr::V4(_) => AddressFamily::INET,
-            SocketAddr::V6(_) => AddressFamily::INET6,
-        };
-        let flags = SocketFlags::CLOEXEC;
-        let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).ok()?;
+        let socket = tcp::open(&socket_address(address)?, SocketFlags::empty()).ok()?;
         let ours = sockopt::network(socket.as_fd());
         (ours == network).then_some(Self(socket))
     }

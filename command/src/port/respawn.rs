@@ -40,8 +40,6 @@ const POLLING: Duration = Duration::from_secs(6);
 const PARENT: Duration = Duration::from_millis(1500);
 /// How long to watch when no process is known that could restart the holder.
 const NOBODY: Duration = Duration::from_millis(250);
-/// Interactive shells.
-const SHELLS: [&str; 6] = ["bash", "zsh", "fish", "sh", "dash", "ksh"];
 const OFTEN: Duration = Duration::from_millis(25);
 
 /// Watches the ports for as long as a supervisor needs to restart the holders.
@@ -111,7 +109,7 @@ fn suspect(request: &ExitRequest, us: &Us) -> (Option<Handle>, Duration) {
     // A shell at its prompt restarts nothing; a loop that was typed into it does so at once.
     let is_prompt = |pid| names::arguments(pid).len() <= 1;
     match parent {
-        Some(parent) if SHELLS.contains(&parent.name.as_str()) && is_prompt(parent.pid) => {
+        Some(parent) if names::SHELLS.contains(&parent.name.as_str()) && is_prompt(parent.pid) => {
             (None, NOBODY)
         }
         Some(parent) if !us.descend_from(parent.pid) && parent.name != "systemd" => {

@@ -3,7 +3,10 @@
 
 use crate::sys::proc;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// A container.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -79,6 +82,35 @@ pub(crate) fn read(text: &str) -> Membership {
         container,
         path: of_systemd.unwrap_or_default().to_owned(),
     }
+}
+
+/// Lists the processes of a control group and of those below it, by its folder (cgroups(7)).
+pub(crate) fn processes_below(folder: &Path) -> BTreeSet<i32> {
+    folders_below(folder)
+        .iter()
+        .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
+        .flat_map(|text| {
+            text.lines()
+                .filter_map(|line| line.parse().ok())
+                .collect::<Vec<i32>>()
+        })
+        .collect()
+}
+
+/// Lists a folder and all below it.
+pub(crate) fn folders_below(top: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut next = vec![top.to_owned()];
+    while let Some(folder) = next.pop() {
+        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+        next.extend(
+            below
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+        found.push(folder);
+    }
+    found
 }
 
 fn container(path: &str) -> Option<Container> {

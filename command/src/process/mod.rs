@@ -8,6 +8,8 @@ pub(crate) mod manager;
 pub(crate) mod mount;
 pub(crate) mod names;
 pub(crate) mod pidfd;
+pub(crate) mod run;
+pub(crate) mod script;
 pub(crate) mod selinux;
 pub(crate) mod signal;
 pub(crate) mod sockets;

@@ -6,6 +6,23 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// Shells: what one starts is for its commands to say.
+pub(crate) const SHELLS: [&str; 15] = [
+    "ash", "bash", "csh", "dash", "fish", "ksh", "ksh93", "lksh", "mksh", "posh", "rbash", "sh",
+    "tcsh", "yash", "zsh",
+];
+
+/// Interpreters of scripts in other languages; a version may follow.
+const INTERPRETERS: [&str; 14] = [
+    "bun", "deno", "expect", "lua", "node", "nodejs", "perl", "php", "pypy", "python", "raku",
+    "ruby", "tclsh", "wish",
+];
+
+/// Whether a program of this name is such an interpreter.
+pub(crate) fn is_interpreter(name: &str) -> bool {
+    INTERPRETERS.contains(&without_version(name))
+}
+
 /// A process's command line as text: what is not UTF-8 in an argument becomes U+FFFD there.
 pub(crate) fn arguments(pid: i32) -> Vec<String> {
     raw_arguments(pid)

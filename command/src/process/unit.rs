@@ -1,10 +1,10 @@
 //! Units of systemd by their names (systemd.unit(5)), and what the system's manager knows of them.
 
+use super::run::output_of;
 use crate::output::readable;
 use anyhow::{Result, bail};
 use log::debug;
 use std::collections::HashMap;
-use std::process::{Command, Stdio};
 
 /// The kinds of units that have no processes of their own.
 const WITHOUT_PROCESSES: [&str; 8] = [
@@ -97,15 +97,8 @@ pub(crate) struct NamedUnit {
 impl NamedUnit {
     /// Asks about a unit by its full name.
     pub(crate) fn ask(full: String) -> Self {
-        let text = Command::new("systemctl")
-            .args(["show", "--property=Id,LoadState,Transient,ControlGroup"])
-            .args(["--", &full])
-            .stdin(Stdio::null())
-            .output()
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-            .unwrap_or_default();
+        let properties = "--property=Id,LoadState,Transient,ControlGroup";
+        let text = output_of("systemctl", &["show", properties, "--", &full]).unwrap_or_default();
         debug!("systemctl show {full}: {text:?}");
         let properties: HashMap<&str, &str> = text
             .lines()

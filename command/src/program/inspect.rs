@@ -12,6 +12,7 @@ use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::library::libraries::{Libraries, Library};
 use crate::process::credentials::{Credentials, Gain, gains};
+use crate::process::names::is_interpreter;
 use crate::process::selinux::{self, StartDomain};
 use crate::program::search::file_name;
 use anyhow::{Context, Result, bail};
@@ -132,9 +133,7 @@ fn look(
         if wrapper::is_shell(&name) {
             shell_script(&path, report)?;
             report.starts_unseen = true;
-        } else if !interpreter::is_interpreter(&name)
-            || interpreter::script_may_start(&name, &path)?
-        {
+        } else if !is_interpreter(&name) || interpreter::script_may_start(&name, &path)? {
             may_start(&name, report);
         }
         path = interpreter;

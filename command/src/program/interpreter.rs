@@ -2,18 +2,12 @@
 
 use super::modules::Modules;
 use super::wrapper;
-use crate::process::names::without_version;
+use crate::process::names::is_interpreter;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-/// The interpreters of such scripts; a version may follow.
-const INTERPRETERS: [&str; 14] = [
-    "bun", "deno", "expect", "lua", "node", "nodejs", "perl", "php", "pypy", "python", "raku",
-    "ruby", "tclsh", "wish",
-];
 
 /// Modules and functions that start programs, in one of these languages or another.
 const NAMES: [&str; 30] = [
@@ -81,11 +75,6 @@ const BEFORE_A_FILE: [&str; 7] = [
     "-l",
     "-r",
 ];
-
-/// Whether a program of this name runs scripts of such a language.
-pub(super) fn is_interpreter(name: &str) -> bool {
-    INTERPRETERS.contains(&without_version(name))
-}
 
 /// Whether a program of this name, with these arguments in this folder, is there to start others,
 /// or runs a script that may.

@@ -3,10 +3,11 @@
 //! them.
 
 use super::script;
+use crate::process::script::beginning;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How the files of the languages end that `interpreter` knows.
@@ -216,10 +217,7 @@ fn is_source(path: &Path) -> bool {
 
 /// A script's text; none if it is no text, or too long to be looked at.
 fn read(path: &Path) -> io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(LONGEST)
-        .read_to_end(&mut bytes)?;
+    let bytes = beginning(path, LONGEST)?;
     let is_whole = u64::try_from(bytes.len()).is_ok_and(|length| length < LONGEST);
     Ok((is_whole && script::is_text(path)?).then(|| String::from_utf8_lossy(&bytes).into_owned()))
 }

@@ -1,10 +1,10 @@
 //! Scripts: which program runs one, and what it may do to the environment.
 
 use super::wrapper;
+use crate::process::script::{beginning, shebang};
 use crate::program::search::{file_name, find_program};
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -23,28 +23,15 @@ pub(crate) struct Shebang {
 impl Shebang {
     /// Reads the first line of a file; `None` if it is no script with one.
     pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut start = Vec::new();
-        fs::File::open(path)?.take(4096).read_to_end(&mut start)?;
-        Ok(Self::parse(&start))
+        Ok(Self::parse(&beginning(path, 4096)?))
     }
 
     fn parse(start: &[u8]) -> Option<Self> {
-        let line = start
-            .strip_prefix(b"#!")?
-            .split(|&byte| byte == b'\n')
-            .next()?;
-        let line = trim_blanks(line);
-        let end = line.iter().position(|byte| BLANKS.contains(byte));
-        let (interpreter, rest) = line.split_at(end.unwrap_or(line.len()));
-        if interpreter.is_empty() {
-            return None;
-        }
-        let interpreter = PathBuf::from(OsStr::from_bytes(interpreter));
-        let rest = trim_blanks(rest);
+        let (interpreter, rest) = shebang(start).filter(|(name, _)| !name.is_empty())?;
         let mut shebang = Self {
             by_env: None,
             drops_environment: false,
-            interpreter,
+            interpreter: PathBuf::from(OsStr::from_bytes(interpreter)),
         };
         if shebang
             .interpreter
@@ -83,34 +70,16 @@ impl Shebang {
     }
 }
 
-/// The space characters of a first line (fs/binfmt_script.c).
-const BLANKS: [u8; 2] = *b" \t";
-
-fn trim_blanks(line: &[u8]) -> &[u8] {
-    let is_not_blank = |byte: &u8| !BLANKS.contains(byte);
-    let start = line.iter().position(is_not_blank).unwrap_or(line.len());
-    let end = line
-        .iter()
-        .rposition(is_not_blank)
-        .map_or(start, |last| last + 1);
-    line.get(start..end).unwrap_or_default()
-}
-
 /// Whether a file is text, which shells run where the kernel does not know it.
 pub(crate) fn is_text(path: &Path) -> io::Result<bool> {
-    let mut start = Vec::new();
-    fs::File::open(path)?.take(512).read_to_end(&mut start)?;
-    Ok(!start.contains(&0))
+    Ok(!beginning(path, 512)?.contains(&0))
 }
 
 /// Finds the lines of a shell script that start the program it wraps, and those that remove
 /// LD_PRELOAD.
 pub(crate) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     const LONGEST: u64 = 1 << 20;
-    let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(LONGEST)
-        .read_to_end(&mut bytes)?;
+    let bytes = beginning(path, LONGEST)?;
     let mut starts = Vec::new();
     let mut drops = Vec::new();
     for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {

@@ -3,13 +3,14 @@
 
 mod table;
 
+use crate::process::names::SHELLS;
 use lexopt::{Arg, Parser};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use table::{OTHERS, SHELLS, WRAPPERS, Wrapper};
+use table::{OTHERS, WRAPPERS, Wrapper};
 
 /// A wrapper's command line, parsed.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -39,7 +40,7 @@ fn has_name(names: &str, name: &str) -> bool {
 
 /// Whether a program of this name is a shell.
 pub(crate) fn is_shell(name: &str) -> bool {
-    has_name(SHELLS, name) || name == "busybox"
+    SHELLS.contains(&name) || name == "busybox"
 }
 
 /// Whether a program of this name is there to start others.

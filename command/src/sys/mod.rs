@@ -1,5 +1,4 @@
-//! The few calls that neither std nor rustix has, one purpose a file. Beside `engine/trace`, this
-//! is the only unsafe code of the command.
+//! What neither std nor rustix has, one purpose a file: mostly calls that need unsafe code.
 #![allow(unsafe_code)]
 
 pub(crate) mod descriptors;
@@ -8,6 +7,7 @@ pub(crate) mod kcmp;
 pub(crate) mod localtime;
 pub(crate) mod mmap;
 pub(crate) mod proc;
+pub(crate) mod replace;
 pub(crate) mod scheduling;
 pub(crate) mod signals;
 pub(crate) mod sockopt;

@@ -3,11 +3,11 @@
 
 use crate::library::ld_preload;
 use crate::library::variables::Variables;
+use crate::sys::replace::replace;
 use anyhow::{Context, Result, bail};
 use log::debug;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) const FILE: &str = "50-libreuse.conf";
@@ -102,11 +102,7 @@ pub(crate) fn install(folder: &Path, file: &Path, text: &str) -> Result<()> {
         ours(file)?;
     }
     fs::create_dir_all(folder).with_context(cannot)?;
-    // By rename(2), so that systemd never reads half of it.
-    let temporary = folder.join(format!(".{FILE}.{}", std::process::id()));
-    fs::write(&temporary, text).with_context(cannot)?;
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644)).with_context(cannot)?;
-    fs::rename(&temporary, file).with_context(cannot)
+    replace(file, text.as_bytes(), 0o644).with_context(cannot)
 }
 
 pub(crate) fn remove(folder: &Path, file: &Path) -> Result<()> {

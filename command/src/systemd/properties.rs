@@ -2,12 +2,12 @@
 
 use super::drop_in::FILE;
 use super::start;
-use log::debug;
+use crate::process::cgroup::processes_below;
+use crate::process::run::output_of;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// A unit's properties (systemctl(1), `show`).
 #[derive(Debug)]
@@ -18,17 +18,11 @@ impl Properties {
     pub(crate) fn ask(unit: &str, user: bool) -> Option<Self> {
         // A template has no settings before there is an instance.
         let unit = unit.replace("@.service", "@reuseaddr.service");
-        let mut command = Command::new("systemctl");
+        let mut words = vec!["show", "--no-pager", "--", &unit];
         if user {
-            command.arg("--user");
+            words.insert(0, "--user");
         }
-        let output = command
-            .args(["show", "--no-pager", "--", &unit])
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        debug!("systemctl show: {}, {} bytes", output.status, text.len());
-        (output.status.success() && !text.is_empty()).then(|| Self::parse(&text))
+        output_of("systemctl", &words).map(|text| Self::parse(&text))
     }
 
     pub(super) fn parse(text: &str) -> Self {
@@ -148,19 +142,12 @@ impl Properties {
         ];
         let main = self.get("MainPID").parse().ok().filter(|&pid| pid != 0);
         let group = self.get("ControlGroup").trim_start_matches('/');
-        let mut folders: Vec<PathBuf> = Vec::new();
-        if !group.is_empty() {
-            folders.extend(TREES.iter().map(|tree| Path::new(tree).join(group)));
-        }
         let mut found: BTreeSet<i32> = main.into_iter().collect();
-        while let Some(folder) = folders.pop() {
-            let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-            let below = fs::read_dir(folder).into_iter().flatten().flatten();
-            folders.extend(
-                below
-                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                    .map(|entry| entry.path()),
+        if !group.is_empty() {
+            found.extend(
+                TREES
+                    .iter()
+                    .flat_map(|tree| processes_below(&Path::new(tree).join(group))),
             );
         }
         found

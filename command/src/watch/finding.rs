@@ -13,10 +13,8 @@ use crate::port::socket::{Socket, UdpSocket, held_by_udp};
 use crate::process::holders::Holders;
 use crate::process::manager::Managers;
 use anyhow::{Context, Result};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::Serialize;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::thread;
 
 /// The obstacle.
@@ -36,7 +34,7 @@ pub(crate) fn find(seen: &Seen, evict: bool) -> Result<Finding> {
     match &seen.known.network {
         Some((file, name)) if *name != namespace::namespace() => thread::scope(|scope| {
             let elsewhere = scope.spawn(|| {
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                namespace::enter_file(file)
                     .context("the program's network namespace can't be entered")?;
                 find_here(seen, Some(seen.pid), evict)
             });

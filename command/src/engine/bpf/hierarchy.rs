@@ -1,6 +1,7 @@
 //! Finds the cgroup v2 hierarchy (cgroups(7)), and the cgroup of a process.
 
 use crate::output::readable;
+use crate::process::cgroup;
 use crate::sys::proc;
 use anyhow::{Context, Result, anyhow, bail};
 use procfs::process::MountInfo;
@@ -163,7 +164,7 @@ impl Hierarchy {
     /// Lists all cgroups, parents before children. One that is removed meanwhile may still be
     /// listed.
     pub(crate) fn all(&self) -> Vec<String> {
-        let mut found: Vec<String> = folders(&self.root)
+        let mut found: Vec<String> = cgroup::folders_below(&self.root)
             .iter()
             .filter_map(|folder| folder.strip_prefix(&self.root).ok())
             .map(|below| format!("/{}", below.display()))
@@ -171,35 +172,6 @@ impl Hierarchy {
         found.sort();
         found
     }
-
-    /// Lists the processes of a cgroup and of its descendants.
-    pub(crate) fn processes(&self, group: &str) -> Vec<i32> {
-        folders(&self.folder(group))
-            .iter()
-            .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
-            .flat_map(|text| {
-                text.lines()
-                    .filter_map(|line| line.parse().ok())
-                    .collect::<Vec<i32>>()
-            })
-            .collect()
-    }
-}
-
-/// A directory, and all below it.
-fn folders(top: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut next = vec![top.to_owned()];
-    while let Some(folder) = next.pop() {
-        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
-        next.extend(
-            below
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
-        found.push(folder);
-    }
-    found
 }
 
 fn shown(path: &Path) -> String {

@@ -83,7 +83,8 @@ pub(super) fn pin_ports(group: &str, ports: &Ports) -> Result<()> {
 
 /// Removes the pin of an instance.
 pub(crate) fn remove(group: &str) -> Result<()> {
-    remove_file(&path_of(group)?)
+    let path = path_of(group)?;
+    removed(fs::remove_file(&path), &path)
 }
 
 /// Removes all pins.
@@ -91,9 +92,14 @@ pub(crate) fn remove_all() -> Result<()> {
     if fs::symlink_metadata(FOLDER).is_ok_and(|found| !is_roots(&found)) {
         return Ok(());
     }
-    match fs::remove_dir_all(FOLDER) {
+    removed(fs::remove_dir_all(FOLDER), Path::new(FOLDER))
+}
+
+/// The result of removing something, which is no failure where it is gone.
+pub(super) fn removed(result: io::Result<()>, path: &Path) -> Result<()> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(format!("{FOLDER} can't be removed"))
+            Err(error).with_context(|| format!("{} can't be removed", path.display()))
         }
         _ => Ok(()),
     }
@@ -107,15 +113,6 @@ pub(crate) fn groups() -> Vec<String> {
         .flatten()
         .filter_map(|entry| name_to_group(entry.file_name().to_str()?))
         .collect()
-}
-
-fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(format!("{} can't be removed", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn path_of(group: &str) -> Result<PathBuf> {

@@ -4,11 +4,10 @@ use super::hierarchy::Hierarchy;
 use super::record;
 use crate::output::readable;
 use crate::process::cgroup::{self, Container};
+use crate::process::run::output_of;
 use crate::process::unit::{self, NamedUnit};
 use anyhow::{Context, Result, bail};
-use log::debug;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// The unit that somebody named, a service, a slice or a scope, of the system or of a user's
 /// manager.
@@ -104,7 +103,7 @@ pub(crate) fn for_later_starts(unit: &NamedUnit, group: &str) -> Option<String> 
 pub(crate) fn of_container(hierarchy: &Hierarchy, name: &str) -> Result<String> {
     let shown = readable(name.as_bytes());
     let process = ["podman", "docker"].iter().find_map(|engine| {
-        let pid = asked(
+        let pid = output_of(
             engine,
             &["inspect", "--format", "{{.State.Pid}}", "--", name],
         )?;
@@ -155,16 +154,4 @@ fn is_of_unit(group: &str, name: &str) -> bool {
 
 fn container_in(group: &str) -> Option<Container> {
     cgroup::read(&format!("0::{group}\n")).container
-}
-
-/// Runs a program and returns its output; `None` if it is missing or fails.
-fn asked(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    debug!("{program} {arguments:?}: {answer:?}");
-    (output.status.success() && !answer.is_empty()).then_some(answer)
 }

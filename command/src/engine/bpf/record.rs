@@ -6,11 +6,11 @@ use super::instance::{Life, not_made};
 use super::own;
 use super::pins::{self, group_to_name};
 use crate::port::port_list::{self, PortList};
+use crate::sys::replace::replace;
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -65,24 +65,15 @@ impl Turn {
     /// Writes the record of an instance.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
         let path = path_of(&record.group);
-        let temporary = path.with_extension("new");
-        let cannot = || format!("{} can't be written", path.display());
-        let mut text = serde_json::to_string(record)?;
-        text.push('\n');
-        fs::write(&temporary, text).with_context(cannot)?;
-        fs::set_permissions(&temporary, Permissions::from_mode(0o644)).with_context(cannot)?;
-        fs::rename(&temporary, &path).with_context(cannot)
+        let text = serde_json::to_string(record)? + "\n";
+        replace(&path, text.as_bytes(), 0o644)
+            .with_context(|| format!("{} can't be written", path.display()))
     }
 
     /// Removes the record of an instance.
     pub(crate) fn remove(&self, group: &str) -> Result<()> {
         let path = path_of(group);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("{} can't be removed", path.display()))
-            }
-            _ => Ok(()),
-        }
+        pins::removed(fs::remove_file(&path), &path)
     }
 
     /// Removes the groups of programs that `run` started and that have ended, and the records of
@@ -109,12 +100,7 @@ impl Turn {
 
     /// Removes every record, and the folder.
     pub(crate) fn remove_all(&self) -> Result<()> {
-        match fs::remove_dir_all(FOLDER) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("{FOLDER} can't be removed"));
-            }
-            _ => {}
-        }
+        pins::removed(fs::remove_dir_all(FOLDER), Path::new(FOLDER))?;
         // What others keep there stays.
         let _ = fs::remove_dir(Path::new(FOLDER).parent().unwrap_or(Path::new(FOLDER)));
         Ok(())

@@ -7,6 +7,7 @@ use crate::net::namespace;
 use crate::net::sock_diag::{self, TcpState, Which};
 use crate::port::arm::{self, Job};
 use crate::port::direction::{Direction, Directions};
+use crate::process::cgroup::processes_below;
 use crate::process::holders;
 use anyhow::Result;
 use log::debug;
@@ -31,7 +32,7 @@ pub(crate) fn seed(
 ) -> Seeded {
     let mut namespaces: BTreeMap<String, Vec<i32>> = BTreeMap::new();
     namespaces.insert(namespace::namespace(), Vec::new());
-    for pid in hierarchy.processes(group) {
+    for pid in processes_below(&hierarchy.folder(group)) {
         if let Some(theirs) = namespace::namespace_of(&pid.to_string()) {
             namespaces.entry(theirs).or_default().push(pid);
         }

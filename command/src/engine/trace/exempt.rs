@@ -7,13 +7,13 @@ use crate::library::elf::Elf;
 use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
+use crate::process::script;
 use crate::process::selinux::{self, Domain, StartDomain};
 use crate::process::status::status;
 use procfs::process::Process;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -265,17 +265,13 @@ pub(super) fn is_never_traced(tid: Tid, folder: i32, path: u64) -> bool {
 fn executed(tid: Tid, mut path: PathBuf) -> Option<PathBuf> {
     const MOST: usize = 5;
     for _ in 0..=MOST {
-        let mut start = Vec::new();
-        // BINPRM_BUF_SIZE
-        let file = fs::File::open(&path).map(|file| file.take(256).read_to_end(&mut start));
-        let Some(line) = file.ok().and_then(|_| start.strip_prefix(b"#!")) else {
-            // What nobody may read is no script either.
-            return Some(path);
-        };
-        let line = line.split(|&byte| byte == b'\n').next()?;
-        let mut words = line.split(|&byte| b" \t".contains(&byte));
-        let interpreter = words.find(|word| !word.is_empty())?;
-        path = seen_by(tid, libc::AT_FDCWD, interpreter);
+        // BINPRM_BUF_SIZE. What nobody may read is no script either.
+        let start = script::beginning(&path, 256).unwrap_or_default();
+        match script::shebang(&start) {
+            None => return Some(path),
+            Some((b"", _)) => return None,
+            Some((interpreter, _)) => path = seen_by(tid, libc::AT_FDCWD, interpreter),
+        }
     }
     None
 }

@@ -4,6 +4,7 @@
 use super::Manager;
 use crate::process::cgroup::{self, is_id};
 use crate::process::holders::Holder;
+use crate::process::run::output_of;
 use log::debug;
 use rustix::process::geteuid;
 use serde_json::Value;
@@ -11,7 +12,6 @@ use std::env;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A container, as far as it is known.
@@ -265,16 +265,7 @@ impl ContainerEngine {
         if uid.is_some_and(|uid| uid != geteuid().as_raw() && uid != 0) {
             return None;
         }
-        debug!("{} {arguments:?}", self.command());
-        let output = Command::new(self.command())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
-        String::from_utf8(output.stdout)
-            .ok()
-            .filter(|text| !text.trim().is_empty())
+        output_of(self.command(), arguments)
     }
 
     /// The paths of the engine's socket, the user's first.

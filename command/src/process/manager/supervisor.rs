@@ -4,12 +4,11 @@ use super::find::Member;
 use super::script_loop::{may_restart, starts_in_a_loop};
 use super::{Manager, Parent, Supervise};
 use crate::process::holders::Holder;
-use crate::process::names::without_version;
-use crate::process::{info, users};
+use crate::process::names::{SHELLS, is_interpreter};
+use crate::process::{info, script, users};
 use crate::sys::proc;
 use serde_json::Value;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Programs that start their child again when it ends, or when a file changes, and have no command
@@ -41,17 +40,6 @@ const WATCHERS: [(&str, bool); 25] = [
     ("finit", false),
     // watch(1): at each interval.
     ("watch", false),
-];
-
-/// Shells whose scripts may loop.
-const SHELLS: [&str; 9] = [
-    "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "fish",
-];
-
-/// Other interpreters whose scripts may; a version may follow.
-const INTERPRETERS: [&str; 13] = [
-    "awk", "gawk", "mawk", "python", "pypy", "perl", "ruby", "node", "nodejs", "bun", "php", "lua",
-    "tclsh",
 ];
 
 /// The nearest supervisor of the first process of a chain, whose others are its parents.
@@ -112,12 +100,9 @@ fn monit(holder: &Member) -> Option<Manager> {
     let monit = crate::process::holders::pids()
         .filter_map(Member::new)
         .find(|member| member.is("monit"))?;
-    let configuration = option(&monit.arguments, "-c", "--controlfile");
+    let configuration = path_option(&monit, "-c", "--controlfile");
     Some(Manager::Monit {
-        configuration: configuration.map(|path| {
-            let folder = directory(monit.pid).map(PathBuf::from).unwrap_or_default();
-            folder.join(path).to_string_lossy().into_owned()
-        }),
+        configuration,
         by: Supervise {
             pid: monit.pid,
             target: service,
@@ -205,8 +190,15 @@ fn directory(pid: i32) -> Option<String> {
     path.to_str().map(ToOwned::to_owned)
 }
 
+/// The working directory, empty if it can't be read.
+fn folder(process: &Member) -> PathBuf {
+    directory(process.pid)
+        .map(PathBuf::from)
+        .unwrap_or_default()
+}
+
 fn is_shell(member: &Member) -> bool {
-    SHELLS.iter().any(|name| member.is(name))
+    SHELLS.iter().any(|name| member.is(name)) || member.is("busybox")
 }
 
 /// Whether a shell runs a script with a loop that starts this child. That of a person at a
@@ -231,8 +223,7 @@ fn loops(shell: &Member, child: &Member) -> bool {
             }
         }
         if !word.starts_with('-') {
-            let folder = directory(shell.pid).map(PathBuf::from).unwrap_or_default();
-            break beginning(&folder.join(word));
+            break text_of(&folder(shell).join(word));
         }
     };
     let words = child.arguments.iter().take(3);
@@ -248,14 +239,14 @@ fn loops(shell: &Member, child: &Member) -> bool {
 fn script_restarts(parent: &Member) -> bool {
     let called = parent.arguments.first().map_or("", String::as_str);
     let name = called.rsplit('/').next().unwrap_or(called);
-    if !INTERPRETERS.contains(&without_version(name)) {
+    if !is_interpreter(name) && !["awk", "gawk", "mawk"].contains(&name) {
         return false;
     }
-    let folder = directory(parent.pid).map(PathBuf::from).unwrap_or_default();
+    let folder = folder(parent);
     for word in parent.arguments.iter().skip(1) {
         let path = folder.join(word);
         if !word.starts_with('-') && path.is_file() {
-            return may_restart(&beginning(&path));
+            return may_restart(&text_of(&path));
         }
         // A script may be an argument itself.
         if may_restart(word) {
@@ -267,15 +258,12 @@ fn script_restarts(parent: &Member) -> bool {
 
 /// The text of a script. It is somebody else's: it may be a FIFO, or of any length. Of one that is
 /// longer, the loop is not at its end.
-fn beginning(path: &Path) -> String {
+fn text_of(path: &Path) -> String {
     const MOST: u64 = 1 << 20;
-    let mut text = Vec::new();
-    if path.is_file() {
-        if let Ok(file) = File::open(path) {
-            // What was read before an error is text as well.
-            let _ = file.take(MOST).read_to_end(&mut text);
-        }
+    if !path.is_file() {
+        return String::new();
     }
+    let text = script::beginning(path, MOST).unwrap_or_default();
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -302,10 +290,7 @@ fn supervisord(parent: &Member, child: i32) -> Manager {
     // It is in the child's environment only if there is a control socket.
     let server = variable(child, "SUPERVISOR_SERVER_URL");
     let program = program_of_supervisord(child);
-    let configuration = option(&parent.arguments, "-c", "--configuration").map(|path| {
-        let folder = directory(parent.pid).map(PathBuf::from).unwrap_or_default();
-        folder.join(path).to_string_lossy().into_owned()
-    });
+    let configuration = path_option(parent, "-c", "--configuration");
     let options = match (configuration, server) {
         (_, None) if program.is_some() => None,
         (Some(path), _) => Some(vec!["-c".to_owned(), path]),
@@ -318,6 +303,12 @@ fn supervisord(parent: &Member, child: i32) -> Manager {
         program: program.unwrap_or_else(|| "PROGRAM".into()),
         options,
     }
+}
+
+/// The path that is an option's value, from the process's working directory.
+fn path_option(process: &Member, short: &str, long: &str) -> Option<String> {
+    let path = option(&process.arguments, short, long)?;
+    Some(folder(process).join(path).to_string_lossy().into_owned())
 }
 
 /// The value of an option: `-c FILE`, `-cFILE`, `--configuration FILE`, `--configuration=FILE`.

@@ -2,10 +2,11 @@
 
 use super::find::Member;
 use crate::process::holders::Holder;
+use crate::process::names::SHELLS;
+use crate::process::run::output_of;
 use crate::process::users;
 use log::debug;
 use rustix::process::geteuid;
-use std::process::{Command, Stdio};
 
 /// A service that runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,14 +19,8 @@ pub(crate) struct Unit {
     restart: Option<String>,
 }
 
-/// Programs that only start another one and wait for it: when that exits, so does their unit.
-const STARTERS: [&str; 24] = [
-    "sh",
-    "bash",
-    "dash",
-    "ash",
-    "zsh",
-    "ksh",
+/// Programs, beside shells, that only start another one and wait for it: when that exits, so does their unit.
+const STARTERS: [&str; 18] = [
     "busybox",
     "npm",
     "npx",
@@ -67,14 +62,11 @@ impl Unit {
     }
 
     fn property(&self, name: &str) -> Option<String> {
-        let output = Command::new("systemctl")
-            .args(self.options())
-            .args(["show", "--property", name, "--value", "--", &self.name])
-            .stdin(Stdio::null())
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+        let mut words = self.options();
+        words.extend(
+            ["show", "--property", name, "--value", "--", &self.name].map(ToOwned::to_owned),
+        );
+        output_of("systemctl", &words)
     }
 
     /// When its manager starts it again: `always`, `on-failure` and the like.
@@ -100,7 +92,10 @@ impl Unit {
                 .get(1..=position)
                 .unwrap_or_default()
                 .iter()
-                .all(|parent| STARTERS.iter().any(|name| parent.is(name))),
+                .all(|parent| {
+                    let mut starters = SHELLS.iter().chain(&STARTERS);
+                    starters.any(|name| parent.is(name))
+                }),
             // The main process has not started it: a daemon, of which the manager knows another
             // process.
             None => Member::new(main).is_none_or(|main| main.session == holder.session),

@@ -131,10 +131,6 @@ pub(super) const WRAPPERS: &[Wrapper] = &[
          chmod==", 0).with_other_files(),
 ];
 
-/// Shells: what one starts is for its commands to say.
-pub(super) const SHELLS: &str =
-    "sh bash rbash dash ash ksh ksh93 mksh lksh yash posh zsh fish csh tcsh";
-
 /// Other programs that are there to start others, and that call `bind` themselves or load what may,
 /// so that their files do not tell; and interpreters whose scripts are not looked at.
 pub(super) const OTHERS: &str = "abduco beam.smp byobu circusd cron crond daemonize dtach elixir \
