@@ -1,4 +1,4 @@
-//! `check`: the verdict is what happens.
+//! `check`: what it says of a program is what `run` then does.
 
 use crate::{assert_says, check, code, json, nobody, reuseaddr, run, server};
 use std::ffi::OsStr;

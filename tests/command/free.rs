@@ -1,4 +1,4 @@
-//! `free`: the least force, and nobody who was not meant.
+//! `free`: frees a port gently, and terminates nobody else.
 
 use crate::{
     CONTAINER, Group, assert_says, code, command_for_others, json, nobody, reuseaddr, run,

@@ -1,4 +1,4 @@
-//! How it speaks: to terminals and pipes, wide and narrow, with and without colour.
+//! The output: on terminals and pipes, wide and narrow, with and without colour.
 
 use crate::{
     SERVER, assert_says, crash_after_serving, fill_with_time_wait, named, reuseaddr, serve_once,

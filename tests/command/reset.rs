@@ -1,4 +1,4 @@
-//! `evict` without any right: from the side of the peer, where that is on this host.
+//! `evict` without privileges: from the side of the peer, where that is on this host.
 
 use crate::{
     ORPHAN, SERVER, assert_says, code, command_for_others, crash_after_serving, json, named,

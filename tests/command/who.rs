@@ -1,4 +1,4 @@
-//! `status`: who has a port, as a person would ask.
+//! `status`: which process holds a port, and what a person would ask about it.
 
 use crate::{CONTAINER, Group, assert_says, json, reuseaddr, server, status};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! The same story for every way to link a program.
+//! A restart of a server, for every way to link it.
 
 use crate::{BUSY, PORT, crash, dynamic_victim, run, run_by_nobody, run_with, second_run};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Programs with few rights, or with more than their callers, and variables of any content.
+//! Programs with few privileges, or with more than their callers, and variables of any content.
 
 use crate::host::{Libc, changes_nothing_in, compiled, compiled_with};
 use std::ffi::{CString, OsStr};

@@ -1,4 +1,4 @@
-//! The story that all of this is for, on each system.
+//! A restart of a server, without the library and with it, on each system.
 
 use crate::systems::{LIBRARY, release, succeed, systems, toolchains};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What goes wrong around it: an attach that is killed, missing privileges, groups that are not
-//! there.
+//! What goes wrong around the engine `bpf`: an attach that is killed, missing privileges, control
+//! groups that are not there.
 
 use super::{Machine, WATCHING, attach, below, bpf, has_capabilities, is_root, kernel, watch};
 use std::fs;
