@@ -89,7 +89,7 @@ pub(crate) fn line(prefix: &str, text: &str) -> String {
     format!("{prefix}{}\n", shortened(text, room))
 }
 
-/// The same for a chain of words whose end matters most.
+/// One line that is cut at its beginning, for a chain of words whose end matters most.
 pub(crate) fn line_from_the_end(prefix: &str, text: &str) -> String {
     let room = terminal_width().saturating_sub(display_width(prefix));
     if !on_terminal() || display_width(text) <= room {

@@ -245,7 +245,7 @@ fn of_process(pid: u32) -> Result<(Vec<u16>, Option<u32>)> {
              need. Perhaps a child of it does, or another process:\n    reuseaddr status"
         );
     }
-    // Its network may not be ours, and in ours these ports are somebody else's.
+    // Its network namespace may be another one, and in ours these ports are somebody else's.
     let entered = namespace::enter(pid);
     if let Err(error) = &entered {
         output::warn(&format!(

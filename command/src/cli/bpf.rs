@@ -198,7 +198,7 @@ fn attach(arguments: &Attach) -> Result<u8> {
     });
     let said = words.join("; ");
     if arguments.target.own {
-        // It is said at each start of a service, whose log may take what is written to stderr.
+        // This is printed at each start of a service, whose log may have what is written to stderr.
         info!("{said}");
     } else {
         output::info(&said);
@@ -222,7 +222,7 @@ fn ports_in_words(ports: &[u16]) -> String {
 
 fn detach(arguments: &Detach) -> Result<u8> {
     let hierarchy = Hierarchy::find()?;
-    instance::may_ask(&hierarchy)?;
+    instance::may_query(&hierarchy)?;
     if arguments.all {
         return detach_all(&hierarchy);
     }

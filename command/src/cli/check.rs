@@ -168,7 +168,7 @@ fn text(report: &Report, shown: &str) -> String {
     let sentence = sentence.replace("{}", shown);
     let mut text = paragraph("", "", &format!("{verdict}: {sentence}."));
     let facts = report
-        .told()
+        .shown()
         .chain(advice(report, shown))
         .chain(engine(report, shown))
         .chain(report.sockets.iter().map(socket));
@@ -183,7 +183,7 @@ fn engine(report: &Report, shown: &str) -> Vec<String> {
     let Some(choice) = &report.engine else {
         return Vec::new();
     };
-    let is_known = report.told().any(|finding| finding == choice.reason);
+    let is_known = report.shown().any(|finding| finding == choice.reason);
     let why = if is_known || choice.name == Engine::Preload {
         String::new()
     } else {

@@ -189,7 +189,7 @@ fn processes() -> Vec<(String, String)> {
     pids()
         .filter_map(|pid| {
             let command = names::arguments(pid);
-            // What has no command line is a thread of the kernel.
+            // A process without a command line is a thread of the kernel.
             (!command.is_empty()).then(|| {
                 let command = output::readable(command.join(" ").as_bytes());
                 (pid.to_string(), command)

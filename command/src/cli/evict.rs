@@ -232,7 +232,7 @@ fn answer(ports: &[u16], eviction: &Eviction, dry_run: bool) -> EvictOutput {
             .collect(),
         ports: ports
             .iter()
-            // Of a range, those that have something; of what was named, all.
+            // All ports that were named; of a long range, those that have sockets.
             .filter(|port| ports.len() <= 20 || touched.contains(port))
             .map(|&port| {
                 let found = on(&eviction.found, port);

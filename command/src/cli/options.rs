@@ -33,8 +33,8 @@ impl LibraryOption {
 /// variable.
 pub(crate) const PORTS: &str = "LIBREUSE_PORTS";
 
-/// Has an option for the library's ports take what every command takes as PORT. The library reads
-/// numbers and ranges alone, and gets those. What is no port it is given as it is, to say why.
+/// Makes an option for the library's ports take what every command takes as PORT. The library reads
+/// numbers and ranges alone, and gets those. What is no port it gets unchanged, and says why.
 pub(crate) fn as_the_library_reads_ports(option: Arg) -> Arg {
     let numbers = |text: &str| {
         let mut settings = Settings::DEFAULT;

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// The global option that has a value.
 const COLOR: &str = "--color";
 
-/// Reads it.
+/// Reads the command line.
 ///
 /// # Errors
 ///
@@ -93,8 +93,7 @@ fn is_protocol(word: &str) -> bool {
         .any(|protocol| word.eq_ignore_ascii_case(protocol))
 }
 
-/// What `--color` says, as far as clap is to know it for the help. What is wrong with it clap says
-/// itself.
+/// Reads `--color`, which clap has to know for the help. clap itself reports a wrong value.
 fn color(words: &[OsString]) -> ColorChoice {
     let mut choice = ColorChoice::Auto;
     let mut words = words.iter().take_while(|word| *word != "--");

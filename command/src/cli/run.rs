@@ -76,7 +76,7 @@ pub(crate) struct Arguments {
     program: Vec<OsString>,
 }
 
-/// Answers `reuseaddr run`, which it survives only if nothing was started.
+/// Answers `reuseaddr run`: returns only if nothing was started.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let Some((name, rest)) = arguments.program.split_first() else {
         return Ok(exit::REFUSED);
@@ -274,8 +274,8 @@ impl Prepared<'_> {
     fn library(&self, way: Way) -> Option<PathBuf> {
         match way {
             Way::By(Engine::Preload) => self.report.preload.clone(),
-            // What it starts may be dynamic, and the library then serves that. No library is for
-            // what is traced itself.
+            // It may start dynamic programs, which the library then serves. What is traced itself
+            // gets none.
             Way::By(Engine::Trace)
                 if is_static(&self.path) || select::is_past_libc(&self.report) =>
             {
@@ -285,8 +285,8 @@ impl Prepared<'_> {
         }
     }
 
-    /// Has a tracer look at what a preloaded program starts, where that can't be known yet. Without
-    /// one it starts all the same.
+    /// Has a tracer follow what a preloaded program starts, where that can't be known yet. If there
+    /// can be no tracer, it starts all the same.
     fn follow_children(&mut self, has_library: bool) {
         if self.report.certain || !self.report.starts_something() {
             return;
@@ -349,7 +349,7 @@ impl Prepared<'_> {
         /// Up to this many ports are each expected to listen; of more, only some will.
         const MOST_PORTS: usize = 16;
         let ports = port_list::listed(&self.settings.ports);
-        let terms = DetachPolicy {
+        let policy = DetachPolicy {
             ports: (ports.len() <= MOST_PORTS).then(|| ports.iter().copied().collect()),
             quiet: self.arguments.trace_quiet.0,
             limit: self.arguments.trace_limit.0,
@@ -361,7 +361,7 @@ impl Prepared<'_> {
         });
         // The tracer has them for as long as it lives; nothing here asks for them again.
         let settings = mem::replace(&mut self.settings, Box::new(Settings::DEFAULT));
-        trace::begin(settings, terms, preloaded)
+        trace::begin(settings, policy, preloaded)
     }
 
     /// Attaches BPF programs; false if nothing is to be started.
@@ -373,7 +373,7 @@ impl Prepared<'_> {
         self.starts_anyway("")
     }
 
-    /// Says that it is started all the same, or that it was not; whether it is.
+    /// Reports whether the program is started all the same, and returns that.
     fn starts_anyway(&self, otherwise: &str) -> bool {
         let shown = &self.shown;
         if self.arguments.anyway {
@@ -398,7 +398,7 @@ fn patience(settings: &Settings) -> Duration {
     }
 }
 
-/// Ends what earlier runs left. Where that can't be, it says so, and the program is started all the
+/// Clears what earlier runs left. Where that fails it warns, and the program is started all the
 /// same: it may bind over it.
 fn clear(ports: &[u16]) -> Result<()> {
     let eviction = evict::evict(ports, Filter::default(), false)?;

@@ -202,7 +202,7 @@ fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
 
 fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
     let entries = sock_diag::dump(wanted.map_or(Which::All, |wanted| Which::These(&wanted.tcp)))?;
-    // Who asks about a TCP port may mean the other.
+    // Somebody who asks about a TCP port may mean the UDP port.
     let named: BTreeSet<u16> = wanted
         .map(|wanted| wanted.tcp.iter().chain(&wanted.udp).copied().collect())
         .unwrap_or_default();
@@ -257,7 +257,7 @@ fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
                 if is_long {
                     sockets.iter_mut().for_each(Socket::look_at_flags);
                 }
-                // In order, and perhaps all there are.
+                // Sorted, and perhaps all ports.
                 let is_tcp = wanted.tcp.binary_search(&port).is_ok();
                 let diagnosis = is_tcp.then(|| diagnose(port, &sockets, &around));
                 (port, (sockets, udp), diagnosis)
@@ -433,7 +433,7 @@ fn summary(answer: &StatusOutput, scope: Scope) -> String {
     const FEW: usize = 3;
     let mut text = String::new();
     let mut alike = BTreeMap::<&str, Vec<u16>>::new();
-    let mut told = Vec::new();
+    let mut described = Vec::new();
     let mut free = 0;
     for port in &answer.ports {
         let Some(diagnosis) = &port.diagnosis else {
@@ -444,17 +444,17 @@ fn summary(answer: &StatusOutput, scope: Scope) -> String {
                 alike.entry(common).or_default().push(port.port);
             }
             _ if diagnosis.is_free() => free += 1,
-            _ => told.push((port.port, diagnosis)),
+            _ => described.push((port.port, diagnosis)),
         }
     }
-    for (port, diagnosis) in &told {
-        text += &if told.len() <= FEW {
+    for (port, diagnosis) in &described {
+        text += &if described.len() <= FEW {
             diagnosis.text(*port)
         } else {
             diagnosis.sentence(*port)
         };
     }
-    if told.len() > FEW {
+    if described.len() > FEW {
         text += &paragraph("", "", "`reuseaddr status PORT` says of each what to do.");
     }
     for (common, ports) in alike {

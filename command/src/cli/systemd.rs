@@ -80,7 +80,7 @@ impl Arguments {
 }
 
 /// Names each engine that is not the library.
-fn tell_engines(reports: &[Report]) {
+fn report_engines(reports: &[Report]) {
     for report in reports {
         match &report.engine {
             Some(choice) if choice.name != Engine::Preload => {
@@ -210,7 +210,7 @@ impl<'a> Service<'a> {
         for problem in self.reports.iter().flat_map(Report::problems) {
             output::warn(&format!("ExecStart: {problem}"));
         }
-        tell_engines(&self.reports);
+        report_engines(&self.reports);
     }
 
     /// Has the engine bpf attached at each start.

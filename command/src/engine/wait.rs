@@ -31,8 +31,8 @@ pub(crate) fn until_free(ports: &[u16], longest: Duration) {
         if evicted.is_none_or(|then| then.elapsed() > AGAIN) {
             let is_first = evicted.replace(Instant::now()).is_none();
             // What it may not clear it has to wait for.
-            let came = evict::evict(ports, Filter::default(), false);
-            if is_first || came.is_ok_and(|came| came.left.len() < came.found.len()) {
+            let eviction = evict::evict(ports, Filter::default(), false);
+            if is_first || eviction.is_ok_and(|it| it.left.len() < it.found.len()) {
                 return Meanwhile::Acted;
             }
         }

@@ -177,7 +177,8 @@ where
         }
         whole(segment, endian, data)?;
     }
-    // Nobody who starts a program reads its sections: packers and strippers leave none, or others.
+    // The kernel and ld.so read no sections, so packers and strippers may leave none, or wrong
+    // ones.
     let table = header.sections(endian, data).unwrap_or_default();
     let go = [&b".go.buildinfo"[..], b".note.go.buildid"]
         .iter()
@@ -217,8 +218,8 @@ where
     })
 }
 
-/// Finds that the file has all that a segment says, as far as whole pages go: the kernel maps what
-/// is missing, and the program ends by SIGBUS.
+/// Checks that the file has every page of a segment: the kernel maps missing ones too, and the
+/// program dies of SIGBUS.
 fn whole<'data, Segment, R>(segment: &Segment, endian: Endianness, data: R) -> Result<()>
 where
     Segment: ProgramHeader<Endian = Endianness>,

@@ -41,7 +41,7 @@ impl PreloadPath {
             .map(move |lib| PathBuf::from(text.replace("$LIB", lib)))
     }
 
-    /// By its path.
+    /// Names the library by its path.
     pub(crate) fn plain(path: PathBuf) -> Self {
         Self {
             preload: path.clone(),

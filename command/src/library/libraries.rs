@@ -73,8 +73,8 @@ impl Libraries {
         for found in installed::search() {
             match found {
                 Ok(library) => {
-                    // What lies before it was meant to be taken. Elsewhere others may have a
-                    // library of this name too.
+                    // A file that comes before it was meant to be taken. One behind it may be
+                    // somebody else's.
                     if installed.is_empty() {
                         for complaint in &complaints {
                             let taken = library.path.display();

@@ -130,7 +130,7 @@ impl Folder {
         let fd = match (opened, mkdir) {
             (Ok(fd), _) => fd,
             (Err(Errno::NOTDIR | Errno::LOOP), _) => return Err("is a link, or no folder".into()),
-            // Why there is none tells more than that there is none.
+            // The error of mkdirat(2) says more than ENOENT.
             (Err(Errno::NOENT), Err(error)) | (Err(error), _) => {
                 return Err(format!("can't be written: {error}"));
             }
@@ -198,8 +198,8 @@ impl Folder {
             let temporary = temporary(name);
             linkat(&self.fd, to, &folder.fd, &temporary, AtFlags::empty())?;
             let renamed = renameat(&folder.fd, &temporary, &folder.fd, name);
-            // It is still there where another process was as fast: of two links to one file none is
-            // renamed (rename(2)).
+            // It is still there if another process was as fast: rename(2) does nothing where both
+            // names are links to one file.
             let _ = unlinkat(&folder.fd, &temporary, AtFlags::empty());
             Ok(renamed?)
         })
@@ -221,8 +221,8 @@ impl Folder {
             .map_err(|error| format!("can't be written: {error}"))
     }
 
-    /// What a file below is, if it is ours, has these bytes, and can be changed by nobody else;
-    /// `None` also if that is unknown.
+    /// Returns the status of a file below if it is ours, has these bytes, and nobody else can
+    /// change it; `None` also if that can't be found out.
     fn holds(&self, file: &Path, bytes: &[u8]) -> Option<Stat> {
         let fd = self.open_below(file).ok()?;
         let stat = fstat(&fd).ok()?;
@@ -276,7 +276,7 @@ impl Folder {
             Ok(())
         })();
         if written.is_err() {
-            // What can't be written may be there in part.
+            // A part of it may be there.
             let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
         written
@@ -333,7 +333,7 @@ impl Folder {
                 || name
                     .as_encoded_bytes()
                     .starts_with(temporary.as_encoded_bytes());
-            // What can't be removed keeps the folder from it, and that says why.
+            // If this fails, removing the folder fails too, and reports why.
             let _ = if of_ours {
                 unlinkat(&folder.fd, &name, AtFlags::empty())
             } else {

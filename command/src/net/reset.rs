@@ -36,7 +36,7 @@ pub(crate) enum ResetError {
     PeerInUse,
     /// The peer's port is one of those that root alone binds.
     PeerPrivileged,
-    /// In its state our SYN may do harm, or nothing.
+    /// In this state our SYN would do nothing, or harm.
     State,
     /// The kernel refused for another reason.
     Other(i32),
@@ -70,7 +70,7 @@ pub(crate) struct Resetter {
 }
 
 impl Resetter {
-    /// Looks at what is in the way in this network. A listener is, unless it is said to be not.
+    /// Reads what decides whether a reset works in this network: listeners and settings.
     pub(crate) fn new(past_listeners: bool) -> Result<Self> {
         Ok(Self {
             listeners: sock_diag::listeners()?,
@@ -85,7 +85,7 @@ impl Resetter {
         })
     }
 
-    /// The obstacle that is known before anything is sent.
+    /// Returns why a reset would fail, as far as that is known before anything is sent.
     pub(crate) fn error(&mut self, entry: &SocketEntry) -> Option<ResetError> {
         if !matches!(entry.state, TcpState::TimeWait | TcpState::FinWait2) {
             return Some(ResetError::State);
@@ -126,8 +126,8 @@ impl Resetter {
         })
     }
 
-    /// Tries to end these, and returns what was in the way of each. What is really gone, the
-    /// kernel's table tells. `show` is called with the number tried so far.
+    /// Resets each of these, and returns why that failed. Only the kernel's table shows which are
+    /// gone. `show` is called with the number tried so far.
     pub(crate) fn reset(
         &mut self,
         entries: &[SocketEntry],
@@ -145,7 +145,7 @@ impl Resetter {
             .max(1);
         let size = work.len().div_ceil(threads).max(1);
         let this = &*self;
-        let heard = &AtomicBool::new(false);
+        let is_accepted = &AtomicBool::new(false);
         let tried = &AtomicUsize::new(0);
         let mut chunks = work.chunks(size);
         let all = &Barrier::new(chunks.len());
@@ -158,25 +158,25 @@ impl Resetter {
                     scope.spawn(move || {
                         descriptors::of_this_thread();
                         all.wait();
-                        this.reset_each(chunk, heard, tried, |_| {})
+                        this.reset_each(chunk, is_accepted, tried, |_| {})
                     })
                 })
                 .collect();
             // No copy of a socket of ours is to keep it open.
             all.wait();
             // One part in this thread, which has a terminal to show.
-            let mut came = this.reset_each(first, heard, tried, show);
+            let mut errors = this.reset_each(first, is_accepted, tried, show);
             for thread in running {
-                came.extend(thread.join().unwrap_or_default());
+                errors.extend(thread.join().unwrap_or_default());
             }
-            came
+            errors
         })
     }
 
     fn reset_each(
         &self,
         work: &[(&SocketEntry, Option<ResetError>)],
-        heard: &AtomicBool,
+        is_accepted: &AtomicBool,
         tried: &AtomicUsize,
         mut show: impl FnMut(usize),
     ) -> Vec<Option<ResetError>> {
@@ -184,15 +184,15 @@ impl Resetter {
             if known.is_some() {
                 return known;
             }
-            // Somebody has begun to listen: one empty connection is enough. Where that is, the next
-            // look tells.
-            if heard.load(Ordering::Relaxed) && !self.past_listeners {
+            // A program has begun to listen: one empty connection is enough. The next look finds
+            // it.
+            if is_accepted.load(Ordering::Relaxed) && !self.past_listeners {
                 return None;
             }
             match self.reset_one(entry) {
                 Ok(false) => None,
                 Ok(true) => {
-                    heard.store(true, Ordering::Relaxed);
+                    is_accepted.store(true, Ordering::Relaxed);
                     None
                 }
                 Err(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) => Some(ResetError::PeerInUse),
@@ -247,8 +247,7 @@ pub(crate) fn needs_no_privileges(
         })
 }
 
-/// Both ends as they are in packets: of a connection that an IPv6 socket had over IPv4, those of
-/// IPv4.
+/// Both addresses as packets have them: IPv4 for a connection that an IPv6 socket had over IPv4.
 fn ends(entry: &SocketEntry) -> (SocketAddr, SocketAddr) {
     let end = |address: SocketAddr| match address.ip().to_canonical() {
         IpAddr::V6(ip) if ip.is_unicast_link_local() => {

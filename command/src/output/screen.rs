@@ -63,8 +63,8 @@ impl Screen {
         }
     }
 
-    /// Waits, but for no longer than until the terminal has another size; ends or stops the process
-    /// when it is told to. False if `q` was pressed.
+    /// Waits until the time is up or the terminal is resized. A signal that asks for it stops or
+    /// ends the process. False if `q` was pressed.
     pub(crate) fn pause(&mut self, time: Duration) -> bool {
         self.keys.take();
         match self.signals.wait(time, self.keys.are_read()) {

@@ -32,7 +32,7 @@ pub(crate) fn command_line(line: &str) -> String {
     }
 }
 
-/// The same for what a sentence has in backticks and begins with `sudo`.
+/// Makes the commands callable that a sentence has in backticks and that begin with `sudo`.
 pub(crate) fn sentence(text: &str) -> String {
     if !text.contains("`sudo reuseaddr ") || for_root() == NAME {
         return text.to_owned();

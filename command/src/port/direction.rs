@@ -50,7 +50,7 @@ impl Directions {
         let mut once = HashSet::new();
         let shared = entries
             .iter()
-            // Of other ports nobody asks.
+            // Only of these the direction may be unknown.
             .filter(|entry| ephemeral.contains(&entry.local.port()))
             .map(|entry| (entry.local, entry.peer.ip()))
             .filter(|&pair| !once.insert(pair))

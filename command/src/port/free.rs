@@ -106,12 +106,12 @@ fn terminate(
             return Ok(Some(format!("{error:#}")));
         }
     }
-    let came = terminator.run(ports, force, &plan.requests, |alive| {
+    let termination = terminator.run(ports, force, &plan.requests, |alive| {
         let holders: Vec<_> = alive.iter().map(|holding| holding.holder.clone()).collect();
         progress.show(|| format!("Waiting for {} to exit", tree::named(&holders)));
     })?;
     drop(progress);
-    Ok(explain::came(&came, ports, &force))
+    Ok(explain::failure(&termination, ports, &force))
 }
 
 /// Why a plain bind fails after all, if it does.

@@ -53,7 +53,7 @@ impl Scope {
         }
     }
 
-    /// The same for a command without such an option.
+    /// Prefixes nsenter(1) and sudo, for a command that has no `--pid`.
     pub(crate) fn as_root(self, command: &str) -> String {
         match self.pid {
             Some(pid) => as_root(&format!("nsenter --net --target {pid} {command}")),

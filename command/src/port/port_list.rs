@@ -281,7 +281,7 @@ pub(crate) fn all(lists: &[PortList]) -> PortSet {
     }
 }
 
-/// The same for commands that know TCP alone.
+/// Every port of several lists, for commands that know TCP alone.
 pub(crate) fn tcp(lists: &[PortList]) -> Result<Vec<u16>> {
     let PortSet { tcp, udp } = all(lists);
     if let Some(first) = udp.first() {

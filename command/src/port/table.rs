@@ -51,8 +51,8 @@ struct Key {
     position: usize,
 }
 
-/// A socket, compared by what is said of its holders: of thousands with the same ones, the words
-/// are put together once.
+/// A socket, compared by its holders: for thousands with the same ones, the words are put together
+/// once.
 struct ByHolders<'a>(&'a Socket);
 
 impl ByHolders<'_> {

@@ -36,22 +36,22 @@ impl Force {
 /// The outcome.
 #[derive(Debug)]
 pub(crate) enum Termination {
-    /// Nobody has a listener or a bound socket there any more.
+    /// No process holds a listener or a bound socket there any more.
     Done,
-    /// These have not ended.
+    /// These have not exited.
     Stubborn(Vec<Holder>),
-    /// Somebody who was not asked has the port now.
+    /// A process that was not asked holds the port now.
     Taken(Respawn),
-    /// Somebody could not be signalled, and why.
+    /// Why a process could not be signalled.
     Refused(String),
 }
 
-/// How long it takes at the most until the kernel has ended what was killed.
+/// How long the kernel may take to end a killed process.
 const DYING: Duration = Duration::from_secs(5);
 const OFTEN: Duration = Duration::from_millis(100);
 const SHORTEST: Duration = Duration::from_millis(2);
 
-/// A process that is to end.
+/// A process to terminate.
 struct TargetProcess {
     handle: Handle,
     /// When it started: later its number may be another process's.
@@ -61,14 +61,14 @@ struct TargetProcess {
     spared: bool,
 }
 
-/// The processes that are to end. They are found before anybody is asked whether they should: what
-/// was shown, and no other, is ended.
+/// The processes to terminate. They are found before the user is asked: what was shown, and nothing
+/// else, is terminated.
 pub(crate) struct Terminator {
     targets: BTreeMap<i32, TargetProcess>,
 }
 
 impl Terminator {
-    /// Takes hold of those who are to get a signal. Who has ended meanwhile is left out.
+    /// Opens a pidfd for each process that is to get a signal. One that has exited is left out.
     pub(crate) fn new(requests: &[ExitRequest]) -> Result<Self, Errno> {
         let mut terminator = Self {
             targets: BTreeMap::new(),
@@ -84,7 +84,8 @@ impl Terminator {
         Ok(terminator)
     }
 
-    /// Takes hold of a process; one that its manager has asked gets no signal but SIGKILL.
+    /// Opens a pidfd for a process. One that its manager has asked to exit gets no signal but
+    /// SIGKILL.
     fn add(&mut self, holding: &Holding, stopped_by: Option<&Manager>) -> Result<(), Errno> {
         let pid = holding.holder.pid;
         let handle = Handle::open_holder(&holding.holder, &holding.inodes)?;
@@ -174,8 +175,8 @@ impl Terminator {
         }
     }
 
-    /// Takes in the children of those who are to end, born since, and returns who else has the
-    /// port.
+    /// Adopts the children that the targets have made since, and returns the other processes that
+    /// hold the port.
     fn adopt(&mut self, alive: &[Holding]) -> Vec<Holding> {
         let mut strangers = Vec::new();
         for holding in alive {
@@ -193,7 +194,7 @@ impl Terminator {
         strangers
     }
 
-    /// Whether this is one of those that are to end, and not a later process of its number.
+    /// Whether this is a target, and not a later process with its number.
     fn is_target(&self, pid: i32, start: Option<u64>) -> bool {
         let target = self.targets.get(&pid);
         target.is_some_and(|target| target.start == start)

@@ -53,7 +53,7 @@ pub(crate) enum End {
 
 /// The longest pause between two looks, where nothing wakes us up.
 const LONGEST: Duration = Duration::from_millis(250);
-/// The same while only timers have to expire: somebody else may clear the leftovers, too.
+/// The longest pause while only timers have to expire: somebody else may clear the leftovers, too.
 const LONGEST_WHILE_TIMED: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -110,8 +110,7 @@ pub(crate) fn wait(
     }
 }
 
-/// Those of these ports on which there is any TCP socket: a bind that sets no option fails over
-/// each.
+/// The ports with any TCP socket: a plain bind fails beside each.
 fn with_sockets(ports: &[u16]) -> Result<BTreeSet<u16>> {
     if ports.is_empty() {
         return Ok(BTreeSet::new());

@@ -32,8 +32,8 @@ impl Credentials {
         }
     }
 
-    /// The number of a user or group. Of a name only root's matters: file capabilities give every
-    /// other user more privileges.
+    /// The number of a user or group. Root's is the only name that matters: file capabilities give
+    /// every other user more privileges.
     pub(crate) fn id(user: &OsStr) -> u32 {
         match user.to_string_lossy().as_ref() {
             "root" => 0,

@@ -159,13 +159,13 @@ fn sockets_of_threads(pid: i32) -> Result<Vec<(i32, u64)>, Errno> {
     Ok(found)
 }
 
-/// In place of a descriptor that pidfd_getfd(2) can't copy, as another thread's.
+/// Stands for a descriptor that pidfd_getfd(2) can't copy, such as another thread's.
 const NOT_COPIED: i32 = -1;
 
 /// Whether a process has one of these sockets open.
 pub(crate) fn holds_one(pid: i32, inodes: &[u64]) -> Result<bool, Errno> {
     let has = |sockets: &[(i32, u64)]| sockets.iter().any(|(_, inode)| inodes.contains(inode));
-    // Those of a main thread that has ended are gone, with the folder.
+    // A main thread that has ended has no descriptors, and no directory of them.
     match sockets(pid) {
         Ok(sockets) if has(&sockets) => return Ok(true),
         Ok(_) | Err(Errno::NOENT) => {}
@@ -181,7 +181,7 @@ pub(crate) fn sees_all() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)
 }
 
-/// What is in a folder and has a number for a name.
+/// Lists the entries of a directory that are numbers.
 fn numbers_in(path: &str) -> Result<Vec<i32>, Errno> {
     let folder = open(path)?;
     let mut room = [MaybeUninit::uninit(); 16 * 1024];

@@ -56,10 +56,10 @@ pub(crate) struct ProcessInfo {
 pub(crate) enum ProcessState {
     #[default]
     Running,
-    /// By SIGSTOP, SIGTSTP (Ctrl-Z), SIGTTIN or SIGTTOU: it acts on nothing but SIGCONT and
+    /// Stopped by SIGSTOP, SIGTSTP (Ctrl-Z), SIGTTIN or SIGTTOU: it acts on nothing but SIGCONT and
     /// SIGKILL.
     Stopped,
-    /// By its tracer, such as a debugger.
+    /// Stopped by its tracer, such as a debugger.
     TracingStop,
     /// Its main thread has ended, and other threads live on (pthread_exit(3)).
     MainThreadEnded,
@@ -108,7 +108,7 @@ impl ProcessInfo {
         })
     }
 
-    /// The same for a process whose `stat` is known.
+    /// Describes a process whose `stat` is known.
     pub(super) fn of(pid: i32, stat: &Stat, cache: &ProcCache) -> Self {
         let uid = uid(pid);
         let place = cgroup::of_process(pid);

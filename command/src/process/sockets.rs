@@ -79,7 +79,7 @@ pub(crate) struct Flags {
 /// The flags of the socket that a process has under this number, if it is still the one with this
 /// inode and cookie (`SO_COOKIE`), and we may look.
 pub(crate) fn flags(pid: i32, number: i32, inode: u64, cookie: u64) -> Option<Flags> {
-    // Of a socket that only another thread has open there is no number to copy.
+    // A socket that only another thread has open has no descriptor that could be copied.
     if number < 0 {
         return None;
     }

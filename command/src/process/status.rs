@@ -13,6 +13,11 @@ pub(crate) fn status(process: impl std::fmt::Display) -> Option<Status> {
     Status::from_read(text.as_bytes()).ok()
 }
 
+/// The bit of a signal in the sets of a status: `SigBlk`, `SigIgn` and the like.
+pub(crate) fn signal_bit(signal: i32) -> u64 {
+    u32::try_from(signal - 1).map_or(0, |place| 1_u64.checked_shl(place).unwrap_or(0))
+}
+
 /// The memory map of a process.
 pub(crate) fn maps(process: &Process) -> ProcResult<MemoryMaps> {
     let mut bytes = Vec::new();

@@ -93,8 +93,8 @@ pub(crate) fn named(holders: &[Holder]) -> String {
     output::list(&words)
 }
 
-/// Those who are not anybody's child among the holders: when they have gone, those below have
-/// nobody to serve.
+/// The holders that descend from no other holder: when they have exited, the others have nobody to
+/// serve.
 pub(crate) fn eldest(holders: &[Holder]) -> Vec<&Holder> {
     families(holders)
         .into_iter()
@@ -102,9 +102,9 @@ pub(crate) fn eldest(holders: &[Holder]) -> Vec<&Holder> {
         .collect()
 }
 
-/// Those whose parent has gone, leaving them behind: process 1 has adopted them, and the first
-/// holder was not started by it. The first process of a daemon has that parent too, but has its own
-/// children here.
+/// The holders whose parent has exited: process 1 has adopted them, and the first holder has not
+/// started them. The first process of a daemon has that parent too, but has children of its own
+/// here.
 pub(crate) fn orphans(holders: &[Holder]) -> Vec<&Holder> {
     if holders.len() < 2 {
         return Vec::new();

@@ -52,7 +52,7 @@ fn users() -> &'static HashMap<u32, User> {
                 .ok()
                 .and_then(|uid| uid.parse().ok());
             if let Some(uid) = uid {
-                // Of two names with one number the first counts.
+                // The first of two names with one number counts.
                 users.entry(uid).or_insert_with(|| User {
                     name: readable(name),
                     home: OsStr::from_bytes(home).into(),

@@ -20,7 +20,7 @@ impl fmt::Display for Finding {
 
 /// A finding as JSON has it.
 #[derive(Serialize)]
-struct Told {
+struct JsonFinding {
     /// `problem`: the library does not work. `note`: it works, and this should be known.
     level: &'static str,
     text: String,
@@ -39,7 +39,7 @@ pub(super) fn serialize<S: Serializer>(
             Finding::Untraceable(_) => continue,
         };
         let text = finding.to_string();
-        sequence.serialize_element(&Told { level, text })?;
+        sequence.serialize_element(&JsonFinding { level, text })?;
     }
     sequence.end()
 }

@@ -2,7 +2,7 @@
 //! out in silence, or that would keep the program's calls from it.
 
 use super::finding::{Hopeless, Note, Problem, Reach, Untraceable};
-use super::privileges::{in_another_domain, more_rights, without_environment};
+use super::privileges::{report_gains, report_secure_domain, report_untraceable_domain};
 use super::report::{FileFormat, Report};
 use super::script::{self, Shebang};
 use super::{interpreter, ld_so, ld_so_predicted, select, started, wrapper};
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Depth {
     /// How to start it.
     HowToStart,
-    /// And what there is to say of it.
+    /// And every finding about it.
     Everything,
 }
 
@@ -81,7 +81,7 @@ fn look(
     // one by way of env.
     const DEEPEST: usize = 8;
     let mut path = path.to_owned();
-    // Of a script and what runs it, the script's label decides.
+    // The label of a script decides, and not its interpreter's.
     let mut start = selinux::start(&path, &who.domain, who.no_new_privileges);
     for _ in 0..DEEPEST {
         if let Some(elf) = Elf::read(&path)? {
@@ -199,7 +199,7 @@ fn judge(
     }
     let gains = gains(path, who).with_context(|| shown.clone())?;
     traceable(path, elf, who, &gains, report);
-    in_another_domain(&shown, start, report);
+    report_untraceable_domain(&shown, start, report);
     let Some((interpreter, libraries, library)) = fitting(&shown, elf, libraries, report) else {
         return Ok(());
     };
@@ -220,8 +220,8 @@ fn judge(
         report.preload = None;
         return Ok(());
     }
-    more_rights(&shown, &gains, report);
-    without_environment(&shown, start, report);
+    report_gains(&shown, &gains, report);
+    report_secure_domain(&shown, start, report);
     match libraries.preload_paths(library) {
         Ok(preload_paths) => take_library(path, elf, library, &preload_paths, depth, report),
         Err(error) => report.add(Problem::NoPlace(error.to_string())),
@@ -320,7 +320,7 @@ fn traceable(path: &Path, elf: &Elf, who: &Credentials, gains: &[Gain], report: 
             kind: elf.kind(),
         });
     }
-    // Of somebody else's privileges no more is known than who it is.
+    // Of another user no more is known than the number.
     let keeps_them = || who.uid == Credentials::own().uid && exempt::may_trace_the_privileged();
     if !gains.is_empty() && !keeps_them() {
         report.add(Untraceable::LosesPrivileges { program });

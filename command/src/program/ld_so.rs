@@ -98,8 +98,8 @@ impl Calls {
     }
 }
 
-/// Libraries that have uses of their own for `bind`, whatever the program is that loads them:
-/// netlink, D-Bus, X11, name service, tests of their own kind.
+/// Libraries that call `bind` for themselves, whatever program loads them: for netlink, D-Bus, X11,
+/// the name service, self-tests.
 const INCIDENTAL: [&str; 17] = [
     "libICE.",
     "libX11.",
@@ -120,8 +120,8 @@ const INCIDENTAL: [&str; 17] = [
     "libxcb.",
 ];
 
-/// How the program comes to `bind`, whose file is the first, and those of the libraries that it
-/// loads at start.
+/// Decides how the program reaches `bind`. Its own file is the first, and those of the libraries
+/// that it loads at start follow.
 fn reach(files: &[(PathBuf, Calls)]) -> Reach {
     let incidental = |file: &PathBuf| {
         let name = file_name(file);
@@ -214,7 +214,7 @@ fn loaded(listing: &[u8]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The C library calls these functions for itself, past us, and is not what a program does.
+/// Whether a file is a part of libc, which calls these functions for itself, past us.
 fn is_libc(file: &Path) -> bool {
     let name = file_name(file);
     [

@@ -18,11 +18,10 @@ const LINKERS: [(&str, u8, &str); 3] = [
     ("arm64", 64, "/lib/ld-linux-aarch64.so.1"),
 ];
 
-/// The preload_path by which the dynamic linker takes the library into a program, and the file;
-/// `None` if it has to be asked.
+/// Returns the entry of LD_PRELOAD by which the dynamic linker loads the library into a program,
+/// and the file; `None` if the linker has to be asked.
 ///
-/// A program that can't be started for want of something else is not found out: the linker itself
-/// then says why.
+/// A program that can't start for another reason is not noticed: the linker itself reports that.
 pub(super) fn taken<'a>(
     program: &Elf,
     library: &Elf,
@@ -36,7 +35,7 @@ pub(super) fn taken<'a>(
     if !is_usual || is_audited || !library.asks_no_more_than(program) {
         return None;
     }
-    let interpreter = glibcs(interpreter)?;
+    let interpreter = glibc_linker(interpreter)?;
     // The first that leads to a file of its own, as the linker is asked for one after the other.
     for preload_path in preload_paths {
         let lib = if preload_path.varies() {
@@ -53,9 +52,9 @@ pub(super) fn taken<'a>(
     None
 }
 
-/// The file of a dynamic linker that is root's and glibc's own. Others go by its name too, as
-/// gcompat's does on musl, and what they make of LD_PRELOAD only they can say.
-fn glibcs(interpreter: &Path) -> Option<PathBuf> {
+/// The file behind the path of a dynamic linker, if it is root's and glibc's own. Others have that
+/// path too, as gcompat's on musl, and may treat LD_PRELOAD otherwise.
+fn glibc_linker(interpreter: &Path) -> Option<PathBuf> {
     let file = File::open(interpreter).ok()?;
     if file.metadata().ok()?.uid() != 0 {
         return None;

@@ -25,7 +25,7 @@ const MOST_FOLDERS: usize = 64;
 const MOST_LOOKUPS: usize = 1000;
 const LONGEST: u64 = 1 << 20;
 
-/// What a script loads, as far as it was found.
+/// The files that a script may load, as far as they were found.
 #[derive(Debug, Default)]
 pub(super) struct Modules {
     /// Folders to look into, and whether the folder itself was named.
@@ -82,7 +82,7 @@ impl Modules {
         Ok(self.any(&text, is))
     }
 
-    /// The same of a text.
+    /// Whether a text, or something that it loads, is as asked for; or can't be known.
     pub(super) fn any(&mut self, text: &str, is: impl Fn(&str) -> bool) -> bool {
         let mut text = text.to_owned();
         loop {

@@ -5,8 +5,8 @@ use super::report::Report;
 use crate::process::credentials::Gain;
 use crate::process::selinux::StartDomain;
 
-/// Finds of a program that gets more privileges why ld.so takes no library into it.
-pub(super) fn more_rights(program: &str, gains: &[Gain], report: &mut Report) {
+/// Reports that ld.so ignores LD_PRELOAD in a program that gains privileges.
+pub(super) fn report_gains(program: &str, gains: &[Gain], report: &mut Report) {
     for &gain in gains {
         report.add(Problem::Privileged {
             program: program.into(),
@@ -15,9 +15,8 @@ pub(super) fn more_rights(program: &str, gains: &[Gain], report: &mut Report) {
     }
 }
 
-/// Finds of a program that SELinux starts in another domain whether that keeps ld.so from taking a
-/// library into it.
-pub(super) fn without_environment(program: &str, start: &StartDomain, report: &mut Report) {
+/// Reports whether ld.so ignores LD_PRELOAD in a program that SELinux starts in another domain.
+pub(super) fn report_secure_domain(program: &str, start: &StartDomain, report: &mut Report) {
     let program = program.to_owned();
     match start {
         StartDomain::SameDomain => {}
@@ -31,8 +30,8 @@ pub(super) fn without_environment(program: &str, start: &StartDomain, report: &m
     }
 }
 
-/// Finds whether it can't be traced there.
-pub(super) fn in_another_domain(program: &str, start: &StartDomain, report: &mut Report) {
+/// Reports whether a program can't be traced in the domain that SELinux starts it in.
+pub(super) fn report_untraceable_domain(program: &str, start: &StartDomain, report: &mut Report) {
     let StartDomain::OtherDomain(transition) = start else {
         return;
     };

@@ -58,7 +58,7 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
         .flatten();
     let mut acts_on: Box<dyn Fn(u16) -> bool> = Box::new(|_| true);
     if let Some(tracer) = info::tracer(pid).filter(|&tracer| info::is_our_tracer(tracer)) {
-        // What else there may be is of no account.
+        // The tracer serves it, whatever else is there.
         let reason = format!("process {tracer} traces it until it listens");
         report.engine = Some(Choice::new(Engine::Trace, reason));
     } else {

@@ -143,11 +143,11 @@ impl Report {
 
     /// The findings in words, without those against a tracer: they are the reason for an engine
     /// where they matter.
-    pub(crate) fn told(&self) -> impl Iterator<Item = String> {
-        let is_told = |finding: &&Finding| !matches!(finding, Finding::Untraceable(_));
+    pub(crate) fn shown(&self) -> impl Iterator<Item = String> {
+        let is_shown = |finding: &&Finding| !matches!(finding, Finding::Untraceable(_));
         self.findings
             .iter()
-            .filter(is_told)
+            .filter(is_shown)
             .map(ToString::to_string)
     }
 

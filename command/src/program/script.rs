@@ -94,7 +94,7 @@ pub(crate) fn remarkable_lines(path: &Path) -> io::Result<(Vec<String>, Vec<Stri
         };
         match words.as_slice() {
             ["unset", names @ ..] if names.contains(&"LD_PRELOAD") => drops.push(where_and_what()),
-            // What was there may stay, behind something else.
+            // The old value may stay, behind something else.
             ["export", value, ..] | [value]
                 if value.starts_with("LD_PRELOAD=")
                     && !line.contains("$LD_PRELOAD")

@@ -107,7 +107,7 @@ pub(crate) fn decide(
 /// The setting that the chosen engine lacks.
 fn missing(choice: &Choice, report: &Report, settings: &Settings, shown: &str) -> Option<String> {
     match choice.name {
-        // It is served in no other way, and may have nothing to be served.
+        // No other engine serves it, and it may bind nothing.
         Engine::Trace if is_past_libc(report) => None,
         Engine::Trace => not_while_traced(settings),
         Engine::Wait if settings.ports.all() => Some(format!(

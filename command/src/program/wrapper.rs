@@ -128,8 +128,8 @@ fn tmux_runs(arguments: &[OsString]) -> bool {
 }
 
 impl Wrapped {
-    /// Has a shell start what its command says, if that is a simple one (POSIX, 2.9.1): names are
-    /// not looked up, nor anything expanded.
+    /// Reads the program from the command of a shell, if that is a simple command (POSIX, 2.9.1):
+    /// nothing is looked up or expanded.
     fn by_shell(&mut self, command: &OsStr) {
         let simple = |text: &&str| !text.contains(|letter| ";|&<>`$(){}*?[]!#~\n".contains(letter));
         let words = command.to_str().filter(simple).map(shell_words::split);

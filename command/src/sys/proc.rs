@@ -29,7 +29,7 @@ pub(crate) fn bytes(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The same as text; what is not UTF-8 becomes U+FFFD.
+/// Reads the file as text; what is not UTF-8 becomes U+FFFD.
 pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
     let bytes = bytes(path)?;
     Ok(String::from_utf8(bytes)

@@ -78,7 +78,7 @@ pub(crate) fn by(command: &Path, library: Option<&Path>, line: &str) -> Result<S
     ))
 }
 
-/// A path of ours, if a unit can name it without quotes.
+/// One of our paths as text, if a unit can name it without quotes.
 pub(crate) fn plain(command: &Path) -> Result<&str> {
     let plain = command.to_str().filter(|path| {
         path.chars()

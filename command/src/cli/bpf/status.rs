@@ -51,15 +51,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         .into_iter()
         .map(|record| (record.group.clone(), record))
         .collect();
-    let may_ask = geteuid().is_root() && instance::may_ask(&hierarchy).is_ok();
-    if may_ask {
+    let may_query = geteuid().is_root() && instance::may_query(&hierarchy).is_ok();
+    if may_query {
         for group in pins::groups() {
             let record = || Record::new(&group, Life::Lasting, None);
             records.entry(group.clone()).or_insert_with(record);
         }
     }
     let mut instances = BTreeMap::new();
-    let groups = if may_ask { hierarchy.all() } else { Vec::new() };
+    let groups = if may_query {
+        hierarchy.all()
+    } else {
+        Vec::new()
+    };
     for group in &groups {
         let Ok(folder) = hierarchy.open(group) else {
             continue;
@@ -100,7 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
             group.clone(),
             Instance {
                 cgroup: group,
-                state: if is_there && !may_ask {
+                state: if is_there && !may_query {
                     "attached"
                 } else {
                     "waiting"
@@ -112,7 +116,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
         );
     }
     let answer = BpfOutput {
-        asked_the_kernel: may_ask,
+        asked_the_kernel: may_query,
         instances: instances.into_values().collect(),
     };
     if arguments.format.json {

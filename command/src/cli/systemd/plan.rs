@@ -104,7 +104,7 @@ impl Plan<'_> {
             }
             let mut text = self.text.clone();
             let outlook = self.properties.map(first_restart::prepare);
-            // Of one that was installed before, it was seen then whether it has to wait.
+            // Whether it has to wait was found out when the drop-in was first installed.
             if let Ok(before) = fs::read_to_string(&self.place.file) {
                 if self.may_wait && !self.waits && before.contains(WAITS) {
                     text += WAITS;

@@ -38,7 +38,7 @@ pub(crate) struct Instance {
 /// # Errors
 ///
 /// What is missing.
-pub(crate) fn may() -> Result<()> {
+pub(crate) fn may_create_maps() -> Result<()> {
     // There maps count as locked memory, of which even root has 64 KiB, and the answer would be
     // EPERM.
     const COUNTED_OTHERWISE: (u32, u32) = (5, 11);
@@ -53,7 +53,7 @@ pub(crate) fn may() -> Result<()> {
 /// # Errors
 ///
 /// What is missing.
-pub(crate) fn may_ask(hierarchy: &Hierarchy) -> Result<()> {
+pub(crate) fn may_query(hierarchy: &Hierarchy) -> Result<()> {
     attached("/", hierarchy.open("/")?.as_fd()).map(drop)
 }
 

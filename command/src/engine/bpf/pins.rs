@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// Where the file system is.
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// Ours in it.
+/// Our directory in it.
 pub(crate) const FOLDER: &str = "/sys/fs/bpf/libreuse";
 
 const VERSION: &str = "v1";

@@ -54,14 +54,14 @@ fn run(hierarchy: &Hierarchy) -> Result<()> {
     let moved = group.take_in(child.id());
     let mut answer = String::new();
     // It waits for this line until it is where it is to be.
-    let told = child.stdin.take().map(|mut stdin| stdin.write_all(b"go\n"));
+    let sent = child.stdin.take().map(|mut stdin| stdin.write_all(b"go\n"));
     let read = child
         .stdout
         .take()
         .map(|mut stdout| stdout.read_to_string(&mut answer));
     child.wait()?;
     moved?;
-    debug!("the test says {answer:?} ({told:?}, {read:?})");
+    debug!("the test says {answer:?} ({sent:?}, {read:?})");
     match answer.trim() {
         "1 1" => Ok(()),
         "0 0" | "1 0" | "0 1" => Err(instance::too_old(

@@ -97,7 +97,7 @@ pub(crate) fn attach(
 
 /// Takes the lock, where the kernel passes its test.
 fn ready(hierarchy: &Hierarchy) -> Result<Turn> {
-    instance::may()?;
+    instance::may_create_maps()?;
     let turn = Turn::take()?;
     turn.prune(hierarchy)?;
     or_nothing(hierarchy, &turn, selftest::pass(hierarchy))?;

@@ -21,7 +21,7 @@ pub(crate) struct DetachPolicy {
 /// How far the program has come.
 #[derive(Debug)]
 pub(super) struct DetachState {
-    terms: DetachPolicy,
+    policy: DetachPolicy,
     begin: Instant,
     listening: BTreeSet<u16>,
     last: Instant,
@@ -32,15 +32,15 @@ pub(super) struct DetachState {
     is_in_vain: bool,
     /// Sequences that are not over: each may have to put something back.
     intercepted: usize,
-    /// Until when a `bind` may be made again that a signal has interrupted.
+    /// Until when an interrupted `bind` may be restarted.
     expected: Option<Instant>,
 }
 
 impl DetachState {
-    pub(super) fn begin(terms: DetachPolicy) -> Self {
+    pub(super) fn begin(policy: DetachPolicy) -> Self {
         let now = Instant::now();
         Self {
-            terms,
+            policy,
             begin: now,
             listening: BTreeSet::new(),
             last: now,
@@ -51,19 +51,20 @@ impl DetachState {
         }
     }
 
-    /// A call is intercepted.
+    /// A sequence begins.
     pub(super) fn intercept(&mut self) {
         self.intercepted += 1;
         self.expected = None;
     }
 
-    /// It is over for now, and goes on until then: the program handles a signal.
+    /// A sequence is interrupted: the program handles a signal, and may restart the call until
+    /// then.
     pub(super) fn interrupted(&mut self, until: Instant) {
         self.intercepted = self.intercepted.saturating_sub(1);
         self.expected = Some(until);
     }
 
-    /// It is over, and the program listens on this port.
+    /// A sequence is over. The program listens on this port now, if on any.
     pub(super) fn intercepted(&mut self, listens: Option<u16>) {
         self.intercepted = self.intercepted.saturating_sub(1);
         if let Some(port) = listens {
@@ -94,11 +95,11 @@ impl DetachState {
     pub(super) fn time_left(&self, now: Instant) -> Duration {
         /// How often to look whether a sequence is over.
         const LOOK: Duration = Duration::from_millis(10);
-        let limit = (self.begin + self.terms.limit).saturating_duration_since(now);
+        let limit = (self.begin + self.policy.limit).saturating_duration_since(now);
         let left = if self.is_in_vain {
             Duration::ZERO
         } else if self.is_complete() {
-            limit.min((self.last + self.terms.quiet).saturating_duration_since(now))
+            limit.min((self.last + self.policy.quiet).saturating_duration_since(now))
         } else {
             limit
         };
@@ -111,9 +112,9 @@ impl DetachState {
         }
     }
 
-    /// Whether all listens that is known to be going to.
+    /// Whether every port listens that is expected to.
     fn is_complete(&self) -> bool {
-        match &self.terms.ports {
+        match &self.policy.ports {
             Some(ports) if !self.accepts => ports.is_subset(&self.listening),
             _ => !self.listening.is_empty(),
         }

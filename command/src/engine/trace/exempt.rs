@@ -1,6 +1,6 @@
-//! Who is not traced, or not any longer: programs that trace or contain others, programs with more
-//! rights than their caller, which the kernel takes away from a traced one, and programs that the
-//! library serves.
+//! Decides which programs are not traced, or no longer: those that trace others or start
+//! containers, those with more privileges than their caller, which the kernel takes from a traced
+//! program, and those that the library serves.
 
 use super::ptrace::{self, Tid};
 use crate::library::elf::Elf;
@@ -91,7 +91,7 @@ pub(crate) fn starts_containers(path: &Path) -> bool {
 fn may_contain(file: &[u8]) -> bool {
     match main_package(file) {
         Some(package) => GO_OWNERS.iter().any(|owner| has(package, owner.as_bytes())),
-        // It does not tell, and the name is all there is.
+        // The file does not say, so the name decides.
         None if is_go(file) => true,
         None => has(file, b"cgroup"),
     }
@@ -104,13 +104,13 @@ fn is_go(file: &[u8]) -> bool {
 /// The path of a Go program's main package, from the information that the toolchain puts into the
 /// file.
 fn main_package(file: &[u8]) -> Option<&[u8]> {
-    // Of the 16 bytes that mark where the information begins, the last ones (`infoStart` in
+    // The last of the 16 bytes in front of the information (`infoStart` in
     // `cmd/go/internal/modload`).
     const MARK: &[u8] = b"\xe6\xd6\x18\xe6path\t";
     let begin = find(file, MARK)? + MARK.len();
     let rest = file.get(begin..)?;
     let line = rest.get(..rest.iter().position(|&byte| byte == b'\n')?)?;
-    // What was built from files alone does not tell.
+    // A program that was built from single files does not name its package.
     (line != b"command-line-arguments").then_some(line)
 }
 
@@ -122,13 +122,13 @@ fn find(file: &[u8], word: &[u8]) -> Option<usize> {
     file.windows(word.len()).position(|bytes| bytes == word)
 }
 
-/// Whether a tracee has become a program that starts containers. Of one that traces nothing is to
-/// be known before it does.
+/// Whether a tracee has become a program that starts containers. One that traces others is
+/// recognised when it does so.
 pub(super) fn has_become_a_container_engine(tid: Tid) -> bool {
     let path = PathBuf::from(format!("/proc/{tid}/exe"));
     let file = fs::read_link(&path).ok();
     let file = file.as_deref().and_then(Path::file_name);
-    // The first 15 bytes of what it was called by, which may be a link.
+    // The first 15 bytes of the name that was executed, which may be a link.
     let called = fs::read_to_string(format!("/proc/{tid}/comm")).ok();
     let called = called.as_deref().map(str::trim_end);
     let is_called_so = [file.and_then(OsStr::to_str), called]
@@ -171,15 +171,15 @@ impl Preloaded {
         let arguments: Vec<String> = words.collect();
         let folder = PathBuf::from(format!("/proc/{tid}/cwd"));
         let starts_others = (self.starts_others)(&called, &arguments, &folder);
-        // That a debugger attaches to a program which stays traced is to be seen.
+        // The tracer has to see when a debugger attaches to a program that stays traced.
         let is_debugger = || {
             TRACERS.contains(&called.as_str()) && fs::read(&exe).is_ok_and(|file| may_trace(&file))
         };
         !starts_others && self.serves(tid) && !is_debugger()
     }
 
-    /// Whether the dynamic linker takes the library into what a tracee has just become, and that
-    /// may call it.
+    /// Whether the dynamic linker loads the library into the program that a tracee has just
+    /// executed, and the program may call it.
     fn serves(&self, tid: Tid) -> bool {
         let Ok(Some(elf)) = Elf::read(&PathBuf::from(format!("/proc/{tid}/exe"))) else {
             return false;
@@ -241,14 +241,13 @@ fn is_secure(tid: Tid, class: u8) -> bool {
     })
 }
 
-/// Whether a tracee is about to become a program that a traced one can't become as it should: it
-/// would lose its rights, or not start. What the kernel executes counts, which of a script is its
-/// interpreter.
+/// Whether a tracee is about to execute a program that must not be traced: it would lose its
+/// privileges, or not start. For a script, its interpreter counts.
 pub(super) fn is_never_traced(tid: Tid, folder: i32, path: u64) -> bool {
     let Some(path) = read_path(tid, folder, path).and_then(|path| executed(tid, path)) else {
         return false;
     };
-    // Of an exec that fails nothing comes.
+    // This exec will fail.
     if access(&path, Access::EXEC_OK).is_err() {
         return false;
     }
@@ -276,7 +275,7 @@ fn executed(tid: Tid, mut path: PathBuf) -> Option<PathBuf> {
     None
 }
 
-/// A tracee's.
+/// The credentials of a tracee.
 fn credentials(tid: Tid) -> Credentials {
     let ours = Credentials::own();
     let Some(status) = status(tid) else {
@@ -326,7 +325,7 @@ fn seen_by(tid: Tid, folder: i32, path: &[u8]) -> PathBuf {
     }
 }
 
-/// Whether the kernel leaves a traced program the rights that its file gives it
+/// Whether the kernel leaves a traced program the privileges that its file gives
 /// (`cap_bprm_creds_from_file` in `security/commoncap.c`).
 pub(crate) fn may_trace_the_privileged() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};

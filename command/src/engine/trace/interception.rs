@@ -70,7 +70,7 @@ const STACK: usize = 512 << 10;
 /// # Errors
 ///
 /// It can't be created (`pthread_create(3)`): no call could be intercepted.
-pub(super) fn needs_a_thread() -> io::Result<()> {
+pub(super) fn check_threads() -> io::Result<()> {
     let thread = thread::Builder::new().stack_size(STACK).spawn(|| ())?;
     // It does not panic.
     let _ = thread.join();

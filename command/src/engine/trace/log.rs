@@ -15,9 +15,9 @@ use std::sync::OnceLock;
 static SINK: OnceLock<Sink> = OnceLock::new();
 
 thread_local! {
-    /// Whom this thread reports of.
+    /// The process that this thread logs for.
     static PROCESS: Cell<i32> = const { Cell::new(0) };
-    /// Whether what it does has been undone by a signal, and will be done over.
+    /// Whether its log is off: a signal has undone what it did, and it will be repeated.
     static SILENT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -53,8 +53,7 @@ impl Stderr {
     }
 }
 
-/// Reports from now on as the library does with these settings, and nothing of what the command
-/// itself has to say.
+/// Logs from now on as the library does with these settings, and drops the command's own messages.
 pub(super) fn open_for(settings: &Settings) {
     let speaks = settings.log >= LevelFilter::Info
         || (settings.log >= LevelFilter::Warn && settings.wait_ms > 0);
@@ -82,7 +81,7 @@ pub(super) fn speak_for(process: i32) {
     SILENT.set(false);
 }
 
-/// Whether what this thread does is to be passed over in silence.
+/// Turns the log of this thread off or on.
 pub(super) fn silence(silent: bool) {
     SILENT.set(silent);
 }
@@ -92,7 +91,7 @@ pub(crate) fn report(record: &Record<'_>) -> bool {
     let Some(sink) = SINK.get() else {
         return false;
     };
-    // What the command itself has to say is for whoever called it.
+    // The command's own messages are for its caller.
     if !SILENT.get() && record.target().starts_with("libreuse_rules") {
         let process = PROCESS.get();
         let mut line = format!("libreuse[{process}]: {}\n", record.args()).into_bytes();
@@ -139,7 +138,7 @@ fn to_stderr(stderr: &Stderr, process: i32, line: &[u8]) {
             .iter()
             .all(|file| file.revents() & (PollFlags::OUT | PollFlags::ERR) == PollFlags::OUT);
     if (theirs.st_dev, theirs.st_ino) == (device, inode) && takes_bytes {
-        // Nobody is left who could be told that it failed.
+        // There is nowhere left to report a failure.
         let _ = write(ours, line);
     }
 }

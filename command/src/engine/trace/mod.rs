@@ -97,7 +97,7 @@ pub(crate) fn would_stay() -> bool {
 /// The kernel's: this process is as it was.
 pub(crate) fn begin(
     settings: Box<Settings>,
-    terms: DetachPolicy,
+    policy: DetachPolicy,
     preloaded: Option<Preloaded>,
 ) -> io::Result<()> {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
@@ -105,7 +105,7 @@ pub(crate) fn begin(
     double_fork::detached(|| {
         log::open_for(&settings);
         double_fork::drop_inherited(&theirs, log::descriptor());
-        if let Err(error) = interception::needs_a_thread() {
+        if let Err(error) = interception::check_threads() {
             // A number that is no process's.
             let _ = theirs.send(-error.raw_os_error().unwrap_or(libc::EAGAIN));
             return;
@@ -119,10 +119,10 @@ pub(crate) fn begin(
             .err()
             .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM));
         if theirs.send(code).is_ok() && code == 0 {
-            tracer::follow(pid, Box::leak(settings), terms, preloaded);
+            tracer::follow(pid, Box::leak(settings), policy, preloaded);
         }
     })?;
-    // Who else has it would keep the tracer waiting.
+    // Another holder of this end would keep the tracer waiting.
     drop(theirs);
     let tracer = ours.receive()?;
     if tracer < 0 {

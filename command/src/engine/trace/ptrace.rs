@@ -116,13 +116,13 @@ fn look(whom: libc::idtype_t, id: libc::id_t) -> io::Result<Option<(Tid, Stop)>>
 
 /// Sleeps until a tracee has stopped since the last look, [`wake`] was called, or the time is up.
 ///
-/// For `SIGCHLD`, which is blocked ([`expect_news`]) and so stays pending if it comes before.
+/// For `SIGCHLD`, which is blocked ([`block_sigchld`]) and so stays pending if it comes before.
 pub(super) fn sleep(time: Duration) {
     let time = libc::timespec {
         tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: time.subsec_nanos().into(),
     };
-    let signals = news();
+    let signals = sigchld();
     // SAFETY: both are read by the kernel, and outlive the call; the information is not asked for.
     // An error is that the time is up.
     unsafe { libc::sigtimedwait(&raw const signals, ptr::null_mut(), &raw const time) };
@@ -135,9 +135,9 @@ pub(super) fn wake() {
     let _ = kill_process(getpid(), Signal::CHILD);
 }
 
-/// Has the kernel keep a `SIGCHLD` for `sleep`, in this thread and those that it makes.
-pub(super) fn expect_news() {
-    let signals = news();
+/// Blocks `SIGCHLD` for `sleep`, in this thread and those that it makes.
+pub(super) fn block_sigchld() {
+    let signals = sigchld();
     // Ignored, as the program may have had it, it would not be sent (`do_notify_parent_cldstop`).
     // SAFETY: the default takes no function.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
@@ -145,7 +145,7 @@ pub(super) fn expect_news() {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, ptr::null_mut()) };
 }
 
-fn news() -> libc::sigset_t {
+fn sigchld() -> libc::sigset_t {
     let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the set is written to a place of its type.
     unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
@@ -343,7 +343,7 @@ enum Transfer {
     Set,
 }
 
-/// In the 64-bit layout, for 32-bit programs too.
+/// Reads or writes the registers, in the 64-bit layout for 32-bit programs too.
 #[cfg(target_arch = "x86_64")]
 fn transfer(tid: Tid, way: Transfer, registers: *mut libc::user_regs_struct) -> io::Result<()> {
     let code = match way {

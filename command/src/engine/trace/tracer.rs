@@ -31,7 +31,7 @@ use worker::{Interception, Stage};
 pub(super) fn follow(
     program: Tid,
     settings: &'static Settings,
-    terms: DetachPolicy,
+    policy: DetachPolicy,
     preloaded: Option<Preloaded>,
 ) {
     let (messages, inbox) = mpsc::channel();
@@ -42,7 +42,7 @@ pub(super) fn follow(
         is_first_exec: true,
         tracees: HashMap::new(),
         chosen: HashMap::new(),
-        progress: DetachState::begin(terms),
+        progress: DetachState::begin(policy),
         messages,
         inbox,
         threads: Vec::new(),
@@ -50,7 +50,7 @@ pub(super) fn follow(
         is_busy: false,
         next_deadline: None,
     };
-    ptrace::expect_news();
+    ptrace::block_sigchld();
     // An error is that nothing is left to trace.
     while tracer.step().is_ok() {}
 }
@@ -67,7 +67,7 @@ struct Tracer {
     progress: DetachState,
     messages: Sender<Message>,
     inbox: Receiver<Message>,
-    /// Those of the sequences, as far as they may not have ended.
+    /// The threads of the sequences that may still run.
     threads: Vec<JoinHandle<()>>,
     /// How many sequences there have been: the number of the next one.
     sequences: u64,
@@ -96,7 +96,7 @@ struct Tracee {
     waiting: Option<Waiting>,
     /// Whether a signal has come before a call that was to be restarted. From then on signals are
     /// blocked during a restart: a fast timer would restart the call for ever.
-    holds_signals: bool,
+    blocks_signals: bool,
 }
 
 /// A `bind` that is restarted when a signal has been handled.
@@ -157,7 +157,7 @@ impl Tracer {
         is_news
     }
 
-    /// Whether a look shows a signal that a tracee is to be given when its sequence is over.
+    /// Whether this stop is a signal that its tracee gets when its sequence is over.
     fn holds(&self, tid: Tid, stop: Stop) -> bool {
         let intercepted = self.tracees.get(&tid).map(|tracee| &tracee.intercepted);
         matches!(stop, Stop::Signal(_))
@@ -218,7 +218,7 @@ impl Tracer {
         }
     }
 
-    /// A tracee is about to make a system call.
+    /// Handles a syscall-enter-stop.
     fn enters(&mut self, tid: Tid, entry: SyscallEntry) -> io::Result<()> {
         let call = arch::call(tid, &entry);
         let tracee = self.tracees.entry(tid).or_default();
@@ -290,14 +290,14 @@ impl Tracer {
         double_fork::exit_now()
     }
 
-    /// Whether anything is to be done about a `connect`, or said of it.
+    /// Whether the settings concern `connect`.
     fn connections_matter(&self) -> bool {
         self.settings.linger == Linger::Graceful
             || log_enabled!(Level::Trace)
             || (self.settings.reuse_address && !self.settings.ports.all())
     }
 
-    /// A tracee has made a system call.
+    /// Handles a syscall-exit-stop.
     fn leaves(&mut self, tid: Tid, value: i64) -> io::Result<()> {
         const IN_USE: i64 = -(Errno::IN_USE.0 as i64);
         let tracee = self.tracees.entry(tid).or_default();
@@ -308,8 +308,8 @@ impl Tracer {
             Some(Call::Bind { .. }) => tracee.waiting.take(),
             _ => None,
         };
-        // What a handler returns to may have failed in this way, and is not made again for its
-        // return.
+        // The call that a signal handler returns to may have failed so: the return does not restart
+        // it.
         let is_return = call == Some(Call::SignalReturn);
         if let Some(entry) = entry.filter(|_| value == -i64::from(libc::EINTR) && !is_return) {
             self.interrupted(tid, entry)?;
@@ -391,7 +391,7 @@ impl Tracer {
         }
     }
 
-    /// A tracee has become another program, and lost its other threads.
+    /// Handles an exec, in which the tracee has lost its other threads.
     fn became(&mut self, tid: Tid) -> io::Result<()> {
         if let Ok(former) = Tid::try_from(ptrace::message(tid)?) {
             if former != tid {

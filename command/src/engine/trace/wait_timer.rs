@@ -5,7 +5,7 @@
 
 use super::log;
 use super::ptrace::Tid;
-use crate::process::status::status;
+use crate::process::status::{signal_bit, status};
 use libreuse_rules::calls::{Sleep, TERMINATION_SIGNALS};
 use std::cell::Cell;
 use std::thread;
@@ -111,11 +111,7 @@ pub(super) fn ended(begin: Instant) -> Instant {
 /// Whether a signal asks the program to exit, and the program has a handler for it.
 pub(super) fn asks_to_end(tid: Tid, signal: i32) -> bool {
     TERMINATION_SIGNALS.contains(&signal)
-        && status(tid).is_some_and(|status| status.sigcgt & bit(signal) != 0)
-}
-
-fn bit(signal: i32) -> u64 {
-    1 << (signal - 1)
+        && status(tid).is_some_and(|status| status.sigcgt & signal_bit(signal) != 0)
 }
 
 /// The signals that are pending for a tracee.
@@ -135,7 +131,7 @@ impl Pending {
         let pending = (status.sigpnd | status.shdpnd) & !status.sigblk & !status.sigign;
         let to_end = TERMINATION_SIGNALS
             .into_iter()
-            .any(|signal| pending & status.sigcgt & bit(signal) != 0);
+            .any(|signal| pending & status.sigcgt & signal_bit(signal) != 0);
         match pending {
             0 => None,
             _ if to_end => Some(Self::ToEnd),

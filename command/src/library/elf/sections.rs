@@ -121,7 +121,7 @@ where
         let mut found = Functions {
             imports: BTreeSet::new(),
             exports: BTreeSet::new(),
-            // What a program without sections calls can't be known: anything.
+            // A program without sections may call anything.
             loads: self.table.is_empty(),
             starts: false,
         };

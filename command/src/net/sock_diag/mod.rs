@@ -21,7 +21,7 @@ use std::os::fd::AsFd;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Which<'a> {
     All,
-    /// In order.
+    /// Sorted.
     These(&'a [u16]),
 }
 
@@ -33,8 +33,7 @@ pub(crate) fn dump(which: Which<'_>) -> Result<Vec<SocketEntry>> {
     Ok(entries)
 }
 
-/// The same as the kernel has them. To put tens of thousands in order takes as long as to read
-/// them.
+/// The same in the kernel's order: sorting tens of thousands takes as long as reading them.
 pub(crate) fn dump_unordered(which: Which<'_>) -> Result<Vec<SocketEntry>> {
     read(which, u32::MAX)
 }
@@ -137,8 +136,8 @@ pub(crate) enum DestroyError {
 /// Asks the kernel to destroy these sockets; returns why it refused, if it did. A socket that is
 /// already gone counts as destroyed.
 ///
-/// The first alone, which tells whether we may; the rest by the thousand, and only what fails is
-/// answered. `show` is called with the number asked for so far.
+/// The first request is sent alone, which shows whether we may; the others by the thousand, and the
+/// kernel answers only those that fail. `show` is called with the number asked for so far.
 pub(crate) fn destroy(
     entries: &[SocketEntry],
     mut show: impl FnMut(usize),

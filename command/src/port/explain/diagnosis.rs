@@ -30,7 +30,7 @@ impl Diagnosis {
         text
     }
 
-    /// The same without what each bind gave.
+    /// The diagnosis without the results of the binds.
     pub(crate) fn brief(&self, port: u16) -> String {
         self.sentence(port) + &described(&self.holders, &self.managers) + &self.hint_lines()
     }

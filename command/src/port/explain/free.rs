@@ -243,8 +243,8 @@ fn holds(holding: &Holding) -> String {
 }
 
 /// Why processes did not exit.
-pub(crate) fn came(came: &Termination, ports: &PortSet, force: &Force) -> Option<String> {
-    Some(match came {
+pub(crate) fn failure(termination: &Termination, ports: &PortSet, force: &Force) -> Option<String> {
+    Some(match termination {
         Termination::Done => return None,
         Termination::Stubborn(holders) if force.kill => format!(
             "{} killed by SIGKILL and still there: the kernel is at work, see STAT in `ps`",

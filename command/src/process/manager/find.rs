@@ -38,7 +38,7 @@ impl Member {
         })
     }
 
-    /// The same of a process whose state was read already.
+    /// Describes a holder, whose state was read already.
     fn of_holder(holder: &Holder) -> Self {
         Self {
             pid: holder.pid,
@@ -48,7 +48,7 @@ impl Member {
         }
     }
 
-    /// The same of a parent.
+    /// Describes an ancestor.
     fn of_ancestor(ancestor: &info::Ancestor) -> Self {
         Self {
             pid: ancestor.pid,

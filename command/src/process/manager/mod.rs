@@ -52,7 +52,7 @@ pub(crate) enum Manager {
     OpenRc(Supervise),
     /// forever, by the process that it watches.
     Forever(Supervise),
-    /// monit, by the service, with its control file where it was told one.
+    /// monit, by the service, with its control file if its command line names one.
     Monit {
         by: Supervise,
         configuration: Option<String>,

@@ -60,7 +60,7 @@ impl Manager {
         }
     }
 
-    /// The same as it would be typed, by somebody who may: with sudo where that takes root.
+    /// The command as it is typed by somebody who may run it: with sudo where that takes root.
     pub(crate) fn stop_command(&self) -> String {
         let command = match (self.stop_words(), self) {
             (Some(words), _) => shell_words::join(words),

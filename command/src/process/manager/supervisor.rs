@@ -42,7 +42,7 @@ const WATCHERS: [(&str, bool); 25] = [
     ("watch", false),
 ];
 
-/// The nearest supervisor of the first process of a chain, whose others are its parents.
+/// Finds the nearest supervisor of a process. `chain` is the process, its parent, and so on.
 pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
     let holder = chain.first()?;
     // pm2 holds the ports of its cluster's applications itself, supervisord those of FastCGI.
@@ -55,14 +55,14 @@ pub(super) fn of(chain: &[Member], others: &[Holder]) -> Option<Manager> {
         })?;
         return Some(supervisord(holder, child.pid));
     }
-    // Who holds the port as well is the server, with its workers below it.
+    // A parent that holds the port as well is the server, and those below it are its workers.
     let is_server = |it: &Member| others.iter().any(|other| other.pid == it.pid);
-    // A script's loop starts what is below it again, as far as that are shells.
+    // A script's loop restarts its child, or what the shells below it run.
     let mut below_a_shell = true;
     let among_parents = chain.windows(2).find_map(|pair| {
         let [child, parent] = pair else { return None };
         below_a_shell &= child.pid == holder.pid || is_shell(child);
-        // What somebody has started from a session of his own, over ssh for one, is not the
+        // A process that somebody has started from another session, over ssh for one, is not the
         // supervisor's.
         (child.session == holder.session)
             .then(|| supervisor(parent, child, holder))?
@@ -256,8 +256,8 @@ fn script_restarts(parent: &Member) -> bool {
     false
 }
 
-/// The text of a script. It is somebody else's: it may be a FIFO, or of any length. Of one that is
-/// longer, the loop is not at its end.
+/// The text of a script, or its first part: it is somebody else's, and may be of any length. A FIFO
+/// is not read.
 fn text_of(path: &Path) -> String {
     const MOST: u64 = 1 << 20;
     if !path.is_file() {

@@ -1,10 +1,10 @@
 //! Lists the programs that start another: their names, their options, and where the
 //! program stands.
 
-/// A program that reads its options up to the first argument that is none, as getopt(3) does where
-/// it is told `+`.
+/// A program that reads its options up to the first argument that is none, as getopt(3) does with
+/// `+`.
 pub(super) struct Wrapper {
-    /// Its name.
+    /// Its names, with spaces between them.
     pub(super) names: &'static str,
     /// The letters whose value follows.
     pub(super) short: &'static str,
@@ -131,8 +131,8 @@ pub(super) const WRAPPERS: &[Wrapper] = &[
          chmod==", 0).with_other_files(),
 ];
 
-/// Other programs that are there to start others, and that call `bind` themselves or load what may,
-/// so that their files do not tell; and interpreters whose scripts are not looked at.
+/// Other programs that are there to start programs, and whose files don't show it: they call `bind`
+/// themselves, or load libraries that may. And interpreters whose scripts are not read.
 pub(super) const OTHERS: &str = "abduco beam.smp byobu circusd cron crond daemonize dtach elixir \
                                  emacs erl escript expect faketime firejail foreman gawk git \
                                  guile hg honcho iex inetd ip julia make monit nodemon npm npx \

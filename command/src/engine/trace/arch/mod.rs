@@ -1,5 +1,5 @@
-//! Hides what differs between processors: system call numbers, where the arguments are, and how
-//! one is made again.
+//! Hides what differs between processors: system call numbers, where the arguments are, and how a
+//! call is restarted.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

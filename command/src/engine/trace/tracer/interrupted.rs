@@ -11,11 +11,11 @@ use super::super::ptrace::{self, SyscallEntry, Tid};
 use super::super::socket::{Socket, process_of};
 use super::super::wait_timer::Clock;
 use super::Tracer;
-use crate::process::status::status;
+use crate::process::status::{signal_bit, status};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// A call that has been interrupted and is made again.
+/// A call that has been interrupted and is restarted.
 #[derive(Debug)]
 pub(super) struct Restarted {
     entry: SyscallEntry,
@@ -32,7 +32,7 @@ pub(super) struct Restarted {
 }
 
 impl Restarted {
-    /// At the next syscall-enter-stop: whether that is the same call.
+    /// Whether the call at the next syscall-enter-stop is the restarted one.
     pub(super) fn is_made(&mut self, entry: &SyscallEntry) -> bool {
         self.behind.take().is_some() && self.entry == *entry
     }
@@ -60,9 +60,9 @@ impl Signals {
             .is_some_and(|numbers| numbers.last() == Some(&1))
         {
             // The first process of a PID namespace is not ended by its own (pid_namespaces(7)).
-            !(bit(libc::SIGKILL) | bit(libc::SIGSTOP))
+            !(signal_bit(libc::SIGKILL) | signal_bit(libc::SIGSTOP))
         } else {
-            NOTHING.into_iter().map(bit).sum()
+            NOTHING.into_iter().map(signal_bit).sum()
         };
         Some(Self {
             pending: (status.sigpnd | status.shdpnd) & !status.sigblk,
@@ -71,14 +71,9 @@ impl Signals {
     }
 }
 
-/// The place of a signal in a set (proc(5)).
-fn bit(signal: i32) -> u64 {
-    u32::try_from(signal - 1).map_or(0, |place| 1_u64.checked_shl(place).unwrap_or(0))
-}
-
 impl Tracer {
-    /// A call has failed with `EINTR`: has the tracee make it again if the program would not have
-    /// noticed the signal.
+    /// A call has failed with `EINTR`: restarts it if the program would not have noticed the
+    /// signal.
     pub(super) fn interrupted(&mut self, tid: Tid, entry: SyscallEntry) -> io::Result<()> {
         /// Something else than a signal interrupts a call as well, and nothing without end.
         const MOST_UNEXPLAINED: u32 = 8;
@@ -149,8 +144,9 @@ impl Tracer {
         let Some(behind) = tracee.restarted.as_ref().and_then(|call| call.behind) else {
             return Ok(());
         };
-        let is_ignored =
-            |signal| Signals::of(tid).is_some_and(|signals| signals.ignored & bit(signal) != 0);
+        let is_ignored = |signal| {
+            Signals::of(tid).is_some_and(|signals| signals.ignored & signal_bit(signal) != 0)
+        };
         if signal.is_some_and(is_ignored) {
             return Ok(());
         }
@@ -182,7 +178,9 @@ impl Tracer {
                 continue;
             };
             if process_of(other) == process {
-                if Signals::of(other).is_none_or(|signals| signals.ignored & bit(signal) == 0) {
+                if Signals::of(other)
+                    .is_none_or(|signals| signals.ignored & signal_bit(signal) == 0)
+                {
                     return Some(Taken::Handled);
                 }
                 taken = Some(Taken::Ignored);
@@ -191,7 +189,7 @@ impl Tracer {
         taken
     }
 
-    /// Ends the calls that have been made again and whose time is up by now.
+    /// Ends the restarted calls whose time is up by now.
     pub(super) fn end_overdue(&mut self, now: Instant) {
         if self.next_deadline.is_none_or(|next| next > now) {
             return;

@@ -18,9 +18,9 @@ pub(super) struct Interception {
     sequence: Sequence,
     entry: SyscallEntry,
     stage: Stage,
-    /// The registers behind the call, while it is about to be made again.
+    /// The registers behind the call, while it is restarted.
     behind: Option<libc::user_regs_struct>,
-    /// Whether the thread was put before the call again, which it has not made yet.
+    /// Whether the thread was put back before the call, and has not made it yet.
     is_restarted: bool,
     /// The call's result, if it had to be made before the sequence asked for it.
     made: Option<Result<(), Errno>>,
@@ -28,30 +28,30 @@ pub(super) struct Interception {
     is_possible: Option<bool>,
     /// The page that was mapped for what those return.
     page: Option<u64>,
-    /// The stop that came in the sequence's way, and is to be seen to before the call when that is
-    /// over.
+    /// The stop that interrupted the sequence: it is handled when the sequence is over, and before
+    /// the call.
     held: Option<Stop>,
 }
 
 impl Interception {
-    /// The tracee has gone: tells the sequence, which will say its last word.
+    /// The tracee has exited: lets the sequence finish.
     pub(super) fn give_up(self) {
         self.sequence.made(Err(INTERRUPTED));
     }
 
-    /// Whether this stop came in the sequence's way.
+    /// Whether this stop interrupted the sequence.
     pub(super) fn holds(&self, stop: Stop) -> bool {
         self.held == Some(stop)
     }
 
-    /// Makes it, from its syscall-enter-stop.
+    /// Makes the call, from its syscall-enter-stop.
     fn make(&mut self, tid: Tid) -> io::Result<()> {
         ptrace::resume(tid, 0)?;
         self.stage = Stage::Running;
         Ok(())
     }
 
-    /// Restarts it, from its syscall-exit-stop.
+    /// Restarts the call, from its syscall-exit-stop.
     fn make_once_more(&mut self, tid: Tid) -> io::Result<()> {
         self.behind = Some(ptrace::registers(tid)?);
         if !self.is_restarted {
@@ -62,7 +62,7 @@ impl Interception {
         Ok(())
     }
 
-    /// From there as well, in one batch with the options around it.
+    /// Makes the call from its syscall-exit-stop, in one batch with the options around it.
     fn make_in_batch(&mut self, tid: Tid, around: &Around) -> Result<i64, Failed> {
         if self.stage != Stage::Exit || !self.can_be_made_to_call(tid) {
             return Err(Failed::Refused);
@@ -121,7 +121,7 @@ impl Tracee {
     /// call for good.
     fn begin_to_make(&mut self, tid: Tid, around: Option<&Around>) -> Option<Stop> {
         let intercepted = self.intercepted.as_mut()?;
-        // One that has found its port in use is made once more, with the option.
+        // A call that has failed with EADDRINUSE is repeated, with the option.
         let made = intercepted.made.take();
         if let Some(result) = made.filter(|result| *result != Err(Errno::IN_USE)) {
             // What was to be done before it is done after it.
@@ -141,7 +141,7 @@ impl Tracee {
             before: Vec::new(),
             after: Vec::new(),
         };
-        if let Some(around) = around.or(self.holds_signals.then_some(&alone)) {
+        if let Some(around) = around.or(self.blocks_signals.then_some(&alone)) {
             match intercepted.make_in_batch(tid, around) {
                 Ok(value) => {
                     intercepted.sequence.made(result_of(value));
@@ -168,7 +168,7 @@ impl Tracee {
     fn answer(&mut self, tid: Tid, fd: i32, query: Query) -> Option<Stop> {
         let intercepted = self.intercepted.as_mut()?;
         match intercepted.ask(tid, fd, query) {
-            Ok(told) => intercepted.sequence.reply(Some(told)),
+            Ok(reply) => intercepted.sequence.reply(Some(reply)),
             Err(Failed::Refused) => intercepted.sequence.reply(None),
             Err(Failed::Left(stop)) => return Some(stop),
         }
@@ -235,14 +235,14 @@ impl Tracer {
         true
     }
 
-    /// Has a tracee stand where it has stopped, while others go on.
+    /// Keeps a tracee in its stop while others are handled.
     fn stand(&mut self, tid: Tid) {
         if let Some(stop @ (Stop::Gone | Stop::Exec)) = ptrace::take(tid) {
             self.stopped(tid, stop);
         }
     }
 
-    /// A sequence has something to say.
+    /// Handles the message of a sequence.
     pub(super) fn receive(&mut self, message: Message) {
         let tid = message.tid;
         let tracee = self.tracees.get_mut(&tid);
@@ -261,7 +261,7 @@ impl Tracer {
                     self.stopped(tid, stop);
                 }
             }
-            // The tracee has exited, and the sequence has been told.
+            // The tracee has exited, which the sequence knows.
             (Request::Make(_) | Request::Query(..), None) => {}
             (Request::Done { listens }, tracee) => {
                 if tracee.is_some() {
@@ -296,8 +296,8 @@ impl Tracer {
         }
     }
 
-    /// A sequence is over: its tracee goes on, with the same call `again` or if there is something
-    /// to see to before.
+    /// Ends a sequence and resumes its tracee. The call is restarted if `again`, or if a stop has
+    /// to be handled first.
     fn over(&mut self, tid: Tid, again: bool) {
         let intercepted = self
             .tracees
@@ -344,12 +344,12 @@ impl Tracer {
                 }
                 _ => Err(INTERRUPTED),
             },
-            // A signal, or a stop of the whole process, has come before the call. It will be as if
-            // it had come before the program made its call at all, which is seen to when it comes.
-            // Until the sequence is over the thread is at the syscall-exit-stop once more.
+            // A signal, or a group-stop, has come before the call. It counts as if it had come
+            // before the program made its call at all, and is handled when the sequence is over.
+            // Until then the thread is at the syscall-exit-stop again.
             _ => {
                 intercepted.held = Some(stop);
-                tracee.holds_signals |= matches!(stop, Stop::Signal(_));
+                tracee.blocks_signals |= matches!(stop, Stop::Signal(_));
                 if let Some(registers) = intercepted.behind.take() {
                     let _ = ptrace::set_registers(tid, registers);
                 }
