@@ -93,6 +93,20 @@ struct PerPort {
 }
 
 impl Arguments {
+    /// The arguments as they would be typed.
+    fn spelled(&self, ports: &PortSet) -> String {
+        let mut words = Vec::new();
+        words.extend(self.network.pid.map(|pid| format!("--pid {pid}")));
+        words.extend(self.yes.then(|| "--yes".into()));
+        words.extend((self.signal != Signal::TERM).then(|| {
+            let name = signal::name(self.signal);
+            format!("--signal {}", name.trim_start_matches("SIG"))
+        }));
+        words.extend(self.kill.then(|| "--kill".into()));
+        words.push(ports.spelled());
+        words.join(" ")
+    }
+
     fn force(&self) -> Force {
         Force {
             signal: self.signal,
@@ -123,11 +137,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         return done(arguments, &ports, &Plan::default(), &[], exit::YES);
     }
     let plan = free_plan::plan(&busy, MayAsk::Everybody)?;
-    let asked = asked(arguments, &ports);
-    let refusals: Vec<String> = plan
-        .refusals
-        .iter()
-        .map(|refusal| explain::refusal(refusal, &asked))
+    let typed = arguments.spelled(&ports);
+    let refusals = plan.refusals.iter();
+    let refusals: Vec<String> = refusals
+        .map(|refusal| explain::refusal(refusal, &typed))
         .collect();
     let done = |code| done(arguments, &ports, &plan, &refusals, code);
     let force = arguments.force();
@@ -156,15 +169,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
         return done(exit::YES);
     }
-    let mut terminator = None;
-    if !plan.requests.is_empty() {
-        terminator = Some(Terminator::new(&plan.requests).context(
-            "the processes can't be held by a pidfd, without which others might be terminated in \
-             their place (pidfd_open(2), Linux 5.3)",
-        )?);
-        if !arguments.yes && !agreed(&plan)? {
-            return done(exit::FAILED);
-        }
+    let terminator = terminator(&plan)?;
+    if terminator.is_some() && !arguments.yes && !agreed(&plan)? {
+        return done(exit::FAILED);
     }
     match free(&plan, terminator, &busy, force)? {
         Err(Failure::Busy(why)) => {
@@ -186,18 +193,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
 }
 
-/// The arguments as they would be typed.
-fn asked(arguments: &Arguments, ports: &PortSet) -> String {
-    let mut words = Vec::new();
-    words.extend(arguments.network.pid.map(|pid| format!("--pid {pid}")));
-    words.extend(arguments.yes.then(|| "--yes".into()));
-    words.extend((arguments.signal != Signal::TERM).then(|| {
-        let name = signal::name(arguments.signal);
-        format!("--signal {}", name.trim_start_matches("SIG"))
-    }));
-    words.extend(arguments.kill.then(|| "--kill".into()));
-    words.push(ports.spelled());
-    words.join(" ")
+/// Takes hold of the processes that are to exit, if there are any.
+fn terminator(plan: &Plan) -> Result<Option<Terminator>> {
+    if plan.requests.is_empty() {
+        return Ok(None);
+    }
+    let terminator = Terminator::new(&plan.requests).context(
+        "the processes can't be held by a pidfd, without which others might be terminated in their \
+         place (pidfd_open(2), Linux 5.3)",
+    )?;
+    Ok(Some(terminator))
 }
 
 /// Asks on the terminal.

@@ -132,36 +132,8 @@ impl Terminator {
                 return Ok(Termination::Stubborn(stubborn.collect()));
             }
             let pids: BTreeSet<i32> = alive.iter().map(|holding| holding.holder.pid).collect();
-            for Holding { holder, .. } in &alive {
-                let above = &holder.info.ancestors;
-                let is_eldest = !above.iter().any(|parent| pids.contains(&parent.pid));
-                let Some(target) = self.targets.get_mut(&holder.pid) else {
-                    continue;
-                };
-                let signal = if target.spared {
-                    continue;
-                } else if late {
-                    Signal::KILL
-                } else if is_eldest && !target.asked {
-                    force.signal
-                } else {
-                    continue;
-                };
-                target.asked = true;
-                debug!("signal {} to process {}", signal.as_raw(), holder.pid);
-                let sent = target.handle.signal(signal).and_then(|()| {
-                    // One that is stopped acts on it only when it is resumed.
-                    target.handle.signal(Signal::CONT)
-                });
-                match sent {
-                    Ok(()) | Err(Errno::SRCH) => {}
-                    Err(error) => {
-                        return Ok(Termination::Refused(format!(
-                            "{} (pid {}) can't be signalled: {error}",
-                            holder.name, holder.pid
-                        )));
-                    }
-                }
+            if let Some(why) = self.signal_each(&alive, &pids, force.signal, late) {
+                return Ok(Termination::Refused(why));
             }
             if late {
                 killed = true;
@@ -173,6 +145,41 @@ impl Terminator {
             self.sleep(&pids, pause.min(left));
             pause = (pause * 2).min(OFTEN);
         }
+    }
+
+    /// Sends SIGKILL to all if it is late, and otherwise the signal to the eldest that was not asked
+    /// yet. Returns why one can't be signalled.
+    fn signal_each(
+        &mut self,
+        alive: &[Holding],
+        pids: &BTreeSet<i32>,
+        signal: Signal,
+        late: bool,
+    ) -> Option<String> {
+        for Holding { holder, .. } in alive {
+            let Some(target) = self.targets.get_mut(&holder.pid).filter(|it| !it.spared) else {
+                continue;
+            };
+            let mut above = holder.info.ancestors.iter();
+            let is_eldest = !above.any(|parent| pids.contains(&parent.pid));
+            if !late && (target.asked || !is_eldest) {
+                continue;
+            }
+            let signal = if late { Signal::KILL } else { signal };
+            target.asked = true;
+            debug!("signal {} to process {}", signal.as_raw(), holder.pid);
+            let sent = target.handle.signal(signal).and_then(|()| {
+                // One that is stopped acts on it only when it is resumed.
+                target.handle.signal(Signal::CONT)
+            });
+            if let Some(error) = sent.err().filter(|&error| error != Errno::SRCH) {
+                return Some(format!(
+                    "{} (pid {}) can't be signalled: {error}",
+                    holder.name, holder.pid
+                ));
+            }
+        }
+        None
     }
 
     /// Adopts the children that the targets have made since, and returns the other processes that

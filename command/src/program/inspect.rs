@@ -87,58 +87,61 @@ fn look(
         if let Some(elf) = Elf::read(&path)? {
             return judge(&path, &elf, libraries, who, &start, depth, report);
         }
-        let Some(shebang) = Shebang::read(&path)? else {
-            if !script::is_text(&path)? {
-                bail!("{} is neither an ELF file nor a script", path.display());
-            }
-            report.add(Note::NoShebang {
-                script: path.clone(),
-            });
-            shell_script(&path, report)?;
-            report.starts_unseen = true;
-            path = PathBuf::from("/bin/sh");
+        if let Some(shebang) = Shebang::read(&path)? {
+            path = interpreter_of(&path, &shebang, report)?;
+        } else {
+            path = shell_of(&path, report)?;
             start = selinux::start(&path, &who.domain, who.no_new_privileges);
-            report.interpreters.push(path.display().to_string());
-            continue;
-        };
-        if shebang.has_carriage_return() {
-            bail!(
-                "the first line of {0} ends with a carriage return, as lines do on Windows, and so \
-                 names no program; `sed -i 's/\\r$//' {0}` takes it away",
-                path.display()
-            );
         }
-        let interpreter = shebang.program().with_context(|| {
-            format!(
-                "{} wants to be run by {}, which is not in PATH",
-                path.display(),
-                shebang
-                    .by_env
-                    .as_deref()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-            )
-        })?;
-        if shebang.drops_environment {
-            report.add(Problem::ShebangDropsLibrary {
-                script: path.clone(),
-            });
-        }
-        report.add(Note::Script {
-            script: path.clone(),
-            interpreter: interpreter.clone(),
-        });
-        report.interpreters.push(interpreter.display().to_string());
-        let name = file_name(&interpreter);
-        if wrapper::is_shell(&name) {
-            shell_script(&path, report)?;
-            report.starts_unseen = true;
-        } else if !is_interpreter(&name) || interpreter::script_may_start(&name, &path)? {
-            may_start(&name, report);
-        }
-        path = interpreter;
+        report.interpreters.push(path.display().to_string());
     }
     bail!("its interpreters are scripts without end")
+}
+
+/// Looks at a script without a first line that names its interpreter; returns the shell.
+fn shell_of(script: &Path, report: &mut Report) -> Result<PathBuf> {
+    if !script::is_text(script)? {
+        bail!("{} is neither an ELF file nor a script", script.display());
+    }
+    report.add(Note::NoShebang {
+        script: script.to_owned(),
+    });
+    shell_script(script, report)?;
+    Ok(PathBuf::from("/bin/sh"))
+}
+
+/// Looks at a script, and returns its interpreter.
+fn interpreter_of(script: &Path, shebang: &Shebang, report: &mut Report) -> Result<PathBuf> {
+    let shown = script.display();
+    if shebang.has_carriage_return() {
+        bail!(
+            "the first line of {shown} ends with a carriage return, as lines do on Windows, and so \
+             names no program; `sed -i 's/\\r$//' {shown}` takes it away"
+        );
+    }
+    let interpreter = shebang.program().with_context(|| {
+        let name = shebang.by_env.as_deref().unwrap_or_default();
+        format!(
+            "{shown} wants to be run by {}, which is not in PATH",
+            name.to_string_lossy()
+        )
+    })?;
+    if shebang.drops_environment {
+        report.add(Problem::ShebangDropsLibrary {
+            script: script.to_owned(),
+        });
+    }
+    report.add(Note::Script {
+        script: script.to_owned(),
+        interpreter: interpreter.clone(),
+    });
+    let name = file_name(&interpreter);
+    if wrapper::is_shell(&name) {
+        shell_script(script, report)?;
+    } else if !is_interpreter(&name) || interpreter::script_may_start(&name, script)? {
+        may_start(&name, report);
+    }
+    Ok(interpreter)
 }
 
 /// Says what a shell script does to the library.
@@ -153,6 +156,7 @@ fn shell_script(path: &Path, report: &mut Report) -> Result<()> {
     if let Some(line) = starts.into_iter().last() {
         report.add(Note::Wraps { line });
     }
+    report.starts_unseen = true;
     Ok(())
 }
 

@@ -45,75 +45,41 @@ struct Instance {
 
 /// Answers `reuseaddr bpf status`.
 pub(super) fn run(arguments: &Arguments) -> Result<u8> {
-    const PROGRAMS: usize = 6;
     let hierarchy = Hierarchy::find()?;
     let mut records: BTreeMap<String, Record> = record::all()
         .into_iter()
         .map(|record| (record.group.clone(), record))
         .collect();
     let may_query = geteuid().is_root() && instance::may_query(&hierarchy).is_ok();
+    let mut instances = BTreeMap::new();
     if may_query {
         for group in pins::groups() {
             let record = || Record::new(&group, Life::Lasting, None);
             records.entry(group.clone()).or_insert_with(record);
         }
-    }
-    let mut instances = BTreeMap::new();
-    let groups = if may_query {
-        hierarchy.all()
-    } else {
-        Vec::new()
-    };
-    for group in &groups {
-        let Ok(folder) = hierarchy.open(group) else {
-            continue;
-        };
-        let there = match instance::attached(group, folder.as_fd()) {
-            // It has gone meanwhile.
-            Err(_) if !hierarchy.folder(group).exists() => continue,
-            there => there?,
-        };
-        if there.is_empty() {
-            continue;
+        for group in hierarchy.all() {
+            let is_lasting = records.get(&group).is_some_and(|record| record.lasting);
+            if let Some(instance) = attached(&hierarchy, &group, is_lasting)? {
+                instances.insert(group, instance);
+            }
         }
-        let ports = instance::ports_of(&there);
-        let allowed = ports.as_ref().map(Ports::allowed);
-        instances.insert(
-            group.clone(),
-            Instance {
-                cgroup: group.clone(),
-                state: if there.len() == PROGRAMS {
-                    "attached"
-                } else {
-                    "incomplete"
-                },
-                lasting: records.get(group).is_some_and(|record| record.lasting),
-                only_ports: allowed
-                    .filter(|ports| u16::try_from(ports.len()).is_ok())
-                    .map(|ports| spelled(&ports)),
-                served_ports: ports.map(|ports| spelled(&ports.served())),
-            },
-        );
     }
     for (group, record) in records {
         let is_there = hierarchy.folder(&group).exists();
-        if instances.contains_key(&group) || (!record.lasting && !is_there) {
+        if !record.lasting && !is_there {
             continue;
         }
-        instances.insert(
-            group.clone(),
-            Instance {
-                cgroup: group,
-                state: if is_there && !may_query {
-                    "attached"
-                } else {
-                    "waiting"
-                },
-                lasting: record.lasting,
-                only_ports: record.ports,
-                served_ports: None,
+        instances.entry(group.clone()).or_insert_with(|| Instance {
+            cgroup: group,
+            state: if is_there && !may_query {
+                "attached"
+            } else {
+                "waiting"
             },
-        );
+            lasting: record.lasting,
+            only_ports: record.ports,
+            served_ports: None,
+        });
     }
     let answer = BpfOutput {
         asked_the_kernel: may_query,
@@ -129,6 +95,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8> {
     } else {
         exit::YES
     })
+}
+
+/// Asks the kernel about the instance of a group; `None` if there is none.
+fn attached(hierarchy: &Hierarchy, group: &str, lasting: bool) -> Result<Option<Instance>> {
+    const PROGRAMS: usize = 6;
+    let Ok(folder) = hierarchy.open(group) else {
+        return Ok(None);
+    };
+    let there = match instance::attached(group, folder.as_fd()) {
+        // It has gone meanwhile.
+        Err(_) if !hierarchy.folder(group).exists() => return Ok(None),
+        there => there?,
+    };
+    if there.is_empty() {
+        return Ok(None);
+    }
+    let ports = instance::ports_of(&there);
+    let allowed = ports.as_ref().map(Ports::allowed);
+    Ok(Some(Instance {
+        cgroup: group.to_owned(),
+        state: if there.len() == PROGRAMS {
+            "attached"
+        } else {
+            "incomplete"
+        },
+        lasting,
+        only_ports: allowed
+            .filter(|ports| u16::try_from(ports.len()).is_ok())
+            .map(|ports| spelled(&ports)),
+        served_ports: ports.map(|ports| spelled(&ports.served())),
+    }))
 }
 
 fn text(answer: &BpfOutput) -> String {

@@ -163,30 +163,7 @@ pub(crate) fn refusal(refusal: &Refusal, asked: &str) -> String {
             "{}, and has started this command: it is not terminated",
             holds(holding)
         ),
-        Refusal::Container(holding, manager) => format!(
-            "{}{}\n    {}",
-            holds(holding),
-            if holding.holder.info.container.is_some() {
-                format!(
-                    ", and runs in container {}{}: stop the container",
-                    container(holding, manager),
-                    policy(manager)
-                )
-            } else if manager.target().is_empty() {
-                format!(
-                    " for a container of {}: stop the container that publishes it",
-                    manager.kind()
-                )
-            } else {
-                format!(
-                    " for {} container {}{}: stop the container",
-                    manager.kind(),
-                    manager.target(),
-                    policy(manager)
-                )
-            },
-            manager.stop_command()
-        ),
+        Refusal::Container(holding, manager) => of_container(holding, manager),
         Refusal::OtherUser(holding) => format!(
             "{}, and belongs to user {}{}",
             holds(holding),
@@ -209,10 +186,21 @@ pub(crate) fn refusal(refusal: &Refusal, asked: &str) -> String {
     }
 }
 
-fn policy(manager: &Manager) -> String {
-    manager.restart().map_or(String::new(), |policy| {
+/// Why a process is not asked that is in a container, or holds the port for one.
+fn of_container(holding: &Holding, manager: &Manager) -> String {
+    let policy = manager.restart().map_or(String::new(), |policy| {
         format!(" (restart policy {policy})")
-    })
+    });
+    let (kind, target) = (manager.kind(), manager.target());
+    let what = if holding.holder.info.container.is_some() {
+        let container = container(holding, manager);
+        format!(", and runs in container {container}{policy}: stop the container")
+    } else if target.is_empty() {
+        format!(" for a container of {kind}: stop the container that publishes it")
+    } else {
+        format!(" for {kind} container {target}{policy}: stop the container")
+    };
+    format!("{}{what}\n    {}", holds(holding), manager.stop_command())
 }
 
 fn container(holding: &Holding, manager: &Manager) -> String {
