@@ -1,5 +1,5 @@
-//! Opens TCP sockets. rustix makes these calls without libc, so they are the kernel's own answer even
-//! where the library is preloaded into this command too.
+//! Opens TCP sockets. rustix makes these calls without libc, so they are the kernel's own answer
+//! even where the library is preloaded into this command too.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 use std::net::SocketAddr;

@@ -147,8 +147,8 @@ impl Terminator {
         }
     }
 
-    /// Sends SIGKILL to all if it is late, and otherwise the signal to the eldest that was not asked
-    /// yet. Returns why one can't be signalled.
+    /// Sends SIGKILL to all if it is late, and otherwise the signal to the eldest that was not
+    /// asked yet. Returns why one can't be signalled.
     fn signal_each(
         &mut self,
         alive: &[Holding],

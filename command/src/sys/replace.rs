@@ -1,4 +1,5 @@
-//! Replaces a file as a whole: whoever reads it meanwhile, or has it open or mapped, has the old one.
+//! Replaces a file as a whole: whoever reads it meanwhile, or has it open or mapped, has the old
+//! one.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};

@@ -19,7 +19,8 @@ pub(crate) struct Unit {
     restart: Option<String>,
 }
 
-/// Programs, beside shells, that only start another one and wait for it: when that exits, so does their unit.
+/// Programs, beside shells, that only start another one and wait for it: when that exits, so does
+/// their unit.
 const STARTERS: [&str; 18] = [
     "busybox",
     "npm",
