@@ -2,7 +2,8 @@
 //! namespace with four processes: on a whole machine their number would be that of its processes.
 //!
 //! Not those that the command makes whatever it is to do, nor the links of descriptors, which
-//! differ from one harness to the next, nor what the dynamic linker does that `check` starts.
+//! differ from one harness to the next, nor what the dynamic linker does that `check` starts, nor
+//! how often `check` is woken for what that prints.
 
 use crate::budget::Spent;
 use crate::launcher::number_of;
@@ -23,6 +24,8 @@ const SERVER: &str = "#include <sys/socket.h>\n\
 
 pub(crate) fn spent() -> Vec<Spent> {
     let folder = Folder::new("answers");
+    // Found by its name, as it is typed; by a path it would look along PATH itself.
+    folder.copy(reuseaddr_as_it_ships(), "reuseaddr");
     let server = compile_c("bare-server", SERVER, &[]).display().to_string();
     let library = folder.copy(shim(), "libreuse.so").display().to_string();
     let (free, listener) = ((PORT + 1).to_string(), PORT.to_string());
@@ -56,8 +59,9 @@ fn calls(folder: &Folder, words: &[&str]) -> f64 {
         .argument(python())
         .arguments(["-I", "-c", LISTENER, "strace", "-f", "-o"])
         .argument(&trace)
-        .argument(reuseaddr_as_it_ships())
+        .argument("reuseaddr")
         .arguments(words)
+        .with("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
         .run()
         .succeeded();
     let text = fs::read_to_string(trace).expect("strace writes it");
@@ -65,10 +69,12 @@ fn calls(folder: &Folder, words: &[&str]) -> f64 {
     let mut linker = None;
     let lines = text.lines().filter(|line| {
         let (pid, call) = line.split_once(' ').expect("a pid first");
-        if call.trim_start().starts_with("execve(\"/lib") {
+        let call = call.trim_start();
+        if call.starts_with("execve(\"/lib") {
             linker = Some(pid);
         }
-        linker != Some(pid) && !call.contains("readlinkat(")
+        let is_woken = call.starts_with("poll(") || call.starts_with("read(");
+        linker != Some(pid) && !call.starts_with("readlinkat(") && !(linker.is_some() && is_woken)
     });
     number_of(lines)
 }

@@ -15,7 +15,7 @@ use crate::port::socket::{Endpoint, Socket, UdpSocket, held_by_udp};
 use crate::port::table::listing;
 use crate::process::holders::{Holder, Holders};
 use crate::process::manager::{ByPid, Manager, Managers};
-use crate::sys::localtime::time_of_day;
+use crate::sys::clock::time_of_day;
 use crate::sys::signals;
 use anyhow::{Result, bail};
 use serde::Serialize;

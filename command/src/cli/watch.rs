@@ -5,7 +5,7 @@ use crate::output::{self, BAD, paragraph, styled};
 use crate::port::port_list::{self as ports, PortList};
 use crate::process::info::ProcessInfo;
 use crate::process::unit::{self, NamedUnit};
-use crate::sys::localtime::time_of_day;
+use crate::sys::clock::time_of_day;
 use crate::watch::finding::{self, Finding};
 use crate::watch::repeats::{Due, Repeats};
 use crate::watch::seen::{self, Observation, Protocol, Seen};

@@ -54,6 +54,10 @@ fn for_the_user() -> &'static str {
         if env::var_os("UV").is_some() {
             return called(&[]);
         }
+        // Whoever started us by the bare name has looked along PATH already.
+        if env::args_os().next().is_some_and(|word| word == NAME) {
+            return NAME.into();
+        }
         let path = env::var_os("PATH").unwrap_or_default();
         called(&env::split_paths(&path).collect::<Vec<_>>())
     })

@@ -3,7 +3,7 @@
 use crate::output::readable;
 use crate::process::cgroup::{self, Container};
 use crate::process::{names, users};
-use crate::sys::proc;
+use crate::sys::{clock, proc};
 use anyhow::{Context, Result};
 use procfs::FromRead;
 use procfs::process::{Process, Stat};
@@ -121,7 +121,7 @@ impl ProcessInfo {
                 .and_then(|path| Some(readable(path.file_name()?.as_encoded_bytes()))),
             directory: link("cwd").map(|path| readable(path.as_os_str().as_bytes())),
             state: ProcessState::of(stat),
-            age_s: cache.age(stat.starttime),
+            age_s: Some(cache.age(stat.starttime)),
             start: Some(stat.starttime),
             session: stat.session,
             unit: place.unit,
@@ -223,8 +223,8 @@ pub(crate) fn spelled_age(seconds: u64) -> String {
 pub(super) struct ProcCache {
     /// Processes and their parents; `None` of a process that had ended.
     parents: Mutex<HashMap<i32, Option<(Ancestor, i32)>>>,
-    /// The machine's uptime in seconds.
-    uptime: OnceLock<Option<u64>>,
+    /// When the processes are looked at, in seconds since the machine started.
+    now: OnceLock<u64>,
 }
 
 impl ProcCache {
@@ -256,12 +256,9 @@ impl ProcCache {
     }
 
     /// How long ago something started that did so this many ticks after the machine.
-    fn age(&self, start: u64) -> Option<u64> {
-        let uptime = *self.uptime.get_or_init(|| {
-            let uptime = proc::text("/proc/uptime").ok()?;
-            uptime.split('.').next()?.parse().ok()
-        });
-        Some(uptime?.saturating_sub(start / procfs::ticks_per_second()))
+    fn age(&self, start: u64) -> u64 {
+        let now = *self.now.get_or_init(clock::since_start);
+        now.saturating_sub(start / procfs::ticks_per_second())
     }
 }
 
