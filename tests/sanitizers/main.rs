@@ -71,7 +71,7 @@ const HOSTS: &[Host] = &[
     Host {
         // To a child, what its parent's other threads have allocated is lost.
         memcheck: &["--leak-check=no"],
-        ..Host::new("hostile/forks.c", &["50"])
+        ..Host::new("hostile/forks.c", &["40"])
     },
     Host {
         // valgrind does not know clone().
