@@ -149,6 +149,23 @@ os.kill(pid, signal.SIGKILL)
     );
 }
 
+/// A service manager sends its signals to every process of a service, and so to the tracer.
+#[test]
+fn leaves_a_services_signals_to_the_program() {
+    own_time_wait();
+    let mut program = talker(&["--trace-quiet", "300s", "--trace-limit", "300s"]);
+    let process = tracer(program.pid()).expect("it is traced");
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1] {
+        // SAFETY: kill takes numbers; the tracer stays for longer than the program.
+        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+    }
+    // Over TIME_WAIT.
+    program.say("5000").expect("done");
+    assert_eq!(tracer(program.pid()), Some(process));
+    program.kill();
+    wait_until("the tracer to end", || is_gone(process));
+}
+
 #[test]
 fn waits_for_all_ports_that_are_named() {
     own_network();

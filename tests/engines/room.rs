@@ -85,27 +85,76 @@ fn traces_nothing_where_it_can_have_no_thread() {
     assert_eq!(status(server.pid(), "TracerPid"), "0");
 }
 
-/// The message names the limit, besides the kernel's "temporarily unavailable".
+/// The message names the limit, besides the kernel's "temporarily unavailable". A program whose
+/// ports are not known starts unchanged.
 #[test]
 fn says_which_limits_leave_no_room_for_a_tracer() {
     let folder = Folder::for_other_users("engines-room");
     let command = folder.copy(support::reuseaddr(), "reuseaddr");
     let victim = folder.copy(victim_file(), "victim");
-    let start = |processes: &str| {
-        nobody(&folder)
+    for (options, says) in [
+        (&["--ports", "5000"][..], "so `run` waits for its ports"),
+        (&[], "is started unchanged"),
+    ] {
+        own_network();
+        let mut server = nobody(&folder)
             .argument(program(&["prlimit"]))
-            .argument(format!("--nproc={processes}"))
+            .argument("--nproc=1")
             .argument(&command)
-            .arguments(["run", "--ports", "5000"])
+            .argument("run")
+            .arguments(options)
             .argument(&victim)
             .argument("5000")
-    };
-    own_network();
-    let mut server = start("1").start();
-    server.expect("listening");
-    wait_until("what is in the way", || {
-        let said = server.stderr_so_far();
-        let words: Vec<_> = said.split_whitespace().collect();
-        words.join(" ").contains("no room for the tracer") && said.contains("RLIMIT_NPROC")
-    });
+            .start();
+        server.expect("listening");
+        wait_until("what is in the way", || {
+            let said = server.stderr_so_far();
+            let words: Vec<_> = said.split_whitespace().collect();
+            let said = words.join(" ");
+            said.contains("no room for the tracer")
+                && said.contains("RLIMIT_NPROC")
+                && said.contains(says)
+        });
+    }
+}
+
+/// The tracer is a process of the same user, and counts where those are limited.
+#[test]
+fn counts_among_the_users_processes() {
+    let text = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static void *waits(void *nothing)
+{
+    pause();
+    return nothing;
+}
+int main(void)
+{
+    int threads = 0;
+    pthread_t thread;
+    while (pthread_create(&thread, NULL, waits, NULL) == 0)
+        threads++;
+    printf("%d\n", threads);
+    return 0;
+}
+"#;
+    let folder = Folder::for_other_users("engines-counts");
+    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    let counts = compile_c("counts-threads", text, &["-static", "-pthread"]);
+    let counts = folder.copy(counts, "counts");
+    // Somebody who has no other process.
+    let limited = Program::new(program(&["setpriv"]))
+        .with("TMPDIR", folder.join("tmp"))
+        .arguments([
+            "--reuid",
+            "61357",
+            "--clear-groups",
+            "prlimit",
+            "--nproc=12",
+        ]);
+    assert_eq!(limited.clone().argument(&counts).output(), "11\n");
+    let traced = limited.argument(command).argument("run").argument(counts);
+    assert_eq!(traced.output(), "10\n");
 }

@@ -176,6 +176,8 @@ fn serves_a_static_server_behind_a_script_or_an_unknown_program_that_starts_it()
             server.display()
         ),
         &format!("sh -c 'true; {python}'"),
+        // Not UTF-8.
+        &format!("sh -c 'true; {python} $(printf \"\\377\")'"),
         &format!("perl -e 'exec \"{}\", {PORT}'", server.display()),
         "git -c 'alias.serve=!SERVER' serve",
         &format!("{launcher} SERVER"),

@@ -337,7 +337,8 @@ impl Prepared<'_> {
             return true;
         }
         // A service is not to fail because of a line that was put in front of its program.
-        if self.arguments.engine.is_none() && trace::is_forbidden_by_filter(&error) {
+        let is_of_the_service = trace::is_forbidden_by_filter(&error) || trace::lacks_room(&error);
+        if self.arguments.engine.is_none() && is_of_the_service {
             output::warn(&format!("{why}; so {} is started unchanged", self.shown));
             return true;
         }

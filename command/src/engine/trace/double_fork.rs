@@ -119,8 +119,10 @@ pub(super) fn allow_ptrace(tracer: Tid) {
 /// Drops what fork(2) has copied: working directory, signal mask, and every descriptor but the
 /// handshake's and one that is kept.
 ///
-/// Blocks `SIGTTOU`: the tracer is in a background process group, and a terminal with TOSTOP would
-/// stop it, or refuse its output (termios(3)).
+/// Blocks all signals. A service manager sends them to each process of a service, and the program
+/// alone is to answer: without its tracer, a `bind` of its might fail that is under way. As the
+/// tracer is in a background process group, a terminal with TOSTOP would stop it by `SIGTTOU`, or
+/// refuse its output (termios(3)).
 ///
 /// Duplicates the handshake's descriptor onto stdin, stdout and stderr, in place of the program's.
 pub(super) fn drop_inherited(handshake: &Handshake, kept: Option<BorrowedFd<'_>>) {
@@ -128,10 +130,8 @@ pub(super) fn drop_inherited(handshake: &Handshake, kept: Option<BorrowedFd<'_>>
     let _ = std::env::set_current_dir("/");
     let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the set is written to a place of its type.
-    unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
-    // SAFETY: sigemptyset has initialised the set.
-    unsafe { libc::sigaddset(mask.as_mut_ptr(), libc::SIGTTOU) };
-    // SAFETY: as above; a null pointer, so the old mask is not written.
+    unsafe { libc::sigfillset(mask.as_mut_ptr()) };
+    // SAFETY: sigfillset has initialised the set; a null pointer, so the old mask is not written.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut()) };
 
     let socket = handshake.0.as_raw_fd();

@@ -7,9 +7,11 @@ use crate::library::elf::Elf;
 use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
+use crate::process::names;
 use crate::process::script;
 use crate::process::selinux::{self, Domain, StartDomain};
 use crate::process::status::status;
+use crate::sys::proc;
 use procfs::process::Process;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
@@ -129,7 +131,7 @@ pub(super) fn has_become_a_container_engine(tid: Tid) -> bool {
     let file = fs::read_link(&path).ok();
     let file = file.as_deref().and_then(Path::file_name);
     // The first 15 bytes of the name that was executed, which may be a link.
-    let called = fs::read_to_string(format!("/proc/{tid}/comm")).ok();
+    let called = proc::text(format!("/proc/{tid}/comm")).ok();
     let called = called.as_deref().map(str::trim_end);
     let is_called_so = [file.and_then(OsStr::to_str), called]
         .into_iter()
@@ -157,8 +159,7 @@ impl Preloaded {
         };
         let exe = fs::read_link(format!("/proc/{tid}/exe")).unwrap_or_default();
         let mut called = name(&exe).unwrap_or_default();
-        let words = Process::new(tid).and_then(|process| process.cmdline());
-        let mut words = words.unwrap_or_default().into_iter();
+        let mut words = names::arguments(tid).into_iter();
         let first = words.next().and_then(|word| name(Path::new(&word)));
         // One file, and the first word says which of its programs it is.
         if called == "busybox" {

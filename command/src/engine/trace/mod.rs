@@ -61,18 +61,25 @@ pub(crate) fn traced_by_run() -> Option<i32> {
 
 /// Why a program could not be traced, after [`begin`] has failed.
 pub(crate) fn explain(error: &io::Error, program: &str) -> String {
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::ENOMEM) => format!(
+    if lacks_room(error) {
+        format!(
             "there is no room for the tracer of {program}, which is a process with a thread: \
              {error}. The limits are pids.max of the control group (TasksMax= of a unit), \
              RLIMIT_NPROC and RLIMIT_AS"
-        ),
-        _ if is_forbidden_by_filter(error) => format!(
+        )
+    } else if is_forbidden_by_filter(error) {
+        format!(
             "a seccomp filter forbids to trace {program} here: {error}. In a unit, add \
              SystemCallFilter=@debug"
-        ),
-        _ => format!("the kernel forbids tracing {program} here: {error}"),
+        )
+    } else {
+        format!("the kernel forbids tracing {program} here: {error}")
     }
+}
+
+/// Whether [`begin`] has failed because there can be no further process or thread.
+pub(crate) fn lacks_room(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
 }
 
 /// Whether a seccomp filter of this process's (proc(5)) is the reason why [`begin`] has failed. One
