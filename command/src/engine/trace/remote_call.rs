@@ -102,15 +102,6 @@ impl<A: RemoteCaller> Facts for Injected<'_, A> {
 }
 
 impl<A: RemoteCaller> Kernel for Injected<'_, A> {
-    type File = (u64, u64);
-    type Mask = ();
-    type Spare = Spare;
-    type Wait = ();
-
-    fn descriptor(&self) -> i32 {
-        self.number
-    }
-
     fn option(&self, option: SocketOption) -> Option<i32> {
         let reply = self.who.ask(Query::Option(option.into()))?;
         Some(i32::from_ne_bytes(*reply.bytes()?.first_chunk()?))

@@ -64,6 +64,15 @@ impl Socket<'_> {
 /// network, for a wait. They are the same whichever way the socket is reached.
 macro_rules! calls_beside_the_socket {
     () => {
+        type File = (u64, u64);
+        type Mask = ();
+        type Spare = Spare;
+        type Wait = ();
+
+        fn descriptor(&self) -> i32 {
+            self.number
+        }
+
         /// Never asked for: `LIBREUSE_LINGER=zero` is refused, since it is a matter of `close`.
         fn reset_on_close(&self) -> bool {
             false
@@ -132,15 +141,6 @@ impl Facts for Socket<'_> {
 }
 
 impl Kernel for Socket<'_> {
-    type File = (u64, u64);
-    type Mask = ();
-    type Spare = Spare;
-    type Wait = ();
-
-    fn descriptor(&self) -> i32 {
-        self.number
-    }
-
     fn option(&self, option: SocketOption) -> Option<i32> {
         sockopt::option(self.copy.as_fd(), option.into())
     }
