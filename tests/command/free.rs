@@ -2,7 +2,7 @@
 
 use crate::{
     CONTAINER, Group, assert_says, code, command_for_others, json, nobody, reuseaddr, run,
-    serve_once, server,
+    run_as_nobody, serve_once, server,
 };
 use support::{
     Folder, Program, Running, TcpState, count, own_network, program, sysctl, tcp_states, wait_until,
@@ -574,17 +574,7 @@ fn run_ends_processes_of_its_own_user_alone() {
     let library = folder.copy(support::shim(), "libreuse.so");
     own_network();
     let text = format!("import errno, socket, sys\n{}", crate::SERVER);
-    let start = |options: &[&str]| {
-        nobody()
-            .argument(&command)
-            .argument("run")
-            .arguments(options)
-            .argument("--library")
-            .argument(&library)
-            .arguments(["--ports", "5000", "/usr/bin/python3", "-I", "-u", "-c"])
-            .arguments([&text, "5000"])
-            .start()
-    };
+    let start = |options: &[&str]| run_as_nobody(&command, &library, options);
     let mut first = start(&[]);
     first.expect("listening");
     start(&[]).expect("EADDRINUSE");

@@ -30,7 +30,7 @@ mod words;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Finished, Folder, Program, Running, program, shim};
 
@@ -87,6 +87,20 @@ fn nobody() -> Program {
         "65534",
         "--clear-groups",
     ])
+}
+
+/// Starts `SERVER` on port 5000 as nobody, under `run` with these options.
+fn run_as_nobody(command: &Path, library: &Path, options: &[&str]) -> Running {
+    nobody()
+        .argument(command)
+        .argument("run")
+        .arguments(options)
+        .argument("--library")
+        .argument(library)
+        .arguments(["--ports", "5000", "/usr/bin/python3", "-I", "-u", "-c"])
+        .argument(format!("import errno, socket, sys\n{SERVER}"))
+        .argument("5000")
+        .start()
 }
 
 /// Leaves a connection in `FIN_WAIT2` soon, whose other end it keeps open; or in `TIME_WAIT`, with

@@ -2,7 +2,7 @@
 
 use crate::{
     ORPHAN, SERVER, assert_says, code, command_for_others, crash_after_serving, json, named,
-    nobody, reuseaddr, serve_once, server,
+    nobody, reuseaddr, run_as_nobody, serve_once, server,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -342,20 +342,8 @@ fn makes_the_first_restart_succeed_as_nobody() {
     let (folder, command) = prepared("reset-run");
     let library = folder.copy(support::shim(), "libreuse.so");
     crash_after_serving(&server(5000), 5000);
-    let start = |options: &[&str]| {
-        nobody()
-            .argument(&command)
-            .argument("run")
-            .arguments(options)
-            .argument("--library")
-            .argument(&library)
-            .arguments(["/usr/bin/python3", "-I", "-u", "-c"])
-            .argument(format!("import errno, socket, sys\n{SERVER}"))
-            .argument("5000")
-            .start()
-    };
-    start(&["--ports", "5000"]).expect("EADDRINUSE");
-    let mut running = start(&["--evict", "--ports", "5000"]);
+    run_as_nobody(&command, &library, &[]).expect("EADDRINUSE");
+    let mut running = run_as_nobody(&command, &library, &["--evict"]);
     running.expect("listening");
     assert_eq!(running.stderr_so_far(), "");
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Folder, Program, compile_c, program, repeats_in, reuseaddr, wait_until};
+use support::{Folder, Program, Running, compile_c, program, repeats_in, reuseaddr, wait_until};
 
 /// Binds, listens and closes for as long as its stdin is open, and then says how often that failed.
 /// A try that succeeds when it is made again soon is none: `attach` holds a copy of a listener as
@@ -49,6 +49,19 @@ fn time_of_a_whole_one(group: &str) -> Duration {
     LONGEST.min(took * 3 / 2)
 }
 
+/// Attaches, whatever was there, and asserts that no bind of the `BINDER` in there has failed.
+fn attaches_after_all(group: &str, binder: &mut Running) {
+    let said = attach(group).run();
+    assert!(said.status.success(), "{said:#?}");
+    let said = bpf(["status"]).run();
+    assert!(
+        said.stdout.contains(&format!("{group}: attached;")),
+        "{said:#?}"
+    );
+    binder.say("stop");
+    assert_eq!(binder.line(), "failed 0");
+}
+
 #[test]
 fn attach_may_be_killed_at_any_moment() {
     const TIMES: u32 = 200;
@@ -72,15 +85,7 @@ fn attach_may_be_killed_at_any_moment() {
         }
     }
     eprintln!("found attached in part: {unfinished} times of {TIMES}");
-    let said = attach(&group).run();
-    assert!(said.status.success(), "{said:#?}");
-    let said = bpf(["status"]).run();
-    assert!(
-        said.stdout.contains(&format!("{group}: attached;")),
-        "{said:#?}"
-    );
-    binder.say("stop");
-    assert_eq!(binder.line(), "failed 0");
+    attaches_after_all(&group, &mut binder);
     let said = bpf(["detach", "--cgroup", &group]).run();
     assert!(said.status.success(), "{said:#?}");
 }
@@ -403,14 +408,7 @@ fn a_limit_of_memory_leaves_nothing_that_the_next_one_does_not_complete() {
         support::wait_until("the group to be empty", || fs::remove_dir(&memory).is_ok());
     }
     eprintln!("attaches with too little memory: {failed}");
-    assert!(attach(&group).run().status.success());
-    let said = bpf(["status"]).run();
-    assert!(
-        said.stdout.contains(&format!("{group}: attached;")),
-        "{said:#?}"
-    );
-    binder.say("stop");
-    assert_eq!(binder.line(), "failed 0");
+    attaches_after_all(&group, &mut binder);
 }
 
 #[test]
