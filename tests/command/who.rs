@@ -283,6 +283,6 @@ fn finds_the_ports_of_a_program() {
     assert_eq!(crate::code(&nobody), 2);
     assert_says(
         &nobody.stderr,
-        "no program called no-such-program listens on a TCP port",
+        "none called no-such-program listens on a TCP port",
     );
 }

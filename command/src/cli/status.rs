@@ -201,13 +201,13 @@ fn wanted(targets: &[PortOrProgram]) -> Result<Option<PortSet>> {
 }
 
 fn look(wanted: Option<&PortSet>, scope: Scope) -> Result<StatusOutput> {
-    let entries = sock_diag::dump(wanted.map_or(Which::All, |wanted| Which::These(&wanted.tcp)))?;
     // Somebody who asks about a TCP port may mean the UDP port.
     let named: BTreeSet<u16> = wanted
         .map(|wanted| wanted.tcp.iter().chain(&wanted.udp).copied().collect())
         .unwrap_or_default();
     let named: Vec<u16> = named.into_iter().collect();
-    let udp = sock_diag::udp(&named);
+    let which = wanted.map_or(Which::All, |wanted| Which::These(&wanted.tcp));
+    let (entries, udp) = sock_diag::dump_with_udp(which, &named)?;
     let inodes = entries.iter().chain(&udp).map(|entry| entry.inode);
     let holders = Holders::find(inodes);
     let directions = Directions::of(&entries)?;

@@ -2,7 +2,11 @@
 //! (ip(7)).
 
 use crate::sys::proc;
+use std::cell::LazyCell;
 use std::ops::RangeInclusive;
+
+/// The [`ephemeral_ports`], read once somebody asks for them.
+pub(crate) type EphemeralPorts = LazyCell<RangeInclusive<u16>>;
 
 /// The ephemeral ports: those that the kernel gives to outgoing connections (ip(7)).
 pub(crate) fn ephemeral_ports() -> RangeInclusive<u16> {

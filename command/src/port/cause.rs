@@ -4,13 +4,12 @@ use super::direction::Direction;
 use super::socket::Socket;
 use crate::net::probe::{Outcome, Probe};
 use crate::net::sock_diag::{self, TcpState, Which};
-use crate::net::sysctl;
+use crate::net::sysctl::{self, EphemeralPorts};
 use crate::process::holders::{Holder, Holders};
 use rustix::io::Errno;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 
 /// The cause that keeps a port from being bound.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ pub(crate) fn find<'a>(
     port: u16,
     sockets: &[&'a Socket],
     probes: &[Probe],
-    ephemeral: &RangeInclusive<u16>,
+    ephemeral: &EphemeralPorts,
 ) -> Cause<'a> {
     let all = |outcome: fn(&Probe) -> Outcome| {
         !probes.is_empty() && probes.iter().all(|probe| outcome(probe) == Outcome::Bound)
@@ -142,7 +141,7 @@ pub(crate) fn find<'a>(
     let connections: Vec<&Socket> = live.into_iter().filter(|it| it.peer.is_some()).collect();
 
     let is_reusable = all(|probe| probe.reuse);
-    let is_ephemeral = ephemeral.contains(&port);
+    let is_ephemeral = || ephemeral.contains(&port);
     if !listeners.is_empty() {
         Cause::Listening(Listening {
             holders: all_holders(&listeners),
@@ -167,7 +166,7 @@ pub(crate) fn find<'a>(
             number: connections.len(),
             holders: all_holders(&connections),
             leftovers,
-            is_ephemeral: is_ephemeral && first.direction == Some(Direction::Outbound),
+            is_ephemeral: first.direction == Some(Direction::Outbound) && is_ephemeral(),
         })
     } else if leftovers.is_empty() {
         Cause::Unknown
@@ -180,7 +179,7 @@ pub(crate) fn find<'a>(
             open_ends: open_ends(&leftovers),
             sockets: leftovers,
             outgoing,
-            is_ephemeral: is_ephemeral && outgoing > 0,
+            is_ephemeral: outgoing > 0 && is_ephemeral(),
         })
     }
 }

@@ -6,10 +6,10 @@ use super::explain;
 use super::hint::{self, Hint, Scope};
 use super::socket::Socket;
 use crate::net::probe::{self, Probe};
+use crate::net::sysctl::EphemeralPorts;
 use crate::process::holders::Holder;
 use crate::process::manager::ByPid;
 use serde::Serialize;
-use std::ops::RangeInclusive;
 
 /// Why a port can be bound or not. `--json` has it under the key `verdict`.
 #[derive(Debug, Serialize)]
@@ -35,7 +35,7 @@ pub(crate) struct Diagnosis {
 pub(crate) struct Surroundings {
     pub(crate) scope: Scope,
     /// The ports that the kernel gives to outgoing connections.
-    pub(crate) ephemeral: RangeInclusive<u16>,
+    pub(crate) ephemeral: EphemeralPorts,
     pub(crate) managers: ByPid,
 }
 

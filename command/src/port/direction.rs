@@ -1,12 +1,11 @@
 //! Infers who opened a connection, which the kernel does not report.
 
 use crate::net::sock_diag::{self, SocketEntry, TcpState};
-use crate::net::sysctl;
+use crate::net::sysctl::{self, EphemeralPorts};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 
 /// Which side opened a connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -23,7 +22,7 @@ pub(crate) enum Direction {
 /// Infers who opened a connection, which the kernel does not report.
 pub(crate) struct Directions {
     listeners: HashMap<u16, Vec<SocketEntry>>,
-    pub(crate) ephemeral: RangeInclusive<u16>,
+    pub(crate) ephemeral: EphemeralPorts,
     /// Local addresses with several connections from one peer.
     shared: HashSet<(SocketAddr, IpAddr)>,
 }
@@ -46,7 +45,7 @@ impl Directions {
                 .or_default()
                 .push(listener);
         }
-        let ephemeral = sysctl::ephemeral_ports();
+        let ephemeral = EphemeralPorts::new(sysctl::ephemeral_ports);
         let mut once = HashSet::new();
         let shared = entries
             .iter()

@@ -139,11 +139,10 @@ type Unseen = (Port, u32);
 /// The processes that hold listeners and bound sockets on ports, and the ports and users of those
 /// that can't be seen.
 pub(crate) fn holdings(ports: &PortSet) -> Result<(Vec<Holding>, Vec<Unseen>)> {
-    let mut entries = sock_diag::dump(Which::These(&ports.tcp))?;
+    let (mut entries, udp) = sock_diag::dump_with_udp(Which::These(&ports.tcp), &ports.udp)?;
     entries.retain(|entry| !entry.state.has_peer());
     let of_tcp = entries.len();
     // One that is connected is a client's.
-    let udp = sock_diag::udp(&ports.udp);
     entries.extend(udp.into_iter().filter(|entry| entry.peer.port() == 0));
     let holders = Holders::find(entries.iter().map(|entry| entry.inode));
     let mut by_pid = BTreeMap::<i32, Holding>::new();

@@ -29,18 +29,36 @@ pub(crate) enum Which<'a> {
 /// addresses.
 pub(crate) fn dump(which: Which<'_>) -> Result<Vec<SocketEntry>> {
     let mut entries = dump_unordered(which)?;
-    entries.sort_by_cached_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
+    put_in_order(&mut entries);
     Ok(entries)
+}
+
+fn put_in_order(entries: &mut [SocketEntry]) {
+    entries.sort_by_cached_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
 }
 
 /// The same in the kernel's order: sorting tens of thousands takes as long as reading them.
 pub(crate) fn dump_unordered(which: Which<'_>) -> Result<Vec<SocketEntry>> {
-    read(which, u32::MAX)
+    let mut netlink = Netlink::open().context(UNREADABLE_TABLE)?;
+    read(&mut netlink, which, u32::MAX)
+}
+
+/// All TCP sockets with these local ports, as [`dump`] has them, and all UDP sockets with those, as
+/// [`udp`] has them.
+pub(crate) fn dump_with_udp(
+    which: Which<'_>,
+    of_udp: &[u16],
+) -> Result<(Vec<SocketEntry>, Vec<SocketEntry>)> {
+    let mut netlink = Netlink::open().context(UNREADABLE_TABLE)?;
+    let mut entries = read(&mut netlink, which, u32::MAX)?;
+    put_in_order(&mut entries);
+    Ok((entries, read_udp(&mut netlink, of_udp)))
 }
 
 /// All listeners in our network namespace.
 pub(crate) fn listeners() -> Result<Vec<SocketEntry>> {
-    read(Which::All, 1 << LISTEN)
+    let mut netlink = Netlink::open().context(UNREADABLE_TABLE)?;
+    read(&mut netlink, Which::All, 1 << LISTEN)
 }
 
 /// Whether a live socket is known to have the address that is wanted. `network` is what
@@ -62,10 +80,14 @@ pub(crate) fn is_held(wanted: &BindAddress, network: Option<u64>) -> io::Result<
 /// All UDP sockets with these local ports. Where the kernel can't show (CONFIG_INET_UDP_DIAG),
 /// there are none.
 pub(crate) fn udp(ports: &[u16]) -> Vec<SocketEntry> {
+    Netlink::open().map_or_else(|_| Vec::new(), |mut netlink| read_udp(&mut netlink, ports))
+}
+
+fn read_udp(netlink: &mut Netlink, ports: &[u16]) -> Vec<SocketEntry> {
     let mut entries = Vec::new();
-    let Ok(mut netlink) = Netlink::open() else {
+    if ports.is_empty() {
         return entries;
-    };
+    }
     let which = Which::These(ports);
     for family in FAMILIES {
         let request = Request::dump(family, u32::MAX)
@@ -98,9 +120,9 @@ impl Which<'_> {
     }
 }
 
-fn read(which: Which<'_>, states: u32) -> Result<Vec<SocketEntry>> {
-    const UNREADABLE: &str = "the kernel's table of TCP sockets can't be read";
-    let mut netlink = Netlink::open().context(UNREADABLE)?;
+const UNREADABLE_TABLE: &str = "the kernel's table of TCP sockets can't be read";
+
+fn read(netlink: &mut Netlink, which: Which<'_>, states: u32) -> Result<Vec<SocketEntry>> {
     let mut entries = Vec::new();
     let request = diag::of_both_families(which.port(), states);
     match netlink.ask(&request, |socket| entries.extend(which.entry(&socket))) {
@@ -110,7 +132,7 @@ fn read(which: Which<'_>, states: u32) -> Result<Vec<SocketEntry>> {
                  CONFIG_INET_DIAG, or its module could not be loaded; try `sudo modprobe tcp_diag`"
             )
         }
-        result => result.context(UNREADABLE)?,
+        result => result.context(UNREADABLE_TABLE)?,
     }
     // A table that changes while it is read may give an entry twice.
     let mut seen = HashSet::with_capacity(entries.len());
