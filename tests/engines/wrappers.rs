@@ -425,6 +425,14 @@ __attribute__((noinline)) static int call(long number, long a, long b, long c) {
     let said = check(&server);
     assert!(said.starts_with("yes: `reuseaddr run` traces"), "{said}");
     assert!(said.contains("has system calls of its own"), "{said}");
+    // And where something else starts it.
+    let started = Program::new(program(&["env"])).command(&server);
+    let preloaded = run_with(["--engine", "preload"], &started);
+    assert_eq!(second_start(&preloaded), BUSY, "the control");
+    for engine in [&[][..], &["--engine", "trace"]] {
+        let traced = run_with(engine.iter().copied(), &started);
+        assert_eq!(second_start(&traced), "listening", "{engine:?}");
+    }
 }
 
 #[test]

@@ -97,9 +97,19 @@ impl Elf {
             .any(|name| ld_preload::is_asan_runtime(Path::new(name)))
     }
 
-    /// Whether nothing in its process can call libc's `bind`, by this file alone: it does not
-    /// import it, loads and starts nothing, and needs no library but libc's own.
+    /// Whether nothing in its process can call libc's `bind`, by this file alone: neither it nor
+    /// what it needs calls it, and it loads and starts nothing.
     pub(crate) fn cannot_call_bind(&self) -> bool {
+        self.does_not_call_bind() && !self.loads && !self.starts
+    }
+
+    /// Whether only what it loads later can call libc's `bind`, by this file alone.
+    pub(crate) fn loads_what_calls_bind(&self) -> bool {
+        self.does_not_call_bind() && self.loads
+    }
+
+    /// Whether it does not import `bind`, and needs no library but libc's own.
+    fn does_not_call_bind(&self) -> bool {
         // glibc's and musl's. A program may have a `libutil.so` of its own.
         const OF_C: [&str; 8] = [
             "libc.so",
@@ -115,10 +125,7 @@ impl Elf {
         let is_of_c = |name: &String| {
             OF_C.contains(&name.as_str()) || BEGINNINGS.iter().any(|it| name.starts_with(it))
         };
-        !self.imports.contains("bind")
-            && !self.loads
-            && !self.starts
-            && self.needed.iter().all(is_of_c)
+        !self.imports.contains("bind") && self.needed.iter().all(is_of_c)
     }
 
     /// Whether it starts programs, and leaves it to others to call `bind`.

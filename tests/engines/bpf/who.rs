@@ -74,6 +74,13 @@ fn rows(folder: &Folder) -> Vec<Row> {
         }),
         None => eprintln!("skipped: go is not installed"),
     }
+    match free_pascal(folder) {
+        Some(server) => rows.push(Row {
+            what: "Free Pascal, by its own system calls",
+            program: nobody(server),
+        }),
+        None => eprintln!("skipped: fpc is not installed"),
+    }
     if can_bind_by_io_uring() {
         rows.push(Row {
             what: "bind and listen by io_uring",
@@ -90,6 +97,20 @@ fn go(folder: &Folder) -> Option<PathBuf> {
     Path::new("/usr/bin/go")
         .exists()
         .then(|| compile_go(folder, "who-go", include_str!("server.go")))
+}
+
+/// The server in Free Pascal, where that is.
+fn free_pascal(folder: &Folder) -> Option<PathBuf> {
+    if !Path::new("/usr/bin/fpc").exists() {
+        return None;
+    }
+    fs::write(folder.join("server.pas"), include_str!("server.pas")).expect("the folder is ours");
+    let built = Program::new("/usr/bin/fpc")
+        .arguments(["-v0", "-owho-pascal", "server.pas"])
+        .inside(folder.join(""))
+        .run();
+    assert!(built.status.success(), "{built:#?}");
+    Some(folder.join("who-pascal"))
 }
 
 fn can_bind_by_io_uring() -> bool {

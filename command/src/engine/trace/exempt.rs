@@ -4,6 +4,7 @@
 
 use super::ptrace::{self, Tid};
 use crate::library::elf::Elf;
+use crate::library::instructions;
 use crate::library::layout::PreloadPath;
 use crate::library::ld_preload;
 use crate::process::credentials::{Credentials, gains};
@@ -182,9 +183,12 @@ impl Preloaded {
     /// Whether the dynamic linker loads the library into the program that a tracee has just
     /// executed, and the program may call it.
     fn serves(&self, tid: Tid) -> bool {
-        let Ok(Some(elf)) = Elf::read(&PathBuf::from(format!("/proc/{tid}/exe"))) else {
+        let exe = PathBuf::from(format!("/proc/{tid}/exe"));
+        let Ok(Some(elf)) = Elf::read(&exe) else {
             return false;
         };
+        // Free Pascal's programs with threads load libraries as well.
+        let by_itself = || elf.loads_what_calls_bind() && instructions::serves_by_itself(&exe);
         let fits = self
             .kinds
             .iter()
@@ -193,6 +197,7 @@ impl Preloaded {
         fits && !elf.go
             && !elf.cannot_call_bind()
             && !elf.starts_and_binds_nothing()
+            && !by_itself()
             && !is_secure(tid, elf.class)
             && is_in_environment_of(tid, |entry| match elf.libc() {
                 // In another root or mount namespace it need not be there.
