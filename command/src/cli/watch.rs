@@ -185,7 +185,7 @@ fn report(due: &Due, arguments: &Arguments, repeats: &mut Repeats) -> Result<()>
     });
     let kind = finding.kind();
     let is_same = due.kind.as_ref() == Some(&kind) && finding.evicted.is_none();
-    repeats.reported(seen, kind);
+    repeats.reported(&due.key, kind);
     if arguments.json {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let event = Event {

@@ -4,6 +4,7 @@
 use super::seen::{Protocol, Seen};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// The pause after the first report of a failure, doubled after each until the longest.
@@ -13,13 +14,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A failure that was not seen for this long counts as new.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// Identifies a failure: the program, where it runs, and the port.
-#[derive(Debug, Eq, Hash, PartialEq)]
-struct Key {
+/// With so many failures, addresses of one port are no longer told apart: a program can try
+/// millions.
+const MANY: usize = 1000;
+
+/// Identifies a failure: the program, where it runs, and the address.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Key {
     place: String,
     name: String,
     network: Option<String>,
     protocol: Protocol,
+    address: Option<IpAddr>,
     port: u16,
 }
 
@@ -30,6 +36,7 @@ impl Key {
             name: seen.name.clone(),
             network: seen.known.network.as_ref().map(|(_, name)| name.clone()),
             protocol: seen.protocol,
+            address: Some(seen.address.ip()),
             port: seen.address.port(),
         }
     }
@@ -56,6 +63,7 @@ pub(crate) struct Repeats(HashMap<Key, Reported>);
 /// Repeated failures that are due, reported in one line.
 pub(crate) struct Due {
     pub(crate) seen: Box<Seen>,
+    pub(crate) key: Key,
     pub(crate) times: usize,
     /// The diagnosis that was reported last; `None` for a new failure.
     pub(crate) kind: Option<String>,
@@ -65,7 +73,11 @@ impl Repeats {
     /// Counts a failure.
     pub(crate) fn take(&mut self, seen: Box<Seen>) {
         let now = Instant::now();
-        match self.0.entry(Key::of(&seen)) {
+        let mut key = Key::of(&seen);
+        if self.0.len() >= MANY && !self.0.contains_key(&key) {
+            key.address = None;
+        }
+        match self.0.entry(key) {
             Entry::Occupied(mut there) => {
                 let state = there.get_mut();
                 state.unreported += seen.times;
@@ -87,8 +99,8 @@ impl Repeats {
     }
 
     /// Records the diagnosis that was reported for a failure, and sets when the next one is due.
-    pub(crate) fn reported(&mut self, seen: &Seen, kind: String) {
-        if let Some(state) = self.0.get_mut(&Key::of(seen)) {
+    pub(crate) fn reported(&mut self, key: &Key, kind: String) {
+        if let Some(state) = self.0.get_mut(key) {
             // Less and less often, as long as nothing changes.
             state.pause = if state.kind.as_ref() == Some(&kind) {
                 LONGEST_PAUSE.min(state.pause * 2)
@@ -107,20 +119,25 @@ impl Repeats {
         self.0.retain(|_, state| {
             state.first.is_some() || state.unreported > 0 || now < state.seen_at + FORGOTTEN
         });
-        let state = self
+        let (key, state) = self
             .0
-            .values_mut()
-            .filter(|state| state.due <= now && (state.first.is_some() || state.last.is_some()))
-            .min_by_key(|state| (state.first.is_none(), state.due))?;
+            .iter_mut()
+            .filter(|(_, state)| {
+                state.due <= now && (state.first.is_some() || state.last.is_some())
+            })
+            .min_by_key(|(_, state)| (state.first.is_none(), state.due))?;
+        let key = key.clone();
         if let Some(seen) = state.first.take() {
             return Some(Due {
                 times: seen.times,
                 seen,
+                key,
                 kind: None,
             });
         }
         Some(Due {
             seen: state.last.take()?,
+            key,
             times: std::mem::take(&mut state.unreported),
             kind: state.kind.clone(),
         })

@@ -1,13 +1,13 @@
 //! Observes a program that could not bind at that moment: many exit at once.
 
-use crate::engine::bpf::failures::{FailedCall, Failure, Failures};
+use crate::engine::bpf::failures::{Counted, FailedCall, Failure, Failures};
 use crate::output;
 use crate::process::holders;
 use crate::process::info::ProcessInfo;
 use crate::process::users;
 use crate::sys::scheduling::without_preemption;
 use anyhow::{Result, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_type;
@@ -107,10 +107,16 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<Observation>) -> Result<()> {
 /// would delay the look at all others.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
+/// How often it asks for what was only counted, as long as there may be something.
+const COUNTED_PAUSE: Duration = Duration::from_secs(1);
+
 struct Reader {
     /// The ports that are wanted, in order; all, if there is none.
     ports: Vec<u16>,
     known: HashMap<i32, (Instant, Arc<Known>)>,
+    /// The last failure that was reported of those that are only counted now.
+    counted: HashMap<Counted, Box<Seen>>,
+    counted_at: Instant,
 }
 
 impl Reader {
@@ -118,6 +124,8 @@ impl Reader {
         Self {
             ports,
             known: HashMap::new(),
+            counted: HashMap::new(),
+            counted_at: Instant::now(),
         }
     }
 
@@ -125,7 +133,11 @@ impl Reader {
     fn read(mut self, mut failures: Failures, to: &Sender<Observation>) {
         loop {
             let mut fds = [PollFd::new(&failures, PollFlags::IN)];
-            match poll(&mut fds, None) {
+            let pause = Timespec::try_from(COUNTED_PAUSE).ok();
+            match poll(
+                &mut fds,
+                pause.as_ref().filter(|_| !self.counted.is_empty()),
+            ) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
@@ -142,7 +154,37 @@ impl Reader {
                     return;
                 }
             }
+            if !self.report_counted(&failures, to) {
+                return;
+            }
         }
+    }
+
+    /// Reports what was only counted, of those that have stopped. Returns whether somebody wants
+    /// it.
+    fn report_counted(&mut self, failures: &Failures, to: &Sender<Observation>) -> bool {
+        let now = Instant::now();
+        if self.counted.is_empty() || now < self.counted_at + COUNTED_PAUSE {
+            return true;
+        }
+        self.counted_at = now;
+        for (whose, times) in failures.take_counted() {
+            let Some(seen) = self.counted.remove(&whose) else {
+                continue;
+            };
+            let seen = Box::new(Seen {
+                at: now,
+                times,
+                ..*seen
+            });
+            if to.send(Observation::Failed(seen)).is_err() {
+                return false;
+            }
+        }
+        // What the kernel has forgotten, or has reported with the next one.
+        self.counted
+            .retain(|_, seen| now < seen.at + 5 * COUNTED_PAUSE);
+        true
     }
 
     fn observation(&mut self, failure: Failure) -> Option<Observation> {
@@ -170,7 +212,8 @@ impl Reader {
             .known
             .entry(failure.pid)
             .or_insert_with(|| (at, Arc::new(Known::of(&failure))));
-        Some(Observation::Failed(Box::new(Seen {
+        let whose = failure.counted();
+        let seen = Box::new(Seen {
             at,
             call: failure.call,
             protocol,
@@ -181,7 +224,11 @@ impl Reader {
             name: failure.name,
             times: failure.unreported + 1,
             known: known.clone(),
-        })))
+        });
+        if failure.is_last {
+            self.counted.insert(whose, seen.clone());
+        }
+        Some(Observation::Failed(seen))
     }
 }
 

@@ -1,5 +1,5 @@
-{ The same in Free Pascal, whose run-time library makes system calls of its own in a dynamic program,
-  as one with threads is. }
+{ The same in Free Pascal, whose run-time library makes system calls of its own in a dynamic
+  program, as one with threads is. }
 program server;
 
 uses cthreads, sockets;

@@ -3,8 +3,8 @@
 //!
 //! A program at the entry stores the arguments, and one at the exit reports them if the call failed
 //! so. It also reports when the same thread then binds the socket after all, as with libreuse.
-//! Of a process that fails a thousand times a second on one port most are only counted, so that it
-//! leaves room for the others. Dropping `Failures` removes everything.
+//! Of a process that fails a thousand times a second on one address most are only counted, so that
+//! it leaves room for the others. Dropping `Failures` removes everything.
 
 use super::asm::{
     Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK,
@@ -18,8 +18,10 @@ use libreuse_rules::endpoint::Endpoint;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Which call has failed.
@@ -53,13 +55,29 @@ pub(crate) struct Failure {
     pub(crate) descriptor: i32,
     /// The address that was passed to `bind`.
     pub(crate) address: Option<Endpoint>,
-    /// How many failures of this process on this port were counted, and not reported, before it.
+    /// How many failures of this process on this address were counted, and not reported, before it.
     pub(crate) unreported: usize,
+    /// Whether those that follow at once are only counted.
+    pub(crate) is_last: bool,
+}
+
+/// The process and the address of failures that are counted together; `listen` has no address.
+pub(crate) type Counted = (i32, Option<(IpAddr, u16)>);
+
+impl Failure {
+    pub(crate) fn counted(&self) -> Counted {
+        let address = self.address.map(SocketAddr::from);
+        (
+            self.pid,
+            address.map(|address| (address.ip(), address.port())),
+        )
+    }
 }
 
 /// The attached programs; dropping it detaches them.
 pub(crate) struct Failures {
     ring: Ring,
+    rates: OwnedFd,
     /// Their perf events; closing them detaches the programs.
     _events: Vec<OwnedFd>,
 }
@@ -71,7 +89,7 @@ struct Maps<'a> {
     calls: BorrowedFd<'a>,
     /// The descriptors that a thread could not bind.
     failed: BorrowedFd<'a>,
-    /// How often each process has failed lately on each port.
+    /// How often each process has failed lately on each address.
     rates: BorrowedFd<'a>,
     ring: BorrowedFd<'a>,
 }
@@ -93,7 +111,9 @@ const OF_DESCRIPTOR: usize = 32;
 const OUTCOME: usize = 40;
 const OF_ADDRESS: usize = 48;
 const ADDRESS_ROOM: usize = 32;
+/// Both of four bytes.
 const UNREPORTED: usize = 80;
+const NUMBER_IN_WINDOW: usize = 84;
 
 // The stack, downwards.
 const KEY: i16 = -16;
@@ -101,12 +121,14 @@ const KEY: i16 = -16;
 const KEY_DESCRIPTOR: i16 = KEY + 8;
 const VALUE: i16 = -32;
 const EVENT: i16 = -136;
-/// The process, and the port, which is 0 for `listen`.
-const RATE_KEY: i16 = EVENT - 8;
+/// The process, and the address, which is 0 for `listen`.
+const RATE_KEY: i16 = EVENT - 32;
+const RATE_KEY_LENGTH: u32 = 32;
 const RATE: i16 = RATE_KEY - 24;
+const RATE_LENGTH: u32 = 24;
 
-/// How many failures of one process on one port are reported in each window; the others are only
-/// counted, and reported with the next one, if there is one.
+/// How many failures of one process on one address are reported in each window; the others are only
+/// counted, and reported with the next one, or after the window.
 const EACH: i32 = 100;
 const WINDOW_NS: i32 = 1_000_000_000;
 
@@ -167,7 +189,7 @@ impl Failures {
         };
         let calls = kept("reuse_calls", 8, KEPT)?;
         let failed = kept("reuse_failed", 16, 4)?;
-        let rates = kept("reuse_rates", 8, 24)?;
+        let rates = kept("reuse_rates", RATE_KEY_LENGTH, RATE_LENGTH)?;
         let tracefs = tracefs().map_err(|error| refused(error, "tracefs (CONFIG_FTRACE)"))?;
         let maps = Maps {
             calls: calls.as_fd(),
@@ -199,8 +221,50 @@ impl Failures {
         }
         Ok(Self {
             ring,
+            rates,
             _events: events,
         })
+    }
+
+    /// Takes what was only counted of processes that have not failed since, as those that have
+    /// exited.
+    pub(crate) fn take_counted(&self) -> Vec<(Counted, usize)> {
+        let map = self.rates.as_fd();
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        // Where the last one has gone meanwhile, it begins anew.
+        while let Ok(Some(key)) = sys::next_key(map, keys.last().map(Vec::as_slice)) {
+            keys.push(key);
+            if keys.len() == UNDER_WAY as usize {
+                break;
+            }
+        }
+        let now = clock_gettime(ClockId::Monotonic);
+        let now = now.tv_sec * i64::from(WINDOW_NS) + now.tv_nsec;
+        keys.iter()
+            .filter_map(|key| {
+                let mut rate = [0; RATE_LENGTH as usize];
+                sys::lookup(map, key, &mut rate).ok()?;
+                let [begin, _, count] = [WINDOW_BEGIN, IN_WINDOW, ONLY_COUNTED].map(|at| {
+                    let bytes = rate.get(usize::try_from(at).ok()?..)?.first_chunk::<8>()?;
+                    Some(i64::from_ne_bytes(*bytes))
+                });
+                if now - begin? <= i64::from(WINDOW_NS) {
+                    return None;
+                }
+                // Whoever fails again begins anew.
+                sys::delete(map, key).ok()?;
+                let count = usize::try_from(count?).ok().filter(|&count| count > 0)?;
+                let (process, address) = key.split_first_chunk::<8>()?;
+                let address = if address.iter().all(|&byte| byte == 0) {
+                    None
+                } else {
+                    Some(SocketAddr::from(Endpoint::decode(address)?))
+                };
+                let process = i32::try_from(u64::from_ne_bytes(*process)).ok()?;
+                let address = address.map(|address| (address.ip(), address.port()));
+                Some(((process, address), count))
+            })
+            .collect()
     }
 
     /// Whether some may have been lost since this was last asked: they came faster than they were
@@ -418,14 +482,30 @@ fn report(a: &mut Assembler, maps: Maps<'_>) {
     a.call(Helper::RingOutput);
 }
 
-/// Goes on only if not too many failures of this process on this port were reported in this window,
-/// with the number of those that were only counted before in the report.
+/// Goes on only if not too many failures of this process on this address were reported in this
+/// window, with the number of those that were only counted before in the report.
 fn limit(a: &mut Assembler, rates: BorrowedFd<'_>) {
     a.load(Size::Double, R3, STACK, KEY);
     a.compute(Arithmetic::ShiftRight, R3, 32);
-    a.store(Size::Word, STACK, RATE_KEY, R3);
-    a.load(Size::Half, R3, STACK, at(OF_ADDRESS) + 2);
-    a.store(Size::Word, STACK, RATE_KEY + 4, R3);
+    a.store(Size::Double, STACK, RATE_KEY, R3);
+    // Family, port and IPv4's address; of IPv6 its address, and not the flow.
+    a.load(Size::Double, R3, STACK, at(OF_ADDRESS));
+    a.store(Size::Double, STACK, RATE_KEY + 8, R3);
+    a.store_number(Size::Double, STACK, RATE_KEY + 16, 0);
+    a.store_number(Size::Double, STACK, RATE_KEY + 24, 0);
+    a.load(Size::Half, R3, STACK, at(OF_ADDRESS));
+    a.jump_if(R3, Jump::NotEqual, libc::AF_INET6, "counted");
+    a.store_number(Size::Word, STACK, RATE_KEY + 12, 0);
+    for word in [8, 16] {
+        a.load(Size::Double, R3, STACK, at(OF_ADDRESS + word));
+        a.store(
+            Size::Double,
+            STACK,
+            RATE_KEY + 8 + i16::try_from(word).unwrap_or(i16::MAX),
+            R3,
+        );
+    }
+    a.label("counted");
     a.call(Helper::GetTime);
     a.copy(R8, R0);
     a.map(R1, rates);
@@ -460,8 +540,9 @@ fn limit(a: &mut Assembler, rates: BorrowedFd<'_>) {
     a.label("reported");
     a.compute(Arithmetic::Add, R1, 1);
     a.store(Size::Double, R0, IN_WINDOW, R1);
+    a.store(Size::Word, STACK, at(NUMBER_IN_WINDOW), R1);
     a.load(Size::Double, R1, R0, ONLY_COUNTED);
-    a.store(Size::Double, STACK, at(UNREPORTED), R1);
+    a.store(Size::Word, STACK, at(UNREPORTED), R1);
     a.store_number(Size::Double, R0, ONLY_COUNTED, 0);
 }
 
@@ -481,6 +562,10 @@ fn decode(record: &[u8]) -> Option<Failure> {
     let wide = |at: usize| {
         let bytes = record.get(at..)?.first_chunk::<8>()?;
         Some(u64::from_ne_bytes(*bytes))
+    };
+    let narrow = |at: usize| {
+        let bytes = record.get(at..)?.first_chunk::<4>()?;
+        i32::try_from(u32::from_ne_bytes(*bytes)).ok()
     };
     let low = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
     let thread = wide(THREAD)?;
@@ -509,6 +594,7 @@ fn decode(record: &[u8]) -> Option<Failure> {
         } else {
             None
         },
-        unreported: usize::try_from(wide(UNREPORTED)?).ok()?,
+        unreported: usize::try_from(narrow(UNREPORTED)?).ok()?,
+        is_last: narrow(NUMBER_IN_WINDOW)? >= EACH,
     })
 }
