@@ -448,7 +448,7 @@ fn takes_an_installed_library_of_its_own_version_first() {
 
     for (version, says) in [
         (Some("0.1.9"), "is of version 0.1.9"),
-        (None, "does not tell its version"),
+        (None, "names no version"),
     ] {
         let other = of_version(&folder, version);
         let finished = started();

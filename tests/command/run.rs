@@ -481,7 +481,7 @@ fn asks_the_dynamic_linker_where_there_is_a_doubt() {
         .argument("true")
         .run();
     assert_eq!(code(&refused), 125, "{refused:#?}");
-    assert_says(&refused.stderr, "the dynamic linker leaves the library out");
+    assert_says(&refused.stderr, "the dynamic linker ignores the library");
 }
 
 #[test]

@@ -358,7 +358,7 @@ fn brings_a_crashing_service_back_to_its_port() {
             "Environment=",
             "LD_PRELOAD=/opt/test/libreuse.so:/usr/lib/other.so",
         ),
-        ("ExecStart=", "env is told to remove LD_PRELOAD"),
+        ("ExecStart=", "an option of env removes LD_PRELOAD"),
         (
             "Type=exec",
             "override.conf comes after 50-libreuse.conf and sets LD_PRELOAD",

@@ -228,6 +228,10 @@ fn next_prints_a_port_that_can_be_bound() {
     let none = next(&["5000-5001"]);
     assert_eq!(code(&none), 1, "{none:#?}");
     assert_says(&none.stderr, "none of the ports 5000-5001 can be bound");
+    let mut last = server(65535).start();
+    last.expect("listening");
+    let none = next(&["65535"]);
+    assert_eq!(none.stderr, "reuseaddr: port 65535 can't be bound\n");
     for (wrong, why) in [
         ("0", "port 0"),
         ("no-such-service", "services that /etc/services names"),

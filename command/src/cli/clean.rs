@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if !drop_ins.is_empty() && !arguments.dry_run {
         let user = if user { " --user" } else { "" };
         output::info(&format!(
-            "The services run on as they were started. For those to come:\n    \
+            "Services that run are unchanged. For their next start:\n    \
              systemctl{user} daemon-reload"
         ));
     }

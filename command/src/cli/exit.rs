@@ -53,7 +53,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
                 "0",
                 "every PORT can be bound now; or, with --listening, something listens on it",
             ),
-            ("1", "the time is up, and that is not so"),
+            ("1", "the time was up first"),
             (
                 "2",
                 "you may not bind it, or the answer could not be found out",
@@ -63,8 +63,8 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
     (
         "watch",
         &[
-            ("0", "nobody reads what it prints any more"),
-            ("2", "it may not or can't watch, or an option is wrong"),
+            ("0", "the reader of its stdout has gone"),
+            ("2", "permission is missing, or the kernel can't do it"),
         ],
     ),
     (
@@ -72,10 +72,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "no leftover is on the ports any more"),
             ("1", "some are left"),
-            (
-                "2",
-                "it may not or can't end any of them, or was asked for what can't be",
-            ),
+            ("2", "permission is missing, or the kernel can't do it"),
         ],
     ),
     (
@@ -85,7 +82,10 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
                 "0",
                 "every PORT can be bound now; or, with --dry-run, could be",
             ),
-            ("1", "all was done that may be, and some PORT is still busy"),
+            (
+                "1",
+                "all that is allowed was done, and some PORT is still busy",
+            ),
             (
                 "2",
                 "a process that holds a PORT may not be terminated, or you did not agree; none was",
@@ -97,7 +97,10 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "every socket of the port is armed"),
             ("1", "there was nothing to arm, or not all of it could be"),
-            ("2", "it may not, or was asked for what can't be"),
+            (
+                "2",
+                "permission is missing, or PORT and PID name nothing that can be armed",
+            ),
         ],
     ),
     (
@@ -113,7 +116,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "done; of `status`, something is attached"),
             ("1", "of `status` and `detach`, nothing was attached there"),
-            ("2", "not done, or it may not be"),
+            ("2", "not done, or permission is missing"),
         ],
     ),
     (

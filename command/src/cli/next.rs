@@ -1,6 +1,7 @@
 //! Prints a free port.
 
 use super::{exit, options};
+use crate::net::sysctl;
 use crate::output;
 use crate::port::bindable::{Bind, Bindable};
 use crate::port::port_list::{self, PortList};
@@ -55,10 +56,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         (Bindable::NoAddress, Some(address)) => {
             format!("this machine does not have {address}; `ip address` shows those that it has")
         }
-        _ => format!(
-            "none of the ports {} can be bound",
-            port_list::spelled(&ports)
-        ),
+        _ => {
+            let which = match *ports.as_slice() {
+                [port] => format!("port {port} can't be bound"),
+                _ => format!(
+                    "none of the ports {} can be bound",
+                    port_list::spelled(&ports)
+                ),
+            };
+            let why = if last == Bindable::Denied {
+                format!(
+                    ": those below {} take root or CAP_NET_BIND_SERVICE",
+                    sysctl::lowest_unprivileged()
+                )
+            } else {
+                String::new()
+            };
+            which + &why
+        }
     });
     Ok(exit::NO)
 }

@@ -455,7 +455,7 @@ fn summary(answer: &StatusOutput, scope: Scope) -> String {
         };
     }
     if described.len() > FEW {
-        text += &paragraph("", "", "`reuseaddr status PORT` says of each what to do.");
+        text += &paragraph("", "", "`reuseaddr status PORT` shows for each what to do.");
     }
     for (common, ports) in alike {
         let range = spelled(&ports);

@@ -29,7 +29,7 @@ impl Installed {
         }
         if access(&path, Access::READ_OK).is_err() {
             bail!(
-                "{shown} can't be read, so the dynamic linker would leave it out. Check the path \
+                "{shown} can't be read, so the dynamic linker would ignore it. Check the path \
                  and its permissions"
             );
         }
@@ -48,7 +48,7 @@ impl Installed {
     pub(super) fn version(&self) -> String {
         match &self.elf.version {
             Some(version) => format!("is of version {version}"),
-            None => "does not tell its version".into(),
+            None => "names no version".into(),
         }
     }
 }

@@ -78,7 +78,7 @@ fn of_problem(problem: &Problem) -> String {
         ),
         Problem::NoPlace(why) => why.clone(),
         Problem::LeftOut { complaint } => format!(
-            "the dynamic linker leaves the library out{}{complaint}",
+            "the dynamic linker ignores the library{}{complaint}",
             if complaint.is_empty() { "" } else { ": " }
         ),
         Problem::LinkerFails { linker, error } => {
@@ -92,7 +92,7 @@ fn of_problem(problem: &Problem) -> String {
             format!("{} removes LD_PRELOAD, {line}", script.display())
         }
         Problem::WrapperDropsLibrary { wrapper } => {
-            format!("{wrapper} is told to remove LD_PRELOAD from the environment")
+            format!("an option of {wrapper} removes LD_PRELOAD from the environment")
         }
         Problem::NotInRoot { program, root } => format!(
             "{} becomes the root of {program}, and the library is not in there",

@@ -26,12 +26,12 @@ pub(crate) fn process(pid: u32) -> Result<Report> {
     let maps = maps(&process).with_context(|| {
         if getuid().is_root() {
             format!(
-                "even root may not look into process {pid} here: CAP_SYS_PTRACE is missing, or a \
+                "even root may not inspect process {pid} here: CAP_SYS_PTRACE is missing, or a \
                  security module forbids it"
             )
         } else {
             format!(
-                "you may not look into process {pid}; root may: `sudo reuseaddr check --pid {pid}`"
+                "you may not inspect process {pid}; root may: `sudo reuseaddr check --pid {pid}`"
             )
         }
     })?;

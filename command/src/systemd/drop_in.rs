@@ -145,7 +145,7 @@ fn ours(file: &Path) -> Result<()> {
         fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
     if !text.starts_with(FIRST_LINE) {
         bail!(
-            "{} was not written by this command, and is left alone; see to it yourself",
+            "{} was not written by this command, and is left alone; remove it by hand",
             file.display()
         );
     }

@@ -159,7 +159,7 @@ fn text(answer: &BpfOutput) -> String {
         text += &paragraph(
             "",
             "",
-            "As it was attached; root is also told which ports are served.",
+            "This is what was attached. As root it also shows which ports are served.",
         );
     }
     text
