@@ -56,24 +56,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         (Bindable::NoAddress, Some(address)) => {
             format!("this machine does not have {address}; `ip address` shows those that it has")
         }
-        _ => {
-            let which = match *ports.as_slice() {
-                [port] => format!("port {port} can't be bound"),
-                _ => format!(
-                    "none of the ports {} can be bound",
-                    port_list::spelled(&ports)
-                ),
-            };
-            let why = if last == Bindable::Denied {
-                format!(
-                    ": those below {} take root or CAP_NET_BIND_SERVICE",
-                    sysctl::lowest_unprivileged()
-                )
-            } else {
-                String::new()
-            };
-            which + &why
-        }
+        (Bindable::Denied, _) => format!(
+            "{}: those below {} take root or CAP_NET_BIND_SERVICE",
+            none_of(&ports),
+            sysctl::lowest_unprivileged()
+        ),
+        _ => none_of(&ports),
     });
     Ok(exit::NO)
+}
+
+/// Says that none of them will do.
+fn none_of(ports: &[u16]) -> String {
+    let spelled = port_list::spelled(ports);
+    if ports.len() == 1 {
+        format!("port {spelled} can't be bound")
+    } else {
+        format!("none of the ports {spelled} can be bound")
+    }
 }
