@@ -37,8 +37,8 @@ pub(super) fn page() -> String {
     page.section("ENVIRONMENT");
     page.words(
         "Read once, when the library is loaded. A wrong value, or an unknown variable with this \
-         prefix, is reported in one line on stderr, unless LIBREUSE_LOG is off or error, and the default \
-         applies.",
+         prefix, is reported in one line on stderr, unless LIBREUSE_LOG is off or error, and the \
+         default applies.",
     );
     for setting in &SETTINGS {
         let meaning = format!(
