@@ -336,14 +336,21 @@ impl Tracer {
                     return Ok(());
                 }
             }
-            (
-                Some(Call::Bind {
-                    fd,
-                    address,
-                    length,
-                }),
-                _,
-            ) if value == 0 && self.settings.reuse_port => {
+            (Some(Call::Accept), _) if value >= 0 => self.progress.accepted(),
+            (Some(call), _) if value == 0 => self.succeeded(tid, call, carried),
+            _ => {}
+        }
+        ptrace::resume(tid, 0)
+    }
+
+    /// Keeps to the settings after a call that has succeeded.
+    fn succeeded(&mut self, tid: Tid, call: Call, carried: bool) {
+        match call {
+            Call::Bind {
+                fd,
+                address,
+                length,
+            } if self.settings.reuse_port => {
                 let address = read_address(tid, address, length);
                 if self.is_selected(tid) {
                     self.briefly(tid, fd, |settings, socket| {
@@ -351,16 +358,13 @@ impl Tracer {
                     });
                 }
             }
-            (
-                Some(Call::SetOption {
-                    fd,
-                    level,
-                    name,
-                    value: place,
-                    length,
-                }),
-                _,
-            ) if value == 0 => {
+            Call::SetOption {
+                fd,
+                level,
+                name,
+                value: place,
+                length,
+            } => {
                 let mut bytes = [0; 4];
                 let option = SocketOption::at(level, name)
                     .filter(|_| length >= 4 && ptrace::read(tid, place, &mut bytes) == 4);
@@ -371,10 +375,8 @@ impl Tracer {
                     });
                 }
             }
-            (Some(Call::Accept), _) if value >= 0 => self.progress.accepted(),
             _ => {}
         }
-        ptrace::resume(tid, 0)
     }
 
     /// Runs a sequence that makes no call of the program's, and so neither waits nor needs the
