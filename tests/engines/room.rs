@@ -1,7 +1,8 @@
 //! Tests the tracer short of resources: 128 busy threads, or no thread or process for itself.
 
 use crate::{nobody, run_with, status, victim, victim_file};
-use support::{Folder, Program, compile_c, own_network, program, wait_until};
+use std::fs;
+use support::{Folder, Program, compile_c, own_network, program, slowness, wait_until};
 
 /// A program with 128 threads that call `connect` in a loop, and one that binds and listens.
 const BUSY: &str = r#"
@@ -58,6 +59,49 @@ fn lets_each_of_128_threads_have_its_turn() {
     let busy = Program::new(compile_c("busy", BUSY, &["-static", "-pthread"]));
     let traced = run_with(["--ports", "5000", "--trace-limit", "300s"], &busy);
     assert_eq!(traced.output(), "in turn\n");
+}
+
+/// Starts 1 000 threads that sleep, and waits for a line.
+const MANY: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static void *sleeps(void *nothing)
+{
+    pause();
+    return nothing;
+}
+int main(void)
+{
+    pthread_t thread;
+    pthread_attr_t small;
+    int threads = 0;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 65536);
+    while (threads < 1000 && pthread_create(&thread, &small, sleeps, NULL) == 0)
+        threads++;
+    printf("%d\n", threads);
+    fflush(stdout);
+    return getchar();
+}
+"#;
+
+/// The tracer does not look at each sleeping thread at each stop of another one, which took it 2 s
+/// and more of the processor's time where it takes 0.1 s.
+#[test]
+fn looks_at_few_of_a_thousand_threads_that_sleep() {
+    own_network();
+    let many = Program::new(compile_c("many", MANY, &["-static", "-pthread"]));
+    let mut program = run_with(["--trace-limit", "300s"], &many).start();
+    program.expect("1000");
+    let stat = format!("/proc/{}/stat", status(program.pid(), "TracerPid"));
+    let stat = fs::read_to_string(stat).expect("it is traced");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let ticks = fields.split(' ').skip(11).take(2);
+    let ticks: u32 = ticks
+        .map(|field| field.parse::<u32>().expect("a number"))
+        .sum();
+    assert!(ticks < 60 * slowness(), "{ticks} ticks");
 }
 
 /// In a seccomp sandbox where clone3(2), with which glibc creates threads, fails with EPERM, as in

@@ -47,7 +47,7 @@ pub(super) fn follow(
         inbox,
         threads: Vec::new(),
         sequences: 0,
-        is_busy: false,
+        in_a_row: 0,
         next_deadline: None,
     };
     ptrace::block_sigchld();
@@ -71,8 +71,8 @@ struct Tracer {
     threads: Vec<JoinHandle<()>>,
     /// How many sequences there have been: the number of the next one.
     sequences: u64,
-    /// Whether there was a stop at the last look.
-    is_busy: bool,
+    /// How many stops were handled since each tracee had its turn, or none had stopped.
+    in_a_row: usize,
     /// When the next call is to be ended that waits for too long, see `interrupted`.
     next_deadline: Option<Instant>,
 }
@@ -113,6 +113,9 @@ impl Tracer {
     fn step(&mut self) -> io::Result<()> {
         /// How long to sleep without looking for stops: not every exit sends SIGCHLD.
         const LONGEST: Duration = Duration::from_secs(1);
+        /// How many tracees to look at for each stop, on average: of thousands of threads nearly
+        /// all sleep.
+        const LOOKS: usize = 16;
         while let Ok(message) = self.inbox.try_recv() {
             self.receive(message);
         }
@@ -126,15 +129,16 @@ impl Tracer {
             Some((tid, stop)) if self.holds(tid, stop) => self.give_each_its_turn(),
             Some((tid, stop)) => {
                 self.stopped(tid, stop);
-                if self.is_busy {
+                self.in_a_row += 1;
+                if self.in_a_row > 1 && self.in_a_row * LOOKS > self.tracees.len() {
                     self.give_each_its_turn();
                 }
                 true
             }
             None => false,
         };
-        self.is_busy = is_news;
         if !is_news {
+            self.in_a_row = 0;
             let next = self.next_deadline;
             let next = next.map_or(LONGEST, |next| next.saturating_duration_since(now));
             ptrace::sleep(left.min(LONGEST).min(next));
@@ -146,6 +150,7 @@ impl Tracer {
     /// at any of them shows the newest one, so that the older ones of many busy threads would wait
     /// for ever.
     fn give_each_its_turn(&mut self) -> bool {
+        self.in_a_row = 0;
         let known: Vec<Tid> = self.tracees.keys().copied().collect();
         let mut is_news = false;
         for tid in known {
