@@ -226,7 +226,8 @@ int main(void)
     for (int i = 0; i < 100000000; i++) {
         int listener = socket(AF_INET, SOCK_STREAM, 0), option = -1;
         socklen_t length = sizeof option;
-        // One a round, anywhere in it: of a timer that goes on, a slow machine would only run the handler.
+        // One a round, anywhere in it. By a periodic timer a slow machine would run nothing but
+        // the handler.
         struct itimerval soon = {{0, 0}, {0, 50 + i * 37 % 1500}};
         setitimer(ITIMER_REAL, &soon, NULL);
         if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0) {
