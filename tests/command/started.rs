@@ -173,7 +173,7 @@ fn follows_commands_that_start_another() {
             .run();
         assert_eq!(code(&finished), 0, "{finished:#?}");
         assert_says(&finished.stderr, "engine trace: ");
-        assert_says(&finished.stderr, "to remove LD_PRELOAD");
+        assert_says(&finished.stderr, "removes LD_PRELOAD");
     }
     // Root's su keeps the environment, unless it is to log in.
     assert_eq!(code(&check().arguments(["su", "nobody"]).run()), 0);
