@@ -181,11 +181,11 @@ fn attaches_to_units_of_every_kind() {
         "systemd knows no unit missing.service, and no user's manager runs one",
         "idle.slice does not run, so it has no control group yet: `sudo systemctl start idle.slice`",
         "bpf: detached from /system.slice/named.service",
-        "bpf: nothing of ours was attached at named.service other: 1",
+        "bpf: libreuse was not attached at named.service other: 1",
         "bpf: detached from /system.slice/scoped.scope",
         "bpf: detached from /system.slice/system-made.slice/made@5680.service",
         "bpf: detached from /one.slice",
-        "bpf: nothing of ours was attached at idle.service idle: 1",
+        "bpf: libreuse was not attached at idle.service idle: 1",
         "nothing is left",
     ] {
         assert!(words.contains(expected), "{expected} in:\n{output}");

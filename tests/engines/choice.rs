@@ -242,7 +242,7 @@ fn waits_where_nobody_may_trace() {
     wait_until("the warning", || {
         server
             .stderr_so_far()
-            .contains("a seccomp filter forbids to trace")
+            .contains("a seccomp filter forbids tracing")
     });
     server.kill();
     // Nothing to wait for is named: it is started all the same.

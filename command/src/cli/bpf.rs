@@ -233,10 +233,7 @@ fn detach(arguments: &Detach) -> Result<u8> {
             (Some(group), _) => group,
             (None, Some(unit)) if unit.exists != Some(false) => {
                 debug!("{error:#}");
-                output::info(&format!(
-                    "bpf: nothing of ours was attached at {}",
-                    unit.name
-                ));
+                output::info(&format!("bpf: libreuse was not attached at {}", unit.name));
                 return Ok(exit::NO);
             }
             _ => return Err(error),
@@ -254,7 +251,7 @@ fn detach(arguments: &Detach) -> Result<u8> {
     turn.remove(&group)?;
     turn.remove_unused(&hierarchy)?;
     if number == 0 && !remembered {
-        output::info(&format!("bpf: nothing of ours was attached at {group}"));
+        output::info(&format!("bpf: libreuse was not attached at {group}"));
         return Ok(exit::NO);
     }
     output::info(&format!("bpf: detached from {group}"));

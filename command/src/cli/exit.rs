@@ -97,10 +97,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "every socket of the port is armed"),
             ("1", "there was nothing to arm, or not all of it could be"),
-            (
-                "2",
-                "permission is missing, or PORT and PID name nothing that can be armed",
-            ),
+            ("2", "permission is missing, or PID listens on no TCP port"),
         ],
     ),
     (
@@ -115,7 +112,10 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
         "bpf",
         &[
             ("0", "done; of `status`, something is attached"),
-            ("1", "of `status` and `detach`, nothing was attached there"),
+            (
+                "1",
+                "nothing is attached (`status`), or nothing was there (`detach`, but for --all)",
+            ),
             ("2", "not done, or permission is missing"),
         ],
     ),

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "PORT")]
     ports: Vec<PortList>,
 
-    /// Only the processes of this service, scope or slice; may be repeated
+    /// Only this service, scope or slice, or a template's instances; may be repeated
     #[arg(long = "unit", value_name = "UNIT", allow_hyphen_values = true)]
     units: Vec<String>,
 
@@ -153,7 +153,7 @@ impl Units {
             let unit = NamedUnit::ask(full);
             if unit.exists == Some(false) {
                 output::warn(&format!(
-                    "systemd knows no unit {}, unless it is a user's",
+                    "systemd knows no unit {}; a user's manager may run one",
                     unit.name
                 ));
             }

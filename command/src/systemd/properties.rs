@@ -69,15 +69,16 @@ impl Properties {
         let of_a_user = if user {
             ""
         } else {
-            " (--user for one of your own manager)"
+            " (for a unit of your own manager add --user)"
         };
         match self.get("LoadState") {
             "not-found" => Some(format!(
-                "systemd knows no unit {unit} now, so the drop-in waits for one of that \
-                 name{of_a_user}"
+                "systemd knows no unit {unit} now: the drop-in takes effect when there is \
+                 one{of_a_user}"
             )),
             "masked" => Some(format!(
-                "{unit} is masked, so systemd does not start it: `systemctl unmask` lets it"
+                "{unit} is masked, so systemd does not start it: `systemctl unmask {unit}` allows \
+                 it"
             )),
             _ => None,
         }

@@ -159,7 +159,8 @@ fn text(answer: &BpfOutput) -> String {
         text += &paragraph(
             "",
             "",
-            "This is what was attached. As root it also shows which ports are served.",
+            "This is what was attached. Run as root, `bpf status` also shows which ports are \
+             served.",
         );
     }
     text

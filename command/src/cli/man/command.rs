@@ -67,9 +67,7 @@ pub(super) fn page(command: &Command) -> String {
         page.term(file, "", meaning);
     }
     page.section("EXIT STATUS");
-    page.words(
-        "Of every command but `run` 2 also means that the command line is wrong, of `run` 125.",
-    );
+    page.words("A wrong command line gives 2, and 125 for `run`.");
     for (subcommand, codes) in EXIT_STATUS {
         page.subsection(subcommand);
         for (code, meaning) in *codes {
@@ -128,14 +126,14 @@ const EXAMPLES: &[(&str, &str)] = &[
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "LD_PRELOAD",
-        "`run` puts the library in front of what it has.",
+        "`run` puts the library in front of its value.",
     ),
     ("PATH", "Where `run` and `check` look for PROGRAM."),
     (
         "XDG_RUNTIME_DIR, XDG_CACHE_HOME, HOME, TMPDIR",
         "Where `run` puts the library that it carries, if none is installed: into `libreuse` in \
          the first of XDG_RUNTIME_DIR, XDG_CACHE_HOME or else `~/.cache`, or into `libreuse-UID` \
-         in TMPDIR or else /tmp. What root starts has it from /run/libreuse or \
+         in TMPDIR or else /tmp. What root starts loads it from /run/libreuse or \
          /var/cache/libreuse.",
     ),
 ];
@@ -148,7 +146,8 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "/etc/systemd/system/UNIT.d/50-libreuse.conf",
-        "What `systemd --install` writes. With --user it is below ~/.config/systemd/user.",
+        "What `systemd --install` writes. With --user it is below systemd/user in \
+         XDG_CONFIG_HOME or else ~/.config.",
     ),
     (
         "/usr/local/lib/libreuse, ~/.local/lib/libreuse",
@@ -156,7 +155,8 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "/sys/fs/bpf/libreuse, /run/libreuse/bpf",
-        "What `bpf attach` remembers. `bpf detach --all` removes it.",
+        "Maps, and the names of the control groups, of `bpf attach`. `bpf detach --all` removes \
+         them.",
     ),
     (
         "/etc/containers/oci/hooks.d/50-libreuse.json",

@@ -98,9 +98,10 @@ pub(super) fn page() -> String {
          ended, or that a live listener is no reason to wait.",
     );
     page.term(
-        "libreuse: LIBREUSE_...=...: expected ...",
+        "libreuse: LIBREUSE_...=...: ...",
         "",
-        "by default: the value is wrong, or there is no such variable. The default applies.",
+        "by default, and always to stderr: the value is wrong, or there is no such variable. The \
+         default applies.",
     );
     page.section("EXAMPLES");
     for (purpose, command) in [

@@ -69,7 +69,7 @@ pub(crate) fn explain(error: &io::Error, program: &str) -> String {
         )
     } else if is_forbidden_by_filter(error) {
         format!(
-            "a seccomp filter forbids to trace {program} here: {error}. In a unit, add \
+            "a seccomp filter forbids tracing {program} here: {error}. In a unit, add \
              SystemCallFilter=@debug"
         )
     } else {
