@@ -174,7 +174,7 @@ fn attaches_to_units_of_every_kind() {
         "bpf: attached at /system.slice/named.service;",
         "bpf: attached at /system.slice/scoped.scope;",
         "bpf: attached at /system.slice/bare.service;",
-        "add to systemd-run: -p 'ExecStartPre=-+/usr/bin/reuseaddr bpf attach --self'",
+        "add to systemd-run: -p 'ExecStartPre=-+/opt/test/reuseaddr bpf attach --self'",
         "bpf: attached at /system.slice/system-made.slice/made@5680.service already;",
         "made@.service is a template, which does not run itself",
         "idle.service does not run, so it has no control group yet; to attach at each start",

@@ -197,6 +197,10 @@ fn a_wrong_value_is_answered_by_what_is_expected() {
             &["bpf", "attach", "--cgroup", ""],
             "expected one such as /docker",
         ),
+        (
+            &["bpf", "detach", "--unit", "--all"],
+            "a unit's name is missing before --all",
+        ),
         (&["--wait", "60s", "run", "true"], "'run --wait' exists"),
         (&["run", ""], "PROGRAM is empty"),
     ] {

@@ -137,7 +137,11 @@ fn item(text: &str, protocol: &str) -> StdResult<String, String> {
         }
     };
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<IpAddr>().is_ok() {
+    // `::1:631`, as netstat prints it, is one too.
+    let has_port = text.rsplit_once(':').is_some_and(|(host, port)| {
+        is_here(host) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if bare.parse::<IpAddr>().is_ok() && !has_port {
         return Err("an address without a port; expected one such as localhost:8080".into());
     }
     let text = match text.rsplit_once(':') {
@@ -346,6 +350,7 @@ mod tests {
             ("127.0.0.1:8080", &[8080]),
             ("[::1]:8080", &[8080]),
             (":::8080", &[8080]),
+            ("::1:8080", &[8080]),
             ("*:8080", &[8080]),
             ("8080/tcp", &[8080]),
             ("tcp:8080", &[8080]),

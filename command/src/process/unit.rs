@@ -59,6 +59,13 @@ pub(crate) fn full_name(name: &str) -> Result<String> {
 ///
 /// It is none.
 pub(crate) fn with_processes(name: &str) -> Result<String> {
+    // `-.slice` is a unit.
+    if name.starts_with("--") {
+        bail!(
+            "a unit's name is missing before {}",
+            readable(name.as_bytes())
+        );
+    }
     let full = full_name(name)?;
     match kind(&full).filter(|kind| WITHOUT_PROCESSES.contains(kind)) {
         Some(kind) => bail!("{full} is a {kind} unit and has no processes; name the service"),

@@ -99,6 +99,9 @@ fn tells_everybody_what_is_attached() {
         return;
     };
     let group = machine.attached("public");
+    // What an `attach` that was killed had begun to write.
+    let begun = r#"{"group":"/begun","lasting":true,"ports":null}"#;
+    std::fs::write("/run/libreuse/bpf/.new.4711", begun).expect("the folder is there");
     let folder = support::Folder::for_other_users("bpf-public");
     let command = folder.copy(reuseaddr(), "reuseaddr");
     let said = Program::new(program(&["setpriv"]))
@@ -110,6 +113,7 @@ fn tells_everybody_what_is_attached() {
         said.stdout.contains(&format!("{group}: attached")),
         "{said:#?}"
     );
+    assert!(!said.stdout.contains("/begun"), "{said:#?}");
     assert!(said.status.success(), "{said:#?}");
     // And of a process, whoever it is.
     let mut server = machine.inside(&group, &victim()).start();

@@ -7,6 +7,7 @@ use crate::process::cgroup::{self, Container};
 use crate::process::run::output_of;
 use crate::process::unit::{self, NamedUnit};
 use anyhow::{Context, Result, bail};
+use std::env;
 use std::path::Path;
 
 /// The unit that somebody named, a service, a slice or a scope, of the system or of a user's
@@ -84,10 +85,11 @@ pub(crate) fn for_later_starts(unit: &NamedUnit, group: &str) -> Option<String> 
             "To attach to all that its user's manager starts:\n    \
              sudo reuseaddr bpf attach --unit {manager}"
         ),
-        None if unit.is_transient => "It has no file; to attach at each start, add \
-                                      to systemd-run:\n    \
-                                      -p 'ExecStartPre=-+/usr/bin/reuseaddr bpf attach --self'"
-            .into(),
+        None if unit.is_transient => format!(
+            "It has no file; to attach at each start, add to systemd-run:\n    \
+             -p 'ExecStartPre=-+{} bpf attach --self'",
+            env::current_exe().ok()?.display()
+        ),
         None => format!(
             "To attach at each start:\n    \
              sudo reuseaddr systemd --engine bpf --install {}",

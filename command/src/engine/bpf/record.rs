@@ -133,6 +133,8 @@ pub(crate) fn all() -> Vec<Record> {
         .into_iter()
         .flatten()
         .flatten()
+        // What `replace` has begun has a dot in front, which no group's name has.
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
         .filter_map(|entry| serde_json::from_str(&fs::read_to_string(entry.path()).ok()?).ok())
         .collect();
     records.sort_by(|one, other| one.group.cmp(&other.group));
