@@ -391,7 +391,7 @@ ln -s /srv /run/libreuse/0.1.5-0123456789abcdef; touch /srv/libreuse.so
 touch -d '1 hour ago' /run/libreuse/*; touch $(older 4)
 LD_PRELOAD=$(older 1)/libreuse.so sleep 60 & maps=$!
 LD_PRELOAD=$(older 2)/libreuse.so $WAITS & names=$!
-until grep -q libreuse.so /proc/$maps/maps && grep -q waits /proc/$names/cmdline; do sleep 0.01; done
+until grep -q libreuse.so /proc/$maps/maps && grep -q 0.1.2 /proc/$names/environ; do sleep 0.01; done
 $COMMAND run true
 kill $maps $names
 cd /run/libreuse; echo * | sed \"s,$(basename $(dirname $file)),own,\"; ls -A $(older 3); ls /srv";
