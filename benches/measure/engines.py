@@ -87,7 +87,7 @@ def until_it_listens(words, variables):
 @alone
 def calls_until_it_listens(folder, server):
     """How many system calls a tracer sees, and stops at twice."""
-    seen = folder / "calls"
+    seen = folder / "listener.calls"
     tracer = start(["strace", "-f", "-o", seen, server, PORT, 0])
     expect(tracer, "listening")
     end(tracer)
