@@ -137,16 +137,14 @@ fn item(text: &str, protocol: &str) -> StdResult<String, String> {
         }
     };
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    // `::1:631`, as netstat prints it, is one too.
-    let has_port = text.rsplit_once(':').is_some_and(|(host, port)| {
-        is_here(host) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    if bare.parse::<IpAddr>().is_ok() && !has_port {
-        return Err("an address without a port; expected one such as localhost:8080".into());
-    }
+    let is_address = bare.parse::<IpAddr>().is_ok();
     let text = match text.rsplit_once(':') {
+        // `::1:631`, as netstat prints it, is an address too.
+        Some((host, port)) if is_here(host) && (!is_address || is_number(port)) => port,
+        _ if is_address => {
+            return Err("an address without a port; expected one such as localhost:8080".into());
+        }
         None => text,
-        Some((host, port)) if is_here(host) => port,
         Some((host, port)) if is_number(host) && is_number(port) => {
             return Err(
                 "a colon between two ports; expected 80,8080 for both, 8000-8100 for a \

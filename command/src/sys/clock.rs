@@ -1,6 +1,7 @@
 //! What time it is: the local time of day (localtime_r(3)), and since the machine started
 //! (clock_gettime(2)).
 
+use rustix::time::{ClockId, clock_gettime};
 use std::ptr;
 
 /// The time of day here, `15:04:05`.
@@ -18,11 +19,5 @@ pub(crate) fn time_of_day() -> String {
 /// How long ago the machine started, in seconds: /proc/uptime without the three calls, and without
 /// what a container may have in its place.
 pub(crate) fn since_start() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: it outlives the call. Every kernel since 2.6.39 has this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
-    u64::try_from(time.tv_sec).unwrap_or(0)
+    u64::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
 }

@@ -64,7 +64,7 @@ impl Properties {
         start::lines(files.filter_map(|path| fs::read_to_string(path).ok()))
     }
 
-    /// Why a drop-in has no effect as it is, if it has none.
+    /// Why a drop-in has no effect now, if it has none.
     pub(crate) fn without_effect(&self, unit: &str, user: bool) -> Option<String> {
         let of_a_user = if user {
             ""

@@ -66,12 +66,14 @@ pub(crate) type Counted = (i32, Option<(IpAddr, u16)>);
 
 impl Failure {
     pub(crate) fn counted(&self) -> Counted {
-        let address = self.address.map(SocketAddr::from);
-        (
-            self.pid,
-            address.map(|address| (address.ip(), address.port())),
-        )
+        (self.pid, self.address.map(ip_and_port))
     }
+}
+
+/// An address without its flow and scope.
+fn ip_and_port(address: Endpoint) -> (IpAddr, u16) {
+    let address = SocketAddr::from(address);
+    (address.ip(), address.port())
 }
 
 /// The attached programs; dropping it detaches them.
@@ -244,7 +246,7 @@ impl Failures {
             .filter_map(|key| {
                 let mut rate = [0; RATE_LENGTH as usize];
                 sys::lookup(map, key, &mut rate).ok()?;
-                let [begin, _, count] = [WINDOW_BEGIN, IN_WINDOW, ONLY_COUNTED].map(|at| {
+                let [begin, count] = [WINDOW_BEGIN, ONLY_COUNTED].map(|at| {
                     let bytes = rate.get(usize::try_from(at).ok()?..)?.first_chunk::<8>()?;
                     Some(i64::from_ne_bytes(*bytes))
                 });
@@ -258,10 +260,9 @@ impl Failures {
                 let address = if address.iter().all(|&byte| byte == 0) {
                     None
                 } else {
-                    Some(SocketAddr::from(Endpoint::decode(address)?))
+                    Some(ip_and_port(Endpoint::decode(address)?))
                 };
                 let process = i32::try_from(u64::from_ne_bytes(*process)).ok()?;
-                let address = address.map(|address| (address.ip(), address.port()));
                 Some(((process, address), count))
             })
             .collect()

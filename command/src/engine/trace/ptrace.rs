@@ -116,16 +116,21 @@ fn look(whom: libc::idtype_t, id: libc::id_t) -> io::Result<Option<(Tid, Stop)>>
 
 /// Sleeps until a tracee has stopped since the last look, [`wake`] was called, or the time is up.
 ///
-/// For `SIGCHLD`, which is blocked ([`block_sigchld`]) and so stays pending if it comes before.
+/// For `SIGCHLD`, which is blocked as all signals are, and so stays pending if it comes before
+/// ([`keep_sigchld`]).
 pub(super) fn sleep(time: Duration) {
     let time = libc::timespec {
         tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: time.subsec_nanos().into(),
     };
-    let signals = sigchld();
+    let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is written to a place of its type.
+    unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
+    // SAFETY: sigemptyset has initialised the set.
+    unsafe { libc::sigaddset(signals.as_mut_ptr(), libc::SIGCHLD) };
     // SAFETY: both are read by the kernel, and outlive the call; the information is not asked for.
     // An error is that the time is up.
-    unsafe { libc::sigtimedwait(&raw const signals, ptr::null_mut(), &raw const time) };
+    unsafe { libc::sigtimedwait(signals.as_ptr(), ptr::null_mut(), &raw const time) };
 }
 
 /// Ends the `sleep` of this process's tracer, or the next one.
@@ -135,24 +140,11 @@ pub(super) fn wake() {
     let _ = kill_process(getpid(), Signal::CHILD);
 }
 
-/// Blocks `SIGCHLD` for `sleep`, in this thread and those that it makes.
-pub(super) fn block_sigchld() {
-    let signals = sigchld();
-    // Ignored, as the program may have had it, it would not be sent (`do_notify_parent_cldstop`).
+/// Has the kernel send `SIGCHLD` for `sleep`: ignored, as the program may have had it, it would not
+/// be sent (`do_notify_parent_cldstop`).
+pub(super) fn keep_sigchld() {
     // SAFETY: the default takes no function.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    // SAFETY: the kernel reads the set; the old one is not asked for.
-    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, ptr::null_mut()) };
-}
-
-fn sigchld() -> libc::sigset_t {
-    let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the set is written to a place of its type.
-    unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
-    // SAFETY: sigemptyset has initialised the set.
-    unsafe { libc::sigaddset(signals.as_mut_ptr(), libc::SIGCHLD) };
-    // SAFETY: as above.
-    unsafe { signals.assume_init() }
 }
 
 /// Takes a stop that waitid(2) has reported with WNOWAIT, and leaves the tracee in it while others

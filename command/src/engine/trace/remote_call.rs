@@ -168,10 +168,10 @@ fn filters(process: impl std::fmt::Display) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// The empty end of a process's vDSO: its address and length. Of an i386 program it has 459 bytes
-/// on Linux 6.12, and a batch takes up to 300.
+/// The empty end of a process's vDSO: its address and length. In an i386 program on Linux 6.12 that
+/// is less than `LONGEST`: 459 bytes.
 fn room(tid: Tid) -> Option<(u64, usize)> {
-    /// Enough for every batch.
+    /// More than any batch takes.
     const LONGEST: usize = 512;
     let maps = fs::read(format!("/proc/{tid}/maps")).ok()?;
     let maps = String::from_utf8_lossy(&maps);
@@ -188,7 +188,7 @@ fn room(tid: Tid) -> Option<(u64, usize)> {
     Some((begin + u64::try_from(used).ok()?, LONGEST - used))
 }
 
-/// How many of these bytes hold something, in sixteens, and with those that may be its last zeros.
+/// How many of these bytes are taken, in sixteens, with a margin for zeros that belong to them.
 fn used_of(bytes: &[u8]) -> usize {
     const MARGIN: usize = 16;
     match bytes.iter().rposition(|&byte| byte != 0) {

@@ -50,7 +50,7 @@ pub(super) fn follow(
         in_a_row: 0,
         next_deadline: None,
     };
-    ptrace::block_sigchld();
+    ptrace::keep_sigchld();
     // An error is that nothing is left to trace.
     while tracer.step().is_ok() {}
 }
