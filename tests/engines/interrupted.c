@@ -89,27 +89,47 @@ static long msgrcv_(void) { struct { long type; char text[1]; } m; return msgrcv
 static void wakes_epoll(void) { (void)!write(pair[1], "x", 1); }
 static void wakes_semaphore(void) { struct sembuf o = {0, 1, 0}; semop(semaphore, &o, 1); }
 static void wakes_queue(void) { struct { long type; char text[1]; } m = {1, "x"}; msgsnd(queue, &m, 1, 0); }
-static void handled(void) { kill(getppid(), SIGUSR2); }
+/* Waits until a process is in one of these states and no SIGSTOP is on its way: a traced one stands still for other reasons too. */
+static void wait_for_state(pid_t process, const char *states)
+{
+    char path[50], line[200], state = 'R';
+    unsigned long pending = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/status", process);
+    for (;;) {
+        FILE *file = fopen(path, "r");
+        while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+            sscanf(line, "State: %c", &state);
+            sscanf(line, "ShdPnd: %lx", &pending);
+        }
+        if (file != NULL)
+            fclose(file);
+        if (strchr(states, state) != NULL && (pending >> (SIGSTOP - 1) & 1) == 0)
+            return;
+        usleep(1000);
+    }
+}
+/* A signal that comes before the call would not end it. */
+static void handled(void) { wait_for_state(getppid(), "S"); kill(getppid(), SIGUSR2); }
 static void stops(void)
 {
-    pid_t parent = getppid(); char path[50], state = 0; FILE *file;
-    snprintf(path, sizeof path, "/proc/%d/stat", parent);
-    kill(parent, SIGSTOP);
-    while (state != 'T' && state != 't' && (file = fopen(path, "r")) != NULL) {
-        if (fscanf(file, "%*d %*s %c", &state) != 1)
-            state = 0;
-        fclose(file);
-    }
-    kill(parent, SIGCONT);
+    wait_for_state(getppid(), "S");
+    kill(getppid(), SIGSTOP);
+    wait_for_state(getppid(), "Tt");
+    kill(getppid(), SIGCONT);
 }
 
 static void row(const char *name, long (*call)(void), void (*event)(void))
 {
-    pid_t parent = getpid(), child = fork();
     struct timespec begin, end;
+    pid_t parent = getpid(), child;
     long result;
 
+    /* Before it forks: the child may be well ahead on a busy machine. */
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         static const int ignored[] = {SIGCHLD, SIGCONT, SIGWINCH, SIGURG, SIGUSR1, SIGPIPE, SIGTERM};
         for (int i = 0; i < 6 || event != stops; i++) {
             if (i == 6 && event != NULL)
@@ -121,7 +141,8 @@ static void row(const char *name, long (*call)(void), void (*event)(void))
         for (;;)
             pause();
     }
-    clock_gettime(CLOCK_MONOTONIC, &begin);
+    if (event == NULL)
+        clock_gettime(CLOCK_MONOTONIC, &begin);
     result = call();
     printf("%s: %s", name, result < 0 ? strerror(errno) : "done");
     clock_gettime(CLOCK_MONOTONIC, &end);
