@@ -26,6 +26,7 @@ def measure(bench):
     ways = {
         "reuseaddr status PORT, one process's": [command, "status", FIRST_OTHER],
         "reuseaddr status PORT, with 10 000 connections": [command, "status", PORT],
+        "reuseaddr status PORT --json, likewise": [command, "status", PORT, "--json"],
         "reuseaddr status": [command, "status"],
         "ss -tanp": ["ss", "-tanp"],
         "lsof -nP -iTCP": ["lsof", "-nP", "-iTCP"],
