@@ -5,7 +5,7 @@ use super::exit;
 use crate::output;
 use crate::port::port_list::PortList;
 use clap::error::ErrorKind;
-use clap::{ColorChoice, Command, CommandFactory, Parser};
+use clap::{ColorChoice, Command, Parser};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -21,9 +21,11 @@ const COLOR: &str = "--color";
 ///
 /// The exit code, after what is wrong, or the help, was printed.
 pub(crate) fn parse<Cli: Parser>() -> Result<Cli, ExitCode> {
-    let words = with_status::<Cli>(env::args_os().collect());
-    let command = Cli::command().color(color(&words));
+    // To make it takes a good part of a start.
+    let command = Cli::command();
+    let words = with_status(&command, env::args_os().collect());
     command
+        .color(color(&words))
         .try_get_matches_from(&words)
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .map_err(|error| usage(&error, &words))
@@ -42,7 +44,7 @@ fn place(words: &[OsString]) -> Option<usize> {
 }
 
 /// `reuseaddr 8080` is `reuseaddr status 8080`: a port where a command is expected.
-fn with_status<Cli: CommandFactory>(mut words: Vec<OsString>) -> Vec<OsString> {
+fn with_status(command: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
     // The image's entry point is this command, and who runs an image often names its command all
     // the same.
     if words.get(1).is_some_and(|word| word == "reuseaddr") {
@@ -50,10 +52,9 @@ fn with_status<Cli: CommandFactory>(mut words: Vec<OsString>) -> Vec<OsString> {
     }
     if let Some(place) = place(&words) {
         let word = words[place].to_string_lossy();
-        let command = Cli::command();
         if command.find_subcommand(word.as_ref()).is_none()
             && is_meant_as_port(&word)
-            && words[1..place].iter().all(|it| is_for_status(&command, it))
+            && words[1..place].iter().all(|it| is_for_status(command, it))
         {
             // In front of options that are those of `status`.
             words.insert(1, "status".into());
