@@ -1,16 +1,10 @@
 //! The command alone: it carries the library, and puts it where programs can load it.
 
-use crate::{assert_says, code, command_for_others, crash_after_serving, nobody, server};
+use crate::{assert_says, code, command_for_others, crash_after_serving, in_bin, nobody, server};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use support::{Finished, Folder, Program, own_network, program, shim};
-
-/// The command in a folder with nothing else, where everybody reaches it.
-fn alone(name: &str) -> (Folder, PathBuf) {
-    let (folder, command) = command_for_others(name);
-    (folder, command)
-}
 
 /// A shell script as root, with file systems of its own below `/run`, `/var/cache` and `/tmp`: what
 /// it mounts and writes there is gone with it. `$COMMAND` is the command.
@@ -59,7 +53,7 @@ fn started_by_nobody(command: &Path, port: u16) -> Program {
 #[test]
 fn restarts_a_program_with_no_other_file_of_the_project() {
     own_network();
-    let (folder, command) = alone("alone");
+    let (folder, command) = command_for_others("alone");
     // Without it the second start fails.
     crash_after_serving(&server(5000), 5000);
     assert_eq!(server(5000).run().stdout.trim(), "EADDRINUSE");
@@ -70,8 +64,7 @@ fn restarts_a_program_with_no_other_file_of_the_project() {
     again.expect("listening");
     std::net::TcpStream::connect(("127.0.0.1", 5001)).expect("it listens");
     again.expect("served");
-    let here: Vec<_> = fs::read_dir(folder.path()).expect("ours").collect();
-    assert_eq!(here.len(), 1, "{here:?}");
+    assert_eq!(files_below(folder.path()), [command]);
     let maps = fs::read_to_string(format!("/proc/{}/maps", again.pid())).expect("we are root");
     assert!(maps.contains("/libreuse.so"), "{maps}");
 }
@@ -79,7 +72,7 @@ fn restarts_a_program_with_no_other_file_of_the_project() {
 /// Each place, where the ones before it won't do.
 #[test]
 fn takes_the_first_place_that_will_do() {
-    let (_folder, command) = alone("places");
+    let (_folder, command) = command_for_others("places");
     for (script, expected) in [
         ("exec $COMMAND run env", "/run/libreuse/"),
         // What root starts may become anybody, so root's own folders won't do.
@@ -187,7 +180,7 @@ fn takes_the_first_place_that_will_do() {
 
 #[test]
 fn starts_nothing_where_there_is_no_place() {
-    let (_folder, command) = alone("no-place");
+    let (_folder, command) = command_for_others("no-place");
     for (script, says) in [
         (
             "mount -o remount,ro /run; mount -o remount,noexec /var/cache; $COMMAND run env",
@@ -277,7 +270,7 @@ fn starts_nothing_where_there_is_no_place() {
 /// What is there is looked at each time, and is set right where it is ours.
 #[test]
 fn replaces_what_is_not_the_library() {
-    let (_folder, command) = alone("replaced");
+    let (_folder, command) = command_for_others("replaced");
     for change in [
         "printf x >> $place",
         "printf x | dd of=$place conv=notrunc bs=1 seek=5000 2>/dev/null",
@@ -316,7 +309,7 @@ fn replaces_what_is_not_the_library() {
 
 #[test]
 fn starts_many_at_once() {
-    let (folder, command) = alone("race");
+    let (folder, command) = command_for_others("race");
     for round in 0..5 {
         let runtime = folder.join(format!("runtime-{round}"));
         fs::create_dir(&runtime).expect("ours");
@@ -357,7 +350,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// A program that root starts may become anybody, and starts others then.
 #[test]
 fn what_root_starts_loads_it_as_nobody_too() {
-    let (_folder, command) = alone("to-nobody");
+    let (_folder, command) = command_for_others("to-nobody");
     let finished = Program::new(&command)
         .arguments(["run", "sh", "-c", "umask 077; \"$@\"; true", "sh"])
         .command(&nobody().arguments(["sh", "-c", "grep -c libreuse.so /proc/self/maps; id -u"]))
@@ -372,7 +365,7 @@ fn what_root_starts_loads_it_as_nobody_too() {
 
 #[test]
 fn removes_what_older_versions_left_and_nobody_uses() {
-    let (_folder, command) = alone("older");
+    let (_folder, command) = command_for_others("older");
     let waits = support::compile_c(
         "waits-static",
         "#include <unistd.h>\nint main(void) { return pause(); }",
@@ -432,16 +425,16 @@ fn of_version(folder: &Folder, version: Option<&str>) -> PathBuf {
             .expect("a name of a section");
         library[section + 1] = b'x';
     }
-    let path = folder.join("libreuse.so");
+    let path = folder.join("bin/libreuse.so");
     fs::write(&path, library).expect("ours");
     path
 }
 
 #[test]
 fn takes_an_installed_library_of_its_own_version_first() {
-    let (folder, command) = alone("installed");
+    let (folder, command) = command_for_others("installed");
     let started = || Program::new(&command).arguments(["run", "env"]).run();
-    let installed = folder.copy(shim(), "libreuse.so");
+    let installed = folder.copy(shim(), "bin/libreuse.so");
     let finished = started();
     assert_eq!(preload(&finished), text(&installed), "{finished:#?}");
     assert_eq!(finished.stderr, "");
@@ -477,7 +470,7 @@ fn takes_an_installed_library_of_its_own_version_first() {
 #[test]
 fn a_command_that_carries_none_needs_an_installed_one() {
     let folder = Folder::for_other_users("external");
-    let command = folder.copy(support::reuseaddr_without_library(), "reuseaddr");
+    let (folder, command) = in_bin(folder, support::reuseaddr_without_library());
     let started = || Program::new(&command).arguments(["run", "env"]).run();
     let finished = in_own_folders(
         &command,
@@ -497,7 +490,7 @@ fn a_command_that_carries_none_needs_an_installed_one() {
         &finished.stderr,
         "is of version 0.1.9, and this command is of version",
     );
-    let installed = folder.copy(shim(), "libreuse.so");
+    let installed = folder.copy(shim(), "bin/libreuse.so");
     let finished = started();
     assert_eq!(preload(&finished), text(&installed), "{finished:#?}");
     assert_eq!(finished.stderr, "");
@@ -505,7 +498,7 @@ fn a_command_that_carries_none_needs_an_installed_one() {
 
 #[test]
 fn check_says_which_library_it_is() {
-    let (_folder, command) = alone("checked");
+    let (_folder, command) = command_for_others("checked");
     let finished = Program::new(&command)
         .arguments(["check", "/usr/bin/python3"])
         .run();
@@ -521,7 +514,7 @@ fn check_says_which_library_it_is() {
 /// What systemd starts after a reboot needs a library that is still there.
 #[test]
 fn systemd_has_the_library_put_where_it_stays() {
-    let (_folder, command) = alone("stays");
+    let (_folder, command) = command_for_others("stays");
     let script = "
 mount -t tmpfs own /usr/local/lib; mount -t tmpfs own /etc/systemd/system
 $COMMAND systemd myd

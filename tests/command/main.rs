@@ -43,8 +43,14 @@ fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program
 
 /// The command in a folder where every user reaches it.
 fn command_for_others(name: &str) -> (Folder, PathBuf) {
-    let folder = Folder::for_other_users(name);
-    let command = folder.copy(support::reuseaddr(), "reuseaddr");
+    in_bin(Folder::for_other_users(name), support::reuseaddr())
+}
+
+/// A command in a `bin` of its own: one looks for the library in `../lib` too, which is nobody
+/// else's here.
+fn in_bin(folder: Folder, command: &Path) -> (Folder, PathBuf) {
+    fs::create_dir(folder.join("bin")).expect("ours");
+    let command = folder.copy(command, "bin/reuseaddr");
     (folder, command)
 }
 

@@ -95,7 +95,10 @@ fn color_is_as_it_is_asked_for() {
     assert!(!on_terminal(80, "", &["--color", "never", "--help"]).contains('\x1b'));
     assert!(on_terminal(80, "", &["--help"]).contains('\x1b'));
     let wrong = reuseaddr(["--color", "maybe", "status"]).run();
-    assert_says(&wrong.stderr, "[possible values: auto, always, never]");
+    assert_says(
+        &wrong.stderr,
+        "--color=maybe: expected auto, always or never",
+    );
 }
 
 #[test]
@@ -401,7 +404,7 @@ fn names_what_is_wrong_with_ports() {
         ("example.com:80", "not an address of this machine"),
         ("9-8", "from high to low"),
         ("", "empty"),
-        ("-1", "unexpected argument"),
+        ("-1", "`reuseaddr status` has no option -1;"),
     ] {
         let finished = reuseaddr(["status", list]).run();
         assert_eq!(finished.status.code(), Some(2), "{finished:#?}");

@@ -132,6 +132,35 @@ fn exits_as_a_shell_does() {
     assert_eq!(finished.signal(), Some(15));
 }
 
+/// The library and the tracer drop what they can't write, in silence: so it is said before.
+#[test]
+fn names_a_log_file_that_cannot_be_written() {
+    let folder = Folder::new("run-log");
+    let told = |file: &Path, options: &[&str]| {
+        let run = run().argument("--log-file").argument(file);
+        let finished = run.arguments(options).argument("true").run();
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        finished
+            .stderr
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let nowhere = folder.join("no-such-folder");
+    let expected = format!(
+        "reuseaddr: warning: the log file's folder {} can't be written to: No such file or \
+         directory (os error 2)",
+        nowhere.display()
+    );
+    assert_eq!(told(&nowhere.join("log.%p"), &[]), expected);
+    fs::write(&nowhere, "").expect("ours");
+    assert_says(&told(&nowhere.join("log"), &[]), "Not a directory");
+    // The control: one that can be, by its pid or not, and one that is not wanted.
+    assert_eq!(told(&folder.join("log.%p"), &[]), "");
+    assert_eq!(told(&folder.join("100%%"), &[]), "");
+    assert_eq!(told(&nowhere.join("log"), &["--log", "off"]), "");
+}
+
 #[test]
 fn becomes_the_program() {
     let mut running = run().arguments(["sh", "-c", "echo $$; read line"]).start();

@@ -1,20 +1,11 @@
 //! What is advised works where it is typed: by the name where that leads to this command, and else
 //! by its path, which root finds as well.
 
-use crate::{crash_after_serving, json, nobody, server};
+use crate::{command_for_others, crash_after_serving, json, nobody, server};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use support::{Folder, Program, own_network};
-
-/// The command as somebody has it who has installed it for himself: `.cargo/bin`, say, in a home
-/// with this name.
-fn installed(home: &str) -> (Folder, std::path::PathBuf) {
-    let folder = Folder::for_other_users(home);
-    fs::create_dir(folder.join("bin")).expect("ours");
-    let command = folder.copy(support::reuseaddr(), "bin/reuseaddr");
-    (folder, command)
-}
+use support::{Program, own_network};
 
 /// What status advises about a port with leftovers, to an ordinary user of whom a reset would be
 /// refused.
@@ -40,7 +31,7 @@ fn sudo_gets_a_path_that_root_finds() {
     fs::write("/proc/sys/net/ipv4/tcp_rfc1337", "1").expect("our own network");
     crash_after_serving(&server(5000), 5000);
     for home in ["typed", "typed with a space"] {
-        let (folder, command) = installed(home);
+        let (folder, command) = command_for_others(home);
         let bin = command.parent().expect("a folder").display().to_string();
         let commands = advised(&command, &format!("{bin}:/usr/bin:/bin"));
         let sudo = commands
@@ -84,7 +75,7 @@ fn sudo_gets_a_path_that_root_finds() {
 fn the_name_is_enough_for_whoever_finds_this_command_by_it() {
     own_network();
     crash_after_serving(&server(5000), 5000);
-    let (folder, command) = installed("typed-by-name");
+    let (folder, command) = command_for_others("typed-by-name");
     let run = |path: &str| {
         let commands = advised(&command, path);
         commands
@@ -112,7 +103,7 @@ fn the_name_is_enough_for_whoever_finds_this_command_by_it() {
 #[test]
 fn messages_have_it_as_well_as_answers() {
     own_network();
-    let (_folder, command) = installed("typed-message");
+    let (_folder, command) = command_for_others("typed-message");
     let refused = nobody()
         .argument(&command)
         .arguments(["check", "--pid", "1"])

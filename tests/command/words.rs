@@ -142,7 +142,7 @@ fn a_word_that_is_meant_as_a_port_is_one() {
         let finished = reuseaddr([word]).run();
         assert_eq!(code(&finished), 2, "{finished:#?}");
         assert_says(&finished.stderr, why);
-        assert!(!finished.stderr.contains("subcommand"), "{finished:#?}");
+        assert!(!finished.stderr.contains("no command"), "{finished:#?}");
     }
     for words in [
         &["--color", "always", "5000"][..],
@@ -155,7 +155,7 @@ fn a_word_that_is_meant_as_a_port_is_one() {
     // The control: a program's path is none.
     for word in ["./server", "/usr/bin/node"] {
         let finished = reuseaddr([word]).run();
-        assert_says(&finished.stderr, "unrecognized subcommand");
+        assert_says(&finished.stderr, &format!("there is no command {word}"));
     }
     let mistaken = reuseaddr(["--color", "always", "run", "--no-such-option"]).run();
     assert_eq!(code(&mistaken), 125, "{mistaken:#?}");
@@ -201,7 +201,10 @@ fn a_wrong_value_is_answered_by_what_is_expected() {
             &["bpf", "detach", "--unit", "--all"],
             "a unit's name is missing before --all",
         ),
-        (&["--wait", "60s", "run", "true"], "'run --wait' exists"),
+        (
+            &["--wait", "60s", "run", "true"],
+            "`reuseaddr` has no option --wait; it belongs to `run` or `systemd` and stands behind",
+        ),
         (&["run", ""], "PROGRAM is empty"),
     ] {
         let finished = reuseaddr(words).run();
@@ -223,6 +226,113 @@ fn a_wrong_value_is_answered_by_what_is_expected() {
     assert_eq!(code(&finished), 0, "{finished:#?}");
     let finished = reuseaddr(["wait", "--timeout", "10ms", "--listening", "5000"]).run();
     assert_says(&finished.stderr, "after 10 ms nothing listens");
+}
+
+/// What is no command line: one sentence names the word that is wrong, and what is accepted.
+#[test]
+fn a_wrong_command_line_is_answered_by_what_is_accepted() {
+    for (line, expected) in [
+        (
+            "-v",
+            "a command is missing; `reuseaddr --help` lists the commands",
+        ),
+        (
+            "node",
+            "there is no command node; `reuseaddr status node` shows the ports of programs of that \
+             name, and `reuseaddr run node` starts one;",
+        ),
+        (
+            "python3 server.py",
+            "`reuseaddr run python3 server.py` starts one;",
+        ),
+        (
+            "./server -p 80",
+            "started by `reuseaddr run ./server -p 80`;",
+        ),
+        ("nginx.service", "`reuseaddr systemd nginx.service`;"),
+        ("kill 8080", "perhaps `reuseaddr free 8080`;"),
+        ("statsu 8080", "perhaps `reuseaddr status 8080`;"),
+        ("version", "perhaps `reuseaddr --version`;"),
+        (
+            "help nothing",
+            "there is no command nothing; `reuseaddr --help`",
+        ),
+        (
+            "bpf on",
+            "`reuseaddr bpf` has no command on; `reuseaddr bpf --help`",
+        ),
+        (
+            "8080 free",
+            "the command stands in front of the port: `reuseaddr free 8080`",
+        ),
+        ("8080 --free", "`reuseaddr free` is a command of its own;"),
+        (
+            "free --force 8080",
+            "no option --force; perhaps --force-after;",
+        ),
+        ("free -8080", "`reuseaddr free` has no option -8080;"),
+        ("free --yes=1 8080", "--yes takes no value"),
+        ("free --json --json 8080", "--json is given twice"),
+        (
+            "free --kill --force-after 3s 80",
+            "can't be combined with --force",
+        ),
+        ("free --pid", "--pid is without a value; expected --pid PID"),
+        (
+            "free node",
+            "node: expected ports and ranges such as 49200,8000-8100, from 1 to 65535, or services \
+             that /etc/services names; `reuseaddr status node`",
+        ),
+        (
+            "free",
+            "PORT is missing; expected `reuseaddr free [OPTIONS] <PORT>...`",
+        ),
+        (
+            "free --pid 8080",
+            "PORT is missing, since 8080 is taken as the value of --pid;",
+        ),
+        (
+            "next 1 2",
+            "2 is one word too many; expected `reuseaddr next",
+        ),
+        (
+            "bpf attach nginx",
+            "nginx is one word too many; `reuseaddr bpf attach --help`",
+        ),
+        (
+            "check",
+            "--pid PID or PROGRAM is missing; `reuseaddr check --help`",
+        ),
+        ("completions tcsh", "tcsh: expected bash, elvish, fish,"),
+    ] {
+        let finished = reuseaddr(line.split(' ')).run();
+        let said = finished.stderr.split_whitespace().collect::<Vec<_>>();
+        assert_says(&said.join(" "), expected);
+        assert_eq!(code(&finished), 2, "{finished:#?}");
+        assert_eq!(finished.stderr.matches("reuseaddr: ").count(), 1, "{line}");
+        assert_eq!(finished.stdout, "", "{line}");
+        // `complete` is for the completion scripts.
+        for word in ["error:", "subcommand", "argument", "tip:", "complete,"] {
+            assert!(!finished.stderr.contains(word), "{finished:#?}");
+        }
+    }
+    let finished = reuseaddr(["run", "--wait", "true"]).run();
+    assert_eq!(code(&finished), 125, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "PROGRAM is missing, since true is taken as the value of --wait;",
+    );
+    // What was typed does not reach the terminal as it is.
+    let finished = reuseaddr(["free", "\x1b[31m:80"]).run();
+    assert_says(&finished.stderr, "?[31m is not an address of this machine");
+    assert!(!finished.stderr.contains('\x1b'), "{finished:#?}");
+    // A program in quotes with its arguments.
+    let finished = reuseaddr(["run", "python3 server.py"]).run();
+    assert_eq!(code(&finished), 127, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "PROGRAM and its arguments are words of their own",
+    );
 }
 
 /// The help of every command, on a terminal of 80 columns.

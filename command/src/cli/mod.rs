@@ -11,6 +11,7 @@ pub(crate) mod exit;
 pub(crate) mod free;
 pub(crate) mod install;
 pub(crate) mod man;
+mod mistake;
 pub(crate) mod next;
 mod options;
 pub(crate) mod parse;

@@ -7,6 +7,7 @@ use crate::port::bindable::{Bind, Bindable};
 use crate::port::port_list::{self, PortList};
 use anyhow::Result;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// Print the first free port, counting up from FROM
 #[derive(Debug, clap::Args)]
@@ -16,9 +17,9 @@ use std::net::IpAddr;
                   PORT=$(reuseaddr next 3000) npm start"
 )]
 pub(crate) struct Arguments {
-    /// The first port to try; of several, such as 8000-8100, only those are tried
+    /// The first port to try; of a range or several, such as 8000-8100, only those are tried
     #[arg(value_name = "FROM", default_value = "8000")]
-    from: PortList,
+    from: Candidates,
 
     /// Bind this address, in place of all addresses
     #[arg(long, value_name = "ADDRESS", value_parser = options::address)]
@@ -28,16 +29,37 @@ pub(crate) struct Arguments {
     network: options::Network,
 }
 
-/// Runs `reuseaddr next`.
+/// The ports to try.
+#[derive(Clone, Debug)]
+struct Candidates {
+    list: PortList,
+    /// Whether a single port is a range that ends there, such as 8000-8000.
+    ends_there: bool,
+}
+
+impl FromStr for Candidates {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text.split_once(['-', ',']);
+        Ok(Self {
+            list: text.parse()?,
+            ends_there: ends.is_some_and(|(first, last)| first.ends_with(last)),
+        })
+    }
+}
+
+/// Answers `reuseaddr next`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     arguments.network.enter()?;
     let bind = Bind {
         address: arguments.address,
         reuse: false,
     };
-    let mut ports = port_list::tcp(std::slice::from_ref(&arguments.from))?;
-    if let [from] = *ports {
-        ports = (from..=u16::MAX).collect();
+    let Candidates { list, ends_there } = &arguments.from;
+    let mut ports = port_list::tcp(std::slice::from_ref(list))?;
+    if let ([from], false) = (ports.as_slice(), ends_there) {
+        ports = (*from..=u16::MAX).collect();
     }
     let mut last = Bindable::Busy;
     for &port in &ports {

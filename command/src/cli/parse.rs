@@ -2,10 +2,11 @@
 //! is to be colour, which clap has to know before it reads anything.
 
 use super::exit;
+use super::mistake::Mistake;
 use crate::output;
 use crate::port::port_list::PortList;
 use clap::error::ErrorKind;
-use clap::{ColorChoice, Command, Parser};
+use clap::{Arg, ColorChoice, Command, Parser};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -21,14 +22,20 @@ const COLOR: &str = "--color";
 ///
 /// The exit code, after what is wrong, or the help, was printed.
 pub(crate) fn parse<Cli: Parser>() -> Result<Cli, ExitCode> {
-    // To make it takes a good part of a start.
+    // Building it takes a good part of a start: once is enough.
     let command = Cli::command();
-    let words = with_status(&command, env::args_os().collect());
+    let words = with_status(&command, env::args_os().collect()).map_err(|mistake| {
+        output::error(&mistake);
+        ExitCode::from(exit::FAILED)
+    })?;
+    let mut command = command.color(color(&words));
     command
-        .color(color(&words))
-        .try_get_matches_from(&words)
+        .try_get_matches_from_mut(&words)
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| usage(&error, &words))
+        .map_err(|error| {
+            command.build();
+            usage(&error, &command, &words)
+        })
 }
 
 /// The position of the subcommand: the first word that is neither an option nor an option's value.
@@ -43,8 +50,27 @@ fn place(words: &[OsString]) -> Option<usize> {
     }
 }
 
+/// The command that a command line is for: `reuseaddr bpf attach`, for example.
+fn innermost<'a>(top: &'a Command, words: &[OsString]) -> &'a Command {
+    let Some(place) = place(words) else {
+        return top;
+    };
+    let mut command = top;
+    for word in words.iter().skip(place) {
+        let Some(inner) = command.find_subcommand(word) else {
+            break;
+        };
+        command = inner;
+    }
+    command
+}
+
 /// `reuseaddr 8080` is `reuseaddr status 8080`: a port where a command is expected.
-fn with_status(command: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
+///
+/// # Errors
+///
+/// The command stands behind the port.
+fn with_status(command: &Command, mut words: Vec<OsString>) -> Result<Vec<OsString>, String> {
     // The image's entry point is this command, and who runs an image often names its command all
     // the same.
     if words.get(1).is_some_and(|word| word == "reuseaddr") {
@@ -56,11 +82,27 @@ fn with_status(command: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
             && is_meant_as_port(&word)
             && words[1..place].iter().all(|it| is_for_status(command, it))
         {
+            let next = words.get(place + 1);
+            let misplaced = next.and_then(|next| command.find_subcommand(next));
+            if let Some(misplaced) = misplaced.filter(|it| takes_ports(it)) {
+                let name = misplaced.get_name();
+                return Err(format!(
+                    "the command stands in front of the port: `reuseaddr {name} {}`",
+                    output::readable(word.as_bytes())
+                ));
+            }
             // In front of options that are those of `status`.
             words.insert(1, "status".into());
         }
     }
-    words
+    Ok(words)
+}
+
+fn takes_ports(command: &Command) -> bool {
+    let names = command.get_positionals().filter_map(Arg::get_value_names);
+    names
+        .flatten()
+        .any(|name| ["PORT", "FROM"].contains(&name.as_str()))
 }
 
 /// Whether a word in front of a port may be an option of `status`. If not, as in `reuseaddr --wait
@@ -115,18 +157,30 @@ fn color(words: &[OsString]) -> ColorChoice {
 }
 
 /// Says what is wrong with the command line, or prints the help that it asks for.
-fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
+fn usage(error: &clap::Error, top: &Command, words: &[OsString]) -> ExitCode {
     if !matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
         let odd = words.iter().find(|word| word.to_str().is_none());
-        match odd.filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
-            Some(word) => output::error(&format!(
+        match (error.kind(), odd) {
+            (ErrorKind::InvalidUtf8, Some(word)) => output::error(&format!(
                 "{} is not UTF-8; only paths, and PROGRAM with its arguments, need not be",
                 output::readable(word.as_bytes())
             )),
-            None => output::info(&error.render().to_string()),
+            (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
+                output::info(&error.render().to_string());
+            }
+            _ => {
+                let command = innermost(top, words);
+                let mistake = Mistake {
+                    error,
+                    top,
+                    words,
+                    command,
+                };
+                output::error(&mistake.explain());
+            }
         }
         // A caller of `run` has to distinguish our errors from the program's.
         let runs = place(words).is_some_and(|place| words[place] == "run");

@@ -8,7 +8,7 @@ use crate::engine::trace::{self, DetachPolicy};
 use crate::engine::{Engine, bpf, wait};
 use crate::library::elf::Elf;
 use crate::library::libraries::Libraries;
-use crate::library::variables::Variables;
+use crate::library::variables::{Variables, log_file};
 use crate::output::{self, readable};
 use crate::port::evict::{self, Filter};
 use crate::port::free;
@@ -20,7 +20,9 @@ use crate::program::search::find_program;
 use crate::program::{inspect, interpreter, select};
 use anyhow::Result;
 use libreuse_rules::settings::Settings;
-use log::debug;
+use log::{LevelFilter, debug};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -121,6 +123,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         output::error(&format!("{shown} is not there any more"));
         return Ok(exit::NOT_FOUND);
     }
+    if let Some(problem) = unwritable_log(&settings) {
+        output::warn(&problem);
+    }
     let start = Prepared {
         arguments,
         settings,
@@ -154,6 +159,29 @@ fn impossible(arguments: &Arguments, settings: &Settings) -> Vec<String> {
     mistakes
 }
 
+/// Why nothing can be written to the log file, if it is certain. Whatever the program does later,
+/// its messages would be dropped in silence.
+fn unwritable_log(settings: &Settings) -> Option<String> {
+    if settings.log == LevelFilter::Off || settings.log_file.as_bytes().is_empty() {
+        return None;
+    }
+    // `run` becomes the program, whose pid is this one.
+    let path = log_file(settings.log_file.as_bytes(), std::process::id());
+    let (what, error) = match access(&path, Access::WRITE_OK) {
+        Err(Errno::NOENT) => {
+            let folder = path.parent().unwrap_or(&path);
+            let error = access(folder, Access::WRITE_OK | Access::EXEC_OK).err()?;
+            (format!("the log file's folder {}", folder.display()), error)
+        }
+        written => (format!("the log file {}", path.display()), written.err()?),
+    };
+    let error = io::Error::from(error);
+    Some(format!(
+        "{} can't be written to: {error}",
+        readable(what.as_bytes())
+    ))
+}
+
 /// Says that there is no such program, and returns the exit code that a shell has for that.
 fn not_found(error: &io::Error, shown: &str) -> u8 {
     if shown.is_empty() {
@@ -173,6 +201,11 @@ fn not_found(error: &io::Error, shown: &str) -> u8 {
         .is_some_and(|(name, _)| !name.contains('/'));
     if is_assignment {
         output::error("a variable is set by env: `reuseaddr run env NAME=VALUE PROGRAM`");
+    } else if shown.contains(' ') {
+        output::error(
+            "PROGRAM and its arguments are words of their own, without quotes around all; a line \
+             for the shell is run by `reuseaddr run sh -c 'exec PROGRAM ARGS'`",
+        );
     }
     code
 }

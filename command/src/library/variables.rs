@@ -4,7 +4,8 @@
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
 use libreuse_rules::settings::{PREFIX, SETTINGS, Setting, Settings};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 /// The variables that were given as options.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +51,19 @@ impl Variables {
             .iter()
             .map(|(name, value)| (*name, value.as_os_str()))
     }
+}
+
+/// The log file of a process: `LIBREUSE_LOG_FILE` with its pid for `%p`, and `%` for `%%`.
+pub(crate) fn log_file(template: &[u8], pid: u32) -> PathBuf {
+    let mut path = Vec::new();
+    let mut bytes = template.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'%' if bytes.next() == Some(&b'p') => path.extend(pid.to_string().bytes()),
+            other => path.push(other),
+        }
+    }
+    OsString::from_vec(path).into()
 }
 
 /// `LIBREUSE_LOG_FILE` as an option, without its dashes.

@@ -1,15 +1,14 @@
 //! Logs in the words and to the places of the library: on the program's stderr as long as
 //! that is the one it was started with, or in a file. Nothing here waits.
 
+use crate::library::variables::log_file;
 use libreuse_rules::settings::Settings;
 use log::{LevelFilter, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::{dup, write};
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 static SINK: OnceLock<Sink> = OnceLock::new();
@@ -145,14 +144,7 @@ fn to_stderr(stderr: &Stderr, process: i32, line: &[u8]) {
 
 /// Writes the line to the log file, opened for this line alone and as the library opens it.
 fn to_file(template: &[u8], process: i32, line: &[u8]) {
-    let mut path = Vec::new();
-    let mut bytes = template.iter();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            b'%' if bytes.next() == Some(&b'p') => path.extend(process.to_string().bytes()),
-            other => path.push(other),
-        }
-    }
+    let path = log_file(template, process.unsigned_abs());
     let flags = OFlags::WRONLY
         | OFlags::APPEND
         | OFlags::CREATE
@@ -160,7 +152,7 @@ fn to_file(template: &[u8], process: i32, line: &[u8]) {
         | OFlags::NOCTTY
         | OFlags::NOFOLLOW
         | OFlags::NONBLOCK;
-    if let Ok(file) = open(OsStr::from_bytes(&path), flags, Mode::from_raw_mode(0o600)) {
+    if let Ok(file) = open(&path, flags, Mode::from_raw_mode(0o600)) {
         let _ = write(&file, line);
     }
 }
