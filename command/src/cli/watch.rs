@@ -66,7 +66,7 @@ struct Event<'a> {
     protocol: Protocol,
     address: IpAddr,
     port: u16,
-    times: usize,
+    times: u64,
     #[serde(flatten)]
     finding: &'a Finding,
 }

@@ -1,6 +1,23 @@
-//! The scheduling policy of a thread (sched(7)).
+//! The scheduling policy of a thread (sched(7)), and threads that may not be had.
 
+use anyhow::{Context, Result, anyhow};
 use std::ffi::c_int;
+use std::thread;
+
+/// What is said where a thread can't be started, as where a control group has a limit (pids.max).
+pub(crate) const NO_THREAD: &str = "the kernel lets this process start no thread";
+
+/// Does something in a thread of its own, which may go into a namespace by itself.
+pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .spawn_scoped(scope, work)
+            .context(NO_THREAD)?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("it came to nothing")))
+    })
+}
 
 /// Does something short that other threads wait for, on a busy processor too: no ordinary thread
 /// preempts this one meanwhile (`SCHED_FIFO`). Without permission it is done as it is, by a thread

@@ -12,10 +12,10 @@ use crate::port::hint::Scope;
 use crate::port::socket::{Socket, UdpSocket, held_by_udp};
 use crate::process::holders::Holders;
 use crate::process::manager::Managers;
+use crate::sys::scheduling::in_thread;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::net::IpAddr;
-use std::thread;
 
 /// The obstacle.
 #[derive(Debug, Default, Serialize)]
@@ -32,13 +32,10 @@ pub(crate) struct Finding {
 /// Looks for what is in the way, from the network namespace of the program.
 pub(crate) fn find(seen: &Seen, evict: bool) -> Result<Finding> {
     match &seen.known.network {
-        Some((file, name)) if *name != namespace::namespace() => thread::scope(|scope| {
-            let elsewhere = scope.spawn(|| {
-                namespace::enter_file(file)
-                    .context("the program's network namespace can't be entered")?;
-                find_here(seen, Some(seen.pid), evict)
-            });
-            elsewhere.join().unwrap_or_else(|_| Ok(Finding::default()))
+        Some((file, name)) if *name != namespace::namespace() => in_thread(|| {
+            namespace::enter_file(file)
+                .context("the program's network namespace can't be entered")?;
+            find_here(seen, Some(seen.pid), evict)
         }),
         _ => find_here(seen, None, evict),
     }

@@ -49,7 +49,7 @@ struct Reported {
     first: Option<Box<Seen>>,
     /// The last failure after the first, and how many are unreported.
     last: Option<Box<Seen>>,
-    unreported: usize,
+    unreported: u64,
     seen_at: Instant,
     due: Instant,
     pause: Duration,
@@ -64,7 +64,7 @@ pub(crate) struct Repeats(HashMap<Key, Reported>);
 pub(crate) struct Due {
     pub(crate) seen: Box<Seen>,
     pub(crate) key: Key,
-    pub(crate) times: usize,
+    pub(crate) times: u64,
     /// The diagnosis that was reported last; `None` for a new failure.
     pub(crate) kind: Option<String>,
 }

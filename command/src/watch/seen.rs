@@ -5,8 +5,8 @@ use crate::output;
 use crate::process::holders;
 use crate::process::info::ProcessInfo;
 use crate::process::users;
-use crate::sys::scheduling::without_preemption;
-use anyhow::{Result, bail};
+use crate::sys::scheduling::{NO_THREAD, without_preemption};
+use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -45,7 +45,7 @@ pub(crate) struct Seen {
     pub(crate) descriptor: i32,
     pub(crate) name: String,
     /// How often it has failed since the last that was reported, with this one.
-    pub(crate) times: usize,
+    pub(crate) times: u64,
     pub(crate) known: Arc<Known>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<Observation>) -> Result<()> {
         },
     );
     let (begun, begins) = channel();
-    thread::spawn(move || match Failures::watch() {
+    let reader = move || match Failures::watch() {
         Ok(failures) => {
             if begun.send(Ok(())).is_ok() {
                 Reader::new(ports).read(failures, &to);
@@ -99,7 +99,8 @@ pub(crate) fn begin(ports: Vec<u16>, to: Sender<Observation>) -> Result<()> {
             // Nobody waits for it any more only where the process ends.
             let _ = begun.send(Err(error));
         }
-    });
+    };
+    thread::Builder::new().spawn(reader).context(NO_THREAD)?;
     begins.recv()?
 }
 
@@ -136,7 +137,7 @@ impl Reader {
             let pause = Timespec::try_from(COUNTED_PAUSE).ok();
             match poll(
                 &mut fds,
-                pause.as_ref().filter(|_| !self.counted.is_empty()),
+                pause.as_ref().filter(|_| self.is_counting(&failures)),
             ) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
@@ -154,21 +155,28 @@ impl Reader {
                     return;
                 }
             }
-            if !self.report_counted(&failures, to) {
+            if !self.report_counted(&mut failures, to) {
                 return;
             }
         }
     }
 
+    /// Whether there may be something that was only counted.
+    fn is_counting(&self, failures: &Failures) -> bool {
+        !self.counted.is_empty() || failures.has_counted()
+    }
+
     /// Reports what was only counted, of those that have stopped. Returns whether somebody wants
     /// it.
-    fn report_counted(&mut self, failures: &Failures, to: &Sender<Observation>) -> bool {
+    fn report_counted(&mut self, failures: &mut Failures, to: &Sender<Observation>) -> bool {
         let now = Instant::now();
-        if self.counted.is_empty() || now < self.counted_at + COUNTED_PAUSE {
+        if !self.is_counting(failures) || now < self.counted_at + COUNTED_PAUSE {
             return true;
         }
         self.counted_at = now;
-        for (whose, times) in failures.take_counted() {
+        // A processor that is inside a call about a map runs no program at a tracepoint: were this
+        // thread preempted there, whoever preempts it would fail unseen.
+        for (whose, times) in without_preemption(|| failures.take_counted()) {
             let Some(seen) = self.counted.remove(&whose) else {
                 continue;
             };

@@ -1,7 +1,9 @@
 //! What goes wrong around the engine `bpf`: an attach that is killed, missing privileges, control
 //! groups that are not there.
 
-use super::{Machine, WATCHING, attach, below, bpf, has_capabilities, is_root, kernel, watch};
+use super::{
+    Machine, WATCHING, attach, below, bpf, has_capabilities, inside_folder, is_root, kernel, watch,
+};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::ExitStatusExt;
@@ -9,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Folder, Program, Running, compile_c, program, repeats_in, reuseaddr, wait_until};
+use support::{
+    Folder, Program, Running, compile_c, program, repeats_in, reuseaddr, wait_until, wait_until_by,
+};
 
 /// Binds, listens and closes for as long as its stdin is open, and then says how often that failed.
 /// A try that succeeds when it is made again soon is none: `attach` holds a copy of a listener as
@@ -196,6 +200,15 @@ fn says_in_one_line_where_it_cannot_attach() {
         &bpf(["attach", "--container", "0123456789abcdef0123"]),
         &format!("bpf attach --cgroup {parent}"),
     );
+    machine.below(&format!("{parent}/{}", "0123456789abcdee".repeat(4)));
+    fails(
+        &bpf(["attach", "--container", "0123456789abcde"]),
+        "there are 2 containers whose id begins with 0123456789abcde",
+    );
+    fails(
+        &bpf(["attach", "--container", ""]),
+        "the name of the container is empty",
+    );
     // The control.
     assert!(attach(&parent).run().status.success());
 }
@@ -354,18 +367,24 @@ fn locked_memory_is_no_limit_to_it() {
     assert!(limited.status.success(), "{limited:#?}");
 }
 
-/// A group whose memory is limited to this much, under either version of control groups.
-fn limited(machine: &Machine, name: &str, bytes: u64) -> Option<PathBuf> {
-    let first = Path::new("/sys/fs/cgroup/memory");
-    let (folder, limit) = if first.join("memory.limit_in_bytes").exists() {
-        (first.join(name), "memory.limit_in_bytes")
+/// A group with a limit of its own, under either version of control groups.
+fn limited(machine: &Machine, name: &str, controller: &str, limit: u64) -> Option<PathBuf> {
+    let first = Path::new("/sys/fs/cgroup").join(controller);
+    let name = format!("libreuse-tests-{}-{name}", std::process::id());
+    let (folder, file) = if first.join("cgroup.procs").exists() {
+        (first.join(name), ["memory.limit_in_bytes", "pids.max"])
     } else {
         // Where another has it, this can't be had.
-        fs::write(machine.root.join("cgroup.subtree_control"), "+memory").ok()?;
-        (machine.root.join(name), "memory.max")
+        let all = machine.root.join("cgroup.subtree_control");
+        fs::write(all, format!("+{controller}")).ok()?;
+        (machine.root.join(name), ["memory.max", "pids.max"])
     };
+    let file = file
+        .into_iter()
+        .find(|file| file.starts_with(controller))
+        .expect("it is one of these");
     fs::create_dir(&folder).ok()?;
-    fs::write(folder.join(limit), bytes.to_string()).ok()?;
+    fs::write(folder.join(file), limit.to_string()).ok()?;
     Some(folder)
 }
 
@@ -383,16 +402,11 @@ fn a_limit_of_memory_leaves_nothing_that_the_next_one_does_not_complete() {
     fs::read(reuseaddr()).expect("it is there");
     // From too little to be started with to enough for everything.
     for kibibytes in (256..6144).step_by(256) {
-        let name = format!("libreuse-tests-{}-memory", std::process::id());
-        let Some(memory) = limited(&machine, &name, kibibytes * 1024) else {
+        let Some(memory) = limited(&machine, "memory", "memory", kibibytes * 1024) else {
             eprintln!("skipped: no group can have its memory limited here");
             break;
         };
-        let short = Program::new(program(&["sh"]))
-            .arguments(["-c", "echo $$ >\"$0\" && exec \"$@\""])
-            .argument(memory.join("cgroup.procs"))
-            .command(&attach(&group))
-            .run();
+        let short = inside_folder(&memory, &attach(&group)).run();
         // The kernel ends it, or it says what is missing.
         if !short.status.success() {
             failed += 1;
@@ -409,6 +423,72 @@ fn a_limit_of_memory_leaves_nothing_that_the_next_one_does_not_complete() {
     }
     eprintln!("attaches with too little memory: {failed}");
     attaches_after_all(&group, &mut binder);
+}
+
+/// Where it may start neither a process nor a thread, nothing is left in part, and what was there
+/// stays.
+#[test]
+fn a_limit_of_processes_is_said_in_one_line() {
+    const NONE: &str = "lets this process start no thread";
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let group = machine.group("alone");
+    let Some(alone) = limited(&machine, "pids", "pids", 1) else {
+        eprintln!("skipped: no group can have its processes limited here");
+        return;
+    };
+    let alone_in = |command: &Program| inside_folder(&alone, command);
+    // It may not start the test of the kernel.
+    fails(&alone_in(&attach(&group)), "can't start itself");
+    assert_eq!(below("/sys/fs/bpf"), [""; 0]);
+    assert_eq!(below("/run/libreuse/bpf"), [""; 0]);
+    // The kernel is tested: no thread looks for what listens, and the programs serve what starts.
+    let other = machine.attached("other");
+    let said = alone_in(&attach(&group)).run();
+    assert!(said.status.success(), "{said:#?}");
+    assert!(words(&said.stderr).contains(NONE), "{said:#?}");
+    assert!(machine.serves(&group));
+    let watch = alone_in(&Program::new(reuseaddr()).argument("watch")).run();
+    assert_eq!(watch.status.code(), Some(2), "{watch:#?}");
+    let text = words(&watch.stderr);
+    assert!(text.starts_with("reuseaddr: the kernel "), "{watch:#?}");
+    assert!(text.contains(NONE), "{watch:#?}");
+    // The control: with room for them.
+    fs::write(alone.join("pids.max"), "max").expect("the group is ours");
+    let said = alone_in(&attach(&other)).run();
+    assert!(said.status.success(), "{said:#?}");
+    assert!(!said.stderr.contains(NONE), "{said:#?}");
+    wait_until("the group to be empty", || fs::remove_dir(&alone).is_ok());
+}
+
+/// A child that tests the kernel says nothing where whoever asked has been killed.
+#[test]
+fn a_test_of_the_kernel_that_nobody_waits_for_is_quiet() {
+    let Some(_machine) = Machine::new() else {
+        return;
+    };
+    let child = |input: &str| {
+        let script = format!("{input}\"$0\" bpf self-test");
+        Program::new(program(&["sh"]))
+            .argument("-c")
+            .argument(script)
+            .argument(reuseaddr())
+            .run()
+    };
+    for input in ["", "echo go | ", "printf go | "] {
+        let said = child(input);
+        assert_eq!(said.stderr, "", "{input}: {said:#?}");
+        // The control: with a whole line it answers.
+        assert_eq!(
+            said.stdout.is_empty(),
+            !input.starts_with("echo"),
+            "{said:#?}"
+        );
+    }
+    // Its answer goes nowhere.
+    let unread = child("exec >/dev/full; echo go | ");
+    assert_eq!(unread.stderr, "", "{unread:#?}");
 }
 
 #[test]
@@ -598,7 +678,7 @@ fn says_what_to_type_where_a_place_is_read_only() {
             .command(&attach(&group))
     };
     let groups = machine.root.to_str().expect("it is UTF-8");
-    for place in [groups, "/run"] {
+    for place in [groups, "/run", "/sys/fs/bpf"] {
         fails(
             &with(place),
             "the place is mounted read-only, as in containers. On the container's host: `sudo ",
@@ -612,7 +692,8 @@ fn says_what_to_type_where_a_place_is_read_only() {
 }
 
 /// While `watch` is stopped more calls fail than the kernel keeps for it. The control are fewer,
-/// and many of one process on one port, of which few are kept.
+/// and many of one process on one port, of which few are kept. The kernel may miss any of them (see
+/// below), so each is repeated until it is seen.
 #[test]
 fn watch_says_that_it_may_have_missed_some() {
     const FAILS: &str = "
@@ -637,6 +718,7 @@ for line in sys.stdin:
     print('failed')
 ";
     const WARNING: &str = "so many calls failed at once";
+    const A_MOMENT: Duration = Duration::from_secs(1);
     let Some(_machine) = Machine::new() else {
         return;
     };
@@ -645,25 +727,37 @@ for line in sys.stdin:
     let mut watch = watch("5001");
     watch.signal(libc::SIGSTOP);
     fails.say("5000 1 20000").expect("failed");
-    fails.say("5001 1 1").expect("failed");
     watch.signal(libc::SIGCONT);
-    watch.expect_containing("can't bind 127.0.0.1:5001");
+    wait_until("the failure", || {
+        fails.say("5001 1 1").expect("failed");
+        let line = watch.line_within(A_MOMENT);
+        line.is_some_and(|line| line.contains("can't bind 127.0.0.1:5001"))
+    });
     let said = watch.stderr_so_far();
     assert!(!said.contains(WARNING), "{said}");
 
-    watch.signal(libc::SIGSTOP);
-    fails.say("5000 200 100").expect("failed");
-    watch.signal(libc::SIGCONT);
-    wait_until("the warning", || watch.stderr_so_far().contains(WARNING));
+    wait_until("the warning", || {
+        watch.signal(libc::SIGSTOP);
+        fails.say("5000 200 100").expect("failed");
+        watch.signal(libc::SIGCONT);
+        wait_until_by(Instant::now() + 5 * A_MOMENT, || {
+            watch.stderr_so_far().contains(WARNING)
+        })
+    });
 }
 
 /// Of a process that fails again and again at one address most failures are only counted: the next
 /// one brings the count, or the end of the process. What fails at another address is not among
-/// them. Some may be missing: the kernel runs no program of a tracepoint while it runs another on
-/// the same processor (`trace_call_bpf` in `kernel/trace/bpf_trace.c`). 8 of 5 001 were on 7.3.
+/// them, and nothing is counted twice.
+///
+/// Some may be missing: the kernel runs no program of a tracepoint on a processor that runs another,
+/// or is inside a call about a map, by whomever (`trace_call_bpf` in `kernel/trace/bpf_trace.c`).
+/// Where whoever makes such a call is preempted by the program that fails, and processors are slow,
+/// a whole slice of its time is. So half of them suffice, which are far more than are reported one
+/// by one.
 #[test]
 fn watch_counts_what_it_does_not_report_one_by_one() {
-    const MOST_MISSING: usize = 50;
+    const TIMES: usize = 5000;
     const FAILS: &str = "
 taken = socket.socket()
 taken.bind(('0.0.0.0', 5002))
@@ -685,18 +779,30 @@ for line in sys.stdin:
         let mut fails = Program::python(FAILS).start();
         let title = format!("(pid {})", fails.pid());
         let mut watch = watch("5002");
-        fails.say("127.0.0.1 5000").expect("failed");
+        fails.say(&format!("127.0.0.1 {TIMES}")).expect("failed");
+        let (mut made, mut others_made) = (TIMES, 1);
         fails.say("127.0.0.2 1").expect("failed");
+        let mut running = Some(fails);
         if exits {
-            fails.kill();
-        } else {
-            // Into the next window.
-            thread::sleep(Duration::from_millis(1100));
-            fails.say("127.0.0.1 1").expect("failed");
+            running.take().expect("it runs").kill();
         }
         let (mut again, mut others, mut text) = (0, Vec::new(), String::new());
-        while again < 5000 - MOST_MISSING || others.is_empty() {
-            let line = watch.line();
+        // What has ended can't try again.
+        while again < TIMES / 2 || (!exits && others.is_empty()) {
+            let line = match (watch.line_within(Duration::from_millis(1100)), &mut running) {
+                (Some(line), _) => line,
+                // In the next window.
+                (None, Some(fails)) => {
+                    fails.say("127.0.0.1 1").expect("failed");
+                    made += 1;
+                    if others.is_empty() {
+                        fails.say("127.0.0.2 1").expect("failed");
+                        others_made += 1;
+                    }
+                    continue;
+                }
+                (None, None) => watch.line(),
+            };
             if line.contains(&title) && line.contains("127.0.0.2:5002") {
                 others.push(line.clone());
             } else if line.contains(&title) {
@@ -705,8 +811,10 @@ for line in sys.stdin:
             text += &line;
             text.push('\n');
         }
-        assert!(again <= 5000, "{text}");
-        assert!(others[0].ends_with("can't bind 127.0.0.2:5002"), "{text}");
-        assert_eq!(others.len(), 1, "{text}");
+        // The first is a line without a number.
+        assert!(again < made, "{text}");
+        let of_one = |line: &String| line.ends_with("can't bind 127.0.0.2:5002");
+        assert!(others.first().is_none_or(of_one), "{text}");
+        assert!(others.len() <= others_made, "{text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::command::instance;
 use super::faults::{fails, words};
-use super::{Machine, attach, bpf, inside_folder, mount};
+use super::{Machine, attach, below, bpf, inside_folder, mount};
 use crate::{PORT, victim};
 use std::ffi::OsStr;
 use std::fs;
@@ -170,4 +170,31 @@ fn says_in_one_line_what_can_be_no_unit() {
     ] {
         fails(&bpf(["attach", "--unit", name]), says);
     }
+}
+
+/// As that of a container in a container can be, of which a file can't have the name.
+#[test]
+fn takes_names_that_are_too_long_for_a_file() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let above = machine.group("long");
+    let long = format!("{above}/{}", ".".repeat(10) + &"x".repeat(230));
+    let [one, other] = ["1", "2"].map(|end| machine.below(&format!("{long}{end}")));
+    for group in [&one, &other] {
+        let said = attach(group).run();
+        assert!(said.status.success(), "{said:#?}");
+        assert!(machine.serves(group));
+    }
+    // Each has its own.
+    assert!(bpf(["detach", "--cgroup", &one]).run().status.success());
+    assert_eq!(instance(&other)["served_ports"], "5000");
+    assert!(bpf(["detach", "--cgroup", &other]).run().status.success());
+    assert_eq!(below("/sys/fs/bpf"), [""; 0]);
+    let started = Program::python("print(open('/proc/self/cgroup').read())").by("bpf");
+    let said = machine.inside(&one, &started).run();
+    assert!(said.stdout.contains("/libreuse-run-"), "{said:#?}");
+    let said = machine.detach_all_below(&above).run();
+    assert!(said.status.success(), "{said:#?}");
+    assert_eq!(below("/run/libreuse/bpf"), [""; 0]);
 }

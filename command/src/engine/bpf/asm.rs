@@ -158,6 +158,13 @@ impl Assembler {
         self.push(ATOMIC | 0x03, to, from, offset, OR);
     }
 
+    /// `to[offset] += from`, 64 bits in one step
+    pub(crate) fn add_to(&mut self, to: Register, offset: i16, from: Register) {
+        const ATOMIC: u8 = 0xc0;
+        const ADD: i32 = 0x00;
+        self.push(ATOMIC | 0x1b, to, from, offset, ADD);
+    }
+
     /// `to = ` a map, as helpers take it
     pub(crate) fn map(&mut self, to: Register, map: BorrowedFd<'_>) {
         const MAP: Register = Register(1);
@@ -267,19 +274,21 @@ mod tests {
         a.store(Size::Double, STACK, -8, R2);
         a.store_number(Size::Word, STACK, -4, 7);
         a.set_bits(R3, 4, R2);
+        a.add_to(R3, 8, R2);
         a.compute(Arithmetic::ShiftRight, R2, 3);
         a.call(Helper::MapLookup);
         a.label("out");
         a.set(R0, 1);
         a.exit();
-        let expected: [Instruction; 11] = [
+        let expected: [Instruction; 12] = [
             [0xbf, 0x16, 0, 0, 0, 0, 0, 0],
             [0x61, 0x62, 32, 0, 0, 0, 0, 0],
-            [0x55, 0x02, 6, 0, 1, 0, 0, 0],
+            [0x55, 0x02, 7, 0, 1, 0, 0, 0],
             [0xdc, 0x02, 0, 0, 16, 0, 0, 0],
             [0x7b, 0x2a, 0xf8, 0xff, 0, 0, 0, 0],
             [0x62, 0x0a, 0xfc, 0xff, 7, 0, 0, 0],
             [0xc3, 0x23, 4, 0, 0x40, 0, 0, 0],
+            [0xdb, 0x23, 8, 0, 0, 0, 0, 0],
             [0x77, 0x02, 0, 0, 3, 0, 0, 0],
             [0x85, 0x00, 0, 0, 1, 0, 0, 0],
             [0xb7, 0x00, 0, 0, 1, 0, 0, 0],

@@ -4,7 +4,9 @@
 //! A program at the entry stores the arguments, and one at the exit reports them if the call failed
 //! so. It also reports when the same thread then binds the socket after all, as with libreuse.
 //! Of a process that fails a thousand times a second on one address most are only counted, so that
-//! it leaves room for the others. Dropping `Failures` removes everything.
+//! it leaves room for the others. The programs never take a number back that they have counted, and
+//! report it as it is: whoever reads remembers how much of it he has told. So a failure that comes
+//! while the numbers are looked at is told once. Dropping `Failures` removes everything.
 
 use super::asm::{
     Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK,
@@ -19,6 +21,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -56,7 +59,7 @@ pub(crate) struct Failure {
     /// The address that was passed to `bind`.
     pub(crate) address: Option<Endpoint>,
     /// How many failures of this process on this address were counted, and not reported, before it.
-    pub(crate) unreported: usize,
+    pub(crate) unreported: u64,
     /// Whether those that follow at once are only counted.
     pub(crate) is_last: bool,
 }
@@ -80,6 +83,7 @@ fn ip_and_port(address: Endpoint) -> (IpAddr, u16) {
 pub(crate) struct Failures {
     ring: Ring,
     rates: OwnedFd,
+    told: Told,
     /// Their perf events; closing them detaches the programs.
     _events: Vec<OwnedFd>,
 }
@@ -105,7 +109,7 @@ const ADDRESS: i16 = 8;
 const KEPT: u32 = 16;
 
 // What is reported.
-const REPORT: u32 = 88;
+const REPORT: u32 = 96;
 const THREAD: usize = 0;
 const USER: usize = 8;
 const NAME: usize = 16;
@@ -113,9 +117,8 @@ const OF_DESCRIPTOR: usize = 32;
 const OUTCOME: usize = 40;
 const OF_ADDRESS: usize = 48;
 const ADDRESS_ROOM: usize = 32;
-/// Both of four bytes.
-const UNREPORTED: usize = 80;
-const NUMBER_IN_WINDOW: usize = 84;
+const COUNTED: usize = 80;
+const NUMBER_IN_WINDOW: usize = 88;
 
 // The stack, downwards.
 const KEY: i16 = -16;
@@ -130,7 +133,7 @@ const RATE: i16 = RATE_KEY - 24;
 const RATE_LENGTH: u32 = 24;
 
 /// How many failures of one process on one address are reported in each window; the others are only
-/// counted, and reported with the next one, or after the window.
+/// counted, and told with the next one, or after the window.
 const EACH: i32 = 100;
 const WINDOW_NS: i32 = 1_000_000_000;
 
@@ -224,13 +227,14 @@ impl Failures {
         Ok(Self {
             ring,
             rates,
+            told: Told::default(),
             _events: events,
         })
     }
 
     /// Takes what was only counted of processes that have not failed since, as those that have
-    /// exited.
-    pub(crate) fn take_counted(&self) -> Vec<(Counted, usize)> {
+    /// exited. Everything that was reported has to be taken before.
+    pub(crate) fn take_counted(&mut self) -> Vec<(Counted, u64)> {
         let map = self.rates.as_fd();
         let mut keys: Vec<Vec<u8>> = Vec::new();
         // Where the last one has gone meanwhile, it begins anew.
@@ -240,32 +244,33 @@ impl Failures {
                 break;
             }
         }
+        let there: HashSet<Counted> = keys.iter().filter_map(|key| whose(key)).collect();
         let now = clock_gettime(ClockId::Monotonic);
         let now = now.tv_sec * i64::from(WINDOW_NS) + now.tv_nsec;
-        keys.iter()
+        let ended: Vec<(Counted, u64)> = keys
+            .iter()
             .filter_map(|key| {
-                let mut rate = [0; RATE_LENGTH as usize];
-                sys::lookup(map, key, &mut rate).ok()?;
-                let [begin, count] = [WINDOW_BEGIN, ONLY_COUNTED].map(|at| {
-                    let bytes = rate.get(usize::try_from(at).ok()?..)?.first_chunk::<8>()?;
-                    Some(i64::from_ne_bytes(*bytes))
-                });
-                if now - begin? <= i64::from(WINDOW_NS) {
+                let rate = rate(map, key)?;
+                if now - rate.begin <= i64::from(WINDOW_NS) {
                     return None;
                 }
-                // Whoever fails again begins anew.
+                // Whoever fails again begins anew, and at 0.
                 sys::delete(map, key).ok()?;
-                let count = usize::try_from(count?).ok().filter(|&count| count > 0)?;
-                let (process, address) = key.split_first_chunk::<8>()?;
-                let address = if address.iter().all(|&byte| byte == 0) {
-                    None
-                } else {
-                    Some(ip_and_port(Endpoint::decode(address)?))
-                };
-                let process = i32::try_from(u64::from_ne_bytes(*process)).ok()?;
-                Some(((process, address), count))
+                Some((whose(key)?, rate.counted))
             })
+            .collect();
+        // Of those that went the last time, everything that was reported has been taken by now.
+        self.told.0.retain(|key, _| there.contains(key));
+        ended
+            .into_iter()
+            .map(|(whose, counted)| (whose, self.told.more(whose, counted)))
+            .filter(|&(_, times)| times > 0)
             .collect()
+    }
+
+    /// Whether it remembers what has been told.
+    pub(crate) fn has_counted(&self) -> bool {
+        !self.told.0.is_empty()
     }
 
     /// Whether some may have been lost since this was last asked: they came faster than they were
@@ -277,7 +282,10 @@ impl Failures {
     /// Takes the next failure, if there is one.
     pub(crate) fn take(&mut self) -> Option<Failure> {
         while let Some(record) = self.ring.next() {
-            if let Some(failure) = decode(&record) {
+            if let Some(mut failure) = decode(&record) {
+                if !failure.succeeded {
+                    failure.unreported = self.told.more(failure.counted(), failure.unreported);
+                }
                 return Some(failure);
             }
         }
@@ -304,6 +312,10 @@ fn refused(error: io::Error, needed: &str) -> anyhow::Error {
             "only root may watch the kernel, with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: try \
              `sudo reuseaddr watch`"
         ),
+        // Nothing is missing but room.
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+            anyhow::Error::new(error).context("the kernel can't be watched")
+        }
         _ => anyhow::Error::new(error)
             .context(format!("the kernel can't be watched: it takes {needed}")),
     }
@@ -472,7 +484,8 @@ fn report(a: &mut Assembler, maps: Maps<'_>) {
     }
     a.jump_if(R3, Jump::NotEqual, libc::AF_INET, OUT);
     a.label("write");
-    a.store_number(Size::Double, STACK, at(UNREPORTED), 0);
+    a.store_number(Size::Double, STACK, at(COUNTED), 0);
+    a.store_number(Size::Double, STACK, at(NUMBER_IN_WINDOW), 0);
     a.jump_if(R9, Jump::Equal, SUCCEEDED, "output");
     limit(a, maps.rates);
     a.label("output");
@@ -484,7 +497,7 @@ fn report(a: &mut Assembler, maps: Maps<'_>) {
 }
 
 /// Goes on only if not too many failures of this process on this address were reported in this
-/// window, with the number of those that were only counted before in the report.
+/// window, with the number of all that were only counted in the report.
 fn limit(a: &mut Assembler, rates: BorrowedFd<'_>) {
     a.load(Size::Double, R3, STACK, KEY);
     a.compute(Arithmetic::ShiftRight, R3, 32);
@@ -531,9 +544,8 @@ fn limit(a: &mut Assembler, rates: BorrowedFd<'_>) {
     a.jump_if(R1, Jump::Greater, EACH - 1, "count");
     a.jump("reported");
     a.label("count");
-    a.load(Size::Double, R1, R0, ONLY_COUNTED);
-    a.compute(Arithmetic::Add, R1, 1);
-    a.store(Size::Double, R0, ONLY_COUNTED, R1);
+    a.set(R1, 1);
+    a.add_to(R0, ONLY_COUNTED, R1);
     a.jump(OUT);
     a.label("window");
     a.store(Size::Double, R0, WINDOW_BEGIN, R8);
@@ -541,10 +553,9 @@ fn limit(a: &mut Assembler, rates: BorrowedFd<'_>) {
     a.label("reported");
     a.compute(Arithmetic::Add, R1, 1);
     a.store(Size::Double, R0, IN_WINDOW, R1);
-    a.store(Size::Word, STACK, at(NUMBER_IN_WINDOW), R1);
+    a.store(Size::Double, STACK, at(NUMBER_IN_WINDOW), R1);
     a.load(Size::Double, R1, R0, ONLY_COUNTED);
-    a.store(Size::Word, STACK, at(UNREPORTED), R1);
-    a.store_number(Size::Double, R0, ONLY_COUNTED, 0);
+    a.store(Size::Double, STACK, at(COUNTED), R1);
 }
 
 /// Where this part of a report is on the stack.
@@ -563,10 +574,6 @@ fn decode(record: &[u8]) -> Option<Failure> {
     let wide = |at: usize| {
         let bytes = record.get(at..)?.first_chunk::<8>()?;
         Some(u64::from_ne_bytes(*bytes))
-    };
-    let narrow = |at: usize| {
-        let bytes = record.get(at..)?.first_chunk::<4>()?;
-        i32::try_from(u32::from_ne_bytes(*bytes)).ok()
     };
     let low = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
     let thread = wide(THREAD)?;
@@ -595,7 +602,75 @@ fn decode(record: &[u8]) -> Option<Failure> {
         } else {
             None
         },
-        unreported: usize::try_from(narrow(UNREPORTED)?).ok()?,
-        is_last: narrow(NUMBER_IN_WINDOW)? >= EACH,
+        unreported: wide(COUNTED)?,
+        is_last: wide(NUMBER_IN_WINDOW)? >= u64::from(EACH.unsigned_abs()),
     })
+}
+
+/// How many of those that were only counted have been told.
+#[derive(Debug, Default)]
+struct Told(HashMap<Counted, u64>);
+
+impl Told {
+    /// How many more of these have been counted now than were told, which are told by that. The
+    /// kernel counts up; at 0 it has begun anew.
+    fn more(&mut self, whose: Counted, counted: u64) -> u64 {
+        let told = if counted == 0 {
+            self.0.remove(&whose);
+            0
+        } else {
+            self.0.insert(whose, counted).unwrap_or(0)
+        };
+        counted.saturating_sub(told)
+    }
+}
+
+/// What is kept of one process's failures on one address.
+struct Rate {
+    begin: i64,
+    counted: u64,
+}
+
+/// `None` if it has gone meanwhile.
+fn rate(map: BorrowedFd<'_>, key: &[u8]) -> Option<Rate> {
+    let mut rate = [0; RATE_LENGTH as usize];
+    sys::lookup(map, key, &mut rate).ok()?;
+    let [begin, counted] = [WINDOW_BEGIN, ONLY_COUNTED].map(|at| {
+        let bytes = rate.get(usize::try_from(at).ok()?..)?.first_chunk::<8>()?;
+        Some(u64::from_ne_bytes(*bytes))
+    });
+    Some(Rate {
+        begin: i64::try_from(begin?).ok()?,
+        counted: counted?,
+    })
+}
+
+/// Whose rate this is the key of.
+fn whose(key: &[u8]) -> Option<Counted> {
+    let (process, address) = key.split_first_chunk::<8>()?;
+    let address = if address.iter().all(|&byte| byte == 0) {
+        None
+    } else {
+        Some(ip_and_port(Endpoint::decode(address)?))
+    };
+    let process = i32::try_from(u64::from_ne_bytes(*process)).ok()?;
+    Some((process, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_of_each_once_whoever_reads_first() {
+        let (one, other) = ((1, None), (2, None));
+        let mut told = Told::default();
+        let mut more = |whose, counted| told.more(whose, counted);
+        assert_eq!([more(one, 0), more(other, 3)], [0, 3]);
+        // A look at the map and a report of the same number, in either order.
+        assert_eq!([more(one, 7), more(one, 7)], [7, 0]);
+        assert_eq!([more(one, 9), more(other, 3)], [2, 0]);
+        // It has gone from the map.
+        assert_eq!([more(one, 0), more(one, 9)], [0, 9]);
+    }
 }

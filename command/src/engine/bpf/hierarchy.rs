@@ -138,13 +138,7 @@ impl Hierarchy {
             Mode::empty(),
         )
         .map_err(|error| match io::Error::from(error) {
-            error if error.kind() == io::ErrorKind::NotFound => {
-                if group.contains(char::REPLACEMENT_CHARACTER) {
-                    anyhow!(not_utf8(group))
-                } else {
-                    gone(group)
-                }
-            }
+            error if error.kind() == io::ErrorKind::NotFound => not_there(group),
             error => anyhow!(error).context(format!("the control group {group} can't be opened")),
         })
     }
@@ -180,6 +174,15 @@ fn shown(path: &Path) -> String {
 
 fn not_utf8(group: &str) -> String {
     format!("the name of the control group {group} is not UTF-8: attach at one above it")
+}
+
+/// The error for the cgroup of a process that can't be found by the name that we have for it.
+pub(super) fn not_there(group: &str) -> anyhow::Error {
+    if group.contains(char::REPLACEMENT_CHARACTER) {
+        anyhow!(not_utf8(group))
+    } else {
+        gone(group)
+    }
 }
 
 /// The error for a cgroup that has just been removed.

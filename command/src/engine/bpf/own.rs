@@ -1,11 +1,12 @@
 //! Creates control groups of our own: for the test of the kernel, and for what `run` starts.
 
-use super::hierarchy::Hierarchy;
+use super::hierarchy::{self, Hierarchy};
 use super::instance::not_made;
 use crate::process::holders::sees_all;
 use anyhow::{Context, Result};
 use log::debug;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -34,8 +35,10 @@ impl OwnGroup {
         let folder = hierarchy.folder(&name);
         // What an earlier process of the same number has left.
         let _ = fs::remove_dir(&folder);
-        fs::create_dir(&folder)
-            .map_err(|error| not_made(error, &format!("the control group {name}")))?;
+        fs::create_dir(&folder).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => hierarchy::not_there(below),
+            _ => not_made(error, &format!("the control group {name}")),
+        })?;
         Ok(Self { name, folder })
     }
 

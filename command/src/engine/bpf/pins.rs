@@ -3,7 +3,7 @@
 //! The folder has the maps' version in its name. Two versions that lay their maps out in different
 //! ways do not meet.
 
-use super::instance::refused;
+use super::instance::{not_made, refused};
 use super::maps::{BoundMaps, Ports};
 use super::sys;
 use anyhow::{Context, Result, bail};
@@ -56,7 +56,7 @@ pub(super) fn bound_if_there() -> Option<BoundMaps> {
 
 /// Opens the map of an instance's ports, if it is pinned.
 pub(super) fn ports(group: &str) -> Result<Option<Ports>> {
-    let path = path_of(group)?;
+    let path = path_of(group);
     match sys::open_pinned(&path) {
         Ok(map) => Ports::open(map).map(Some).with_context(|| {
             format!(
@@ -72,7 +72,7 @@ pub(super) fn ports(group: &str) -> Result<Option<Ports>> {
 /// Pins the map of an instance's ports, unless it is pinned.
 pub(super) fn pin_ports(group: &str, ports: &Ports) -> Result<()> {
     folder()?;
-    let path = path_of(group)?;
+    let path = path_of(group);
     match sys::pin(ports.as_fd(), &path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("{} can't be made", path.display()))
@@ -83,7 +83,7 @@ pub(super) fn pin_ports(group: &str, ports: &Ports) -> Result<()> {
 
 /// Removes the pin of an instance.
 pub(crate) fn remove(group: &str) -> Result<()> {
-    let path = path_of(group)?;
+    let path = path_of(group);
     removed(fs::remove_file(&path), &path)
 }
 
@@ -105,7 +105,7 @@ pub(super) fn removed(result: io::Result<()>, path: &Path) -> Result<()> {
     }
 }
 
-/// The control groups whose ports are pinned.
+/// The control groups whose ports are pinned, as far as the names of the pins tell them.
 pub(crate) fn groups() -> Vec<String> {
     fs::read_dir(Path::new(FOLDER).join(VERSION))
         .into_iter()
@@ -115,18 +115,29 @@ pub(crate) fn groups() -> Vec<String> {
         .collect()
 }
 
-fn path_of(group: &str) -> Result<PathBuf> {
-    const LONGEST: usize = 255;
-    let name = group_to_name(group);
-    if name.len() > LONGEST {
-        bail!("the name of the control group {group} is too long for a file");
-    }
-    Ok(Path::new(FOLDER).join(VERSION).join(name))
+/// Whether no instance is pinned.
+pub(super) fn is_empty() -> bool {
+    let mut names = fs::read_dir(Path::new(FOLDER).join(VERSION))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name());
+    !names.any(|name| name.as_encoded_bytes().starts_with(ROOT.as_bytes()))
 }
 
-/// A file's name for a group: bpffs takes no dots, and no file system a slash. What begins with
-/// `_2f` is a group.
+fn path_of(group: &str) -> PathBuf {
+    Path::new(FOLDER).join(VERSION).join(group_to_name(group))
+}
+
+/// How the name of every group begins.
+const ROOT: &str = "_2f";
+
+/// A file's name for a group: bpffs takes no dots, and no file system a slash, or a name of more
+/// than 255 bytes, as a group in a container of a container has. Such a one ends in a number
+/// instead, and does not lead back to the group.
 pub(super) fn group_to_name(group: &str) -> String {
+    const LONGEST: usize = 255;
+    const NUMBER: usize = 18;
     let mut name = String::new();
     for byte in group.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' {
@@ -135,7 +146,20 @@ pub(super) fn group_to_name(group: &str) -> String {
             name.push_str(&format!("_{byte:02x}"));
         }
     }
+    if name.len() > LONGEST {
+        name.truncate(LONGEST - NUMBER);
+        name.push_str(&format!("_x{:016x}", fnv(group.as_bytes())));
+    }
     name
+}
+
+/// FNV-1a, which is the same in every version.
+fn fnv(bytes: &[u8]) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x100_0000_01b3;
+    bytes.iter().fold(BASIS, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    })
 }
 
 fn name_to_group(name: &str) -> Option<String> {
@@ -180,9 +204,7 @@ fn folder() -> Result<PathBuf> {
     for folder in [Path::new(FOLDER), &versioned] {
         match mkdir(folder, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("{} can't be made", folder.display()));
-            }
+            Err(error) => return Err(not_made(error.into(), &folder.display().to_string())),
         }
         if !is_roots(&fs::symlink_metadata(folder)?) {
             bail!("{} is not root's, and is left alone", folder.display());
@@ -209,5 +231,9 @@ mod tests {
             assert_eq!(name_to_group(&name).as_deref(), Some(group));
         }
         assert_eq!(name_to_group("bound"), None);
+        let long = |end: &str| group_to_name(&format!("/{}{end}", "a.b".repeat(100)));
+        assert_eq!(long("").len(), 255);
+        assert_ne!(long(""), long("c"));
+        assert_eq!(name_to_group(&long("")), None);
     }
 }

@@ -6,7 +6,7 @@ use crate::output::readable;
 use crate::process::cgroup::{self, Container};
 use crate::process::run::output_of;
 use crate::process::unit::{self, NamedUnit};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::env;
 use std::path::Path;
 
@@ -103,6 +103,9 @@ pub(crate) fn for_later_starts(unit: &NamedUnit, group: &str) -> Option<String> 
 
 /// Finds the group above a container's own, and says so: nothing else lasts.
 pub(crate) fn of_container(hierarchy: &Hierarchy, name: &str) -> Result<String> {
+    if name.is_empty() {
+        bail!("the name of the container is empty");
+    }
     let shown = readable(name.as_bytes());
     let process = ["podman", "docker"].iter().find_map(|engine| {
         let pid = output_of(
@@ -114,19 +117,26 @@ pub(crate) fn of_container(hierarchy: &Hierarchy, name: &str) -> Result<String> 
     if let Some(pid) = process {
         return Hierarchy::of_process(pid);
     }
-    hierarchy
+    let mut found: Vec<(String, String)> = hierarchy
         .all()
         .into_iter()
-        .find(|group| {
-            container_in(group)
-                .is_some_and(|container| !name.is_empty() && container.id.starts_with(name))
-        })
-        .with_context(|| {
-            format!(
-                "there is no container {shown} that runs; `docker ps` and `podman ps` show those \
-                 there are"
-            )
-        })
+        .filter_map(|group| Some((container_in(&group)?.id, group)))
+        .filter(|(id, _)| id.starts_with(name))
+        .collect();
+    // What is below a container's own group has its id as well.
+    found.sort();
+    found.dedup_by(|(id, _), (first, _)| id == first);
+    match found.as_slice() {
+        [(_, group)] => Ok(group.clone()),
+        [] => bail!(
+            "there is no container {shown} that runs; `docker ps` and `podman ps` show those there \
+             are"
+        ),
+        _ => bail!(
+            "there are {} containers whose id begins with {shown}",
+            found.len()
+        ),
+    }
 }
 
 /// A container's own group goes with it: the runtime makes another at the next start.

@@ -91,7 +91,7 @@ impl Turn {
     /// Removes all pins and records if nothing is attached anywhere: for what has failed.
     pub(crate) fn remove_unused(&self, hierarchy: &Hierarchy) -> Result<()> {
         self.prune(hierarchy)?;
-        if all().is_empty() && pins::groups().is_empty() {
+        if all().is_empty() && pins::is_empty() {
             pins::remove_all()?;
             self.remove_all()?;
         }

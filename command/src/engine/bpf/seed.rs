@@ -9,10 +9,10 @@ use crate::port::arm::{self, Job};
 use crate::port::direction::{Direction, Directions};
 use crate::process::cgroup::processes_below;
 use crate::process::holders;
+use crate::sys::scheduling::in_thread;
 use anyhow::Result;
 use log::debug;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::thread;
 
 /// The sockets that were found.
 #[derive(Debug, Default)]
@@ -40,12 +40,7 @@ pub(crate) fn seed(
     let mut seeded = Seeded::default();
     for pids in namespaces.into_values() {
         // A thread can go into another network namespace for itself.
-        let found = thread::scope(|scope| {
-            scope
-                .spawn(|| look(&pids, &allowed))
-                .join()
-                .unwrap_or_else(|_| Ok(Found::default()))
-        });
+        let found = in_thread(|| look(&pids, &allowed));
         match found {
             Ok(found) => {
                 found.ports.iter().for_each(|&port| ports.serve(port));
