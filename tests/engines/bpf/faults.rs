@@ -750,11 +750,11 @@ for line in sys.stdin:
 /// one brings the count, or the end of the process. What fails at another address is not among
 /// them, and nothing is counted twice.
 ///
-/// Some may be missing: the kernel runs no program of a tracepoint on a processor that runs another,
-/// or is inside a call about a map, by whomever (`trace_call_bpf` in `kernel/trace/bpf_trace.c`).
-/// Where whoever makes such a call is preempted by the program that fails, and processors are slow,
-/// a whole slice of its time is. So half of them suffice, which are far more than are reported one
-/// by one.
+/// Some may be missing: the kernel runs no program of a tracepoint on a processor that runs
+/// another, or is inside a call about a map (`trace_call_bpf` in `kernel/trace/bpf_trace.c`,
+/// `bpf_disable_instrumentation`). Where another test makes such a call and is preempted by the
+/// program that fails, a whole slice of its time is missing. So half of them suffice, which are far
+/// more than are reported one by one.
 #[test]
 fn watch_counts_what_it_does_not_report_one_by_one() {
     const TIMES: usize = 5000;

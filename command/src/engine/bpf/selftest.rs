@@ -23,7 +23,7 @@ use std::process::{Command, Stdio};
 /// The command line of the child.
 pub(crate) const CHILD: &str = "self-test";
 
-/// Tests the kernel, once in each boot, and fails unless it passes.
+/// Tests the kernel, and fails unless it passes. That is known until everything is detached.
 pub(crate) fn pass(hierarchy: &Hierarchy) -> Result<()> {
     let known = Path::new(record::FOLDER).join("tested");
     let kernel = rustix::system::uname();
