@@ -14,7 +14,7 @@ use netlink::Netlink;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 /// Which local ports to read.
@@ -34,7 +34,15 @@ pub(crate) fn dump(which: Which<'_>) -> Result<Vec<SocketEntry>> {
 }
 
 fn put_in_order(entries: &mut [SocketEntry]) {
-    entries.sort_by_cached_key(|entry| (entry.local.port(), entry.state, entry.local, entry.peer));
+    // Bytes are compared in less time than addresses, and there are thousands.
+    let ip = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => (4_u8, ip.to_ipv6_mapped().octets()),
+        IpAddr::V6(ip) => (6, ip.octets()),
+    };
+    entries.sort_by_cached_key(|entry| {
+        let (local, peer) = (entry.local, entry.peer);
+        (local.port(), entry.state, ip(local), ip(peer), peer.port())
+    });
 }
 
 /// The same in the kernel's order: sorting tens of thousands takes as long as reading them.
