@@ -290,6 +290,36 @@ fn finds_the_library_where_it_is_installed() {
 }
 
 #[test]
+fn names_the_library_that_a_removed_folder_had() {
+    let folder = Folder::new("removed");
+    let script = format!(
+        "cd {0} && rmdir {0} && exec \"$@\"",
+        folder.path().display()
+    );
+    let run = |library: &str| {
+        Program::new("/bin/sh")
+            .arguments(["-c", &script, "sh"])
+            .argument(support::reuseaddr())
+            .arguments(["run", "--library", library, "true"])
+            .run()
+    };
+    let finished = run("x.so");
+    assert_eq!(code(&finished), 125, "{finished:#?}");
+    assert_says(
+        &finished.stderr,
+        "x.so would be in a folder that was removed",
+    );
+    // The control: a path that leads there from everywhere.
+    fs::create_dir(folder.path()).expect("ours");
+    assert_eq!(code(&run(shim_text())), 0);
+    fs::create_dir(folder.path()).expect("ours");
+    assert_says(
+        &run("").stderr,
+        "--library is without a value; expected --library PATH",
+    );
+}
+
+#[test]
 fn refuses_a_library_that_would_not_be_loaded() {
     let folder = Folder::new("refused-libraries");
     let with_library = |path: &Path| {

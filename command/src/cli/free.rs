@@ -62,13 +62,13 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Serialize)]
-struct FreeOutput {
+struct FreeOutput<'a> {
     network_namespace: String,
     dry_run: bool,
     /// The processes that were asked to exit.
     asked: Vec<Asked>,
     /// Why somebody was not asked.
-    refusals: Vec<String>,
+    refusals: &'a [String],
     ports: Vec<PerPort>,
 }
 
@@ -116,79 +116,79 @@ impl Arguments {
     }
 }
 
+/// What is to be done, and how that is told.
+struct Answer<'a> {
+    arguments: &'a Arguments,
+    ports: &'a PortSet,
+    plan: &'a Plan,
+    refusals: Vec<String>,
+}
+
 /// Answers `reuseaddr free`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     arguments.network.enter()?;
     let ports = ports::all(&arguments.ports);
     let busy = busy(&ports);
-    let say = |text: &str| {
-        if arguments.format.json {
-            Ok(())
-        } else {
-            output::print(text)
-        }
+    let plan = if busy.is_empty() {
+        Plan::default()
+    } else {
+        free_plan::plan(&busy, MayAsk::Everybody)?
     };
-    let sentence = |text: &str| say(&paragraph("", "", text));
+    let typed = arguments.spelled(&ports);
+    let refusals = plan.refusals.iter();
+    let answer = Answer {
+        arguments,
+        ports: &ports,
+        plan: &plan,
+        refusals: refusals
+            .map(|refusal| explain::refusal(refusal, &typed))
+            .collect(),
+    };
     if busy.is_empty() {
-        sentence(&format!(
+        answer.sentence(&format!(
             "{} free already: a plain bind succeeds.",
             is(&ports)
         ))?;
-        return done(arguments, &ports, &Plan::default(), &[], exit::YES);
+        return answer.done(exit::YES);
     }
-    let plan = free_plan::plan(&busy, MayAsk::Everybody)?;
-    let typed = arguments.spelled(&ports);
-    let refusals = plan.refusals.iter();
-    let refusals: Vec<String> = refusals
-        .map(|refusal| explain::refusal(refusal, &typed))
-        .collect();
-    let done = |code| done(arguments, &ports, &plan, &refusals, code);
     let force = arguments.force();
-    let goes_on = refusals.is_empty() && !arguments.dry_run && arguments.yes;
-    let mood = if goes_on { Mood::Is } else { Mood::Would };
-    for request in &plan.requests {
-        sentence(&explain::ask(request, &force, mood))?;
-        say(&tree::described(&request.holders()))?;
-    }
-    for refusal in &refusals {
-        output::error(refusal);
-    }
-    if !refusals.is_empty() {
-        return done(exit::FAILED);
+    answer.name_processes(&force)?;
+    if !answer.refusals.is_empty() {
+        return answer.done(exit::FAILED);
     }
     if let (true, Some(why)) = (plan.requests.is_empty(), denied(&busy)?) {
         output::error(&why);
-        return done(exit::FAILED);
+        return answer.done(exit::FAILED);
     }
     if arguments.dry_run {
         if plan.requests.is_empty() {
-            sentence(&format!(
+            answer.sentence(&format!(
                 "{} held by no process: leftovers would be evicted.",
                 is(&busy)
             ))?;
         }
-        return done(exit::YES);
+        return answer.done(exit::YES);
     }
     let terminator = terminator(&plan)?;
     if terminator.is_some() && !arguments.yes && !agreed(&plan)? {
-        return done(exit::FAILED);
+        return answer.done(exit::FAILED);
     }
     match free(&plan, terminator, &busy, force)? {
         Err(Failure::Busy(why)) => {
             output::error(&why);
-            done(exit::NO)
+            answer.done(exit::NO)
         }
         Err(Failure::Denied(why)) => {
             output::error(&why);
-            done(exit::FAILED)
+            answer.done(exit::FAILED)
         }
         Ok(()) => {
-            sentence(&format!(
+            answer.sentence(&format!(
                 "{} free now: a plain bind succeeds.{}",
                 is(&busy),
                 explain::outlook(&plan)
             ))?;
-            done(exit::YES)
+            answer.done(exit::YES)
         }
     }
 }
@@ -214,38 +214,57 @@ fn agreed(plan: &Plan) -> Result<bool> {
     )
 }
 
-/// Prints the answer in JSON, if that was asked for.
-fn done(
-    arguments: &Arguments,
-    ports: &PortSet,
-    plan: &Plan,
-    refusals: &[String],
-    code: u8,
-) -> Result<u8> {
-    if arguments.format.json {
-        let answer = FreeOutput {
-            network_namespace: namespace::namespace(),
-            dry_run: arguments.dry_run,
-            asked: plan.requests.iter().map(Asked::new).collect(),
-            refusals: refusals.to_vec(),
-            ports: ports
-                .tcp
-                .iter()
-                .map(|&port| PerPort {
-                    port,
-                    protocol: "tcp",
-                    free: is_free(port),
-                })
-                .chain(ports.udp.iter().map(|&port| PerPort {
-                    port,
-                    protocol: "udp",
-                    free: is_free_for_udp(port),
-                }))
-                .collect(),
-        };
-        output::print_json(&answer, output::json::USUAL)?;
+impl Answer<'_> {
+    fn say(&self, text: &str) -> Result<()> {
+        if self.arguments.format.json {
+            Ok(())
+        } else {
+            output::print(text)
+        }
     }
-    Ok(code)
+
+    fn sentence(&self, text: &str) -> Result<()> {
+        self.say(&paragraph("", "", text))
+    }
+
+    /// Names the processes that are asked to exit, or would be, and why somebody is not.
+    fn name_processes(&self, force: &Force) -> Result<()> {
+        let goes_on = self.refusals.is_empty() && !self.arguments.dry_run && self.arguments.yes;
+        let mood = if goes_on { Mood::Is } else { Mood::Would };
+        for request in &self.plan.requests {
+            self.sentence(&explain::ask(request, force, mood))?;
+            self.say(&tree::described(&request.holders()))?;
+        }
+        for refusal in &self.refusals {
+            output::error(refusal);
+        }
+        Ok(())
+    }
+
+    /// Prints the answer in JSON, if that was asked for.
+    fn done(&self, code: u8) -> Result<u8> {
+        if self.arguments.format.json {
+            let tcp = self.ports.tcp.iter().map(|&port| PerPort {
+                port,
+                protocol: "tcp",
+                free: is_free(port),
+            });
+            let udp = self.ports.udp.iter().map(|&port| PerPort {
+                port,
+                protocol: "udp",
+                free: is_free_for_udp(port),
+            });
+            let answer = FreeOutput {
+                network_namespace: namespace::namespace(),
+                dry_run: self.arguments.dry_run,
+                asked: self.plan.requests.iter().map(Asked::new).collect(),
+                refusals: &self.refusals,
+                ports: tcp.chain(udp).collect(),
+            };
+            output::print_json(&answer, output::json::USUAL)?;
+        }
+        Ok(code)
+    }
 }
 
 impl Asked {

@@ -6,7 +6,7 @@ use super::embedded::{self, Embedded};
 use super::installed::{self, Installed};
 use super::layout::{self, NAME, PreloadPath, common_preload_path};
 use crate::output::{self, list};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use log::debug;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -65,27 +65,13 @@ impl Libraries {
     /// of this command's version, else the embedded one, else the first installed one.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(path) = given {
-            let given = Installed::at(std::path::absolute(path)?)?;
+            let path = std::path::absolute(path).with_context(|| {
+                format!("{} would be in a folder that was removed", path.display())
+            })?;
+            let given = Installed::at(path)?;
             return Ok(Self::of(vec![given.into()], Vec::new()));
         }
-        let mut installed = Vec::new();
-        let mut complaints = Vec::new();
-        for found in installed::search() {
-            match found {
-                Ok(library) => {
-                    // A file that comes before it was meant to be taken. One behind it may be
-                    // somebody else's.
-                    if installed.is_empty() {
-                        for complaint in &complaints {
-                            let taken = library.path.display();
-                            output::warn(&format!("{complaint}. {taken} is used"));
-                        }
-                    }
-                    installed.push(library);
-                }
-                Err(error) => complaints.push(format!("{error:#}")),
-            }
-        }
+        let (installed, complaints) = look();
         let all = choose(installed, embedded::all());
         if all.is_empty() && complaints.is_empty() {
             let places: Vec<String> = installed::places()
@@ -231,6 +217,30 @@ impl Libraries {
         })
         .collect()
     }
+}
+
+/// The libraries that are installed, and why files of that name are none.
+fn look() -> (Vec<Installed>, Vec<String>) {
+    let mut installed: Vec<Installed> = Vec::new();
+    let mut complaints = Vec::new();
+    for found in installed::search() {
+        let library = match found {
+            Ok(library) => library,
+            Err(error) => {
+                complaints.push(format!("{error:#}"));
+                continue;
+            }
+        };
+        // A file that comes before it was meant to be taken. One behind it may be somebody else's.
+        if installed.is_empty() {
+            for complaint in &complaints {
+                let taken = library.path.display();
+                output::warn(&format!("{complaint}. {taken} is used"));
+            }
+        }
+        installed.push(library);
+    }
+    (installed, complaints)
 }
 
 /// Chooses one library for each kind of program, and warns where the choice may surprise.
