@@ -365,3 +365,47 @@ fn hands_on_what_a_filter_of_the_program_does() {
         }
     }
 }
+
+/// Binds and listens by the calls of 32-bit programs, in a 64-bit one; says what came of it, and
+/// whether the listener carries the option.
+#[cfg(target_arch = "x86_64")]
+const CALLS_AS_32_BIT: &str = r#"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+static int call(int number, long first, long second, long third)
+{
+    int result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(first), "c"(second), "d"(third)
+                     : "memory", "r8", "r9", "r10", "r11");
+    return result;
+}
+int main(void)
+{
+    struct sockaddr_in *address = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    int listener = call(359, AF_INET, SOCK_STREAM, 0), option = -1, bound, listens;
+    socklen_t length = sizeof option;
+
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    bound = call(361, listener, (long)address, sizeof *address);
+    listens = call(363, listener, 5, 0);
+    getsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &option, &length);
+    printf("bind %d, listen %d, option %d\n", bound, listens, option);
+    return 0;
+}
+"#;
+
+/// The code that would set the options can't be where such calls reach it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn leaves_a_program_that_calls_as_32_bit_ones_alone() {
+    own_time_wait();
+    let file = compile_c("calls-as-32-bit", CALLS_AS_32_BIT, &["-static", "-O1"]);
+    let program = Program::new(file);
+    let unserved = "bind -98, listen 0, option 0\n";
+    assert_eq!(program.output(), unserved);
+    let traced = run_with(STAYS, &program);
+    assert_eq!(traced.output(), "bind 0, listen 0, option 1\n");
+    assert_eq!(container().command(&traced).output(), unserved);
+}
