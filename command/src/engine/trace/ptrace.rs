@@ -326,6 +326,13 @@ pub(super) fn registers(tid: Tid) -> io::Result<libc::user_regs_struct> {
 
 /// Gives a tracee in a stop other registers.
 pub(super) fn set_registers(tid: Tid, mut registers: libc::user_regs_struct) -> io::Result<()> {
+    // At a syscall-stop arm64 shows whether it is the enter- or the exit-stop in x7, and keeps the
+    // program's (`report_syscall_enter` in `arch/arm64/kernel/ptrace.c`). What was read there may
+    // be set at another stop, which shows the program's: nothing here changes that.
+    #[cfg(target_arch = "aarch64")]
+    {
+        registers.regs[7] = self::registers(tid)?.regs[7];
+    }
     transfer(tid, Transfer::Set, &raw mut registers)
 }
 
