@@ -2,7 +2,7 @@
 
 use crate::{assert_says, code, reuseaddr};
 use std::fs;
-use support::{Folder, Program, compile_c, program, shim};
+use support::{Folder, Program, compile_c, program, project, shim};
 
 fn systemd() -> Program {
     reuseaddr(["systemd", "--library"]).argument(shim())
@@ -224,23 +224,25 @@ unit fails "5001 fails" ""
 unit drifts "5100 drifts drift" ""
 unit shimmed "5201 shimmed" ""
 unit 'worker@' "5301 worker-%i" "DynamicUser=no\nProtectHome=yes\nNoNewPrivileges=yes\n"
+unit by-hand "5401 by-hand" "" # With the drop-in of README.md, and the library for everybody.
+cp libreuse.so /usr/lib/
 before=$(sha256sum /etc/systemd/system/shimmed.service)
 ./reuseaddr systemd --install shimmed
 ./reuseaddr systemd --install --log-file '/run/%p "odd" name.log' --log info 'worker@' 
 after=$(sha256sum /etc/systemd/system/shimmed.service)
 [ "$before" = "$after" ] && echo "unit untouched"
 systemctl daemon-reload
-systemctl start fails drifts shimmed worker@one
+systemctl start fails drifts shimmed worker@one by-hand
 for n in 0 1 2; do
-    crash shimmed $n; crash worker-one $n
+    crash shimmed $n; crash worker-one $n; crash by-hand $n
     [ $n = 0 ] && crash fails 0
     crash drifts $n
 done
 for try in $(seq 600); do
-    [ "$(wc -l < /run/shimmed)" -ge 4 ] && [ "$(wc -l < /run/worker-one)" -ge 4 ] && [ "$(wc -l < /run/drifts)" -ge 4 ] && break
+    [ "$(wc -l < /run/shimmed)" -ge 4 ] && [ "$(wc -l < /run/worker-one)" -ge 4 ] && [ "$(wc -l < /run/drifts)" -ge 4 ] && [ "$(wc -l < /run/by-hand)" -ge 4 ] && break
     sleep 0.1
 done
-for name in fails drifts shimmed worker-one; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
+for name in fails drifts shimmed worker-one by-hand; do echo "$name: $(head -n 4 /run/$name | tr '\n' ' ')"; done
 echo "environment: $(systemctl show -p Environment shimmed)"
 echo "odd logs: $(ls /run/*odd*name.log | wc -l)"
 ./reuseaddr check --pid "$(systemctl show -P MainPID shimmed)"
@@ -312,7 +314,14 @@ echo "== end"
 #[test]
 fn brings_a_crashing_service_back_to_its_port() {
     let folder = Folder::new("boot");
-    let output = boot(&folder, IN_THE_MACHINE);
+    let readme = fs::read_to_string(project().join("README.md")).expect("there is a README");
+    let drop_in = readme.split("```ini\n").nth(1).expect("a drop-in");
+    let drop_in = drop_in.split("```").next().unwrap_or_default();
+    let by_hand = "/etc/systemd/system/by-hand.service.d";
+    let written = format!(
+        "mkdir {by_hand}\ncat >{by_hand}/override.conf <<'END'\n{drop_in}END\n{IN_THE_MACHINE}"
+    );
+    let output = boot(&folder, &written);
     let line = |start: &str| {
         output
             .lines()
@@ -326,6 +335,7 @@ fn brings_a_crashing_service_back_to_its_port() {
     assert_eq!(line("drifts: "), "drifts: 5100 5101 5102 5103");
     assert_eq!(line("shimmed: "), "shimmed: 5201 5201 5201 5201");
     assert_eq!(line("worker-one: "), "worker-one: 5301 5301 5301 5301");
+    assert_eq!(line("by-hand: "), "by-hand: 5401 5401 5401 5401");
 
     // The same under a user's own manager.
     assert_eq!(line("bare: "), "bare: 5510 5511 5512 5513");
