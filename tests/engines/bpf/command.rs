@@ -4,6 +4,7 @@ use super::{Machine, attach, below, bpf};
 use crate::{PORT, victim};
 use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use support::{Program, TcpState, program, python, reuseaddr, wait_for, wait_until};
 
@@ -377,4 +378,35 @@ fn starts_in_process_namespaces_again_and_again() {
             .flatten()
             .any(|entry| entry.file_name().to_string_lossy().starts_with("libreuse"))
     });
+}
+
+/// The next `run-u4.service` of systemd-run(1) has another number: of those that have gone nothing
+/// is kept. The control is a service, which comes again.
+#[test]
+fn forgets_a_unit_whose_name_does_not_come_again() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let above = machine.group("transient");
+    let [passing, session, service, other] = [
+        "run-u4.service",
+        "session-4.scope",
+        "web.service",
+        "other.service",
+    ]
+    .map(|name| machine.below(&format!("{above}/{name}")));
+    for group in [&passing, &session, &service] {
+        assert!(attach(group).run().status.success());
+    }
+    for group in [&passing, &service] {
+        fs::remove_dir(machine.folder(group)).expect("nobody is in it");
+    }
+    assert!(attach(&other).run().status.success());
+    assert_eq!(instance(&passing), serde_json::Value::Null);
+    assert_eq!(instance(&session)["state"], "attached");
+    assert_eq!(instance(&service)["state"], "waiting");
+    let name = passing.replace('/', "_2f").replace('.', "_2e");
+    assert!(!Path::new("/sys/fs/bpf/libreuse/v1").join(&name).exists());
+    let name = service.replace('/', "_2f").replace('.', "_2e");
+    assert!(Path::new("/sys/fs/bpf/libreuse/v1").join(&name).exists());
 }

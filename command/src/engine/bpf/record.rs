@@ -77,11 +77,15 @@ impl Turn {
     }
 
     /// Removes the groups of programs that `run` started and that have ended, and the records of
-    /// groups that are gone.
+    /// groups that are gone and don't come again.
     pub(crate) fn prune(&self, hierarchy: &Hierarchy) -> Result<()> {
-        for record in all().iter().filter(|record| !record.lasting) {
+        let is_passing = |record: &&Record| !record.lasting || is_of_one_start(&record.group);
+        for record in all().iter().filter(is_passing) {
             own::remove_if_empty(hierarchy, &record.group, own::RUN);
             if !hierarchy.folder(&record.group).exists() {
+                if record.lasting {
+                    pins::remove(&record.group)?;
+                }
                 self.remove(&record.group)?;
             }
         }
@@ -127,6 +131,20 @@ impl Record {
     }
 }
 
+/// Whether it is a group whose name systemd makes up at each start: `session-4.scope` of a login,
+/// `run-u4.service` of systemd-run(1).
+fn is_of_one_start(group: &str) -> bool {
+    let name = group.rsplit('/').next().unwrap_or(group);
+    let number = name
+        .strip_suffix(".scope")
+        .and_then(|name| name.strip_prefix("session-").or(name.strip_prefix("run-")))
+        .or_else(|| name.strip_suffix(".service")?.strip_prefix("run-"));
+    number.is_some_and(|number| {
+        let is_part = |byte: u8| byte.is_ascii_hexdigit() || b"rupi-".contains(&byte);
+        number.bytes().all(is_part) && number.bytes().any(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// Every record, sorted by group.
 pub(crate) fn all() -> Vec<Record> {
     let mut records: Vec<Record> = fs::read_dir(FOLDER)
@@ -168,4 +186,30 @@ pub(super) fn folder() -> Result<PathBuf> {
 
 fn path_of(group: &str) -> PathBuf {
     Path::new(FOLDER).join(group_to_name(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_names_that_systemd_makes_up() {
+        for (group, expected) in [
+            ("/user.slice/user-0.slice/session-38.scope", true),
+            ("/user.slice/user-0.slice/session-c1.scope", true),
+            (
+                "/system.slice/run-rcf8af48d55864392807f163797c15400.scope",
+                true,
+            ),
+            ("/system.slice/run-u12.service", true),
+            ("/system.slice/run-p3141-i59.service", true),
+            ("/system.slice/web.service", false),
+            ("/system.slice/run-web2.service", false),
+            ("/system.slice/session-1.service", false),
+            ("/system.slice/sc.scope", false),
+            ("/", false),
+        ] {
+            assert_eq!(is_of_one_start(group), expected, "{group}");
+        }
+    }
 }
