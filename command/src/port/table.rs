@@ -6,7 +6,7 @@ use crate::net::sock_diag::TcpState;
 use crate::output::table::{Column, Shrink, table};
 use crate::process::info::{ProcessInfo, spelled_age};
 use crate::process::tree;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ const fn column(header: &'static str, shrink: Shrink) -> Column {
 #[derive(Default)]
 struct Row<'a> {
     number: usize,
-    peers: HashSet<Endpoint>,
+    peers: Vec<Endpoint>,
     left: Vec<u32>,
     first: Option<&'a Socket>,
 }
@@ -88,11 +88,12 @@ pub(crate) fn listing<'a>(
 ) -> String {
     // A server may have left something behind for each of thousands of clients.
     const MANY_PEERS: usize = 8;
-    let addresses: HashSet<IpAddr> = sockets
-        .clone()
-        .filter_map(|(_, socket)| Some(socket.peer?.address))
-        .collect();
-    let by_address = addresses.len() <= MANY_PEERS;
+    let mut addresses = Vec::new();
+    let by_address = sockets.clone().all(|(_, socket)| {
+        let address = socket.peer.map(|peer| peer.address);
+        addresses.extend(address.filter(|address| !addresses.contains(address)));
+        addresses.len() <= MANY_PEERS
+    });
 
     let mut words = HashMap::<ByHolders<'_>, Rc<str>>::new();
     let mut rows = BTreeMap::<Key, Row<'_>>::new();
@@ -119,7 +120,7 @@ pub(crate) fn listing<'a>(
     let several = rows.values().any(|row| row.number > 1);
     let rows: Vec<Vec<String>> = rows
         .into_iter()
-        .map(|(key, row)| cells(&key, &row, several))
+        .map(|(key, row)| cells(&key, row, several))
         .collect();
     if rows.is_empty() {
         String::new()
@@ -128,7 +129,7 @@ pub(crate) fn listing<'a>(
     }
 }
 
-fn cells(key: &Key, row: &Row<'_>, several: bool) -> Vec<String> {
+fn cells(key: &Key, row: Row<'_>, several: bool) -> Vec<String> {
     let holders = row.first.map_or(&[][..], |socket| &socket.holders);
     let eldest = tree::eldest(holders);
     let who = eldest.first().map(|holder| &*holder.info);
@@ -140,7 +141,7 @@ fn cells(key: &Key, row: &Row<'_>, several: bool) -> Vec<String> {
             String::new()
         },
         row.first.map_or_else(String::new, Socket::place),
-        peers(&row.peers),
+        peers(row.peers),
         match key.direction {
             Some(Direction::Inbound) => "in",
             Some(Direction::Outbound) => "out",
@@ -158,17 +159,16 @@ fn cells(key: &Key, row: &Row<'_>, several: bool) -> Vec<String> {
     ]
 }
 
-fn peers(peers: &HashSet<Endpoint>) -> String {
-    let addresses: HashSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
-    match (peers.len(), addresses.iter().next()) {
-        (0, _) | (_, None) => String::new(),
-        (1, _) => peers
-            .iter()
-            .next()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        (number, Some(address)) if addresses.len() == 1 => format!("{address}, {number} ports"),
-        _ => format!("{} addresses", addresses.len()),
+fn peers(mut peers: Vec<Endpoint>) -> String {
+    // In order as they come, mostly: to hash thousands takes longer.
+    peers.sort_unstable();
+    peers.dedup();
+    let addresses = peers.chunk_by(|one, next| one.address == next.address);
+    match (peers.as_slice(), addresses.count()) {
+        ([], _) => String::new(),
+        ([peer], _) => peer.to_string(),
+        ([peer, ..], 1) => format!("{}, {} ports", peer.address, peers.len()),
+        (_, number) => format!("{number} addresses"),
     }
 }
 
