@@ -1,6 +1,6 @@
 //! `systemd`: drop-ins as systemd reads them, in a machine that it has booted.
 
-use crate::{assert_says, code, reuseaddr};
+use crate::{assert_says, code, command_for_others, nobody, reuseaddr};
 use std::fs;
 use support::{Folder, Program, compile_c, program, project, shim};
 
@@ -310,6 +310,22 @@ echo "== activated"; ./reuseaddr systemd activated 2>&1 >/dev/null
 echo "== missing"; ./reuseaddr systemd missing 2>&1 >/dev/null
 echo "== end"
 "#;
+
+#[test]
+fn an_ordinary_user_is_told_the_whole_command_of_root() {
+    let (_folder, command) = command_for_others("systemd-nobody");
+    let finished = nobody()
+        .argument(&command)
+        .arguments(["systemd", "--install", "--wait", "60s", "no-such-unit"])
+        .run();
+    assert_eq!(code(&finished), 2, "{finished:#?}");
+    assert_says(&finished.stderr, "can't be written: Permission denied");
+    let expected = format!(
+        "\n    sudo {} systemd --install --wait 60s no-such-unit.service\n",
+        command.display()
+    );
+    assert!(finished.stderr.ends_with(&expected), "{finished:#?}");
+}
 
 #[test]
 fn brings_a_crashing_service_back_to_its_port() {

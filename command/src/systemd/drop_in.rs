@@ -92,12 +92,7 @@ fn assignment(name: &str, value: &OsStr) -> Result<String> {
 }
 
 pub(crate) fn install(folder: &Path, file: &Path, text: &str) -> Result<()> {
-    let cannot = || {
-        format!(
-            "{} can't be written; as root: `sudo reuseaddr systemd --install …`",
-            file.display()
-        )
-    };
+    let cannot = || format!("{} can't be written", file.display());
     if file.exists() {
         ours(file)?;
     }

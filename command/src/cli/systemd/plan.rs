@@ -9,7 +9,8 @@ use crate::systemd::drop_in::{self, FILE};
 use crate::systemd::first_restart::{self, Outlook};
 use crate::systemd::properties::Properties;
 use crate::systemd::unit;
-use anyhow::Result;
+use anyhow::{Result, bail};
+use rustix::process::geteuid;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -85,40 +86,19 @@ impl Plan<'_> {
         ""
     }
 
-    /// Writes it, with what it names, or prints it.
+    /// Installs it, or prints it.
     pub(super) fn carry_out(
         &self,
         arguments: &Arguments,
         carried: Option<(&Libraries, &Path)>,
     ) -> Result<u8> {
+        let to_install = arguments.to_install(&self.place.unit)?;
         if arguments.install {
-            if let Some((libraries, home)) = carried {
-                libraries.put_to_stay(home)?;
-                let home = home.display();
-                output::info(&format!(
-                    "The library that this command carries is put into {home}."
-                ));
-            }
-            if let Some(command) = &self.command {
-                command.put()?;
-            }
-            let mut text = self.text.clone();
-            let outlook = self.properties.map(first_restart::prepare);
-            // Whether it has to wait was found out when the drop-in was first installed.
-            if let Ok(before) = fs::read_to_string(&self.place.file) {
-                if self.may_wait && !self.waits && before.contains(WAITS) {
-                    text += WAITS;
-                }
-            } else if let Some(Outlook::Busy(port)) = outlook {
-                text += self.waits_for(&port);
-            }
-            drop_in::install(&self.place.folder, &self.place.file, &text)?;
-            output::info(&format!(
-                "{} is written. Now:\n{}",
-                self.place.file.display(),
-                self.place.restart
-            ));
-            return Ok(exit::YES);
+            let needs_root = !arguments.user && !geteuid().is_root();
+            return match self.install(carried) {
+                Err(error) if needs_root => bail!("{error:#}\n    {to_install}"),
+                result => result,
+            };
         }
         output::print(&self.text)?;
         let mut puts = String::new();
@@ -131,7 +111,38 @@ impl Plan<'_> {
         output::info(&format!(
             "This would be {}. To write it{puts}:\n    {}",
             self.place.file.display(),
-            arguments.to_install(&self.place.unit)?,
+            to_install,
+        ));
+        Ok(exit::YES)
+    }
+
+    /// Writes it, with what it names.
+    fn install(&self, carried: Option<(&Libraries, &Path)>) -> Result<u8> {
+        if let Some((libraries, home)) = carried {
+            libraries.put_to_stay(home)?;
+            let home = home.display();
+            output::info(&format!(
+                "The library that this command carries is put into {home}."
+            ));
+        }
+        if let Some(command) = &self.command {
+            command.put()?;
+        }
+        let mut text = self.text.clone();
+        let outlook = self.properties.map(first_restart::prepare);
+        // Whether it has to wait was found out when the drop-in was first installed.
+        if let Ok(before) = fs::read_to_string(&self.place.file) {
+            if self.may_wait && !self.waits && before.contains(WAITS) {
+                text += WAITS;
+            }
+        } else if let Some(Outlook::Busy(port)) = outlook {
+            text += self.waits_for(&port);
+        }
+        drop_in::install(&self.place.folder, &self.place.file, &text)?;
+        output::info(&format!(
+            "{} is written. Now:\n{}",
+            self.place.file.display(),
+            self.place.restart
         ));
         Ok(exit::YES)
     }
