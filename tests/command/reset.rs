@@ -1,8 +1,8 @@
 //! `evict` without privileges: from the side of the peer, where that is on this host.
 
 use crate::{
-    ORPHAN, SERVER, assert_says, code, command_for_others, crash_after_serving, json, named,
-    nobody, reuseaddr, run_as_nobody, serve_once, server,
+    ORPHAN, SERVER, assert_says, code, command_for_others, crash_after_serving,
+    fill_with_time_wait, json, named, nobody, reuseaddr, run_as_nobody, serve_once, server,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -333,6 +333,21 @@ sys.stdin.read()
     let evicted = answer["ports"][0]["evicted"].as_u64().expect("a number");
     assert!(evicted > 1900, "{answer}");
     assert_eq!(answer["ports"][0]["free"], true, "{answer}");
+}
+
+/// Where its user may start no thread it does all of it by itself.
+#[test]
+fn works_without_threads() {
+    let (_folder, command) = prepared("reset-threads");
+    fill_with_time_wait(5000, 2000);
+    let finished = nobody()
+        .argument(program(&["prlimit"]))
+        .argument("--nproc=1")
+        .argument(&command)
+        .arguments(["evict", "5000"])
+        .run();
+    assert_eq!(code(&finished), 0, "{finished:#?}");
+    assert_eq!(tcp_states(5000), []);
 }
 
 /// The promise: whose server has crashed without the library starts it again at once, as whoever he

@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ impl Resetter {
     pub(crate) fn reset(
         &mut self,
         entries: &[SocketEntry],
-        show: impl FnMut(usize),
+        mut show: impl FnMut(usize),
     ) -> Vec<Option<ResetError>> {
         /// Fewer are done before a second thread has begun.
         const WORTH_A_THREAD: usize = 500;
@@ -148,26 +148,40 @@ impl Resetter {
         let is_accepted = &AtomicBool::new(false);
         let tried = &AtomicUsize::new(0);
         let mut chunks = work.chunks(size);
-        let all = &Barrier::new(chunks.len());
         let Some(first) = chunks.next() else {
             return Vec::new();
         };
+        // No copy of a socket of ours is to keep it open: nobody begins before each thread has
+        // descriptors of its own, and has dropped its end of the channel.
+        let begin = &RwLock::new(());
+        let not_yet = begin.write();
+        let (prepared, all_prepared) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            let running: Vec<_> = chunks
+            let parts: Vec<_> = chunks
                 .map(|chunk| {
-                    scope.spawn(move || {
+                    let prepared = prepared.clone();
+                    let run = move || {
                         descriptors::of_this_thread();
-                        all.wait();
+                        drop(prepared);
+                        drop(begin.read());
                         this.reset_each(chunk, is_accepted, tried, |_| {})
-                    })
+                    };
+                    // This user may have no process left to start.
+                    thread::Builder::new()
+                        .spawn_scoped(scope, run)
+                        .map_err(|_| chunk)
                 })
                 .collect();
-            // No copy of a socket of ours is to keep it open.
-            all.wait();
-            // One part in this thread, which has a terminal to show.
-            let mut errors = this.reset_each(first, is_accepted, tried, show);
-            for thread in running {
-                errors.extend(thread.join().unwrap_or_default());
+            drop(prepared);
+            let _ = all_prepared.recv();
+            drop(not_yet);
+            // One part in this thread, which has a terminal to show, and those without a thread.
+            let mut errors = this.reset_each(first, is_accepted, tried, &mut show);
+            for part in parts {
+                errors.extend(match part {
+                    Ok(thread) => thread.join().unwrap_or_default(),
+                    Err(chunk) => this.reset_each(chunk, is_accepted, tried, &mut show),
+                });
             }
             errors
         })
