@@ -225,10 +225,12 @@ fn next_prints_a_port_that_can_be_bound() {
     ] {
         assert_eq!(next(&[from]).stdout, expected, "{from}");
     }
-    // A range that ends where it begins is one all the same.
-    let none = next(&["5000-5000"]);
-    assert_eq!(code(&none), 1, "{none:#?}");
-    assert_eq!(none.stderr, "reuseaddr: port 5000 can't be bound\n");
+    // A range that ends where it begins is one all the same, as is a list that has one port.
+    for one in ["5000-5000", "5000,5000,5000"] {
+        let none = next(&[one]);
+        assert_eq!(code(&none), 1, "{none:#?}");
+        assert_eq!(none.stderr, "reuseaddr: port 5000 can't be bound\n");
+    }
     let none = next(&["5000-5001"]);
     assert_eq!(code(&none), 1, "{none:#?}");
     assert_says(&none.stderr, "none of the ports 5000-5001 can be bound");

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 #[derive(Clone, Debug)]
 struct Candidates {
     list: PortList,
-    /// Whether a single port is a range that ends there, such as 8000-8000.
+    /// Whether none but these are meant, although it is a single port: 8000-8000 is a range.
     ends_there: bool,
 }
 
@@ -41,10 +41,11 @@ impl FromStr for Candidates {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let ends = text.split_once(['-', ',']);
+        // Names have hyphens too: http-alt.
+        let is_range = |(_, last): (&str, &str)| last.parse::<u16>().is_ok();
         Ok(Self {
             list: text.parse()?,
-            ends_there: ends.is_some_and(|(first, last)| first.ends_with(last)),
+            ends_there: text.contains(',') || text.split_once('-').is_some_and(is_range),
         })
     }
 }

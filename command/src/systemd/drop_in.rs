@@ -91,11 +91,14 @@ fn assignment(name: &str, value: &OsStr) -> Result<String> {
     Ok(format!("Environment=\"{name}={quoted}\""))
 }
 
+/// Refuses to write over a file that somebody else wrote.
+pub(crate) fn may_replace(file: &Path) -> Result<()> {
+    if file.exists() { ours(file) } else { Ok(()) }
+}
+
+/// Writes it; [`may_replace`] was asked before.
 pub(crate) fn install(folder: &Path, file: &Path, text: &str) -> Result<()> {
     let cannot = || format!("{} can't be written", file.display());
-    if file.exists() {
-        ours(file)?;
-    }
     fs::create_dir_all(folder).with_context(cannot)?;
     replace(file, text.as_bytes(), 0o644).with_context(cannot)
 }
@@ -109,9 +112,12 @@ pub(crate) fn remove(folder: &Path, file: &Path) -> Result<()> {
     }
     ours(file)?;
     fs::remove_file(file).with_context(|| {
+        // nginx.service.d is of nginx.service.
+        let unit = folder.file_stem().unwrap_or_default().to_string_lossy();
         format!(
-            "{} can't be removed; as root: `sudo reuseaddr systemd --remove …`",
-            file.display()
+            "{} can't be removed; as root: `sudo reuseaddr systemd --remove {}`",
+            file.display(),
+            shell_words::quote(&unit)
         )
     })?;
     // Other drop-ins may be there, which are not ours.

@@ -94,6 +94,8 @@ impl Plan<'_> {
     ) -> Result<u8> {
         let to_install = arguments.to_install(&self.place.unit)?;
         if arguments.install {
+            // Which root would be told as well.
+            drop_in::may_replace(&self.place.file)?;
             let needs_root = !arguments.user && !geteuid().is_root();
             return match self.install(carried) {
                 Err(error) if needs_root => bail!("{error:#}\n    {to_install}"),
