@@ -1,4 +1,4 @@
-"""Taking TIME_WAIT away: `reuseaddr evict`, with the kernel's help and without any right, against `ss -K`."""
+"""Taking TIME_WAIT away: `reuseaddr evict`, with the kernel's help and without privileges, against `ss -K`."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from .churn import FIRST_PORT, PORTS, pair, prepare, time_wait, told
 from .report import number, spread, table
 
 
-WITHOUT_ANY_RIGHT = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs"]
+WITHOUT_PRIVILEGES = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs"]
 
 
 def measure(bench):
@@ -29,7 +29,7 @@ def measure(bench):
             evict = [copy, "evict", str(FIRST_PORT)]
             ways["reuseaddr evict"] = lambda _: evict
             if os.geteuid() == 0:
-                ways["reuseaddr evict, without any right"] = lambda _: [*WITHOUT_ANY_RIGHT, *evict]
+                ways["reuseaddr evict, without privileges"] = lambda _: [*WITHOUT_PRIVILEGES, *evict]
         result = defaultdict(lambda: defaultdict(list))
         for entries in bench.samples([1, 1_000, 20_000, 28_000], [1, 1_000]):
             for name in interleaved(ways, bench.samples(7, 2)):
