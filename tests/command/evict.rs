@@ -383,7 +383,7 @@ sys.stdin.read()
     let alive = || support::count(5000, support::TcpState::Established);
     let evict = |words: &[&str]| reuseaddr(["evict", "5000"]).arguments(words).run();
     for (words, expected) in [
-        (&["--established"][..], "--peer <ADDRESS>"),
+        (&["--established"][..], "--established needs --peer ADDRESS"),
         (
             &["--established", "--peer", "127.0.0.2"],
             "--yes is needed twice",

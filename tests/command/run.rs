@@ -4,6 +4,8 @@ use crate::{assert_says, code, run};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use support::{Folder, Program, compile_c, shim, wait_until};
 
@@ -148,16 +150,26 @@ fn names_a_log_file_that_cannot_be_written() {
     };
     let nowhere = folder.join("no-such-folder");
     let expected = format!(
-        "reuseaddr: warning: the log file's folder {} can't be written to: No such file or \
-         directory (os error 2)",
+        "reuseaddr: warning: the log file's directory {} does not exist",
         nowhere.display()
     );
     assert_eq!(told(&nowhere.join("log.%p"), &[]), expected);
     fs::write(&nowhere, "").expect("ours");
     assert_says(&told(&nowhere.join("log"), &[]), "Not a directory");
+    assert_says(&told(folder.path(), &[]), "is a directory");
+    let link = folder.join("link");
+    symlink(folder.join("log"), &link).expect("ours");
+    assert_says(
+        &told(&link, &[]),
+        "is a symbolic link, which is not followed",
+    );
+    let socket = folder.join("socket");
+    let _socket = UnixListener::bind(&socket).expect("ours");
+    assert_says(&told(&socket, &[]), "is a socket");
     // The control: one that can be, by its pid or not, and one that is not wanted.
     assert_eq!(told(&folder.join("log.%p"), &[]), "");
     assert_eq!(told(&folder.join("100%%"), &[]), "");
+    assert_eq!(told(Path::new("/dev/null"), &[]), "");
     assert_eq!(told(&nowhere.join("log"), &["--log", "off"]), "");
 }
 
@@ -307,16 +319,13 @@ fn names_the_library_that_a_removed_folder_had() {
     assert_eq!(code(&finished), 125, "{finished:#?}");
     assert_says(
         &finished.stderr,
-        "x.so would be in a folder that was removed",
+        "x.so can't be resolved: the current directory was removed",
     );
     // The control: a path that leads there from everywhere.
     fs::create_dir(folder.path()).expect("ours");
     assert_eq!(code(&run(shim_text())), 0);
     fs::create_dir(folder.path()).expect("ours");
-    assert_says(
-        &run("").stderr,
-        "--library is without a value; expected --library PATH",
-    );
+    assert_says(&run("").stderr, "--library needs a value: --library PATH");
 }
 
 #[test]

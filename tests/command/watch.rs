@@ -317,7 +317,11 @@ fn says_what_it_takes() {
     );
     assert_says(&finished.stderr, "`sudo reuseaddr watch`");
     for (arguments, why) in [
-        (&["watch", "--evict"][..], "--unit"),
+        (&["watch", "--evict"][..], "--evict needs --unit UNIT"),
+        (
+            &["watch", "80,53/udp"],
+            "53/udp: watch takes a port for TCP and UDP alike: `reuseaddr watch 53`",
+        ),
         (
             &["watch", "--unit", "a/b"],
             "\"a/b\" can't be the name of a unit",

@@ -155,7 +155,7 @@ fn a_word_that_is_meant_as_a_port_is_one() {
     // The control: a program's path is none.
     for word in ["./server", "/usr/bin/node"] {
         let finished = reuseaddr([word]).run();
-        assert_says(&finished.stderr, &format!("there is no command {word}"));
+        assert_says(&finished.stderr, &format!("unknown command {word}"));
     }
     let mistaken = reuseaddr(["--color", "always", "run", "--no-such-option"]).run();
     assert_eq!(code(&mistaken), 125, "{mistaken:#?}");
@@ -203,7 +203,7 @@ fn a_wrong_value_is_answered_by_what_is_expected() {
         ),
         (
             &["--wait", "60s", "run", "true"],
-            "`reuseaddr` has no option --wait; it belongs to `run` or `systemd` and stands behind",
+            "has no option --wait; it is an option of `run` or `systemd`: put it after that word;",
         ),
         (&["run", ""], "PROGRAM is empty"),
     ] {
@@ -238,7 +238,7 @@ fn a_wrong_command_line_is_answered_by_what_is_accepted() {
         ),
         (
             "node",
-            "there is no command node; `reuseaddr status node` shows the ports of programs of that \
+            "unknown command node; `reuseaddr status node` shows the ports of programs of that \
              name, and `reuseaddr run node` starts one;",
         ),
         (
@@ -247,15 +247,18 @@ fn a_wrong_command_line_is_answered_by_what_is_accepted() {
         ),
         (
             "./server -p 80",
-            "started by `reuseaddr run ./server -p 80`;",
+            "to start a program: `reuseaddr run ./server -p 80`;",
         ),
-        ("nginx.service", "`reuseaddr systemd nginx.service`;"),
-        ("kill 8080", "perhaps `reuseaddr free 8080`;"),
-        ("statsu 8080", "perhaps `reuseaddr status 8080`;"),
-        ("version", "perhaps `reuseaddr --version`;"),
+        (
+            "nginx.service",
+            "to set up a service: `reuseaddr systemd nginx.service`;",
+        ),
+        ("kill 8080", "did you mean `reuseaddr free 8080`? `reuse"),
+        ("statsu 8080", "did you mean `reuseaddr status 8080`?"),
+        ("version", "did you mean `reuseaddr --version`?"),
         (
             "help nothing",
-            "there is no command nothing; `reuseaddr --help`",
+            "unknown command nothing; `reuseaddr --help`",
         ),
         (
             "bpf on",
@@ -263,21 +266,21 @@ fn a_wrong_command_line_is_answered_by_what_is_accepted() {
         ),
         (
             "8080 free",
-            "the command stands in front of the port: `reuseaddr free 8080`",
+            "the command comes before the port: `reuseaddr free 8080`",
         ),
         ("8080 --free", "`reuseaddr free` is a command of its own;"),
         (
             "free --force 8080",
-            "no option --force; perhaps --force-after;",
+            "no option --force; did you mean --force-after? `reuseaddr free --help` lists",
         ),
         ("free -8080", "`reuseaddr free` has no option -8080;"),
         ("free --yes=1 8080", "--yes takes no value"),
-        ("free --json --json 8080", "--json is given twice"),
+        ("free --json --json 8080", "--json was given twice"),
         (
             "free --kill --force-after 3s 80",
             "can't be combined with --force",
         ),
-        ("free --pid", "--pid is without a value; expected --pid PID"),
+        ("free --pid", "--pid needs a value: --pid PID"),
         (
             "free node",
             "node: expected ports and ranges such as 49200,8000-8100, from 1 to 65535, or services \
@@ -291,13 +294,20 @@ fn a_wrong_command_line_is_answered_by_what_is_accepted() {
             "free --pid 8080",
             "PORT is missing, since 8080 is taken as the value of --pid;",
         ),
+        ("watch 80 --evict", "--evict needs --unit UNIT"),
+        (
+            "evict --established 80",
+            "--established needs --peer ADDRESS",
+        ),
+        // The control: one that is missing without them.
+        ("evict --dry-run", "PORT is missing;"),
         (
             "next 1 2",
-            "2 is one word too many; expected `reuseaddr next",
+            "unexpected argument 2; expected `reuseaddr next",
         ),
         (
             "bpf attach nginx",
-            "nginx is one word too many; `reuseaddr bpf attach --help`",
+            "unexpected argument nginx; `reuseaddr bpf attach --help`",
         ),
         (
             "check",
@@ -312,7 +322,7 @@ fn a_wrong_command_line_is_answered_by_what_is_accepted() {
         assert_eq!(finished.stderr.matches("reuseaddr: ").count(), 1, "{line}");
         assert_eq!(finished.stdout, "", "{line}");
         // `complete` is for the completion scripts.
-        for word in ["error:", "subcommand", "argument", "tip:", "complete,"] {
+        for word in ["error:", "subcommand", "argument '", "tip:", "complete,"] {
             assert!(!finished.stderr.contains(word), "{finished:#?}");
         }
     }
@@ -331,7 +341,7 @@ fn a_wrong_command_line_is_answered_by_what_is_accepted() {
     assert_eq!(code(&finished), 127, "{finished:#?}");
     assert_says(
         &finished.stderr,
-        "PROGRAM and its arguments are words of their own",
+        "pass PROGRAM and its arguments as separate words",
     );
 }
 

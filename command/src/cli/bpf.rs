@@ -45,7 +45,8 @@ enum Verb {
     SelfTest,
 }
 
-/// Attach the BPF programs to a control group: they serve its new programs, and those that listen
+/// Attach the BPF programs to a control group: they handle every later bind and listen, and arm
+/// what listens now
 #[derive(Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("where").required(true),
@@ -63,6 +64,7 @@ struct Attach {
 /// Detach the BPF programs from a control group, or from all
 #[derive(Debug, clap::Args)]
 #[command(
+    mut_arg("container", |it| it.help("The control group of this container")),
     group = clap::ArgGroup::new("where").required(true),
     override_usage = "reuseaddr bpf detach [OPTIONS] <--unit <NAME>|--cgroup <PATH>|...>"
 )]
@@ -95,7 +97,8 @@ struct Group {
     #[arg(long, group = "where", value_name = "NAME", allow_hyphen_values = true)]
     unit: Option<String>,
 
-    /// A container: refused, as its group goes when it stops, with the name of the parent group
+    /// Refused, since this group goes when the container stops; prints the command for its parent
+    /// group
     #[arg(long, group = "where", value_name = "NAME")]
     container: Option<String>,
 

@@ -111,7 +111,10 @@ pub(crate) const EXIT_STATUS: &[(&str, &[(&str, &str)])] = &[
     (
         "bpf",
         &[
-            ("0", "done; of `status`, something is attached"),
+            (
+                "0",
+                "done; of `status`, something is attached or remembered",
+            ),
             (
                 "1",
                 "nothing is attached (`status`), or nothing was there (`detach`, but for --all)",

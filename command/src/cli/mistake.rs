@@ -14,6 +14,9 @@ const SYNONYMS: [(&str, &[&str]); 4] = [
     ("--version", &["version"]),
 ];
 
+/// The options that need another one, which clap does not name.
+const NEEDS: [(&str, &str); 2] = [("--evict", "--unit "), ("--established", "--peer ")];
+
 /// A command line that clap could not read.
 pub(super) struct Mistake<'a> {
     pub(super) error: &'a Error,
@@ -39,7 +42,7 @@ impl Mistake<'_> {
             }
             ErrorKind::UnknownArgument if wrong.starts_with('-') => self.unknown_option(&wrong),
             ErrorKind::UnknownArgument => {
-                format!("{} is one word too many; {}", shown(&wrong), self.usage())
+                format!("unexpected argument {}; {}", shown(&wrong), self.usage())
             }
             ErrorKind::InvalidValue | ErrorKind::ValueValidation => self.wrong_value(&wrong),
             ErrorKind::TooManyValues => format!("{} takes no value", plain(&wrong)),
@@ -54,7 +57,7 @@ impl Mistake<'_> {
         let word = shown(&typed);
         let name = self.command.get_name();
         if name == "help" {
-            return format!("there is no command {word}; `reuseaddr --help` lists the commands");
+            return format!("unknown command {word}; `reuseaddr --help` lists the commands");
         }
         let list = self.help("the commands");
         if name != self.top.get_name() {
@@ -71,11 +74,11 @@ impl Mistake<'_> {
             .map(|(name, _)| (*name).to_owned());
         let alike = || is_alike(&self.context(ContextKind::SuggestedSubcommand), &typed);
         let instead = if let Some(name) = synonym.or_else(alike) {
-            format!("perhaps `reuseaddr {}`; ", line(&name))
+            format!("did you mean `reuseaddr {}`? ", line(&name))
         } else if typed.contains('/') {
-            format!("a program is started by `reuseaddr run {}`; ", line(&typed))
+            format!("to start a program: `reuseaddr run {}`; ", line(&typed))
         } else if typed.ends_with(".service") {
-            format!("a service is prepared by `reuseaddr systemd {typed}`; ")
+            format!("to set up a service: `reuseaddr systemd {typed}`; ")
         } else if typed.starts_with(char::is_alphanumeric) {
             let status = shows_ports_of(&typed);
             format!(
@@ -85,7 +88,7 @@ impl Mistake<'_> {
         } else {
             String::new()
         };
-        format!("there is no command {word}; {instead}{list}")
+        format!("unknown command {word}; {instead}{list}")
     }
 
     fn unknown_option(&self, option: &str) -> String {
@@ -108,7 +111,7 @@ impl Mistake<'_> {
         let owners: Vec<String> = owners.map(|it| format!("`{}`", it.get_name())).collect();
         if self.command.get_name() == self.top.get_name() && !owners.is_empty() {
             text += &format!(
-                "; it belongs to {} and stands behind that word",
+                "; it is an option of {}: put it after that word",
                 either(&owners)
             );
         }
@@ -119,7 +122,7 @@ impl Mistake<'_> {
         if named.is_some() {
             text += &format!("; `reuseaddr {name}` is a command of its own");
         } else if let Some(alike) = is_alike(&self.context(ContextKind::SuggestedArg), &option) {
-            text += &format!("; perhaps {alike}");
+            return format!("{text}; did you mean {alike}? {}", self.help("its options"));
         }
         format!("{text}; {}", self.help("its options"))
     }
@@ -133,7 +136,7 @@ impl Mistake<'_> {
         let why = match self.error.source() {
             Some(source) => source.to_string(),
             None if valid.is_empty() => {
-                return format!("{option} is without a value; expected {}", plain(argument));
+                return format!("{option} needs a value: {}", plain(argument));
             }
             None => format!("expected {}", either(&valid)),
         };
@@ -152,6 +155,12 @@ impl Mistake<'_> {
     fn missing(&self, arguments: &str) -> String {
         let missing: Vec<String> = arguments.split('|').map(plain).collect();
         let missing = either(&missing);
+        let needs_it = |(option, needed): &&(&str, &str)| {
+            missing.starts_with(needed) && self.words.iter().any(|word| word == option)
+        };
+        if let Some((option, _)) = NEEDS.iter().find(needs_it) {
+            return format!("{option} needs {missing}");
+        }
         let since = self
             .last_value()
             .map_or_else(String::new, |(option, value)| {
@@ -181,7 +190,7 @@ impl Mistake<'_> {
         let (one, others) = (plain(argument), others.iter().map(|other| plain(other)));
         let others: Vec<String> = others.collect();
         match others.as_slice() {
-            [same] if *same == one => format!("{one} is given twice; once is accepted"),
+            [same] if *same == one => format!("{one} was given twice"),
             [] => format!("{one} can't be combined with the others; {}", self.usage()),
             _ => format!("{one} can't be combined with {}", list(&others)),
         }

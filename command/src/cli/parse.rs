@@ -32,10 +32,7 @@ pub(crate) fn parse<Cli: Parser>() -> Result<Cli, ExitCode> {
     command
         .try_get_matches_from_mut(&words)
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| {
-            command.build();
-            usage(&error, &command, &words)
-        })
+        .map_err(|error| usage(&error, &mut command, &words))
 }
 
 /// The position of the subcommand: the first word that is neither an option nor an option's value.
@@ -69,7 +66,7 @@ fn innermost<'a>(top: &'a Command, words: &[OsString]) -> &'a Command {
 ///
 /// # Errors
 ///
-/// The command stands behind the port.
+/// The command comes after the port.
 fn with_status(command: &Command, mut words: Vec<OsString>) -> Result<Vec<OsString>, String> {
     // The image's entry point is this command, and who runs an image often names its command all
     // the same.
@@ -87,7 +84,7 @@ fn with_status(command: &Command, mut words: Vec<OsString>) -> Result<Vec<OsStri
             if let Some(misplaced) = misplaced.filter(|it| takes_ports(it)) {
                 let name = misplaced.get_name();
                 return Err(format!(
-                    "the command stands in front of the port: `reuseaddr {name} {}`",
+                    "the command comes before the port: `reuseaddr {name} {}`",
                     output::readable(word.as_bytes())
                 ));
             }
@@ -157,7 +154,7 @@ fn color(words: &[OsString]) -> ColorChoice {
 }
 
 /// Says what is wrong with the command line, or prints the help that it asks for.
-fn usage(error: &clap::Error, top: &Command, words: &[OsString]) -> ExitCode {
+fn usage(error: &clap::Error, top: &mut Command, words: &[OsString]) -> ExitCode {
     if !matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -172,6 +169,8 @@ fn usage(error: &clap::Error, top: &Command, words: &[OsString]) -> ExitCode {
                 output::info(&error.render().to_string());
             }
             _ => {
+                // It takes as long as all else of a start, and the help does without.
+                top.build();
                 let command = innermost(top, words);
                 let mistake = Mistake {
                     error,

@@ -24,9 +24,11 @@ use log::{LevelFilter, debug};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -167,19 +169,30 @@ fn unwritable_log(settings: &Settings) -> Option<String> {
     }
     // `run` becomes the program, whose pid is this one.
     let path = log_file(settings.log_file.as_bytes(), std::process::id());
-    let (what, error) = match access(&path, Access::WRITE_OK) {
-        Err(Errno::NOENT) => {
-            let folder = path.parent().unwrap_or(&path);
-            let error = access(folder, Access::WRITE_OK | Access::EXEC_OK).err()?;
-            (format!("the log file's folder {}", folder.display()), error)
-        }
-        written => (format!("the log file {}", path.display()), written.err()?),
+    let folder = path.parent().unwrap_or(&path);
+    // The library opens it to write, and follows no link at its end. A FIFO may get a reader yet.
+    let kind = fs::symlink_metadata(&path).map(|file| file.file_type());
+    let cannot = |what: &str, path: &Path, error: Errno| {
+        let error = io::Error::from(error);
+        format!("{what} {} can't be written to: {error}", path.display())
     };
-    let error = io::Error::from(error);
-    Some(format!(
-        "{} can't be written to: {error}",
-        readable(what.as_bytes())
-    ))
+    let why = match (kind, access(&path, Access::WRITE_OK)) {
+        (Ok(kind), _) if kind.is_symlink() => {
+            format!(
+                "file {} is a symbolic link, which is not followed",
+                path.display()
+            )
+        }
+        (Ok(kind), _) if kind.is_dir() => format!("file {} is a directory", path.display()),
+        (Ok(kind), _) if kind.is_socket() => format!("file {} is a socket", path.display()),
+        (_, Err(Errno::NOENT)) => match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+            Ok(()) => return None,
+            Err(Errno::NOENT) => format!("file's directory {} does not exist", folder.display()),
+            Err(error) => cannot("file's directory", folder, error),
+        },
+        (_, written) => cannot("file", &path, written.err()?),
+    };
+    Some(readable(format!("the log {why}").as_bytes()))
 }
 
 /// Says that there is no such program, and returns the exit code that a shell has for that.
@@ -203,8 +216,8 @@ fn not_found(error: &io::Error, shown: &str) -> u8 {
         output::error("a variable is set by env: `reuseaddr run env NAME=VALUE PROGRAM`");
     } else if shown.contains(' ') {
         output::error(
-            "PROGRAM and its arguments are words of their own, without quotes around all; a line \
-             for the shell is run by `reuseaddr run sh -c 'exec PROGRAM ARGS'`",
+            "pass PROGRAM and its arguments as separate words; to run a shell command line: \
+             `reuseaddr run sh -c 'exec PROGRAM ARGS'`",
         );
     }
     code

@@ -2,7 +2,7 @@
 
 use super::exit;
 use crate::output::{self, BAD, paragraph, styled};
-use crate::port::port_list::{self as ports, PortList};
+use crate::port::port_list::{self as ports, PortList, PortSet};
 use crate::process::info::ProcessInfo;
 use crate::process::unit::{self, NamedUnit};
 use crate::sys::clock::time_of_day;
@@ -19,8 +19,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Show each program that can't bind, as it happens, and what is in its way
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Sees every bind and listen on this machine that fails because the address is in \
-                  use, in containers too, until interrupted. Takes root, and Linux 5.8 or later.\n\
+    after_help = "Sees TCP and UDP binds and listens that fail because the address is in use, in \
+                  containers too, until interrupted; not those by io_uring or of 32-bit programs. \
+                  Takes root, and Linux 5.8 or later.\n\
                   Example: sudo reuseaddr watch --unit myd --evict"
 )]
 pub(crate) struct Arguments {
@@ -74,8 +75,12 @@ struct Event<'a> {
 /// Answers `reuseaddr watch`.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let units = Units::new(&arguments.units)?;
+    let PortSet { tcp, udp } = ports::all(&arguments.ports);
+    if let Some(port) = udp.first() {
+        bail!("{port}/udp: watch takes a port for TCP and UDP alike: `reuseaddr watch {port}`");
+    }
     let (sender, receiver) = mpsc::channel();
-    seen::begin(ports::tcp(&arguments.ports)?, sender)?;
+    seen::begin(tcp, sender)?;
     if arguments.json {
         debug!("watching");
     } else {

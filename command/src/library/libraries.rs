@@ -66,7 +66,10 @@ impl Libraries {
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(path) = given {
             let path = std::path::absolute(path).with_context(|| {
-                format!("{} would be in a folder that was removed", path.display())
+                format!(
+                    "{} can't be resolved: the current directory was removed",
+                    path.display()
+                )
             })?;
             let given = Installed::at(path)?;
             return Ok(Self::of(vec![given.into()], Vec::new()));

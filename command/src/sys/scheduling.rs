@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::thread;
 
 /// What is said where a thread can't be started, as where a control group has a limit (pids.max).
-pub(crate) const NO_THREAD: &str = "the kernel lets this process start no thread";
+pub(crate) const NO_THREAD: &str = "no thread can be started (pids.max or RLIMIT_NPROC)";
 
 /// Does something in a thread of its own, which may go into a namespace by itself.
 pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
@@ -15,7 +15,7 @@ pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Res
             .context(NO_THREAD)?;
         thread
             .join()
-            .unwrap_or_else(|_| Err(anyhow!("it came to nothing")))
+            .unwrap_or_else(|_| Err(anyhow!("the thread panicked")))
     })
 }
 

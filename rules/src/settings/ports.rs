@@ -85,7 +85,7 @@ impl Ports {
 /// Reads `49200` or `8000-8100`.
 fn range(entry: &[u8]) -> Result<Range, Fault> {
     let port = |digits| match u16::try_from(decimal(digits)?) {
-        Ok(0) => Err("port 0 is never acted on"),
+        Ok(0) => Err("no listener has port 0"),
         Ok(port) => Ok(port),
         Err(_) => Err("there is no port above 65535"),
     };

@@ -127,7 +127,7 @@ fn complains_in_one_line() {
         (
             "LIBREUSE_PORTS",
             b"0",
-            "LIBREUSE_PORTS=0: port 0 is never acted on; \
+            "LIBREUSE_PORTS=0: no listener has port 0; \
              expected ports and ranges such as 49200,8000-8100, from 1 to 65535",
         ),
         (

@@ -279,7 +279,7 @@ fn says_from_within_a_container_what_it_lacks() {
         let text = words(&said.stderr);
         assert!(text.starts_with("reuseaddr: bpf: "), "{said:#?}");
         let types =
-            "On the container's host: `sudo /command/reuseaddr bpf attach --container NAME`";
+            "On the container's host, `sudo /command/reuseaddr bpf attach --container NAME` prints";
         assert!(text.contains(lacks) && text.contains(types), "{said:#?}");
     }
     let said = within(&["--privileged"], &["watch"]);

@@ -128,7 +128,7 @@ fn says_in_one_line_who_may_not() {
     };
     fails(
         &setpriv(&["--reuid", "65534", "--regid", "65534", "--clear-groups"]),
-        "this takes CAP_BPF and CAP_NET_ADMIN; as root: sudo",
+        "this takes root (CAP_BPF and CAP_NET_ADMIN): try sudo",
     );
     fails(
         &setpriv(&[
@@ -156,7 +156,7 @@ fn says_in_one_line_who_may_not() {
             "65534",
             "--clear-groups",
         ])),
-        "this takes CAP_BPF and CAP_NET_ADMIN; as root: sudo",
+        "this takes root (CAP_BPF and CAP_NET_ADMIN): try sudo",
     );
     fails(&detach(mapped()), "root may not use bpf(2) here");
     let told = mapped()
@@ -183,7 +183,7 @@ fn says_in_one_line_where_it_cannot_attach() {
     fails(&bpf(["attach", "--unit", "there-is-none"]), "does not run");
     fails(
         &bpf(["attach", "--container", "there-is-none"]),
-        "there is no container",
+        "no running container there-is-none;",
     );
     fails(
         &bpf(["attach", "--pid", "999999999"]),
@@ -203,7 +203,7 @@ fn says_in_one_line_where_it_cannot_attach() {
     machine.below(&format!("{parent}/{}", "0123456789abcdee".repeat(4)));
     fails(
         &bpf(["attach", "--container", "0123456789abcde"]),
-        "there are 2 containers whose id begins with 0123456789abcde",
+        "there are 2 containers whose ID begins with 0123456789abcde; give more",
     );
     fails(
         &bpf(["attach", "--container", ""]),
@@ -429,7 +429,7 @@ fn a_limit_of_memory_leaves_nothing_that_the_next_one_does_not_complete() {
 /// stays.
 #[test]
 fn a_limit_of_processes_is_said_in_one_line() {
-    const NONE: &str = "lets this process start no thread";
+    const NONE: &str = "no thread can be started (pids.max or RLIMIT_NPROC)";
     let Some(mut machine) = Machine::new() else {
         return;
     };
@@ -452,7 +452,7 @@ fn a_limit_of_processes_is_said_in_one_line() {
     let watch = alone_in(&Program::new(reuseaddr()).argument("watch")).run();
     assert_eq!(watch.status.code(), Some(2), "{watch:#?}");
     let text = words(&watch.stderr);
-    assert!(text.starts_with("reuseaddr: the kernel "), "{watch:#?}");
+    assert!(text.starts_with("reuseaddr: no thread "), "{watch:#?}");
     assert!(text.contains(NONE), "{watch:#?}");
     // The control: with room for them.
     fs::write(alone.join("pids.max"), "max").expect("the group is ours");
@@ -681,7 +681,7 @@ fn says_what_to_type_where_a_place_is_read_only() {
     for place in [groups, "/run", "/sys/fs/bpf"] {
         fails(
             &with(place),
-            "the place is mounted read-only, as in containers. On the container's host: `sudo ",
+            "the place is mounted read-only, as in containers. On the container's host, `sudo ",
         );
         assert_eq!(below("/sys/fs/bpf"), [""; 0], "{place}");
         assert_eq!(below("/run/libreuse/bpf"), [""; 0], "{place}");

@@ -258,15 +258,18 @@ pub(super) fn too_old(why: &str) -> anyhow::Error {
 
 /// What to type where a container does not let us.
 pub(super) const ON_THE_HOST: &str =
-    "On the container's host: `sudo reuseaddr bpf attach --container NAME`";
+    "On the container's host, `sudo reuseaddr bpf attach --container NAME` prints the command";
 
-/// The message where something can't be made, which takes root, and a place to write to.
+/// The message where something can't be created, which takes root, and a place to write to.
 pub(super) fn not_made(error: io::Error, what: &str) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => anyhow!(
-            "{what} can't be made: the place is mounted read-only, as in containers. {ON_THE_HOST}"
+            "can't create {what}: the place is mounted read-only, as in containers. {ON_THE_HOST}"
         ),
-        _ => anyhow!(error).context(format!("{what} can't be made, which takes root")),
+        io::ErrorKind::PermissionDenied => {
+            anyhow!(error).context(format!("can't create {what}; this takes root"))
+        }
+        _ => anyhow!(error).context(format!("can't create {what}")),
     }
 }
 
@@ -278,7 +281,7 @@ pub(super) fn refused(error: &io::Error) -> anyhow::Error {
              filter forbids it, as in containers. {ON_THE_HOST}"
         ),
         Some(libc::EPERM | libc::EACCES) => {
-            anyhow!("this takes CAP_BPF and CAP_NET_ADMIN; as root: sudo")
+            anyhow!("this takes root (CAP_BPF and CAP_NET_ADMIN): try sudo")
         }
         Some(libc::ENOSYS) => {
             anyhow!("this kernel has no bpf(2): it was built without CONFIG_BPF_SYSCALL")

@@ -39,8 +39,7 @@ pub(super) fn bound() -> Result<BoundMaps> {
     ] {
         let path = folder.join(name);
         let _ = fs::remove_file(&path);
-        sys::pin(map.as_fd(), &path)
-            .with_context(|| format!("{} can't be made", path.display()))?;
+        sys::pin(map.as_fd(), &path).with_context(|| format!("can't create {}", path.display()))?;
     }
     Ok(bound)
 }
@@ -75,7 +74,7 @@ pub(super) fn pin_ports(group: &str, ports: &Ports) -> Result<()> {
     let path = path_of(group);
     match sys::pin(ports.as_fd(), &path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("{} can't be made", path.display()))
+            Err(error).with_context(|| format!("can't create {}", path.display()))
         }
         _ => Ok(()),
     }

@@ -128,12 +128,9 @@ pub(crate) fn of_container(hierarchy: &Hierarchy, name: &str) -> Result<String> 
     found.dedup_by(|(id, _), (first, _)| id == first);
     match found.as_slice() {
         [(_, group)] => Ok(group.clone()),
-        [] => bail!(
-            "there is no container {shown} that runs; `docker ps` and `podman ps` show those there \
-             are"
-        ),
+        [] => bail!("no running container {shown}; `docker ps` and `podman ps` list them"),
         _ => bail!(
-            "there are {} containers whose id begins with {shown}",
+            "there are {} containers whose ID begins with {shown}; give more of the ID",
             found.len()
         ),
     }

@@ -135,14 +135,32 @@ impl Record {
 /// `run-u4.service` of systemd-run(1).
 fn is_of_one_start(group: &str) -> bool {
     let name = group.rsplit('/').next().unwrap_or(group);
-    let number = name
-        .strip_suffix(".scope")
-        .and_then(|name| name.strip_prefix("session-").or(name.strip_prefix("run-")))
-        .or_else(|| name.strip_suffix(".service")?.strip_prefix("run-"));
-    number.is_some_and(|number| {
-        let is_part = |byte: u8| byte.is_ascii_hexdigit() || b"rupi-".contains(&byte);
-        number.bytes().all(is_part) && number.bytes().any(|byte| byte.is_ascii_digit())
-    })
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (name, is_scope) = match (name.strip_suffix(".scope"), name.strip_suffix(".service")) {
+        (Some(name), _) => (name, true),
+        (_, Some(name)) => (name, false),
+        _ => return false,
+    };
+    if let Some(session) = name.strip_prefix("session-") {
+        return is_scope && is_number(session.strip_prefix('c').unwrap_or(session));
+    }
+    let Some((kind, made_up)) = name
+        .strip_prefix("run-")
+        .and_then(|name| name.split_at_checked(1))
+    else {
+        return false;
+    };
+    let numbers = |between: &str| {
+        let parts = made_up.split_once(between);
+        parts.is_some_and(|(one, other)| is_number(one) && is_number(other))
+    };
+    match kind {
+        "r" => made_up.len() == 32 && made_up.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        // After a soft reboot their count follows.
+        "u" => is_number(made_up) || numbers("-s"),
+        "p" => numbers("-i"),
+        _ => false,
+    }
 }
 
 /// Every record, sorted by group.
@@ -204,7 +222,15 @@ mod tests {
             ("/system.slice/run-u12.service", true),
             ("/system.slice/run-p3141-i59.service", true),
             ("/system.slice/web.service", false),
+            ("/system.slice/run-u12-s1.scope", true),
             ("/system.slice/run-web2.service", false),
+            ("/system.slice/run-2.service", false),
+            ("/system.slice/run-db1.service", false),
+            ("/system.slice/run-u.service", false),
+            ("/system.slice/run-p3141.service", false),
+            ("/system.slice/run-rc0ffee.service", false),
+            ("/system.slice/session-db1.scope", false),
+            ("/system.slice/run-.scope", false),
             ("/system.slice/session-1.service", false),
             ("/system.slice/sc.scope", false),
             ("/", false),
