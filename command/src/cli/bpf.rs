@@ -243,8 +243,8 @@ fn detach(arguments: &Detach) -> Result<u8> {
         },
     };
     let turn = Turn::take()?;
-    turn.prune(&hierarchy)?;
     let remembered = record::all().iter().any(|record| record.group == group);
+    turn.prune(&hierarchy)?;
     let number = if hierarchy.folder(&group).exists() {
         instance::detach(&hierarchy, &group)?
     } else {

@@ -142,23 +142,28 @@ impl Reader {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
-            while let Some(failure) = failures.take() {
-                if failures.may_have_lost_some() && to.send(Observation::MayHaveLostSome).is_err() {
-                    return;
-                }
-                let now = Instant::now();
-                self.known.retain(|_, (at, _)| now < *at + GOOD_FOR);
-                if self
-                    .observation(failure)
-                    .is_some_and(|observation| to.send(observation).is_err())
-                {
-                    return;
-                }
-            }
-            if !self.report_counted(&mut failures, to) {
+            if !self.report(&mut failures, to) || !self.report_counted(&mut failures, to) {
                 return;
             }
         }
+    }
+
+    /// Reports the failures that there are. Returns whether somebody wants them.
+    fn report(&mut self, failures: &mut Failures, to: &Sender<Observation>) -> bool {
+        while let Some(failure) = failures.take() {
+            if failures.may_have_lost_some() && to.send(Observation::MayHaveLostSome).is_err() {
+                return false;
+            }
+            let now = Instant::now();
+            self.known.retain(|_, (at, _)| now < *at + GOOD_FOR);
+            if self
+                .observation(failure)
+                .is_some_and(|observation| to.send(observation).is_err())
+            {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether there may be something that was only counted.
@@ -176,7 +181,12 @@ impl Reader {
         self.counted_at = now;
         // A processor that is inside a call about a map runs no program at a tracepoint: were this
         // thread preempted there, whoever preempts it would fail unseen.
-        for (whose, times) in without_preemption(|| failures.take_counted()) {
+        let counted = without_preemption(|| failures.take_counted());
+        // Were we stopped before, this brings the failures that they were counted with.
+        if !self.report(failures, to) {
+            return false;
+        }
+        for (whose, times) in counted {
             let Some(seen) = self.counted.remove(&whose) else {
                 continue;
             };

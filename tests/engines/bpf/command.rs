@@ -1,5 +1,6 @@
 //! `reuseaddr bpf`: attach, detach, status, and `run --engine bpf`.
 
+use super::faults::{fails, words};
 use super::{Machine, attach, below, bpf};
 use crate::{PORT, victim};
 use std::fs;
@@ -381,7 +382,7 @@ fn starts_in_process_namespaces_again_and_again() {
 }
 
 /// The next `run-u4.service` of systemd-run(1) has another number: of those that have gone nothing
-/// is kept. The control is a service, which comes again.
+/// is kept, and nobody waits for them. The control is a service, which comes again.
 #[test]
 fn forgets_a_unit_whose_name_does_not_come_again() {
     let Some(mut machine) = Machine::new() else {
@@ -401,12 +402,31 @@ fn forgets_a_unit_whose_name_does_not_come_again() {
     for group in [&passing, &service] {
         fs::remove_dir(machine.folder(group)).expect("nobody is in it");
     }
+    let are_right = || {
+        assert_eq!(instance(&passing), serde_json::Value::Null);
+        let of = |group| ["state", "lasting"].map(|key| instance(group)[key].to_string());
+        assert_eq!(of(&session), ["\"attached\"", "false"]);
+        assert_eq!(of(&service), ["\"waiting\"", "true"]);
+    };
+    let are_kept = |group: &str| {
+        let name = group.replace('/', "_2f").replace('.', "_2e");
+        ["/run/libreuse/bpf", "/sys/fs/bpf/libreuse/v1"]
+            .map(|folder| Path::new(folder).join(&name).exists())
+    };
+    are_right();
+    assert_eq!(are_kept(&passing), [true, false]);
     assert!(attach(&other).run().status.success());
-    assert_eq!(instance(&passing), serde_json::Value::Null);
-    assert_eq!(instance(&session)["state"], "attached");
-    assert_eq!(instance(&service)["state"], "waiting");
-    let name = passing.replace('/', "_2f").replace('.', "_2e");
-    assert!(!Path::new("/sys/fs/bpf/libreuse/v1").join(&name).exists());
-    let name = service.replace('/', "_2f").replace('.', "_2e");
-    assert!(Path::new("/sys/fs/bpf/libreuse/v1").join(&name).exists());
+    are_right();
+    assert_eq!(are_kept(&passing), [false, false]);
+    assert_eq!(are_kept(&service), [true, true]);
+    // Whoever asks for it before is told that it was there.
+    fs::remove_dir(machine.folder(&session)).expect("nobody is in it");
+    let detached = bpf(["detach", "--cgroup", &session]).run();
+    assert!(detached.status.success(), "{detached:#?}");
+    let said = format!("bpf: detached from {session}");
+    assert_eq!(words(&detached.stderr), said);
+    fails(
+        &bpf(["detach", "--cgroup", &session]),
+        "there is no control group",
+    );
 }

@@ -236,29 +236,23 @@ impl Failures {
     /// exited. Everything that was reported has to be taken before.
     pub(crate) fn take_counted(&mut self) -> Vec<(Counted, u64)> {
         let map = self.rates.as_fd();
-        let mut keys: Vec<Vec<u8>> = Vec::new();
-        // Where the last one has gone meanwhile, it begins anew.
-        while let Ok(Some(key)) = sys::next_key(map, keys.last().map(Vec::as_slice)) {
-            keys.push(key);
-            if keys.len() == UNDER_WAY as usize {
-                break;
-            }
-        }
-        let there: HashSet<Counted> = keys.iter().filter_map(|key| whose(key)).collect();
+        let Ok(entries) = sys::entries(map) else {
+            return Vec::new();
+        };
         let now = clock_gettime(ClockId::Monotonic);
         let now = now.tv_sec * i64::from(WINDOW_NS) + now.tv_nsec;
-        let ended: Vec<(Counted, u64)> = keys
-            .iter()
-            .filter_map(|key| {
-                let rate = rate(map, key)?;
-                if now - rate.begin <= i64::from(WINDOW_NS) {
-                    return None;
-                }
-                // Whoever fails again begins anew, and at 0.
-                sys::delete(map, key).ok()?;
-                Some((whose(key)?, rate.counted))
-            })
-            .collect();
+        let (mut there, mut ended) = (HashSet::new(), Vec::new());
+        for (key, value) in entries {
+            let (Some(whose), Some(rate)) = (whose(&key), rate(&value)) else {
+                continue;
+            };
+            there.insert(whose);
+            if now - rate.begin > i64::from(WINDOW_NS) {
+                // Whoever fails again begins anew, and at 0. It may have gone by itself.
+                let _ = sys::delete(map, &key);
+                ended.push((whose, rate.counted));
+            }
+        }
         // Of those that went the last time, everything that was reported has been taken by now.
         self.told.0.retain(|key, _| there.contains(key));
         ended
@@ -282,9 +276,9 @@ impl Failures {
     /// Takes the next failure, if there is one.
     pub(crate) fn take(&mut self) -> Option<Failure> {
         while let Some(record) = self.ring.next() {
-            if let Some(mut failure) = decode(&record) {
+            if let Some((mut failure, counted)) = decode(&record) {
                 if !failure.succeeded {
-                    failure.unreported = self.told.more(failure.counted(), failure.unreported);
+                    failure.unreported = self.told.more(failure.counted(), counted);
                 }
                 return Some(failure);
             }
@@ -570,7 +564,9 @@ fn end(mut a: Assembler) -> Result<Vec<Instruction>> {
     a.finish()
 }
 
-fn decode(record: &[u8]) -> Option<Failure> {
+/// A failure that tells of no others yet, and how many were only counted before it since the kernel
+/// began to.
+fn decode(record: &[u8]) -> Option<(Failure, u64)> {
     let wide = |at: usize| {
         let bytes = record.get(at..)?.first_chunk::<8>()?;
         Some(u64::from_ne_bytes(*bytes))
@@ -585,7 +581,7 @@ fn decode(record: &[u8]) -> Option<Failure> {
     let outcome = i32::try_from(wide(OUTCOME)?).ok()?;
     let address = record.get(OF_ADDRESS..OF_ADDRESS + ADDRESS_ROOM)?;
     let is_bind = address.iter().any(|&byte| byte != 0);
-    Some(Failure {
+    let failure = Failure {
         call: if outcome == LISTEN_FAILED {
             FailedCall::Listen
         } else {
@@ -602,9 +598,10 @@ fn decode(record: &[u8]) -> Option<Failure> {
         } else {
             None
         },
-        unreported: wide(COUNTED)?,
+        unreported: 0,
         is_last: wide(NUMBER_IN_WINDOW)? >= u64::from(EACH.unsigned_abs()),
-    })
+    };
+    Some((failure, wide(COUNTED)?))
 }
 
 /// How many of those that were only counted have been told.
@@ -613,15 +610,16 @@ struct Told(HashMap<Counted, u64>);
 
 impl Told {
     /// How many more of these have been counted now than were told, which are told by that. The
-    /// kernel counts up; at 0 it has begun anew.
+    /// kernel counts up; at 0 it has begun anew. Of two processors one may report late, and less.
     fn more(&mut self, whose: Counted, counted: u64) -> u64 {
-        let told = if counted == 0 {
+        if counted == 0 {
             self.0.remove(&whose);
-            0
-        } else {
-            self.0.insert(whose, counted).unwrap_or(0)
-        };
-        counted.saturating_sub(told)
+            return 0;
+        }
+        let told = self.0.entry(whose).or_default();
+        let more = counted.saturating_sub(*told);
+        *told += more;
+        more
     }
 }
 
@@ -631,12 +629,9 @@ struct Rate {
     counted: u64,
 }
 
-/// `None` if it has gone meanwhile.
-fn rate(map: BorrowedFd<'_>, key: &[u8]) -> Option<Rate> {
-    let mut rate = [0; RATE_LENGTH as usize];
-    sys::lookup(map, key, &mut rate).ok()?;
+fn rate(value: &[u8]) -> Option<Rate> {
     let [begin, counted] = [WINDOW_BEGIN, ONLY_COUNTED].map(|at| {
-        let bytes = rate.get(usize::try_from(at).ok()?..)?.first_chunk::<8>()?;
+        let bytes = value.get(usize::try_from(at).ok()?..)?.first_chunk::<8>()?;
         Some(u64::from_ne_bytes(*bytes))
     });
     Some(Rate {
@@ -670,6 +665,8 @@ mod tests {
         // A look at the map and a report of the same number, in either order.
         assert_eq!([more(one, 7), more(one, 7)], [7, 0]);
         assert_eq!([more(one, 9), more(other, 3)], [2, 0]);
+        // One that comes late has been told.
+        assert_eq!([more(one, 8), more(one, 9)], [0, 0]);
         // It has gone from the map.
         assert_eq!([more(one, 0), more(one, 9)], [0, 9]);
     }

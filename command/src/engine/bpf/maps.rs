@@ -182,17 +182,9 @@ impl BoundMaps {
     /// Forgets what an instance has noted, of which nobody will say that it is closed.
     pub(crate) fn forget(&self, instance: u32) -> io::Result<()> {
         let map = self.by_address.as_fd();
-        let mut keys = Vec::new();
-        let mut last: Option<Vec<u8>> = None;
-        while let Some(key) = sys::next_key(map, last.as_deref())? {
-            keys.push(key.clone());
-            last = Some(key);
-        }
-        for key in keys {
-            let mut value = [0; HOLDER as usize];
-            // One that is gone meanwhile need not be forgotten.
-            if sys::lookup(map, &key, &mut value).is_ok() && value[8..12] == instance.to_ne_bytes()
-            {
+        for (key, value) in sys::entries(map)? {
+            if value[8..12] == instance.to_ne_bytes() {
+                // One that is gone meanwhile need not be forgotten.
                 let _ = sys::delete(map, &key);
             }
         }

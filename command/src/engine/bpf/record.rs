@@ -79,13 +79,9 @@ impl Turn {
     /// Removes the groups of programs that `run` started and that have ended, and the records of
     /// groups that are gone and don't come again.
     pub(crate) fn prune(&self, hierarchy: &Hierarchy) -> Result<()> {
-        let is_passing = |record: &&Record| !record.lasting || is_of_one_start(&record.group);
-        for record in all().iter().filter(is_passing) {
+        for record in all().iter().filter(|record| !record.lasting) {
             own::remove_if_empty(hierarchy, &record.group, own::RUN);
             if !hierarchy.folder(&record.group).exists() {
-                if record.lasting {
-                    pins::remove(&record.group)?;
-                }
                 self.remove(&record.group)?;
             }
         }
@@ -128,6 +124,15 @@ impl Record {
             lasting: life == Life::Lasting,
             ports,
         }
+    }
+}
+
+/// How long an instance is kept that somebody attaches to a group.
+pub(super) fn life_at(group: &str) -> Life {
+    if is_of_one_start(group) {
+        Life::Passing
+    } else {
+        Life::Lasting
     }
 }
 

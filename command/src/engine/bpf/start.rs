@@ -4,7 +4,7 @@
 use super::hierarchy::Hierarchy;
 use super::instance::{self, Instance, Life};
 use super::own::{self, OwnGroup};
-use super::record::{Record, Turn};
+use super::record::{self, Record, Turn};
 use super::seed::{self, Seeded};
 use super::selftest;
 use crate::output;
@@ -91,7 +91,8 @@ pub(crate) fn attach(
     ports: Option<String>,
 ) -> Result<(Instance, Seeded)> {
     let turn = ready(hierarchy)?;
-    let served = serve(hierarchy, &turn, group, Life::Lasting, allowed, ports);
+    let life = record::life_at(group);
+    let served = serve(hierarchy, &turn, group, life, allowed, ports);
     or_nothing(hierarchy, &turn, served)
 }
 

@@ -14,9 +14,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 #[repr(u32)]
 pub(super) enum Command {
     MapCreate = 0,
-    MapLookup = 1,
+    #[cfg(test)]
+    MapUpdate = 2,
     MapDelete = 3,
-    MapNextKey = 4,
     ProgramLoad = 5,
     Pin = 6,
     OpenPinned = 7,
@@ -27,6 +27,7 @@ pub(super) enum Command {
     Info = 15,
     Query = 16,
     BtfLoad = 18,
+    MapLookupBatch = 24,
 }
 
 /// `union bpf_attr`: zero where nothing is set, which every kernel takes for "as it always was".

@@ -51,20 +51,11 @@ pub(crate) fn load_types(btf: &[u8]) -> io::Result<OwnedFd> {
         .open(Command::BtfLoad)
 }
 
-/// Reads the value of a key. Both must have the map's sizes.
-pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
-    check(map, key.len(), Some(value.len()))?;
-    Attributes::new()
-        .fd(0, map)
-        .from(8, key)
-        .into(16, value)
-        .call(Command::MapLookup)
-        .map(drop)
-}
-
-/// Removes a key.
+/// Removes a key, which must have the map's size: the kernel reads as many bytes as that.
 pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
-    check(map, key.len(), None)?;
+    if u32::try_from(key.len()) != Ok(MapInfo::of(map)?.key_size) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     Attributes::new()
         .fd(0, map)
         .from(8, key)
@@ -72,33 +63,47 @@ pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
         .map(drop)
 }
 
-/// The key after this one, or the first; `None` after the last.
-pub(crate) fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
+/// Every key of a hash and its value. What is there from the beginning to the end is there once,
+/// whatever comes and goes meanwhile.
+pub(crate) fn entries(map: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    /// Far more than share a hash, which the kernel hands over together.
+    const AT_ONCE: u32 = 1024;
     let info = MapInfo::of(map)?;
-    if let Some(key) = key {
-        check(map, key.len(), None)?;
-    }
-    let mut next = vec![0; usize::try_from(info.key_size).unwrap_or_default()];
-    let mut attributes = Attributes::new().fd(0, map);
-    if let Some(key) = key {
-        attributes = attributes.from(8, key);
-    }
-    match attributes.into(16, &mut next).call(Command::MapNextKey) {
-        Ok(_) => Ok(Some(next)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Checks the sizes: the kernel reads and writes as many bytes as the map has, whatever the buffers
-/// hold.
-fn check(map: BorrowedFd<'_>, key: usize, value: Option<usize>) -> io::Result<()> {
-    let info = MapInfo::of(map)?;
-    let fits = |found: usize, wanted: u32| usize::try_from(wanted) == Ok(found);
-    if fits(key, info.key_size) && value.is_none_or(|value| fits(value, info.value_size)) {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::InvalidInput.into())
+    let [key_size, value_size, at_once] = [info.key_size, info.value_size, AT_ONCE]
+        .map(|number| usize::try_from(number).unwrap_or_default());
+    let mut keys = vec![0; key_size * at_once];
+    let mut values = vec![0; value_size * at_once];
+    let mut entries = Vec::new();
+    let mut last: Option<[u8; 4]> = None;
+    loop {
+        let mut next = [0; 4];
+        let mut attributes = Attributes::new()
+            .into(8, &mut next)
+            .into(16, &mut keys)
+            .into(24, &mut values)
+            .number(32, AT_ONCE)
+            .fd(36, map);
+        if let Some(last) = &last {
+            attributes = attributes.from(0, last);
+        }
+        let is_last = match attributes.call(Command::MapLookupBatch) {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        let number = usize::try_from(attributes.number_at(32)).unwrap_or_default();
+        let found = keys
+            .chunks_exact(key_size)
+            .zip(values.chunks_exact(value_size));
+        entries.extend(
+            found
+                .take(number)
+                .map(|(key, value)| (key.to_vec(), value.to_vec())),
+        );
+        if is_last {
+            return Ok(entries);
+        }
+        last = Some(next);
     }
 }
 
@@ -133,5 +138,54 @@ impl MapInfo {
             value_size: number(&info, 12),
             name: name(&info, 24),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn reads_every_entry_once() {
+        let hash = |max_entries| {
+            create_map(&MapKind {
+                name: "reuse_test",
+                kind: MAP_HASH,
+                key_size: 8,
+                value_size: 16,
+                max_entries,
+                flags: 0,
+                types: None,
+            })
+        };
+        for number in [0_u64, 1, 5000] {
+            let Ok(map) = hash(8192) else {
+                eprintln!("skipped: it takes CAP_BPF");
+                return;
+            };
+            let entry = |number: u64| {
+                (
+                    number.to_ne_bytes().to_vec(),
+                    number.to_ne_bytes().repeat(2),
+                )
+            };
+            for (key, value) in (0..number).map(entry) {
+                Attributes::new()
+                    .fd(0, map.as_fd())
+                    .from(8, &key)
+                    .from(16, &value)
+                    .call(Command::MapUpdate)
+                    .expect("there is room");
+            }
+            let mut found = entries(map.as_fd()).expect("it is a hash");
+            found.sort_by_key(|(key, _)| key.first_chunk().map(|key| u64::from_ne_bytes(*key)));
+            let expected: Vec<_> = (0..number).map(entry).collect();
+            assert!(found == expected, "{number}: {}", found.len());
+            for (key, _) in &found {
+                delete(map.as_fd(), key).expect("it is there");
+            }
+            assert_eq!(entries(map.as_fd()).expect("it is a hash"), []);
+        }
     }
 }

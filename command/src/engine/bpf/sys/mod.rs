@@ -16,7 +16,7 @@ mod program;
 pub(super) use attachment::{attach, detach, query};
 pub(super) use map::{
     MAP_ARRAY, MAP_HASH, MAP_LRU_HASH, MAP_RINGBUF, MAP_SK_STORAGE, MMAPABLE, MapInfo, MapKind,
-    NO_PREALLOC, create_map, delete, load_types, lookup, map_by_id, next_key,
+    NO_PREALLOC, create_map, delete, entries, load_types, map_by_id,
 };
 pub(super) use memory::Shared;
 pub(super) use pin::{open_pinned, pin};
