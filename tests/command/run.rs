@@ -1,13 +1,13 @@
 //! `run`: the program gets the library and what was asked for, or is not started.
 
-use crate::{assert_says, code, run};
+use crate::{assert_says, code, command_for_others, nobody, run};
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use support::{Folder, Program, compile_c, shim, wait_until};
+use support::{Folder, Program, compile_c, own_network, shim, wait_until};
 
 /// What a program sees of the environment.
 fn environment(program: &Program) -> String {
@@ -171,6 +171,39 @@ fn names_a_log_file_that_cannot_be_written() {
     assert_eq!(told(&folder.join("100%%"), &[]), "");
     assert_eq!(told(Path::new("/dev/null"), &[]), "");
     assert_eq!(told(&nowhere.join("log"), &["--log", "off"]), "");
+}
+
+/// A service may be given capabilities without being root.
+#[test]
+fn writes_a_log_file_where_a_capability_lets_it() {
+    let (folder, command) = command_for_others("run-log-capability");
+    let library = folder.copy(shim(), "libreuse.so");
+    own_network();
+    let closed = folder.join("closed");
+    fs::create_dir(&closed).expect("ours");
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("ours");
+    let log = closed.join("log");
+    let said = |capabilities: &[&str]| {
+        let run = nobody().arguments(capabilities).argument(&command);
+        let run = run.arguments(["run", "--log", "trace", "--library"]);
+        let run = run.argument(&library).argument("--log-file").argument(&log);
+        let listen =
+            "import socket; s = socket.socket(); s.bind((\"127.0.0.1\", 5000)); s.listen()";
+        let finished = run
+            .arguments(["/usr/bin/python3", "-I", "-c", listen])
+            .run();
+        assert_eq!(code(&finished), 0, "{finished:#?}");
+        finished
+            .stderr
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_says(&said(&[]), "can't be written to: Permission denied");
+    assert!(!log.exists());
+    let override_ = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"];
+    assert_eq!(said(&override_), "");
+    assert!(log.exists());
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::program::{inspect, interpreter, select};
 use anyhow::Result;
 use libreuse_rules::settings::Settings;
 use log::{LevelFilter, debug};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs;
@@ -172,11 +172,13 @@ fn unwritable_log(settings: &Settings) -> Option<String> {
     let folder = path.parent().unwrap_or(&path);
     // The library opens it to write, and follows no link at its end. A FIFO may get a reader yet.
     let kind = fs::symlink_metadata(&path).map(|file| file.file_type());
+    // As `open` sees it, with the capabilities that a service may be given.
+    let may = |path: &Path, what| accessat(CWD, path, what, AtFlags::EACCESS);
     let cannot = |what: &str, path: &Path, error: Errno| {
         let error = io::Error::from(error);
         format!("{what} {} can't be written to: {error}", path.display())
     };
-    let why = match (kind, access(&path, Access::WRITE_OK)) {
+    let why = match (kind, may(&path, Access::WRITE_OK)) {
         (Ok(kind), _) if kind.is_symlink() => {
             format!(
                 "file {} is a symbolic link, which is not followed",
@@ -185,7 +187,7 @@ fn unwritable_log(settings: &Settings) -> Option<String> {
         }
         (Ok(kind), _) if kind.is_dir() => format!("file {} is a directory", path.display()),
         (Ok(kind), _) if kind.is_socket() => format!("file {} is a socket", path.display()),
-        (_, Err(Errno::NOENT)) => match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        (_, Err(Errno::NOENT)) => match may(folder, Access::WRITE_OK | Access::EXEC_OK) {
             Ok(()) => return None,
             Err(Errno::NOENT) => format!("file's directory {} does not exist", folder.display()),
             Err(error) => cannot("file's directory", folder, error),
