@@ -87,7 +87,10 @@ fn embed() -> Result<(), Box<dyn Error>> {
         }
         bytes.hash(&mut hasher);
         let path = path.canonicalize()?;
+        // What was built here goes where this folder goes, and the text beside it.
         let path = path
+            .strip_prefix(out().canonicalize()?)
+            .unwrap_or(&path)
             .to_str()
             .ok_or("Rust wants its sources' paths to be UTF-8")?;
         embedded.push(format!("    include_bytes!({path:?}),"));
@@ -150,7 +153,8 @@ struct Sources {
 /// Finds the library's sources. In the project's tree they are beside this package, and `shipped`
 /// holds links to them; in a package made by cargo `shipped` holds the files themselves.
 fn sources() -> Result<Sources, Box<dyn Error>> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Asked now: a checkout may have been moved since this was compiled.
+    let package = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let shipped = package.join("shipped");
     if !shipped.join("src").is_symlink() {
         let unpacked = out().join("source");
