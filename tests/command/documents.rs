@@ -7,7 +7,7 @@ use crate::{
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use support::{Program, own_network, program};
+use support::{Program, in_one_line, own_network, program};
 
 fn document(name: &str) -> String {
     let path = support::project().join("docs").join(name);
@@ -186,7 +186,7 @@ fn the_manual_page_has_every_option_and_no_mistake() {
         }
     }
     // Wrapped as the page is.
-    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = in_one_line(&page);
     for (option, default) in [
         ("--grace TIME", "5s"),
         ("--signal SIGNAL", "TERM"),

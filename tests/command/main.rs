@@ -32,7 +32,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{Finished, Folder, Program, Running, program, shim};
+use support::{Finished, Folder, Program, Running, in_one_line, program, shim};
 
 /// The command, with these arguments.
 fn reuseaddr<T: AsRef<OsStr>>(arguments: impl IntoIterator<Item = T>) -> Program {
@@ -146,7 +146,7 @@ fn code(finished: &Finished) -> i32 {
 
 /// Asserts that a message says this, however it is wrapped.
 fn assert_says(text: &str, expected: &str) {
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let joined = in_one_line(text);
     assert!(
         joined.contains(expected) || named(&joined).contains(expected),
         "{expected:?} is not in:\n{text}"

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use support::{Folder, Program, compile_c, own_network, shim, wait_until};
+use support::{Folder, Program, compile_c, in_one_line, own_network, shim, wait_until};
 
 /// What a program sees of the environment.
 fn environment(program: &Program) -> String {
@@ -142,11 +142,7 @@ fn names_a_log_file_that_cannot_be_written() {
         let run = run().argument("--log-file").argument(file);
         let finished = run.arguments(options).argument("true").run();
         assert_eq!(code(&finished), 0, "{finished:#?}");
-        finished
-            .stderr
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
+        in_one_line(&finished.stderr)
     };
     let nowhere = folder.join("no-such-folder");
     let expected = format!(
@@ -193,11 +189,7 @@ fn writes_a_log_file_where_a_capability_lets_it() {
             .arguments(["/usr/bin/python3", "-I", "-c", listen])
             .run();
         assert_eq!(code(&finished), 0, "{finished:#?}");
-        finished
-            .stderr
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
+        in_one_line(&finished.stderr)
     };
     assert_says(&said(&[]), "can't be written to: Permission denied");
     assert!(!log.exists());

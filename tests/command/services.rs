@@ -3,7 +3,7 @@
 
 use crate::systemd::{boot, boot_with};
 use std::fs;
-use support::Folder;
+use support::{Folder, in_one_line};
 
 /// Whether systemd-nspawn can let a machine use bpf(2) here.
 fn can_use_bpf() -> bool {
@@ -160,7 +160,7 @@ fn attaches_to_units_of_every_kind() {
     }
     let folder = Folder::new("boot-kinds");
     let output = boot_with(&folder, &format!("{DRIFTING}{OF_EVERY_KIND}"), LET_BPF);
-    let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = in_one_line(&output);
     for expected in [
         "made@5680: 5680 5680 5680 5680",
         "nested: 5690 5690 5690 5690",
@@ -294,7 +294,7 @@ fn the_two_lines_that_are_printed_restart_the_service() {
     ] {
         let folder = Folder::new("boot-first");
         let output = boot_with(&folder, &format!("{DRIFTING}{RESTARTED}"), options);
-        let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = in_one_line(&output);
         for expected in [
             "control: failed",
             "installed: active",
@@ -346,7 +346,7 @@ systemctl stop open filtered failing waiting allowed
 #[test]
 fn starts_a_service_whose_filter_forbids_to_trace() {
     let output = boot(&Folder::new("boot-filtered"), FILTERED);
-    let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = in_one_line(&output);
     for expected in [
         "open: 1 starts filtered: 1 starts failing: 1 starts waiting: 1 starts allowed: 1 starts",
         // With the group there is a second start over TIME_WAIT, and without it there is none.
@@ -366,7 +366,7 @@ fn starts_a_service_whose_filter_forbids_to_trace() {
             .filter_map(|line| line.strip_prefix(&format!("{name}: ")))
             .collect();
         let said = lines.join(" ");
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = in_one_line(&said);
         assert!(
             said.contains("add SystemCallFilter=@debug") && said.contains(says),
             "{name}:\n{output}"

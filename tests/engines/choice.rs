@@ -7,7 +7,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use support::{Folder, Program, compile_c, go, own_network, program, project, succeed, wait_until};
+use support::{
+    Folder, Program, compile_c, go, in_one_line, own_network, program, project, succeed, wait_until,
+};
 
 const STAYS: [&str; 4] = ["--trace-quiet", "300s", "--trace-limit", "300s"];
 
@@ -352,11 +354,7 @@ fn fails_as_before_where_there_is_nothing_to_start() {
     ] {
         let finished = run().argument(&path).run();
         assert_eq!(finished.status.code(), Some(code), "{finished:#?}");
-        let said = finished
-            .stderr
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
+        let said = in_one_line(&finished.stderr);
         assert!(said.contains(says), "{finished:#?}");
     }
     // An interpreter that is static.

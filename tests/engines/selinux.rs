@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use support::{
-    Folder, Program, compile_c, is_in_a_guest, own_network, program, reuseaddr, shim, succeed,
+    Folder, Program, compile_c, in_one_line, is_in_a_guest, own_network, program, reuseaddr, shim,
+    succeed,
 };
 
 /// The policy is the whole machine's, and can't be taken back: this is for a guest of
@@ -46,11 +47,7 @@ fn checked<T: AsRef<OsStr>>(words: impl IntoIterator<Item = T>) -> String {
         .argument(shim())
         .arguments(words)
         .run();
-    report
-        .stdout
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    in_one_line(&report.stdout)
 }
 
 /// The dynamic linker leaves the library out of a program that is started in the domain `cleaned`;

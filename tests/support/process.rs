@@ -329,6 +329,11 @@ pub struct Running {
     status: Option<ExitStatus>,
 }
 
+/// The same on one line, however it was wrapped.
+pub fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Finished {

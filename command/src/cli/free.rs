@@ -116,7 +116,7 @@ impl Arguments {
     }
 }
 
-/// What is to be done, and how that is told.
+/// What is to be done, and what is said of it.
 struct Answer<'a> {
     arguments: &'a Arguments,
     ports: &'a PortSet,

@@ -1,13 +1,13 @@
 //! `reuseaddr bpf`: attach, detach, status, and `run --engine bpf`.
 
-use super::faults::{fails, words};
+use super::faults::fails;
 use super::{Machine, attach, below, bpf};
 use crate::{PORT, victim};
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use support::{Program, TcpState, program, python, reuseaddr, wait_for, wait_until};
+use support::{Program, TcpState, in_one_line, program, python, reuseaddr, wait_for, wait_until};
 
 /// The programs that the kernel has at a group of that name, as `status` finds them.
 pub(super) fn instance(group: &str) -> serde_json::Value {
@@ -424,7 +424,7 @@ fn forgets_a_unit_whose_name_does_not_come_again() {
     let detached = bpf(["detach", "--cgroup", &session]).run();
     assert!(detached.status.success(), "{detached:#?}");
     let said = format!("bpf: detached from {session}");
-    assert_eq!(words(&detached.stderr), said);
+    assert_eq!(in_one_line(&detached.stderr), said);
     fails(
         &bpf(["detach", "--cgroup", &session]),
         "there is no control group",

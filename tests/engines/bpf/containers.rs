@@ -1,7 +1,6 @@
 //! Containers that nobody may touch: a static server on the host's network, in a read-only root,
 //! for uid 65534 without a capability and with `no_new_privs`.
 
-use super::faults::words;
 use super::who::{are_in_the_manual, row, traced};
 use super::{Machine, WATCHING, attach, bpf, watch};
 use crate::wait_until_accepted;
@@ -12,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::PoisonError;
 use support::{
-    Folder, Program, TcpState, compile_c, own_network, reuseaddr, shim, succeed, wait_for,
+    Folder, Program, TcpState, compile_c, in_one_line, own_network, reuseaddr, shim, succeed,
+    wait_for,
 };
 
 /// A program that may not be here; then the test is skipped.
@@ -276,7 +276,7 @@ fn says_from_within_a_container_what_it_lacks() {
     ] {
         let said = within(options, asks);
         assert_eq!(said.status.code(), Some(status), "{said:#?}");
-        let text = words(&said.stderr);
+        let text = in_one_line(&said.stderr);
         assert!(text.starts_with("reuseaddr: bpf: "), "{said:#?}");
         let types =
             "On the container's host, `sudo /command/reuseaddr bpf attach --container NAME` prints";
@@ -285,7 +285,7 @@ fn says_from_within_a_container_what_it_lacks() {
     let said = within(&["--privileged"], &["watch"]);
     assert_eq!(said.status.code(), Some(2), "{said:#?}");
     let types = "which this is not, as in containers. On the host: `sudo /command/reuseaddr watch`";
-    assert!(words(&said.stderr).contains(types), "{said:#?}");
+    assert!(in_one_line(&said.stderr).contains(types), "{said:#?}");
     // The control: with all rights it is attached, and the program starts.
     for asks in [&attach[..], &run] {
         let said = within(&["--privileged"], asks);

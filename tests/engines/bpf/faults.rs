@@ -12,7 +12,8 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{
-    Folder, Program, Running, compile_c, program, repeats_in, reuseaddr, wait_until, wait_until_by,
+    Folder, Program, Running, compile_c, in_one_line, program, repeats_in, reuseaddr, wait_until,
+    wait_until_by,
 };
 
 /// Binds, listens and closes for as long as its stdin is open, and then says how often that failed.
@@ -94,16 +95,11 @@ fn attach_may_be_killed_at_any_moment() {
     assert!(said.status.success(), "{said:#?}");
 }
 
-/// The same on one line, however it was wrapped.
-pub(super) fn words(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// A command that fails with one line, which has this in it.
 pub(super) fn fails(command: &Program, says: &str) {
     let said = command.run();
     assert!(!said.status.success(), "{said:#?}");
-    let text = words(&said.stderr);
+    let text = in_one_line(&said.stderr);
     assert!(text.contains(says), "{says}: {said:#?}");
     assert!(text.starts_with("reuseaddr: bpf: "), "{said:#?}");
 }
@@ -345,7 +341,7 @@ fn a_filter_that_refuses_bpf_leaves_the_program_as_it_is() {
         .inside(&group, &denied(&started(&["--anyway"])))
         .run();
     assert_eq!(anyway.stdout, format!("{group}\n"), "{anyway:#?}");
-    assert!(words(&anyway.stderr).contains(refusal), "{anyway:#?}");
+    assert!(in_one_line(&anyway.stderr).contains(refusal), "{anyway:#?}");
     assert_eq!(below("/sys/fs/bpf"), [""; 0]);
     assert_eq!(below("/run/libreuse/bpf"), [""; 0]);
     // The control: without the filter it has a group of its own.
@@ -410,7 +406,7 @@ fn a_limit_of_memory_leaves_nothing_that_the_next_one_does_not_complete() {
         // The kernel ends it, or it says what is missing.
         if !short.status.success() {
             failed += 1;
-            let says = words(&short.stderr);
+            let says = in_one_line(&short.stderr);
             assert!(
                 short.status.signal() == Some(libc::SIGKILL)
                     || says.contains("not enough memory")
@@ -447,11 +443,11 @@ fn a_limit_of_processes_is_said_in_one_line() {
     let other = machine.attached("other");
     let said = alone_in(&attach(&group)).run();
     assert!(said.status.success(), "{said:#?}");
-    assert!(words(&said.stderr).contains(NONE), "{said:#?}");
+    assert!(in_one_line(&said.stderr).contains(NONE), "{said:#?}");
     assert!(machine.serves(&group));
     let watch = alone_in(&Program::new(reuseaddr()).argument("watch")).run();
     assert_eq!(watch.status.code(), Some(2), "{watch:#?}");
-    let text = words(&watch.stderr);
+    let text = in_one_line(&watch.stderr);
     assert!(text.starts_with("reuseaddr: no thread "), "{watch:#?}");
     assert!(text.contains(NONE), "{watch:#?}");
     // The control: with room for them.
@@ -512,7 +508,7 @@ fn a_group_may_go_away_at_any_moment() {
             assert!(bpf(["detach", "--cgroup", &group]).run().status.success());
         } else {
             gone += 1;
-            let says = words(&said.stderr);
+            let says = in_one_line(&said.stderr);
             assert!(
                 says.contains(&format!("bpf: the control group {group} is gone"))
                     || says.contains(&format!("bpf: there is no control group {group}")),

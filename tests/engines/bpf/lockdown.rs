@@ -1,9 +1,8 @@
 //! Where the kernel is locked down to confidentiality (`kernel_lockdown(7)`).
 
 use super::Machine;
-use super::faults::words;
 use std::{env, fs};
-use support::{Program, reuseaddr};
+use support::{Program, in_one_line, reuseaddr};
 
 /// Elsewhere the tests of `watch` are the control.
 #[test]
@@ -22,7 +21,7 @@ fn serves_and_says_what_watch_takes() {
     let said = Program::new(reuseaddr()).argument("watch").run();
     assert_eq!(said.status.code(), Some(2), "{said:#?}");
     assert_eq!(
-        words(&said.stderr),
+        in_one_line(&said.stderr),
         "reuseaddr: this kernel is locked down to confidentiality, under which nobody may trace \
          it: `watch` takes lockdown=integrity, or none, on the kernel's command line \
          (kernel_lockdown(7)). The engine bpf and `reuseaddr status` still work",

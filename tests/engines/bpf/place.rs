@@ -1,14 +1,14 @@
 //! Which control group is meant: by its path in every spelling, and by a unit.
 
 use super::command::instance;
-use super::faults::{fails, words};
+use super::faults::fails;
 use super::{Machine, attach, below, bpf, inside_folder, mount};
 use crate::{PORT, victim};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use support::Program;
+use support::{Program, in_one_line};
 
 #[test]
 fn takes_a_groups_path_in_every_spelling() {
@@ -101,7 +101,7 @@ fn names_that_are_not_utf8_keep_nobody_from_the_others() {
     // The one above it serves what is in there.
     let said = attach(&group).run();
     assert!(
-        words(&said.stderr).contains("1 listener armed"),
+        in_one_line(&said.stderr).contains("1 listener armed"),
         "{said:#?}"
     );
     assert_eq!(instance(&group)["served_ports"], PORT.to_string());
@@ -110,7 +110,7 @@ fn names_that_are_not_utf8_keep_nobody_from_the_others() {
         .argument(server.pid().to_string())
         .run();
     let expected = format!("programs are attached at {group}");
-    assert!(words(&check.stdout).contains(&expected), "{check:#?}");
+    assert!(in_one_line(&check.stdout).contains(&expected), "{check:#?}");
     server.kill();
     support::wait_until("the group to be empty", || fs::remove_dir(inner).is_ok());
 }
@@ -132,7 +132,7 @@ fn finds_a_users_unit_by_its_name() {
     for typed in [&name, bare] {
         let said = bpf(["attach", "--unit", typed]).run();
         assert!(said.status.success(), "{said:#?}");
-        let text = words(&said.stderr);
+        let text = in_one_line(&said.stderr);
         assert!(text.contains(&format!("attached at {first}")), "{text}");
         assert!(
             text.contains("bpf attach --unit user@1501.service"),

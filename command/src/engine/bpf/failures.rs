@@ -5,8 +5,8 @@
 //! so. It also reports when the same thread then binds the socket after all, as with libreuse.
 //! Of a process that fails a thousand times a second on one address most are only counted, so that
 //! it leaves room for the others. The programs never take a number back that they have counted, and
-//! report it as it is: whoever reads remembers how much of it he has told. So a failure that comes
-//! while the numbers are looked at is told once. Dropping `Failures` removes everything.
+//! report it unchanged: the reader remembers how much of it was reported. So a failure that comes
+//! while the numbers are read is reported once. Dropping `Failures` removes everything.
 
 use super::asm::{
     Arithmetic, Assembler, Helper, Instruction, Jump, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK,
